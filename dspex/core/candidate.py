@@ -1,0 +1,146 @@
+"""What an optimizer works on, as data: candidate programs, their runs, and what a run may cost."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from dspex.core.identity import digest
+from dspex.core.usage import Usage
+
+
+class Demo(msgspec.Struct, frozen=True):
+    """A demonstration; `origin` is the key of the example it was made from, or "given"."""
+
+    fields: dict[str, Any]
+    augmented: bool = False
+    origin: str = "given"
+
+
+class PredictorState(msgspec.Struct, frozen=True):
+    """What an optimizer may change in one predictor."""
+
+    instructions: str
+    demos: tuple[Demo, ...] = ()
+    params: dict[str, Any] = {}
+
+
+class Candidate(msgspec.Struct, frozen=True, dict=True):
+    """A program as data: `structure` names its shape, `predictors` holds the state under DSPy's module paths."""
+
+    structure: str
+    predictors: dict[str, PredictorState]
+
+    @cached_property
+    def key(self) -> str:
+        """Identity by content; where a demo came from does not matter."""
+        return digest(
+            {
+                "structure": self.structure,
+                "predictors": {
+                    path: [state.instructions, [[demo.fields, demo.augmented] for demo in state.demos], state.params]
+                    for path, state in self.predictors.items()
+                },
+            }
+        )
+
+    def with_demos(self, demos: Mapping[str, tuple[Demo, ...]]) -> "Candidate":
+        """This candidate with the demos of the named predictors replaced."""
+        changed = {path: msgspec.structs.replace(self.predictors[path], demos=tuple(d)) for path, d in demos.items()}
+        return Candidate(self.structure, {**self.predictors, **changed})
+
+    def with_instructions(self, instructions: Mapping[str, str]) -> "Candidate":
+        """This candidate with the instructions of the named predictors replaced."""
+        changed = {
+            path: msgspec.structs.replace(self.predictors[path], instructions=text)
+            for path, text in instructions.items()
+        }
+        return Candidate(self.structure, {**self.predictors, **changed})
+
+
+class TraceStep(msgspec.Struct, frozen=True):
+    """One predictor's call inside a program's run."""
+
+    predictor: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+class Rollout(msgspec.Struct, frozen=True):
+    """One run of one candidate on one example; a failure is a value: `ok` False, the failure score and the error."""
+
+    example: str
+    candidate: str
+    score: float
+    ok: bool = True
+    outputs: dict[str, Any] = {}
+    feedback: str | None = None
+    error: str | None = None
+    usage: Usage = Usage()
+    trace: tuple[TraceStep, ...] | None = None
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Rollouts of one candidate, in the order of the examples asked for."""
+
+    rows: tuple[Rollout, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Rollout]:  # type: ignore[override]  # Struct declares no __iter__ of its own
+        return iter(self.rows)
+
+    @property
+    def values(self) -> list[float]:
+        """The scores."""
+        return [row.score for row in self.rows]
+
+    @property
+    def mean(self) -> float:
+        """Mean score, 0.0 when there are no rows."""
+        return sum(self.values) / len(self.rows) if self.rows else 0.0
+
+    @property
+    def failures(self) -> list[Rollout]:
+        """Rollouts whose program or metric raised."""
+        return [row for row in self.rows if not row.ok]
+
+    @property
+    def usage(self) -> Usage:
+        """Sum over all rows."""
+        return sum((row.usage for row in self.rows), Usage())
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Lower and upper bound of a number of calls."""
+
+    low: int = 0
+    high: int = 0
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What an estimate is made from: predictors and LM calls a run, and sizes of the data."""
+
+    predictors: int
+    calls_per_run: int
+    train: int
+    val: int
+    held: int = 0
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """Bounds of program runs and calls by role, before anything has run."""
+
+    task: Range = Range()
+    prompt: Range = Range()
+    teacher: Range = Range()
+    reflection: Range = Range()
+    metric: Range = Range()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def high(self) -> int:
+        """Upper bound over all roles but the metric."""
+        return self.task.high + self.prompt.high + self.teacher.high + self.reflection.high

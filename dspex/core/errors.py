@@ -1,0 +1,210 @@
+"""The error hierarchy: one root, and beside each class the built-in that DSPy raises in the same place.
+
+    DspexError
+    ├── LMError                    a call to a model failed
+    │   ├── RateLimited            429, or a local queue that is full (`.retry_after` in seconds)
+    │   ├── LMTimeout              a deadline or an idle bound passed
+    │   ├── Unavailable            the endpoint could not be reached or answered 5xx
+    │   ├── AuthError              401, 403
+    │   ├── BadRequest             400, 404, 422 ... or a capability that the provider lacks
+    │   │   └── ContextWindowExceeded
+    │   ├── ContentFiltered        refused by a policy
+    │   ├── ProtocolError          a truncated or malformed reply (`.partial` keeps what came)
+    │   └── CircuitOpen            failing fast, nothing was sent
+    ├── AdapterParseError          a reply that does not fit the signature
+    ├── PluginError                a plugin broke its contract
+    ├── ConfigurationError         a setting, name or argument is wrong
+    ├── SignatureError             a signature is wrong, shown with a caret
+    │   └── SignatureTypeError
+    ├── InputError                 a call lacks an input, or has one of the wrong name or type
+    ├── BudgetExceeded             the next attempt would pass a budget
+    ├── JournalError               a run folder is damaged, foreign or owned by another process
+    ├── EvaluationError            too many examples failed, or one carries no inputs
+    ├── RetrieverError, SandboxError, ToolError
+    ├── ProgramFileError           a saved program cannot be read, or does not fit
+    │   └── MissingPredictor
+    └── RecursionLimit             modules nested too deep
+"""
+
+from typing import Any
+
+
+class DspexError(Exception):
+    """Root of all errors that dspex raises on purpose."""
+
+
+class LMError(DspexError):
+    """A call to a language model failed.
+
+    `attempts` counts all attempts of the logical call; `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        attempts: int = 0,
+        partial: str | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.model = model
+        self.provider = provider
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.attempts = attempts
+        self.partial = partial
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        where = f"[{self.model}] " if self.model else ""
+        tried = f" (after {self.attempts} attempts)" if self.attempts > 1 else ""
+        return f"{where}{self.message}{tried}"
+
+
+class RateLimited(LMError):
+    """The endpoint, or a local queue, takes no more requests now."""
+
+
+class LMTimeout(LMError, TimeoutError):
+    """The call's deadline, or a bound on silence, has passed."""
+
+
+class Unavailable(LMError):
+    """The endpoint could not be reached, or failed on its side."""
+
+
+class AuthError(LMError):
+    """The key is missing, wrong or not allowed to do this."""
+
+
+class BadRequest(LMError, ValueError):
+    """The endpoint refuses the request as it is; sending it again will not help."""
+
+
+class ContextWindowExceeded(BadRequest):
+    """The prompt is longer than the model can read."""
+
+
+class ContentFiltered(LMError):
+    """A content policy stopped the request or its reply."""
+
+
+class ProtocolError(LMError):
+    """The reply is truncated, malformed or beyond a size limit."""
+
+
+class CircuitOpen(LMError):
+    """The endpoint failed too often just now; nothing was sent."""
+
+
+class AdapterParseError(DspexError):
+    """A completion does not fit the signature; `lm_response` keeps it whole.
+
+    `reason` is "length" when the reply was cut by max_tokens.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        adapter_name: str = "",
+        signature: Any = None,
+        lm_response: str = "",
+        parsed_result: Any = None,
+        field: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.adapter_name = adapter_name
+        self.signature = signature
+        self.lm_response = lm_response
+        self.parsed_result = parsed_result
+        self.field = field
+        self.reason = reason
+
+
+class PluginError(DspexError):
+    """A plugin is broken, or broke its contract during a call; `__cause__` has its own error."""
+
+    def __init__(self, message: str = "", *, plugin: str | None = None, attempts: int = 0) -> None:
+        super().__init__(message)
+        self.plugin = plugin
+        self.attempts = attempts
+
+
+class ConfigurationError(DspexError, ValueError):
+    """A setting, a name or an argument is wrong."""
+
+
+class SignatureError(DspexError, ValueError):
+    """A signature is wrong; the message shows its text with a caret at the fault."""
+
+
+class SignatureTypeError(SignatureError, TypeError):
+    """A field of a class signature is not marked as input or output."""
+
+
+class InputError(DspexError, ValueError):
+    """A call lacks an input, names an unknown one, or has a value of the wrong type."""
+
+
+class BudgetExceeded(DspexError):
+    """The next attempt would pass a budget, so it was not sent.
+
+    `unit` is "calls", "tokens", "usd" or "seconds"; `limit` and `spent` are in that unit.
+    """
+
+    def __init__(self, message: str = "", *, unit: str = "", limit: float = 0.0, spent: float = 0.0) -> None:
+        super().__init__(message)
+        self.unit = unit
+        self.limit = limit
+        self.spent = spent
+
+
+class JournalError(DspexError):
+    """A run folder is damaged, belongs to another run, is full or is owned by another process."""
+
+
+class EvaluationError(DspexError):
+    """Too many examples failed, or one cannot be evaluated at all; `best` holds the best program so far, if any."""
+
+    def __init__(self, message: str = "", *, best: Any = None) -> None:
+        super().__init__(message)
+        self.best = best
+
+
+class RetrieverError(DspexError):
+    """A retriever failed."""
+
+
+class SandboxError(DspexError):
+    """Code could not be run in its sandbox."""
+
+
+class ToolError(DspexError):
+    """A tool failed or was called wrongly."""
+
+
+class ProgramFileError(DspexError, ValueError):
+    """A saved program cannot be read, or does not fit the program it is loaded into."""
+
+
+class MissingPredictor(ProgramFileError, KeyError):
+    """A saved program lacks a predictor that the program has."""
+
+    __str__ = Exception.__str__
+
+
+class RecursionLimit(DspexError):
+    """Modules call each other deeper than `dspex.Module.MAX_DEPTH`."""

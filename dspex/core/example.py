@@ -1,0 +1,282 @@
+"""Example and Prediction: records of fields, reached as items or attributes."""
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from typing import Any, Self
+
+from dspex.core.identity import canonical, plain
+
+_MISSING = object()
+
+
+class Example:
+    """A record of named fields; `with_inputs` says which of them a program is given.
+
+    A field whose name is also a method (`keys`, `items`, ...) is reached by item: `example["keys"]`.
+    """
+
+    __slots__ = ("_store", "_input_keys", "__weakref__")
+    _store: dict[str, Any]
+    _input_keys: frozenset[str] | None
+
+    def __init__(self, base: "Example | Mapping[str, Any] | None" = None, **fields: Any) -> None:
+        self._input_keys: frozenset[str] | None = None
+        if base is None:
+            self._store = fields
+            return
+        if isinstance(base, Example):
+            self._input_keys = base._input_keys
+            base = base._store
+        self._store = {**base, **fields}
+
+    # Access
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self._store[name]
+        except KeyError:
+            raise AttributeError(
+                f"{type(self).__name__} has no field {name!r}; it has: {', '.join(self._store) or 'none'}."
+            ) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SLOTS:
+            object.__setattr__(self, name, value)
+        else:
+            self._store[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self._store:
+            raise AttributeError(name)
+        del self._store[name]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._store[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._store[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._store[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._store
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._store)
+
+    def __len__(self) -> int:
+        return len(self._store) - sum(key.startswith("dspy_") for key in self._store)
+
+    def keys(self, include_dspy: bool = False) -> KeysView[str]:
+        """Names of the fields; those that begin with `dspy_` only when asked for."""
+        return self._shown(include_dspy).keys()
+
+    def values(self, include_dspy: bool = False) -> ValuesView[Any]:
+        """Values of the fields."""
+        return self._shown(include_dspy).values()
+
+    def items(self, include_dspy: bool = False) -> ItemsView[str, Any]:
+        """Names and values of the fields."""
+        return self._shown(include_dspy).items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The field's value, or `default`."""
+        return self._store.get(name, default)
+
+    def _shown(self, include_dspy: bool) -> dict[str, Any]:
+        if include_dspy:
+            return self._store
+        return {key: value for key, value in self._store.items() if not key.startswith("dspy_")}
+
+    # Copies
+
+    def with_inputs(self, *names: str) -> Self:
+        """A copy that gives the named fields to a program and keeps the others as labels."""
+        twin = self.copy()
+        twin._input_keys = frozenset(names)
+        return twin
+
+    def copy(self, **changes: Any) -> Self:
+        """A shallow copy with some fields changed."""
+        twin = object.__new__(type(self))
+        for slot in _SLOTS:
+            if (value := getattr(self, slot, _MISSING)) is not _MISSING and slot != "__weakref__":
+                object.__setattr__(twin, slot, value)
+        object.__setattr__(twin, "_store", {**self._store, **changes})
+        return twin
+
+    def without(self, *names: str) -> Self:
+        """A copy that lacks the named fields. Raises KeyError if one is absent."""
+        twin = self.copy()
+        for name in names:
+            del twin._store[name]
+        return twin
+
+    def inputs(self) -> "Example":
+        """The input fields. Raises ValueError before `with_inputs`."""
+        keys = self._declared_inputs()
+        part = Example({key: self._store[key] for key in self._store if key in keys})
+        part._input_keys = keys
+        return part
+
+    def labels(self) -> "Example":
+        """All other fields. Raises ValueError before `with_inputs`."""
+        keys = self._declared_inputs()
+        return Example({key: value for key, value in self._store.items() if key not in keys})
+
+    def _declared_inputs(self) -> frozenset[str]:
+        if self._input_keys is None:
+            raise ValueError(f"Inputs are not declared: call .with_inputs(...) on {self!r} with the names of its inputs.")
+        return self._input_keys
+
+    def toDict(self) -> dict[str, Any]:  # noqa: N802  DSPy's name
+        """The fields as plain JSON data."""
+        return {key: plain(value) for key, value in self._store.items()}
+
+    # Comparison
+
+    def __eq__(self, other: object) -> bool:
+        return self._store == other._store if isinstance(other, Example) else NotImplemented
+
+    def __hash__(self) -> int:
+        try:
+            return hash(frozenset(self._store.items()))
+        except TypeError:
+            return hash(canonical(self.toDict()))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{key}={_short(value)}" for key, value in self.items())
+        given = "" if self._input_keys is None else f" (inputs: {', '.join(sorted(self._input_keys))})"
+        return f"{type(self).__name__}({shown}){given}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {slot: getattr(self, slot) for slot in _SLOTS if slot != "__weakref__" and hasattr(self, slot)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for slot, value in state.items():
+            object.__setattr__(self, slot, value)
+
+
+class Completions(Sequence["Prediction"]):
+    """All n outputs of one call: by index a Prediction, by field name a list of values."""
+
+    __slots__ = ("_columns", "signature")
+
+    def __init__(self, completions: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]], signature: Any = None) -> None:
+        if isinstance(completions, Mapping):
+            columns = {name: list(values) for name, values in completions.items()}
+        else:
+            names = list(dict.fromkeys(name for row in completions for name in row))
+            columns = {name: [row[name] for row in completions if name in row] for name in names}
+        if len({len(values) for values in columns.values()}) > 1:
+            raise ValueError("Completions need the same fields in each; some lack one.")
+        self._columns = columns
+        self.signature = signature
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self._columns[key]
+        if isinstance(key, slice):
+            return [self[index] for index in range(*key.indices(len(self)))]
+        if not 0 <= key < len(self):
+            raise IndexError(f"There are {len(self)} completions; {key} is none of them.")
+        return Prediction({name: values[key] for name, values in self._columns.items()})
+
+    def __getattr__(self, name: str) -> list[Any]:
+        if name.startswith("_") or name not in self._columns:
+            raise AttributeError(name)
+        return self._columns[name]
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values()), ()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def items(self) -> ItemsView[str, list[Any]]:
+        """Field names and their columns."""
+        return self._columns.items()
+
+    def __repr__(self) -> str:
+        return f"Completions({self._columns!r})"
+
+
+class Prediction(Example):
+    """What a program returns; a field named `score` makes it comparable and addable like a number."""
+
+    __slots__ = ("_completions", "_lm_usage", "evidence")
+    _completions: Completions | None
+    _lm_usage: dict[str, Any] | None
+
+    def __init__(self, base: Example | Mapping[str, Any] | None = None, **fields: Any) -> None:
+        super().__init__(base, **fields)
+        self._completions = None
+        self._lm_usage = None
+
+    @classmethod
+    def from_completions(
+        cls, completions: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]] | Completions, signature: Any = None
+    ) -> "Prediction":
+        """The first completion's fields, with all of them behind `.completions`."""
+        rows = completions if isinstance(completions, Completions) else Completions(completions, signature)
+        made = cls({name: values[0] for name, values in rows.items()})
+        made._completions = rows
+        return made
+
+    @property
+    def completions(self) -> Completions | None:
+        """All n outputs, or None where only one was asked for."""
+        return self._completions
+
+    def get_lm_usage(self) -> dict[str, Any] | None:
+        """Tokens by model of the call that made this, when usage is tracked."""
+        return self._lm_usage
+
+    def set_lm_usage(self, usage: dict[str, Any]) -> None:
+        """Attach tokens by model."""
+        self._lm_usage = usage
+
+    def __repr__(self) -> str:
+        more = "" if self._completions is None else f"  # of {len(self._completions)} completions"
+        return f"Prediction({', '.join(f'{key}={_short(value)}' for key, value in self.items())}){more}"
+
+    # Score protocol
+
+    def __float__(self) -> float:
+        try:
+            return float(self._store["score"])
+        except KeyError:
+            raise ValueError(f"{self!r} has no field `score`, so it has no value as a number.") from None
+
+    def __add__(self, other: Any) -> float:
+        return float(self) + float(other)
+
+    __radd__ = __add__
+
+    def __truediv__(self, other: Any) -> float:
+        return float(self) / float(other)
+
+    def __rtruediv__(self, other: Any) -> float:
+        return float(other) / float(self)
+
+    def __lt__(self, other: Any) -> bool:
+        return float(self) < float(other)
+
+    def __le__(self, other: Any) -> bool:
+        return float(self) <= float(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return float(self) > float(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return float(self) >= float(other)
+
+
+_SLOTS = frozenset(Example.__slots__) | frozenset(Prediction.__slots__)
+
+
+def _short(value: Any, limit: int = 200) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 20]}...<{len(text)} characters>"

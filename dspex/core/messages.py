@@ -1,0 +1,141 @@
+"""What goes to a model and what comes back, neutral to every provider."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dspex.core.usage import Usage
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """Plain text."""
+
+    text: str
+
+
+class Image(msgspec.Struct, frozen=True, tag="image"):
+    """A picture by URL or data URL."""
+
+    url: str
+
+
+class Audio(msgspec.Struct, frozen=True, tag="audio"):
+    """Sound, base64-encoded."""
+
+    data: str
+    format: str
+
+
+class File(msgspec.Struct, frozen=True, tag="file"):
+    """A document, as a data URL or by the provider's own id."""
+
+    data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True, tag="tool_call"):
+    """A tool that the model asks for; `arguments` is JSON text as it came."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
+    """What a tool gave back for the call of that id."""
+
+    id: str
+    text: str
+    is_error: bool = False
+
+
+Part = Text | Image | Audio | File | ToolCall | ToolResult
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn; `role` is system, user, assistant or tool."""
+
+    role: str
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, role: str, text: str) -> "Message":
+        """A turn of text only."""
+        return cls(role, (Text(text),))
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        parts = self.parts
+        if len(parts) == 1 and type(parts[0]) is Text:
+            return parts[0].text
+        return "".join(part.text for part in parts if isinstance(part, Text))
+
+
+class LMRequest(msgspec.Struct, frozen=True):
+    """One logical request; `params` are under OpenAI's names, `schema` is a JSON schema for the reply."""
+
+    model: str
+    messages: tuple[Message, ...]
+    params: Mapping[str, Any] = {}
+    tools: tuple[Mapping[str, Any], ...] = ()
+    schema: Mapping[str, Any] | None = None
+    n: int = 1
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One completion; `finish_reason` is stop, length, tool_calls, content_filter or the provider's own word."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = "stop"
+    logprobs: Any = None
+    reasoning: str | None = None
+
+
+class LMResponse(msgspec.Struct, frozen=True):
+    """A whole reply; `usage` None means that the provider did not say."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage | None = None
+    model: str = ""
+    id: str = ""
+
+    @classmethod
+    def from_text(cls, text: str, usage: Usage | None = None) -> "LMResponse":
+        """A reply of one completed text."""
+        return cls((Choice(text),), usage)
+
+    @property
+    def text(self) -> str:
+        """Text of the first choice."""
+        return self.choices[0].text
+
+
+class LMDelta(msgspec.Struct, frozen=True):
+    """A piece of a streamed reply; the last one carries `finish_reason` and, where known, `usage`."""
+
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    reasoning: str | None = None
+
+
+class Vectors(msgspec.Struct, frozen=True):
+    """Embeddings: `data` is float32, row-major, behind the buffer protocol; `dim` values a row."""
+
+    data: Any
+    dim: int
+    usage: Usage | None = None
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """A retrieved text with its score, higher is nearer."""
+
+    text: str
+    score: float = 0.0
+    id: str = ""
+    metadata: Mapping[str, Any] = {}

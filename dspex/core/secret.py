@@ -1,0 +1,54 @@
+"""API keys that cannot be printed, encoded or pickled by accident."""
+
+from typing import NoReturn
+
+from dspex.core.errors import ConfigurationError
+
+
+class Secret:
+    """A value that shows as `***`; only `reveal()` gives it out.
+
+    Surrounding white space is stripped, as keys read from files end with a newline.
+    Raises ConfigurationError when the value is empty or has white space or control characters inside.
+    """
+
+    __slots__ = ("_value", "source")
+
+    def __init__(self, value: str, source: str = "argument") -> None:
+        text = value.strip()
+        if not text or not text.isprintable() or " " in text:
+            raise ConfigurationError(f"The key from {source} is empty or has white space or control characters in it.")
+        self._value = text
+        self.source = source
+
+    def reveal(self) -> str:
+        """The value itself, for a request header and nothing else."""
+        return self._value
+
+    def redact(self, text: str) -> str:
+        """`text` with each occurrence of the value replaced by `***`."""
+        return text.replace(self._value, "***")
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, _spec: str) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Secret cannot be pickled or copied to disk.")
+
+    def __copy__(self) -> "Secret":
+        return self
+
+    def __deepcopy__(self, _memo: object) -> "Secret":
+        return self

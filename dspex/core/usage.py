@@ -1,0 +1,59 @@
+"""What calls cost, and the walls around it."""
+
+from typing import Literal
+
+import msgspec
+
+from dspex.core.errors import ConfigurationError
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens and money of one reply or of many; `estimated` marks counts that the provider did not give."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    calls: int = 0
+    usd: float | None = None
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        usd = None if self.usd is None and other.usd is None else (self.usd or 0.0) + (other.usd or 0.0)
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.calls + other.calls,
+            usd,
+            self.estimated or other.estimated,
+        )
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """A wall around calls, tokens, US dollars or seconds; None means no limit in that unit.
+
+    `on_short` says what a compile does when its estimate does not fit: "refuse" to start, "fit" its settings to
+    the budget, or start and "stop" at the wall with the best program so far.
+    Raises ConfigurationError for a negative limit.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    seconds: float | None = None
+    on_short: Literal["refuse", "stop", "fit"] = "refuse"
+
+    def __post_init__(self) -> None:
+        for unit in ("calls", "tokens", "usd", "seconds"):
+            limit = getattr(self, unit)
+            if limit is not None and not limit >= 0:
+                raise ConfigurationError(f"Budget({unit}={limit!r}): a limit is zero or more, or None for no limit.")
+        if self.on_short not in ("refuse", "stop", "fit"):
+            raise ConfigurationError(f'Budget(on_short={self.on_short!r}): one of "refuse", "stop", "fit".')

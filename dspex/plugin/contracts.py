@@ -1,0 +1,309 @@
+"""The contracts between the kernel and its plugins, as Protocols; only optimizers need a base class.
+
+Optional members are read with `getattr`, so a class that lacks one fulfils its contract all the same; they stand in the
+docstrings. Providers know nothing of retry, cache, limits or budgets: those stand once, around them.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from dspex.core.candidate import Candidate, Rollout, Scores
+from dspex.core.endpoint import Capabilities
+from dspex.core.events import Event
+from dspex.core.example import Example
+from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage, Vectors
+from dspex.core.usage import Budget
+from dspex.core.wire import HttpReply, ServerEvent
+
+
+class HttpClient(Protocol):
+    """HTTP for one endpoint: paths join its base_url; limits, deadline, redirects and redaction are the client's work.
+
+    A status other than 2xx, and every fault of the network, raises an LMError class; the provider's optional
+    `error(status, headers, body)` may refine the mapping.
+    """
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> HttpReply:
+        """One request; `json` is encoded by msgspec, `body` is sent as it is."""
+
+    def events(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> AsyncIterator[ServerEvent]:
+        """The reply as server-sent events. A reply of another content type comes as one event named "body"."""
+
+
+class LMProvider(Protocol):
+    """A language model behind one endpoint.
+
+    Optional: `stream(request)`, an async generator of LMDelta, the last with `finish_reason` and usage (absent: one
+    delta from `complete`); `capabilities: Capabilities | None` (absent or None: unknown; read again after `start`);
+    `error(status, headers, body) -> LMError | None`; `async start()`, called once before the first attempt;
+    `async aclose()`, called once when the App stops.
+    The object is used from several loops and threads at once: what is bound to a loop belongs into `PerLoop`.
+    A param that the provider cannot honour raises BadRequest naming the capability.
+    """
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        """The whole reply. Raises LMError classes; anything else becomes PluginError."""
+
+
+class StreamingProvider(LMProvider, Protocol):
+    """An LMProvider that streams natively."""
+
+    def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
+        """The reply in pieces, as they arrive."""
+
+
+class EmbeddingProvider(Protocol):
+    """Texts to vectors behind one endpoint; errors are LMError classes. Optional: `capabilities`, `start`, `aclose`."""
+
+    async def embed(self, texts: list[str]) -> Vectors:
+        """One row a text, in order."""
+
+
+class RetrieverProvider(Protocol):
+    """Passages for a query; errors are RetrieverError. Optional: `add`, `delete`, `save`, `start`, `aclose`."""
+
+    async def retrieve(self, query: str, k: int) -> list[Passage]:
+        """The k best passages, best first."""
+
+
+class CacheBackend(Protocol):
+    """Bytes by key; its errors never leave the cache service, they count as misses.
+
+    Optional: `peek(key) -> bytes | None`, synchronous, never waits; `async start()`, `background() -> Awaitable`, a
+    coroutine that the App supervises for as long as the backend lives (a writer, a sweeper).
+    """
+
+    async def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+
+    async def set(self, key: bytes, value: bytes, ttl: float | None = None) -> None:
+        """Keep a value, for `ttl` seconds if given."""
+
+    async def delete(self, key: bytes) -> None:
+        """Forget a value; an absent one is no error."""
+
+    async def clear(self) -> None:
+        """Forget all."""
+
+    async def stats(self) -> Mapping[str, float]:
+        """Figures by name, at least `entries` and `bytes`."""
+
+    async def aclose(self) -> None:
+        """Write out what is pending and let go of files."""
+
+
+class FieldView(Protocol):
+    """A field of a signature, as an adapter sees it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, an identifier."""
+
+    @property
+    def prefix(self) -> str:
+        """Its name for people, ending in a colon: `Sorted name:`."""
+
+    @property
+    def desc(self) -> str:
+        """What the user says about it, or an empty string."""
+
+    @property
+    def annotation(self) -> Any:
+        """Its Python type."""
+
+    @property
+    def type_text(self) -> str:
+        """The type as text, `list[str]`."""
+
+    @property
+    def constraints(self) -> str:
+        """Constraints in words, or an empty string."""
+
+    @property
+    def required(self) -> bool:
+        """Whether a reply, or a call, must have it."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed texts of a Literal, enum or bool; empty for any other type."""
+
+    def render(self, value: Any) -> str:
+        """A value as it stands in a prompt."""
+
+    def decode(self, text: str) -> Any:
+        """A value from a model's text. Raises ValueError that says what is wrong."""
+
+    def convert(self, value: Any) -> Any:
+        """A value from JSON data. Raises ValueError that says what is wrong."""
+
+
+class SignatureView(Protocol):
+    """A compiled signature, as an adapter sees it. Equal signatures have one `key`, good for prepared templates."""
+
+    @property
+    def key(self) -> str:
+        """Digest of text, types and instructions."""
+
+    @property
+    def instructions(self) -> str:
+        """What the model is asked to do."""
+
+    @property
+    def inputs(self) -> tuple[FieldView, ...]:
+        """Input fields in order."""
+
+    @property
+    def outputs(self) -> tuple[FieldView, ...]:
+        """Output fields in order."""
+
+    @property
+    def output_schema(self) -> Mapping[str, Any]:
+        """JSON schema of the outputs as one object."""
+
+    @property
+    def templates(self) -> dict[Any, Any]:
+        """Where an adapter keeps what it has prepared for this signature, under a key of its own."""
+
+
+class Adapter(Protocol):
+    """Turns a signature, demos and inputs into messages, and a completion into values.
+
+    Optional: `params(signature, capabilities) -> dict` gives LM params that the form needs, such as stop strings;
+    `parser(signature)` gives an incremental parser for streams.
+    """
+
+    name: str
+    version: int
+
+    def format(
+        self, signature: Any, demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The messages in DSPy's form: dictionaries of role and content."""
+
+    def render(
+        self, signature: Any, demos: Sequence[Mapping[str, Any]], inputs: Mapping[str, Any]
+    ) -> tuple[Message, ...]:
+        """The messages that Predict sends."""
+
+    def parse(self, signature: Any, text: str) -> dict[str, Any]:
+        """Typed values by output field. Raises AdapterParseError."""
+
+
+CallNext = Callable[[LMRequest], Awaitable[LMResponse]]
+
+
+class Middleware(Protocol):
+    """Wraps every logical LM call, cache hits included. Optional: `stream(request, call_next)`."""
+
+    async def __call__(self, request: LMRequest, call_next: CallNext) -> LMResponse:
+        """Call `call_next(request)` once, or answer without it."""
+
+
+class Subscriber(Protocol):
+    """Receives events through a bounded queue; may lose some, never slows a call."""
+
+    def on_event(self, event: Event) -> None:
+        """Called on a thread of the App's choice, one event at a time."""
+
+
+class SecretSource(Protocol):
+    """Gives API keys from a vault."""
+
+    async def get(self, name: str) -> str | None:
+        """The key of that name (`OPENAI_API_KEY`), or None."""
+
+
+class Executor(Protocol):
+    """Runs program artifacts elsewhere and streams finished calls and rollouts back in any order."""
+
+    def run(self, chunks: Sequence[Any]) -> AsyncIterator[Any]:
+        """CallRecords and Rollouts of these chunks."""
+
+
+class Sandbox(Protocol):
+    """Runs code that a model wrote. Optional: `session()` for several runs."""
+
+    async def run(
+        self, code: str, *, files: Mapping[str, bytes], tools: Mapping[str, Any], limits: Mapping[str, float]
+    ) -> Any:
+        """An Output(stdout, value, error, truncated)."""
+
+
+class PhaseHandle(Protocol):
+    """An open phase of a compile; progress only."""
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+
+class CompileContext(Protocol):
+    """What an optimizer may do; every effect is keyed by content, journalled and executed once (`Optimizer.run`)."""
+
+    student: Candidate
+    teacher: Candidate | None
+    train: Sequence[Example]
+    val: Sequence[Example]
+    capabilities: Mapping[str, Capabilities]
+
+    PROTOCOL_VERSION: ClassVar[int] = 1
+
+    async def evaluate(
+        self,
+        candidate: Candidate,
+        examples: Sequence[Example],
+        *,
+        trace: bool = False,
+        sample: int = 0,
+        temperature: float | None = None,
+        role: str = "task",
+    ) -> Scores:
+        """Run and score a candidate; failures are rollouts with `ok` False."""
+
+    async def evaluate_all(self, pairs: Sequence[tuple[Candidate, Sequence[Example]]], **same: Any) -> list[Scores]:
+        """One wave of evaluations, in the order asked for."""
+
+    async def race(
+        self, candidates: Sequence[Candidate], examples: Sequence[Example], *, z: float = 2.4, block: int | None = None,
+        keep: int = 1,
+    ) -> Any:
+        """Evaluate block by block and drop what has clearly lost."""
+
+    async def collect(
+        self, candidate: Candidate, examples: Sequence[Example], want: int, *, role: str = "teacher", rounds: int = 1,
+        speculate: bool = True,
+    ) -> list[Rollout]:
+        """The first `want` passing rollouts in example order, with traces."""
+
+    async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
+        """Run branches side by side; the only way to do so."""
+
+    def rng(self, label: str) -> Any:
+        """A `random.Random` of its own for that label."""
+
+    def consider(
+        self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
+    ) -> Candidate:
+        """Enter a candidate into the pool; scores attach to it by key."""
+
+    def phase(self, name: str, total: int | None = None) -> PhaseHandle:
+        """Name what is going on, for progress."""
+
+    async def remaining(self) -> Budget:
+        """What is left of the budget, once own steps in flight have settled."""
