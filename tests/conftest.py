@@ -1,0 +1,67 @@
+"""What every kernel test gets without asking: folders of its own, no shared App, and a look for what it left running."""
+
+import asyncio
+import gc
+import importlib
+import inspect
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# A shared machine decides how long an example takes; pytest-timeout bounds the test.
+settings.register_profile("dspex", deadline=None, print_blob=True)
+settings.load_profile("dspex")
+
+
+def pytest_collection_finish() -> None:
+    """Take all that exists now out of garbage collection, so that a full collection after each async test is cheap."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches and runs lie below the test's tmp_path."""
+    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "runs"))
+
+
+@pytest.fixture(autouse=True)
+def no_shared_app() -> Iterator[None]:
+    """The default App and all it holds end with the test; where no App was imported there is none."""
+    yield
+    if "dspex.app" in sys.modules:
+        testing = importlib.import_module("dspex.testing")
+        getattr(testing, "reset", lambda: None)()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running(request: pytest.FixtureRequest) -> None:
+    """An async test fails if it leaves a task running or a task's exception unread; pytest alone lets both pass."""
+    test = getattr(request, "function", None)
+    # Hypothesis hides the test in a function that is not async.
+    inner = getattr(getattr(test, "hypothesis", None), "inner_test", test)
+    if inspect.iscoroutinefunction(inner):
+        request.getfixturevalue("watched_loop")
+
+
+@pytest.fixture
+async def watched_loop() -> AsyncIterator[None]:
+    """The loop of one test, watched from before its other fixtures to after them."""
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+    yield
+    # One turn for tasks that were cancelled last, then let go of tasks whose exception only they still hold.
+    await asyncio.sleep(0)
+    gc.collect()
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    shown = "\n".join(map(repr, left))
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    assert not left, f"left running:\n{shown}"
+    assert not faults, "\n".join(str(fault.get("exception") or fault["message"]) for fault in faults)
