@@ -1,0 +1,305 @@
+"""How sure a score or a gain is: intervals, tests and verdicts, as pure functions of the scores.
+
+Scores are in score points, usually 0..1, never per cent. Two programs are always compared on the same examples: `old[i]`
+and `new[i]` belong to one example, wins and losses count the examples on which `new` is higher or lower. What draws takes
+a `random.Random`: equal streams give equal figures, and swapping `old` and `new` mirrors them exactly.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from operator import getitem
+from typing import Literal, NamedTuple
+
+import msgspec
+
+Verdict = Literal["better", "worse", "not shown"]
+RESAMPLES = 2_000
+FLIPS = 9_999
+NORMAL_FROM = 2_000  # from here on a resample differs from the normal form by less than its own noise
+_POWER_80 = 0.8416212335729143
+_BETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+class Interval(NamedTuple):
+    """A range that holds the true value at its level."""
+
+    low: float
+    high: float
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What n examples say about the gain of one program over another, in score points.
+
+    `q` is the mean squared difference, for 0/1 scores the share of examples that changed; `examples_needed` is the n at
+    which the gain seen would be shown with 80 % power, `smallest_gain` what this n could show. `p_exact` is McNemar's
+    exact form, for 0/1 scores only.
+    """
+
+    n: int
+    delta: float
+    low: float
+    high: float
+    p: float
+    p_exact: float | None
+    test: str
+    verdict: Verdict
+    q: float
+    wins: int
+    losses: int
+    examples_needed: int | None
+    smallest_gain: float | None
+    basis: str
+
+    def __str__(self) -> str:
+        seen = f"{100 * self.delta:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        proof = f"{self.test} p={self.p:.3g}, {self.wins} won, {self.losses} lost, n={self.n}, {self.basis}"
+        if self.verdict != "not shown":
+            return f"{self.verdict}: {seen} ({proof})"
+        more = f"; a gain of this size needs {self.examples_needed:,} examples" if self.examples_needed else ""
+        least = f"; {self.n:,} could show {100 * self.smallest_gain:.0f} points" if self.smallest_gain else ""
+        return f"not shown (no real gain shown): {seen} ({proof}){more}{least}"
+
+
+class Corrected(msgspec.Struct, frozen=True):
+    """A search's scores without the luck of its choice: the winner's, the baseline's and the gain."""
+
+    score: float
+    baseline: float
+    gain: float
+
+
+def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
+    """Interval for one share of n. Method: score interval, Wilson 1927."""
+    z = _quantile(level)
+    share, narrow = successes / n, 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / narrow
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / narrow
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+
+
+def mean_interval(scores: Sequence[float], rng: random.Random, level: float = 0.95) -> Interval:
+    """Interval for a mean score: Wilson's for 0/1 scores, else the bootstrap's.
+
+    A single graded score says nothing: its interval is 0..1. Raises ValueError when there are no scores.
+    """
+    if not scores:
+        raise ValueError("No scores: an interval needs at least one.")
+    if set(scores) <= {0, 1}:
+        return wilson(sum(scores), len(scores), level)
+    if len(scores) == 1:
+        return Interval(min(0.0, scores[0]), max(1.0, scores[0]))
+    return _bootstrap(scores, rng, level)
+
+
+def paired_interval(old: Sequence[float], new: Sequence[float], rng: random.Random, level: float = 0.95) -> Interval:
+    """Interval for the mean gain of `new` over `old`: Tango's for 0/1 scores, else the bootstrap's over examples.
+
+    Raises ValueError if lengths differ or are below 2. Method: percentiles, Efron & Tibshirani 1993, ch. 13.
+    """
+    gains = _gains(old, new)
+    if _binary(gains):
+        return tango(*_counts(gains), len(gains), level)
+    return _bootstrap(gains, rng, level)
+
+
+def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Interval:
+    """Interval for the gain in a paired 0/1 score, good for any n. Method: score interval, Tango 1998 (Stat. Med. 17)."""
+    z = _quantile(level)
+
+    def upper(b: int, c: int) -> float:
+        low, high = (b - c) / n, 1.0
+        for _ in range(60):
+            gain = (low + high) / 2
+            linear = (2 * n - b + c) * gain - b - c
+            lost = (math.sqrt(max(0.0, linear * linear + 8 * n * c * gain * (1 - gain))) - linear) / (4 * n)
+            outside = (n * gain - b + c) ** 2 > z * z * n * (2 * lost + gain * (1 - gain))
+            low, high = (low, gain) if outside else (gain, high)
+        return low
+
+    return Interval(-upper(losses, wins), upper(wins, losses))
+
+
+def mcnemar_midp(wins: int, losses: int) -> float:
+    """Two-sided p-value for paired 0/1 scores. Method: McNemar 1947, mid-p form, Fagerland et al. 2013."""
+    n, k = wins + losses, min(wins, losses)
+    return 1.0 if wins == losses else (2 * _ways(n, k) - math.comb(n, k)) / (1 << n)
+
+
+def mcnemar_exact(wins: int, losses: int) -> float:
+    """The exact form of `mcnemar_midp`: never too small, and less able to show a gain."""
+    return min(1.0, 2 * _ways(wins + losses, min(wins, losses)) / (1 << wins + losses))
+
+
+def sign_flip(gains: Sequence[float], rng: random.Random) -> float:
+    """Two-sided p-value for a mean gain of 0: the share of sign patterns whose mean is at least as far from 0.
+
+    All patterns for up to 12 gains other than 0, else 9,999 random ones, from 2,000 on their normal form.
+    Method: Fisher 1935, §21.
+    """
+    moved = [gain for gain in gains if gain]
+    total = sum(moved)
+    least = abs(total) - 1e-9 * sum(map(abs, moved))
+    if len(moved) <= 12:
+        sums = _subset_sums(moved)
+        return sum(abs(2 * part - total) >= least for part in sums) / len(sums)
+    if len(moved) > NORMAL_FROM:
+        return math.erfc(abs(total) / math.sqrt(2 * sum(gain * gain for gain in moved)))
+    return (1 + sum(abs(flipped) >= least for (flipped,) in _flips([moved], rng))) / (FLIPS + 1)
+
+
+def betting(gains: Sequence[float]) -> float:
+    """E-value against a mean gain of 0 or less, for gains within -1..1 (else 0.0): 1/alpha or more shows a gain.
+
+    It holds whenever one looks, and for skewed gains. Method: Waudby-Smith & Ramdas 2023 (arXiv 2010.09686).
+    """
+    if any(abs(gain) > 1 for gain in gains):
+        return 0.0
+    return sum(math.prod(1 + bet * gain for gain in gains) for bet in _BETS) / len(_BETS)
+
+
+def verdict(
+    old: Sequence[float], new: Sequence[float], rng: random.Random, *, alpha: float = 0.05, basis: str = "fixed n"
+) -> Comparison:
+    """Whether `new` is better than `old`, decided once, on examples that chose neither.
+
+    "better" needs a two-sided p <= alpha and an interval above 0. Graded scores of fewer than 100 examples need the betting
+    test as well if the gains are skewed, or all on one side (rare losses may not have come yet): there sign flips alone err
+    in one case of ten. Divide alpha by the number of looks. Raises ValueError if lengths differ or are below 2.
+    """
+    gains = _gains(old, new)
+    n, delta = len(gains), math.fsum(gains) / len(gains)
+    wins, losses = _counts(gains)
+    low, high = paired_interval(old, new, rng, 1 - alpha)
+    binary = _binary(gains)
+    p, test = (mcnemar_midp(wins, losses), "McNemar mid-p") if binary else (sign_flip(gains, rng), "sign flip")
+    shown = p <= alpha and (low > 0 or high < 0)
+    if not binary and n < 100 and (abs(_skew(gains)) > 1 or not min(wins, losses)):
+        test += " and betting"
+        shown = shown and betting([math.copysign(1, delta) * gain for gain in gains]) >= 2 / alpha
+    q = math.fsum(gain * gain for gain in gains) / n
+    return Comparison(
+        n=n, delta=delta, low=low, high=high, p=p, p_exact=mcnemar_exact(wins, losses) if binary else None, test=test,
+        verdict=("better" if delta > 0 else "worse") if shown else "not shown", q=q, wins=wins, losses=losses,
+        examples_needed=examples_needed(q, delta), smallest_gain=smallest_gain(q, n), basis=basis,
+    )  # fmt: skip
+
+
+def out_of_bag(
+    scores: Sequence[Sequence[float | None]], rng: random.Random, *, baseline: int = 0, rounds: int = 200
+) -> Corrected:
+    """The best candidate's score without the luck of being chosen on it: `scores[candidate][example]`, None if not run.
+
+    Each round chooses on a resample and scores on the examples left out of it; ties go to the earlier candidate. It errs
+    low, by up to 2 points. Method: bootstrap bias correction, Tsamardinos et al. 2018.
+    """
+    n = len(scores[0])
+    seen: list[tuple[float | None, float | None]] = []
+    for _ in range(rounds):
+        bag = rng.choices(range(n), k=n)
+        winner = max(scores, key=lambda row: _mean(row[i] for i in bag))
+        seen += [(winner[i], scores[baseline][i]) for i in sorted(set(range(n)).difference(bag))]
+    gains = [None if new is None or old is None else new - old for new, old in seen]
+    return Corrected(_mean(new for new, _ in seen), _mean(old for _, old in seen), _mean(gains))
+
+
+def max_t(gains: Sequence[Sequence[float]], rng: random.Random, winner: int | None = None) -> float:
+    """One-sided p-value of a search's winner on the examples that chose it: `gains[candidate][example]` over the baseline.
+
+    `winner` is the row of the largest sum unless given; compare with 0.025. Method: max-T, Westfall & Young 1993.
+    """
+    chosen = max(range(len(gains)), key=lambda row: sum(gains[row])) if winner is None else winner
+    sizes = [math.hypot(*row) or 1.0 for row in gains]
+    rows = [[gain / size for gain in row] for row, size in zip(gains, sizes, strict=True)]
+    least = sum(rows[chosen]) - 1e-9
+    return (1 + sum(max(sums) >= least for sums in _flips(rows, rng))) / (FLIPS + 1)
+
+
+def examples_needed(q: float, delta: float) -> int | None:
+    """Examples that show a true gain of `delta` with 80 % power, two-sided 5 %, None for no gain; `q` as in Comparison."""
+    if not delta:
+        return None
+    reach = _quantile(0.95) * math.sqrt(q) + _POWER_80 * math.sqrt(max(0.0, q - delta * delta))
+    return math.ceil(reach * reach / (delta * delta))
+
+
+def smallest_gain(q: float, n: int) -> float | None:
+    """The smallest true gain that n examples show with 80 % power, None where none could be."""
+    low, high = 0.0, math.sqrt(q)
+    if not q or (examples_needed(q, high) or 0) > n:
+        return None
+    for _ in range(50):
+        gain = (low + high) / 2
+        low, high = (low, gain) if (examples_needed(q, gain) or math.inf) <= n else (gain, high)
+    return high
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _gains(old: Sequence[float], new: Sequence[float]) -> list[float]:
+    if len(old) != len(new) or len(old) < 2:
+        raise ValueError(f"A comparison needs two scores each of at least 2 examples; got {len(old)} and {len(new)}.")
+    return [b - a for a, b in zip(old, new, strict=True)]
+
+
+def _counts(gains: Sequence[float]) -> tuple[int, int]:
+    return sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+
+
+def _binary(gains: Sequence[float]) -> bool:
+    return set(gains) <= {-1, 0, 1}
+
+
+def _bootstrap(values: Sequence[float], rng: random.Random, level: float) -> Interval:
+    n = len(values)
+    if n > NORMAL_FROM:
+        mean = math.fsum(values) / n
+        half = _quantile(level) * math.sqrt(math.fsum((value - mean) ** 2 for value in values)) / n
+        return Interval(mean - half, mean + half)
+    means = sorted(sum(rng.choices(values, k=n)) / n for _ in range(RESAMPLES))
+    cut = round((1 - level) / 2 * RESAMPLES)
+    return Interval(means[cut], means[-1 - cut])
+
+
+def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> Iterator[list[float]]:
+    """Sums of the rows under random signs, one pattern for all rows; a table look-up settles eight signs."""
+    width = -(-len(rows[0]) // 8)
+    tables = [[_subset_sums([*row[8 * i : 8 * i + 8], *[0.0] * 8][:8]) for i in range(width)] for row in rows]
+    totals = [sum(row) for row in rows]
+    for _ in range(FLIPS):
+        signs = rng.randbytes(width)
+        yield [2 * sum(map(getitem, table, signs)) - total for table, total in zip(tables, totals, strict=True)]
+
+
+def _subset_sums(values: Sequence[float]) -> list[float]:
+    sums = [0.0]
+    for value in values:
+        sums += [part + value for part in sums]
+    return sums
+
+
+def _ways(n: int, k: int) -> int:
+    """Subsets of n things with at most k of them."""
+    term = total = 1
+    for i in range(min(k, n)):
+        term = term * (n - i) // (i + 1)
+        total += term
+    return total
+
+
+def _skew(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    square = sum((value - mean) ** 2 for value in values) / len(values)
+    return sum((value - mean) ** 3 for value in values) / len(values) / square**1.5 if square else 0.0
+
+
+def _quantile(level: float) -> float:
+    """How many standard deviations around 0 hold `level` of the normal distribution."""
+    low, high = 0.0, 9.0
+    for _ in range(60):
+        z = (low + high) / 2
+        low, high = (low, z) if math.erf(z / math.sqrt(2)) > level else (z, high)
+    return low
