@@ -89,7 +89,7 @@ class Scores(msgspec.Struct, frozen=True):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[Rollout]:  # type: ignore[override]  # Struct declares no __iter__ of its own
+    def __iter__(self) -> Iterator[Rollout]:
         return iter(self.rows)
 
     @property

@@ -1,0 +1,86 @@
+"""dspex: program language models, measure the programs, and let optimizers improve them.
+
+Importing this package is cheap: every name is loaded at its first use, and plugins only when one is asked for.
+"""
+
+import importlib
+from types import MappingProxyType
+from typing import Any
+
+_HOMES = MappingProxyType(
+    {
+        "dspex.app.accounting": ("UsageTracker", "budget", "track_usage"),
+        "dspex.app.app": ("App", "configure", "settings"),
+        "dspex.app.lm": ("LM",),
+        "dspex.app.settings": ("context",),
+        "dspex.core.candidate": ("Candidate", "Demo", "Estimate", "PredictorState", "Range", "Rollout", "Scores", "Shape"),
+        "dspex.core.endpoint": ("Capabilities", "Endpoint"),
+        "dspex.core.errors": (
+            "AdapterParseError",
+            "AuthError",
+            "BadRequest",
+            "BudgetExceeded",
+            "CircuitOpen",
+            "ConfigurationError",
+            "ContentFiltered",
+            "ContextWindowExceeded",
+            "DspexError",
+            "EvaluationError",
+            "InputError",
+            "JournalError",
+            "LMError",
+            "LMTimeout",
+            "MissingPredictor",
+            "PluginError",
+            "ProgramFileError",
+            "ProtocolError",
+            "RateLimited",
+            "RecursionLimit",
+            "RetrieverError",
+            "SandboxError",
+            "SignatureError",
+            "SignatureTypeError",
+            "SupervisorFailed",
+            "ToolError",
+            "Unavailable",
+        ),
+        "dspex.core.example": ("Completions", "Example", "Prediction"),
+        "dspex.core.secret": ("Secret",),
+        "dspex.core.usage": ("Budget", "Usage"),
+        "dspex.engine.job": ("Job",),
+        "dspex.engine.optimizer": ("Optimizer",),
+        "dspex.evaluate.evaluate": ("Evaluate",),
+        "dspex.plugin.hookspecs": ("hookimpl",),
+        "dspex.plugin.spec": ("Spec",),
+        "dspex.program.adapters.chat": ("ChatAdapter",),
+        "dspex.program.adapters.json": ("JSONAdapter",),
+        "dspex.program.adapters.plain": ("PlainAdapter",),
+        "dspex.program.chain_of_thought": ("ChainOfThought",),
+        "dspex.program.fields": ("InputField", "OutputField"),
+        "dspex.program.module": ("Module",),
+        "dspex.program.predict": ("Predict",),
+        "dspex.program.signature": ("Signature", "ensure_signature", "make_signature"),
+        "dspex.runtime.callbacks": ("BaseCallback",),
+        "dspex.runtime.supervisor": ("ChildSpec", "Supervisor"),
+        "dspex.service.retry": ("is_retryable_lm_error",),
+    }
+)
+_HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is not None:
+        value = globals()[name] = getattr(importlib.import_module(home), name)
+        return value
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("dspex")
+    if name[:1].isupper():
+        return importlib.import_module("dspex.engine.optimizer").optimizer_class(name)
+    raise AttributeError(f"module 'dspex' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

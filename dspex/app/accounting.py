@@ -1,0 +1,64 @@
+"""Budgets and usage around a block of code, whatever runs in it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from dspex.app.app import current_app
+from dspex.core.usage import Budget, Usage
+from dspex.runtime.scope import SCOPE, use
+from dspex.service.ledger import BudgetScope
+
+
+@contextmanager
+def budget(
+    calls: int | None = None,
+    tokens: int | None = None,
+    usd: float | None = None,
+    seconds: float | None = None,
+    on_short: Literal["refuse", "stop", "fit"] = "refuse",
+) -> Iterator[BudgetScope]:
+    """A wall around a block: the attempt that would pass it raises BudgetExceeded and is not sent. Nested ones all apply."""
+    scope = BudgetScope(Budget(calls, tokens, usd, seconds, on_short), current_app().clock)
+    with use(budgets=(*SCOPE.get().budgets, scope)):
+        yield scope
+
+
+class UsageTracker:
+    """Tokens by model of the calls that were paid in a block, over all its tasks and threads."""
+
+    def __init__(self) -> None:
+        self._by_model: dict[str, Usage] = {}
+        self._lock = threading.Lock()
+
+    def add(self, model: str, usage: Usage) -> None:
+        """Count one reply."""
+        with self._lock:
+            self._by_model[model] = self._by_model.get(model, Usage()) + usage
+
+    @property
+    def total(self) -> Usage:
+        """The sum over all models."""
+        return sum(self._by_model.values(), Usage())
+
+    def get_total_tokens(self) -> dict[str, dict[str, Any]]:
+        """Tokens by model, under DSPy's keys."""
+        return {
+            model: {
+                "prompt_tokens": usage.input_tokens,
+                "completion_tokens": usage.output_tokens,
+                "total_tokens": usage.total_tokens,
+                "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+                "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+            }
+            for model, usage in self._by_model.items()
+        }
+
+
+@contextmanager
+def track_usage() -> Iterator[UsageTracker]:
+    """Count what the block pays for; cache hits count nothing."""
+    tracker = UsageTracker()
+    with use(trackers=(*SCOPE.get().trackers, tracker)):
+        yield tracker

@@ -1,0 +1,315 @@
+"""The App: owns plugins, services, settings and background work; the default one serves plain scripts."""
+
+import asyncio
+import os
+import threading
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
+
+from dspex.core.clock import Clock, SystemClock, derived_rng
+from dspex.core.endpoint import Endpoint
+from dspex.core.errors import ConfigurationError, PluginError
+from dspex.core.events import CacheFailed
+from dspex.core.usage import Budget
+from dspex.plugin.contracts import Middleware
+from dspex.plugin.manager import PluginManager
+from dspex.runtime.bridge import Bridge
+from dspex.runtime.bus import Bus
+from dspex.runtime.scope import SCOPE
+from dspex.runtime.supervisor import ChildSpec, Supervisor
+from dspex.service.cache import CacheService
+from dspex.service.http import HttpService
+from dspex.service.ledger import BudgetScope
+from dspex.service.limits import InFlight
+from dspex.service.lm import LMService, Shared
+from dspex.service.retry import Retry, RetryPolicy
+from dspex.app.settings import Settings, context
+
+EMPTY: tuple[Any, ...] = ()
+
+
+class App:
+    """The root of everything stateful.
+
+    Scripts use the default App through `dspex.configure`; `async with dspex.App(lm=...) as app:` gives an independent
+    one, whose background work lives on the entering loop.
+    """
+
+    def __init__(
+        self, *, clock: Clock | None = None, plugins: PluginManager | None = None, seed: int | None = None, **settings: Any
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.settings = Settings(**settings)
+        self.bridge = Bridge()
+        self.bus = Bus(warn)
+        self.supervisor = Supervisor("app", clock=self.clock)
+        self._plugins = plugins
+        self._seed = os.urandom(8).hex() if seed is None else seed
+        self._lock = threading.RLock()
+        self._lm_services: dict[Any, LMService] = {}
+        self._clients: list[HttpService] = []
+        self._cache: CacheService | None = None
+        self._cache_made = False
+        self._middleware: tuple[Middleware, ...] | None = None
+        self._ceilings: tuple[BudgetScope, ...] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._token: Any = None
+        self._supervising = False
+        self._subscribed = False
+        self._shared = Shared(
+            self.clock,
+            self.bus,
+            self._cache_service,
+            self._middlewares,
+            self._budget_ceilings,
+            lambda: self.settings.prices,
+        )
+
+    # Settings
+
+    def configure(self, **given: Any) -> None:
+        """Change settings; allowed from any thread or task."""
+        self.settings.update(given)
+        with self._lock:
+            if "middleware" in given:
+                self._middleware = None
+            if "budget" in given:
+                self._ceilings = None
+            if "prefer" in given:
+                self.plugins.prefer.update(given["prefer"] or {})
+            if "cache" in given:
+                self._cache_made, self._cache = False, None
+
+    @property
+    def plugins(self) -> PluginManager:
+        """The plugin manager; plugins are discovered when one is first needed."""
+        with self._lock:
+            if self._plugins is None:
+                self._plugins = PluginManager(prefer=self.settings.own("prefer"))
+            return self._plugins
+
+    # Services
+
+    def lm_service(self, endpoint: Endpoint, provider: Any = None, max_in_flight: int | None = None) -> LMService:
+        """The service for an endpoint, made at first use; equal endpoints share one."""
+        identity: Any = id(provider) if provider is not None else _endpoint_identity(endpoint)
+        with self._lock:
+            service = self._lm_services.get((identity, max_in_flight))
+            if service is None:
+                service = self._make_lm_service(endpoint, provider, max_in_flight)
+                self._lm_services[identity, max_in_flight] = service
+            return service
+
+    def _make_lm_service(self, endpoint: Endpoint, provider: Any, max_in_flight: int | None) -> LMService:
+        self._subscribe()
+        if provider is None:
+            spec = self.plugins.spec("lm_providers", endpoint.provider, f"dspex.LM('{endpoint.provider}/{endpoint.model}')")
+            made: list[Any] = []
+            client = HttpService(endpoint, error=lambda *reply: _refined(made, reply))
+            provider = _made(spec.load(), spec.name, endpoint, client)
+            made.append(provider)
+            self._clients.append(client)
+        limit = InFlight(max_in_flight) if max_in_flight else None
+        retry = Retry(RetryPolicy(), self.clock, derived_rng(self._seed, "retry", endpoint.provider, endpoint.model))
+        return LMService(endpoint, provider, self._shared, retry, limit)
+
+    def _cache_service(self) -> CacheService | None:
+        if not self._cache_made:
+            with self._lock:
+                if not self._cache_made:
+                    self._cache = self._make_cache()
+                    self._cache_made = True
+        return self._cache
+
+    def _make_cache(self) -> CacheService | None:
+        wanted = self.settings.own("cache")
+        if wanted is False:
+            return None
+        if wanted is None or wanted is True:
+            found = self.plugins.find("caches", "default")
+            if found is None:
+                return None
+            backend = _made(found.load(), found.name, {}, self.clock)
+        elif isinstance(wanted, str):
+            backend = _made(self.plugins.spec("caches", wanted, f"configure(cache={wanted!r})").load(), wanted, {}, self.clock)
+        else:
+            backend = wanted
+        background = getattr(backend, "background", None)
+        if background is not None:
+            self.supervise("cache", background)
+        return CacheService(backend, self._cache_failed)
+
+    def _cache_failed(self, message: str) -> None:
+        warn(message)
+        if self.bus.active:
+            self.bus.publish(CacheFailed(self.clock.now(), 0, type(self.settings.own("cache")).__name__, message))
+
+    def _middlewares(self) -> tuple[Middleware, ...]:
+        chain = self._middleware
+        if chain is None:
+            with self._lock:
+                given = self.settings.own("middleware")
+                if given is None:
+                    given = [_made(spec.load(), spec.name) for spec in self.plugins.specs("middleware")]
+                chain = self._middleware = tuple(given)
+        return chain
+
+    def _budget_ceilings(self) -> tuple[BudgetScope, ...]:
+        ceilings = self._ceilings
+        if ceilings is None:
+            budget: Budget | None = self.settings.own("budget")
+            ceilings = self._ceilings = (BudgetScope(budget, self.clock),) if budget else EMPTY
+        return ceilings
+
+    def _subscribe(self) -> None:
+        if self._subscribed:
+            return
+        self._subscribed = True
+        for spec in self.plugins.specs("subscribers"):
+            self.bus.subscribe(_made(spec.load(), spec.name).on_event, spec.name)
+
+    # Background work and life
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where supervised children live: the entering loop of `async with`, else the bridge's."""
+        return self._loop or self.bridge.loop
+
+    def supervise(self, name: str, start: Callable[[], Awaitable[None]]) -> None:
+        """Keep a background coroutine alive as a child of the App; from any thread."""
+        self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._add_child(ChildSpec(name, start))))
+
+    async def _add_child(self, spec: ChildSpec) -> None:
+        if not self._supervising:
+            self._supervising = True
+            await self.supervisor.start()
+        await self.supervisor.add(spec)
+
+    def tree(self) -> list[Any]:
+        """The supervised children with their states, restarts and last errors."""
+        return list(self.supervisor.tree())
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._token = SCOPE.set(SCOPE.get().child(app=self, overlay={}))
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        SCOPE.reset(self._token)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop background work and close every service; what is written is flushed first."""
+        if self._supervising:
+            self._supervising = False
+            await self.supervisor.stop()
+        with self._lock:
+            services, self._lm_services = list(self._lm_services.values()), {}
+            clients, self._clients = self._clients, []
+            cache, self._cache, self._cache_made = self._cache, None, False
+        for service in services:
+            await service.aclose()
+        for client in clients:
+            await client.aclose()
+        if cache is not None:
+            await cache.backend.aclose()
+        self.bus.close()
+
+    def close(self) -> None:
+        """`aclose` for scripts; also stops the bridge's thread."""
+        self.bridge.run(self.aclose())
+        self.bridge.stop()
+
+
+class _Default:
+    """The slot for the default App."""
+
+    def __init__(self) -> None:
+        self._app: App | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> App:
+        """The default App, made at first use."""
+        app = self._app
+        if app is None:
+            with self._lock:
+                app = self._app = self._app or App()
+        return app
+
+    def replace(self, app: App | None) -> App | None:
+        """Put another in its place; gives back the one before."""
+        with self._lock:
+            before, self._app = self._app, app
+        return before
+
+
+default_app = _Default()
+
+
+def current_app() -> App:
+    """The App of this scope: that of the enclosing `async with App`, else the default one."""
+    app: App = SCOPE.get().app or default_app.get()
+    return app
+
+
+def configure(**given: Any) -> None:
+    """Change settings of the current App. Raises ConfigurationError for one that does not exist."""
+    current_app().configure(**given)
+
+
+class CurrentSettings:
+    """The settings in force at the place where they are read: `dspex.settings.lm`."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(current_app().settings, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        configure(**{name: value})
+
+    configure = staticmethod(configure)
+    context = staticmethod(context)
+
+    def copy(self) -> dict[str, Any]:
+        """All settings in force, good for `configure(**copy)`."""
+        return current_app().settings.copy()
+
+    def __repr__(self) -> str:
+        return repr(current_app().settings)
+
+
+settings = CurrentSettings()
+
+
+def warn(message: str) -> None:
+    """Tell the user once, through Python's own warnings."""
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _endpoint_identity(endpoint: Endpoint) -> Any:
+    key = endpoint.api_key
+    options: Mapping[str, Any] = endpoint.options
+    return (
+        endpoint.provider,
+        endpoint.model,
+        endpoint.base_url,
+        key,
+        tuple(sorted(endpoint.headers.items())),
+        repr(sorted(options.items())),
+    )
+
+
+def _made(factory: Callable[..., Any], name: str, *arguments: Any) -> Any:
+    try:
+        return factory(*arguments)
+    except (PluginError, ConfigurationError):
+        raise
+    except Exception as error:  # the factory is a plugin's
+        raise PluginError(f"{name!r} could not be made: {type(error).__name__}: {error}", plugin=name) from error
+
+
+def _refined(made: list[Any], reply: tuple[Any, ...]) -> Any:
+    refine = getattr(made[0], "error", None) if made else None
+    return refine(*reply) if refine else None

@@ -1,0 +1,295 @@
+"""LM: the user's handle on a model; cheap to make, resolved to a service of the current App at its first call."""
+
+import os
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Literal, Self
+
+import msgspec
+
+from dspex.app.app import App, current_app
+from dspex.core.endpoint import Capabilities, Endpoint
+from dspex.core.errors import ConfigurationError
+from dspex.core.messages import Audio, File, Image, LMDelta, LMRequest, LMResponse, Message, Part, Text
+from dspex.core.secret import Secret
+from dspex.runtime.bridge import run_stepped
+from dspex.service.lm import LMService, Options
+from dspex.service.stream import stream
+
+NOT_SAVED = frozenset({"api_key", "api_base", "base_url", "headers", "extra_headers", "model_list", "provider", "path"})
+DSPY_ONLY = frozenset(
+    {
+        *("_dspy_lm_class", "finetuning_model", "launch_kwargs", "train_kwargs", "use_developer_role"),
+        *("engine", "async_engine", "prompt_cache", "callbacks"),
+    }
+)
+
+
+class LM:
+    """A model by `"provider/model"`; the provider is an installed plugin.
+
+    `num_retries` counts attempts after the first; `timeout` covers the whole call in seconds, queue included (None:
+    120 s from the first permit); `max_in_flight` bounds concurrency (None: no cap). Keywords that the provider's
+    options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
+    object instead of a plugin's. Errors are raised by the calls, not here.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        model_type: Literal["chat", "text", "responses"] = "chat",
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        cache: bool = True,
+        callbacks: Sequence[Any] | None = None,
+        num_retries: int = 3,
+        provider: Any = None,
+        *,
+        api_key: str | Secret | None = None,
+        api_base: str | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        max_in_flight: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if provider is None and "/" not in model:
+            raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
+        self.model = model
+        self.model_type = model_type
+        self.cache = cache
+        self.callbacks = list(callbacks or ())
+        self.num_retries = num_retries
+        self.timeout = timeout
+        self.max_in_flight = max_in_flight
+        self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
+        self._provider = provider
+        self._api_key = Secret(api_key) if isinstance(api_key, str) else api_key
+        self._base_url = api_base or base_url
+        self._headers = dict(headers or {})
+        self._options = Options(timeout, num_retries + 1, cache)
+        self._bound: tuple[App, LMService] | None = None
+        self._params: dict[str, Any] = {}
+        self._history: deque[HistoryEntry] = deque()
+
+    # What Predict and the engine use
+
+    @property
+    def service(self) -> LMService:
+        """The current App's service for this model. Raises ConfigurationError if no plugin offers the provider."""
+        app = current_app()
+        bound = self._bound
+        if bound is not None and bound[0] is app:
+            return bound[1]
+        endpoint, self._params = self._endpoint(app)
+        service = app.lm_service(endpoint, self._provider, self.max_in_flight)
+        self._bound = (app, service)
+        return service
+
+    def _endpoint(self, app: App) -> tuple[Endpoint, dict[str, Any]]:
+        params = {name: value for name, value in self.kwargs.items() if value is not None}
+        if self._provider is not None:
+            name, _, model = self.model.rpartition("/")
+            return Endpoint(name or "custom", model, self._base_url, self._api_key, self._headers), params
+        name, _, model = self.model.partition("/")
+        spec = app.plugins.spec("lm_providers", name, repr(self))
+        known = {field.name for field in msgspec.structs.fields(spec.options)} if spec.options else set()
+        options = {key: params.pop(key) for key in known & params.keys()}
+        key = self._api_key
+        if key is None and (found := os.environ.get(variable := f"{name.upper().replace('-', '_')}_API_KEY")):
+            key = Secret(found, f"the environment variable {variable}")
+        return Endpoint(name, model, self._base_url, key, self._headers, options), params
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can do, each None where unknown."""
+        return self.service.capabilities
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this model's answers from another's: endpoint, options and parameters; no key, header or retry."""
+        endpoint = self.service.endpoint
+        return {
+            "provider": endpoint.provider,
+            "base_url": endpoint.base_url,
+            "model": endpoint.model,
+            "options": dict(endpoint.options),
+            "params": self._params,
+        }
+
+    def request(
+        self,
+        messages: tuple[Message, ...],
+        params: Mapping[str, Any],
+        *,
+        tools: tuple[Mapping[str, Any], ...] = (),
+        schema: Mapping[str, Any] | None = None,
+        n: int = 1,
+    ) -> LMRequest:
+        """A request with this handle's own parameters under `params`; None removes one."""
+        service = self.service
+        merged = self._params
+        overlay = current_app().settings.lm_params
+        if params or overlay:
+            together = {**merged, **params, **overlay}
+            merged = {name: value for name, value in together.items() if value is not None}
+        if "n" in merged:
+            n = merged["n"] if n == 1 else n
+            merged = {name: value for name, value in merged.items() if name != "n"}
+        return LMRequest(service.endpoint.model, messages, merged, tools, schema, n)
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
+        response = await self.service.complete(request, self._options)
+        settings = current_app().settings
+        if not settings.disable_history:
+            self._history.append(HistoryEntry(self.model, request, response, current_app().clock.now()))
+            if len(self._history) > settings.max_history_size:
+                self._history.popleft()
+        return response
+
+    def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
+        """The reply in pieces, as they arrive."""
+        return stream(self.service, request, self._options)
+
+    async def forget(self, request: LMRequest) -> None:
+        """Drop a cached reply that could not be used."""
+        if self.cache:
+            await self.service.forget(request)
+
+    # What a user calls
+
+    def __call__(
+        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> list[Any]:
+        """The completions' texts; dictionaries where a completion has more than text."""
+        return run_stepped(current_app().bridge, self.acall(prompt, messages, **kwargs))
+
+    async def acall(
+        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> list[Any]:
+        """As calling it."""
+        if messages is None:
+            messages = [{"role": "user", "content": prompt or ""}]
+        n = kwargs.pop("n", None) or 1
+        reply = await self.complete(self.request(tuple(to_message(one) for one in messages), kwargs, n=n))
+        return _outputs(reply)
+
+    def copy(self, **changes: Any) -> Self:
+        """A handle with other settings or parameters and a history of its own; None removes a parameter."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        own = {name: changes.pop(name) for name in ("model", "cache", "num_retries", "timeout") if name in changes}
+        twin.__dict__.update(own)
+        twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
+        twin._options = Options(twin.timeout, twin.num_retries + 1, twin.cache)
+        twin._bound, twin._history = None, deque()
+        return twin
+
+    def dump_state(self) -> dict[str, Any]:
+        """What a saved program keeps of an LM: no key, header, endpoint or provider object."""
+        plain = {name: value for name, value in self.kwargs.items() if isinstance(value, (str, int, float, bool, list))}
+        kept = {"model": self.model, "model_type": self.model_type, "cache": self.cache, "num_retries": self.num_retries}
+        return {**kept, **{name: value for name, value in plain.items() if name not in NOT_SAVED}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "LM":
+        """An LM from a saved program's state; it never takes an endpoint, a key or a header from there."""
+        blocked = NOT_SAVED | DSPY_ONLY
+        return LM(**{name: value for name, value in state.items() if name not in blocked and value is not None})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Copies of a program share their LM: it is a handle on a service, not state.
+        return self
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The last calls, oldest first, bounded by `max_history_size`."""
+        return [entry.to_dict() for entry in self._history]
+
+    def __repr__(self) -> str:
+        return f"dspex.LM({self.model!r})"
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """One call, kept as it was sent and answered."""
+
+    model: str
+    request: LMRequest
+    response: LMResponse
+    timestamp: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry under DSPy's keys."""
+        usage = self.response.usage
+        return {
+            "prompt": None,
+            "messages": [from_message(message) for message in self.request.messages],
+            "kwargs": dict(self.request.params),
+            "response": self.response,
+            "outputs": _outputs(self.response),
+            "usage": msgspec.to_builtins(usage) if usage else {},
+            "cost": usage.usd if usage else None,
+            "timestamp": self.timestamp,
+            "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.timestamp}/{id(self.response)}")),
+            "model": self.model,
+        }
+
+
+def _outputs(reply: LMResponse) -> list[Any]:
+    return [_output(choice) for choice in reply.choices]
+
+
+def _output(choice: Any) -> Any:
+    if not (choice.tool_calls or choice.reasoning or choice.logprobs):
+        return choice.text
+    more = {
+        "reasoning_content": choice.reasoning,
+        "tool_calls": [msgspec.to_builtins(call) for call in choice.tool_calls],
+        "logprobs": choice.logprobs,
+    }
+    return {"text": choice.text, **{name: value for name, value in more.items() if value}}
+
+
+def to_message(given: Mapping[str, Any]) -> Message:
+    """A message from DSPy's (OpenAI's) dictionary form. Raises ConfigurationError for a part of unknown type."""
+    content = given.get("content")
+    if isinstance(content, str) or content is None:
+        return Message.of(given["role"], content or "")
+    return Message(given["role"], tuple(_to_part(part) for part in content))
+
+
+def _to_part(part: Mapping[str, Any]) -> Part:
+    match part.get("type"):
+        case "text":
+            return Text(part["text"])
+        case "image_url":
+            return Image(part["image_url"]["url"])
+        case "input_audio":
+            return Audio(part["input_audio"]["data"], part["input_audio"]["format"])
+        case "file":
+            file = part["file"]
+            return File(file.get("file_data"), file.get("file_id"), file.get("filename"))
+    raise ConfigurationError(f"A message part of type {part.get('type')!r} is unknown: text, image_url, input_audio, file.")
+
+
+def from_message(message: Message) -> dict[str, Any]:
+    """A message in DSPy's dictionary form; content is text where there is nothing else."""
+    if all(isinstance(part, Text) for part in message.parts):
+        return {"role": message.role, "content": message.text}
+    return {"role": message.role, "content": [_from_part(part) for part in message.parts]}
+
+
+def _from_part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text():
+            return {"type": "text", "text": part.text}
+        case Image():
+            return {"type": "image_url", "image_url": {"url": part.url}}
+        case Audio():
+            return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
+        case File():
+            file = {"file_data": part.data, "file_id": part.file_id, "filename": part.filename}
+            return {"type": "file", "file": {name: value for name, value in file.items() if value is not None}}
+    return msgspec.to_builtins(part)  # type: ignore[no-any-return]  # a Struct is a dictionary then

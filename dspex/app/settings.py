@@ -1,0 +1,100 @@
+"""Settings: an App's own, and what `context()` lays over them for a block."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+from dspex.core.errors import ConfigurationError
+from dspex.runtime.scope import SCOPE, Scope, use
+
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "lm": None,
+        "adapter": None,
+        "rm": None,
+        "cache": None,  # None: the plugin that offers "default", if one is installed; False: no cache
+        "callbacks": (),
+        "middleware": None,  # None: all that plugins offer, by name
+        "budget": None,
+        "prices": MappingProxyType({}),
+        "prefer": MappingProxyType({}),
+        "trace": None,
+        "num_threads": 64,
+        "max_errors": 10,
+        "provide_traceback": False,
+        "track_usage": False,
+        "warn_on_type_mismatch": True,
+        "max_history_size": 1_000,
+        "disable_history": False,
+        "lm_params": MappingProxyType({}),
+    }
+)
+APP_WIDE = frozenset({"cache", "middleware", "budget", "prefer"})
+SCOPED = frozenset({"trace"})
+
+
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, if all are known. Raises ConfigurationError naming the nearest for one that is not."""
+    for name in given:
+        if name not in DEFAULTS:
+            near = difflib.get_close_matches(name, DEFAULTS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigurationError(f"There is no setting {name!r}.{hint} Settings: {', '.join(sorted(DEFAULTS))}.")
+    return dict(given)
+
+
+class Settings:
+    """The settings in force here: reads see the innermost `context()`, then the App, then the default."""
+
+    __slots__ = ("_own",)
+    _own: dict[str, Any]
+
+    def __init__(self, **given: Any) -> None:
+        object.__setattr__(self, "_own", {**DEFAULTS, **checked(given)})
+
+    def __getattr__(self, name: str) -> Any:
+        scope = SCOPE.get()
+        if name in scope.overlay:
+            return scope.overlay[name]
+        if name == "trace" and scope.trace is not None:
+            return scope.trace
+        try:
+            return self._own[name]
+        except KeyError:
+            raise AttributeError(f"There is no setting {name!r}.") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.update({name: value})
+
+    def update(self, given: Mapping[str, Any]) -> None:
+        """Set some of the App's own settings."""
+        self._own.update(checked(given))
+
+    def own(self, name: str) -> Any:
+        """The App's own setting, whatever a context lays over it."""
+        return self._own[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The setting in force, or `default` if there is none of that name."""
+        return getattr(self, name, default)
+
+    def copy(self) -> dict[str, Any]:
+        """All settings in force, good for `configure(**copy)`."""
+        return {name: getattr(self, name) for name in self._own}
+
+    def __repr__(self) -> str:
+        changed = {name: value for name, value in self.copy().items() if value != DEFAULTS[name]}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+
+@contextmanager
+def context(**given: Any) -> Iterator[Scope]:
+    """Override settings inside a block; it reaches tasks, our threads and nothing beside it."""
+    overlay = checked(given)
+    for name in APP_WIDE & overlay.keys():
+        raise ConfigurationError(f"{name!r} belongs to the whole App: use dspex.configure({name}=...).")
+    changes: dict[str, Any] = {"trace": overlay.pop("trace")} if "trace" in overlay else {}
+    with use(overlay={**SCOPE.get().overlay, **overlay}, **changes) as scope:
+        yield scope

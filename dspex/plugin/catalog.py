@@ -1,0 +1,43 @@
+"""Which first-party package offers which name, so that an error can say what to install."""
+
+from types import MappingProxyType
+
+KIND_WORDS = MappingProxyType(
+    {
+        "lm_providers": "LM provider",
+        "embedders": "embedder",
+        "retrievers": "retriever",
+        "caches": "cache",
+        "optimizers": "optimizer",
+        "adapters": "adapter",
+        "executors": "executor",
+        "sandboxes": "sandbox",
+        "middleware": "middleware",
+        "subscribers": "subscriber",
+        "secret_sources": "secret source",
+        "commands": "command",
+    }
+)
+
+PACKAGES = MappingProxyType(
+    {
+        ("lm_providers", "llamacpp"): "dspex-llamacpp",
+        ("lm_providers", "openai"): "dspex-openai",
+        ("caches", "default"): "dspex-cache",
+        ("caches", "memory"): "dspex-cache",
+        ("caches", "sqlite"): "dspex-cache",
+        ("caches", "tiered"): "dspex-cache",
+        ("optimizers", "BootstrapFewShot"): "dspex-optimizers",
+        ("optimizers", "BootstrapFewShotWithRandomSearch"): "dspex-optimizers",
+        ("optimizers", "BootstrapRS"): "dspex-optimizers",
+        ("optimizers", "LabeledFewShot"): "dspex-optimizers",
+        ("commands", "cache"): "dspex-cache",
+        ("commands", "demo"): "dspex[demo]",
+    }
+)
+
+
+def install_hint(kind: str, name: str) -> str:
+    """`Install it: pip install ...` for a name that a first-party package offers, else an empty string."""
+    package = PACKAGES.get((kind, name))
+    return f'Install it: pip install "{package}".' if package else ""

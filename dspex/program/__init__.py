@@ -1,0 +1,1 @@
+"""Floor 6: stateless programs: signatures, adapters and modules."""

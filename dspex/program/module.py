@@ -1,0 +1,217 @@
+"""Module: what a user composes; finds its predictors at any depth, runs sync and async, saves and loads."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dspex.app.app import current_app
+from dspex.core.errors import ConfigurationError, RecursionLimit
+from dspex.program.saving import load_file, load_state, save_file
+from dspex.runtime.bridge import in_thread, run_stepped
+from dspex.runtime.callbacks import Emission
+from dspex.runtime.scope import SCOPE, use
+
+if TYPE_CHECKING:
+    from dspex.app.lm import LM
+
+
+class Module:
+    """Base of programs. Write `forward`, or `aforward`, or both; call the module, or await its `acall`.
+
+    `acall` of a module that has only `forward` runs it in a thread of its own; calling one that has only `aforward`
+    runs it on the background loop. Either way the context goes with it.
+    """
+
+    MAX_DEPTH = 100
+
+    callbacks: Sequence[Any] = ()
+    evidence: Any = None
+    _compiled = False
+    _steps = False
+
+    def __init__(self, callbacks: Sequence[Any] | None = None) -> None:
+        if callbacks:
+            self.callbacks = list(callbacks)
+
+    # Running
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program and wait for its result."""
+        forward = getattr(self, "forward", None)
+        if forward is not None:
+            with _Entered(self, args, kwargs) as emission:
+                emission.outputs = forward(*args, **kwargs)
+            return emission.outputs
+        bridge = current_app().bridge
+        coroutine = self.acall(*args, **kwargs)
+        return run_stepped(bridge, coroutine) if self._steps else bridge.run(coroutine)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program on the caller's loop."""
+        aforward, forward = getattr(self, "aforward", None), getattr(self, "forward", None)
+        if aforward is None and forward is None:
+            raise ConfigurationError(f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them.")
+        with _Entered(self, args, kwargs) as emission:
+            if aforward is not None:
+                emission.outputs = await aforward(*args, **kwargs)
+            elif forward is not None:
+                emission.outputs = await in_thread(forward, *args, **kwargs)
+        return emission.outputs
+
+    # Parts
+
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """Paths and parameters (Predicts), in order of attributes, at any depth; one object counts once."""
+        return [(path, part) for path, part in _walk(self) if isinstance(part, Module) and part.is_parameter]
+
+    is_parameter = False
+
+    def parameters(self) -> list[Any]:
+        """The parameters without their paths."""
+        return [part for _, part in self.named_parameters()]
+
+    def named_predictors(self) -> list[tuple[str, Any]]:
+        """Paths and predictors; the path of a Predict that is the program itself is "self"."""
+        return self.named_parameters()
+
+    def predictors(self) -> list[Any]:
+        """The predictors without their paths."""
+        return self.parameters()
+
+    def named_sub_modules(self) -> Iterator[tuple[str, "Module"]]:
+        """Paths and modules, beginning with ("self", this one)."""
+        for path, part in _walk(self, "self"):
+            if isinstance(part, Module):
+                yield path, part
+
+    def map_named_predictors(self, function: Callable[[Any], Any]) -> Self:
+        """Replace each predictor by `function(predictor)`."""
+        replaced = {id(part): function(part) for part in self.predictors()}
+        _replace(self, replaced, set())
+        return self
+
+    def set_lm(self, lm: "LM | None") -> None:
+        """Give all predictors the same LM; None: that of the settings."""
+        for predictor in self.predictors():
+            predictor.lm = lm
+
+    def get_lm(self) -> "LM | None":
+        """The LM of all predictors, None if unset. Raises ValueError if they differ."""
+        lms = {id(predictor.lm): predictor.lm for predictor in self.predictors()}
+        if len(lms) > 1:
+            raise ValueError("The predictors of this program use different LMs; ask each predictor for its own.")
+        return next(iter(lms.values()), None)
+
+    # Copies and files
+
+    def deepcopy(self) -> Self:
+        """A copy with state of its own; LMs, and what cannot be copied, are shared."""
+        memo: dict[int, Any] = {}
+        twin = object.__new__(type(self))
+        memo[id(self)] = twin
+        for name, value in self.__dict__.items():
+            try:
+                twin.__dict__[name] = copy.deepcopy(value, memo)
+            except TypeError:
+                twin.__dict__[name] = value
+        return twin
+
+    def reset_copy(self) -> Self:
+        """A copy whose predictors are as new."""
+        twin = self.deepcopy()
+        for predictor in twin.predictors():
+            predictor.reset()
+        return twin
+
+    def dump_state(self) -> dict[str, Any]:
+        """The state of all predictors, by path, as JSON data."""
+        return {path: part.dump_state() for path, part in self.named_parameters()}
+
+    def load_state(self, state: dict[str, Any]) -> Self:
+        """Take a state over; all of it or, with an error, nothing."""
+        load_state(self, state)
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write the state as JSON, atomically, readable by this user only."""
+        save_file(self, Path(path))
+
+    def load(self, path: str | Path) -> Self:
+        """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit."""
+        load_file(self, Path(path))
+        return self
+
+    def __repr__(self) -> str:
+        lines = [f"{path} = {part!r}" for path, part in self.named_parameters() if part is not self]
+        return "\n".join([f"{type(self).__name__}:", *(f"  {line}" for line in lines)])
+
+
+class _Entered:
+    """The scope of a module's run, and its callbacks if there are any."""
+
+    __slots__ = ("_emission", "_module", "_scope", "outputs", "_inputs")
+
+    def __init__(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._module = module
+        self._inputs = {**kwargs, "args": args} if args else kwargs
+        self.outputs: Any = None
+
+    def __enter__(self) -> "_Entered":
+        path = SCOPE.get().path
+        name = type(self._module).__name__
+        if len(path) >= Module.MAX_DEPTH:
+            raise RecursionLimit(
+                f"Modules are nested {len(path)} deep, the last being {' > '.join(path[-3:])} > {name}: does one call itself?"
+            )
+        self._scope = use(path=(*path, name))
+        self._scope.__enter__()
+        callbacks = [*current_app().settings.callbacks, *self._module.callbacks]
+        self._emission = Emission(callbacks, "module", self._module, self._inputs) if callbacks else None
+        if self._emission is not None:
+            self._emission.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        if self._emission is not None:
+            self._emission.outputs = self.outputs
+            self._emission.__exit__(*exc_info)
+        self._scope.__exit__(*exc_info)
+
+
+def _walk(root: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Modules below `root` with their paths, depth first, each object once."""
+    seen: set[int] = set()
+
+    def visit(path: str, part: Any) -> Iterator[tuple[str, Any]]:
+        if id(part) in seen or not isinstance(part, (Module, list, tuple, dict)):
+            return
+        seen.add(id(part))
+        if isinstance(part, Module):
+            yield path or "self", part
+        for step, child in _children(part):
+            yield from visit(f"{path}{step}" if path or step[0] == "[" else step[1:], child)
+
+    yield from visit(path, root)
+
+
+def _children(part: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, Module):
+        return ((f".{name}", value) for name, value in part.__dict__.items())
+    if isinstance(part, dict):
+        return ((f"['{key}']", value) for key, value in part.items())
+    return ((f"[{index}]", value) for index, value in enumerate(part))
+
+
+def _replace(part: Any, replaced: dict[int, Any], seen: set[int]) -> Any:
+    if id(part) in replaced:
+        return replaced[id(part)]
+    if id(part) in seen or not isinstance(part, (Module, list, tuple, dict)):
+        return part
+    seen.add(id(part))
+    if isinstance(part, tuple):
+        return tuple(_replace(item, replaced, seen) for item in part)
+    holder: Any = part.__dict__ if isinstance(part, Module) else part
+    for key in range(len(holder)) if isinstance(holder, list) else list(holder):
+        holder[key] = _replace(holder[key], replaced, seen)
+    return part

@@ -1,0 +1,234 @@
+"""Predict: one signature, one call to a model, at most one more to mend a reply that does not parse."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dspex.app.app import App, current_app
+from dspex.app.lm import LM
+from dspex.core.endpoint import Capabilities
+from dspex.core.errors import AdapterParseError, ConfigurationError, ProgramFileError
+from dspex.core.example import Example, Prediction
+from dspex.core.identity import plain
+from dspex.core.messages import Choice, LMRequest, LMResponse, Message
+from dspex.program.adapters.choice import adapter_for, reask_adapter
+from dspex.program.module import Module
+from dspex.program.signature import ensure_signature
+from dspex.runtime.callbacks import Emission
+from dspex.runtime.scope import SCOPE
+
+CALL_WORDS = frozenset({"signature", "new_signature", "demos", "config", "lm", "_trace"})
+SAMPLING_TEMPERATURE = 0.7
+
+DemoSelector = Callable[[Mapping[str, Any], Sequence[Any]], Sequence[Any]]
+
+
+class Predict(Module):
+    """Calls a model for a signature. Extra keywords are LM parameters for each call (`temperature`, `n`, ...).
+
+    `demos` are Examples or dictionaries; `lm` None is the settings' LM; `demo_selector(inputs, demos)` may choose
+    demos for each call. Raises InputError, AdapterParseError, LMError classes.
+    """
+
+    is_parameter = True
+    _steps = True
+
+    def __init__(self, signature: Any, callbacks: Sequence[Any] | None = None, **config: Any) -> None:
+        super().__init__(callbacks)
+        self.signature = ensure_signature(signature)
+        self.config: dict[str, Any] = config
+        self.demos: list[Any] = []
+        self.lm: LM | None = None
+        self.demo_selector: DemoSelector | None = None
+        self.traces: list[Any] = []
+        self.train: list[Any] = []
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Prediction:
+        """One prediction; inputs by keyword only."""
+        if args:
+            names = ", ".join(f"{field.name}=" for field in self.signature.compiled.inputs)
+            raise ValueError(f"Predict takes its inputs by keyword: call it with {names}")
+        app = current_app()
+        settings = app.settings
+        callbacks = settings.callbacks
+        if self.callbacks or callbacks:
+            callbacks = [*callbacks, *self.callbacks]
+            with Emission(callbacks, "module", self, kwargs) as emission:
+                emission.outputs = await self._predict(app, kwargs, callbacks)
+            return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+        return await self._predict(app, kwargs, ())
+
+    async def _predict(self, app: App, given: dict[str, Any], callbacks: Sequence[Any]) -> Prediction:
+        signature, demos, config, lm = self.signature, self.demos, self.config, self.lm
+        if not CALL_WORDS.isdisjoint(given):
+            signature = ensure_signature(given.pop("new_signature", None) or given.pop("signature", signature))
+            demos = given.pop("demos", demos)
+            config = {**config, **given.pop("config", {})}
+            lm = given.pop("lm", lm)
+            given.pop("_trace", None)
+        settings = app.settings
+        lm = lm or settings.lm
+        if lm is None:
+            raise ConfigurationError("No LM is set: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
+        compiled = signature.compiled
+        inputs = compiled.check_inputs(given)
+        if self.demo_selector is not None:
+            demos = self.demo_selector(inputs, demos)
+        ask = _Ask(app, lm, signature, callbacks)
+        adapter = await ask.adapter()
+        capabilities = lm.capabilities
+        rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
+        request = lm.request(rendered, _params(adapter, compiled, capabilities, config, lm))
+        outputs = await ask.outputs(adapter, request)
+        prediction = Prediction(outputs[0]) if len(outputs) == 1 else Prediction.from_completions(outputs, signature)
+        trace = SCOPE.get().trace
+        if trace is not None:
+            trace.append((self, inputs, prediction))
+        return prediction
+
+    # State
+
+    def reset(self) -> None:
+        """Forget LM, demos and traces."""
+        self.lm = None
+        self.demos, self.traces, self.train = [], [], []
+
+    def update_config(self, **config: Any) -> None:
+        """Change LM parameters of all later calls."""
+        self.config = {**self.config, **config}
+
+    def get_config(self) -> dict[str, Any]:
+        """LM parameters of each call."""
+        return self.config
+
+    def dump_state(self) -> dict[str, Any]:
+        """Instructions, fields, demos and parameters as JSON data, under DSPy's keys."""
+        return {
+            "traces": [],
+            "train": [],
+            "demos": [{name: plain(value) for name, value in _fields(demo)} for demo in self.demos],
+            "signature": self.signature.dump_state(),
+            "lm": self.lm.dump_state() if self.lm is not None else None,
+            "config": plain(self.config),
+        }
+
+    def prepare_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
+        """Check a state against this predictor; what is returned takes it over."""
+        if not isinstance(state, Mapping) or not isinstance(state.get("demos", []), list):
+            raise ProgramFileError(f"a predictor's state is an object with a list of demos, not {state!r:.80}")
+        demos = [dict(demo) for demo in state.get("demos", [])]
+        signature = self.signature.load_state(state["signature"])
+        config = dict(state.get("config", self.config))
+        lm = LM.from_state(state["lm"]) if state.get("lm") else self.lm
+
+        def apply() -> None:
+            self.demos, self.signature, self.config, self.lm = demos, signature, config, lm
+
+        return apply
+
+    def __repr__(self) -> str:
+        more = f", {len(self.demos)} demos" if self.demos else ""
+        return f"{type(self).__name__}({self.signature.signature!r}{more})"
+
+
+class _Ask:
+    """One prediction's way through adapter and model."""
+
+    __slots__ = ("app", "callbacks", "lm", "signature")
+
+    def __init__(self, app: App, lm: LM, signature: Any, callbacks: Sequence[Any]) -> None:
+        self.app = app
+        self.lm = lm
+        self.signature = signature
+        self.callbacks = callbacks
+
+    async def adapter(self) -> Any:
+        """The adapter of the settings, else the one that fits the model."""
+        wanted = self.app.settings.adapter
+        if wanted is None and self.lm.capabilities.chat is None:
+            await self.lm.service.ready()
+        return adapter_for(wanted, self.lm.capabilities, self.app.plugins)
+
+    def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
+        """Run one step with its callbacks around it."""
+        if not self.callbacks:
+            return work()
+        with Emission(self.callbacks, kind, instance, inputs) as emission:
+            emission.outputs = work()
+        return emission.outputs
+
+    async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
+        """The fields of each completion; one that does not parse is asked for once more."""
+        reply = await self.complete(request)
+        outputs = []
+        for choice in reply.choices:
+            try:
+                outputs.append(self.parsed(adapter, choice))
+            except AdapterParseError as error:
+                await self.lm.forget(request)
+                if error.reason == "length":
+                    raise
+                outputs.append(await self.asked_again(adapter, request, choice, error))
+        return outputs
+
+    async def asked_again(
+        self, adapter: Any, request: LMRequest, choice: Choice, error: AdapterParseError
+    ) -> dict[str, Any]:
+        """One more call that shows the model its reply and the fault."""
+        second = reask_adapter(adapter, self.lm.capabilities)
+        if second is None:
+            raise error
+        turns: tuple[Message, ...] = second.reask(self.signature.compiled, choice.text, error)
+        again = msgspec.structs.replace(request, messages=request.messages + turns, n=1)
+        if second is not adapter:
+            again = msgspec.structs.replace(again, params=_without_form(again.params))
+        reply = await self.complete(again)
+        try:
+            return self.parsed(second, reply.choices[0])
+        except AdapterParseError:
+            await self.lm.forget(again)
+            raise
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        """The model's reply, with callbacks around it."""
+        callbacks = [*self.callbacks, *self.lm.callbacks]
+        if not callbacks:
+            return await self.lm.complete(request)
+        with Emission(callbacks, "lm", self.lm, {"request": request}) as emission:
+            emission.outputs = await self.lm.complete(request)
+        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+
+    def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
+        """Typed fields of one completion."""
+        compiled = self.signature.compiled
+        if choice.finish_reason == "length" and not adapter.is_complete(compiled, choice.text):
+            raise AdapterParseError(
+                "The reply was cut by max_tokens before it was complete; raise max_tokens.",
+                adapter_name=type(adapter).__name__,
+                signature=self.signature,
+                lm_response=choice.text,
+                reason="length",
+            )
+        return self.told(  # type: ignore[no-any-return]  # what an adapter's parse gives
+            "adapter_parse", adapter, {"completion": choice.text}, lambda: adapter.parse(compiled, choice.text)
+        )
+
+
+def _params(
+    adapter: Any, compiled: Any, capabilities: Capabilities, config: Mapping[str, Any], lm: LM
+) -> Mapping[str, Any]:
+    form = getattr(adapter, "params", None)
+    params = {**form(compiled, capabilities), **config} if form else config
+    if (params.get("n") or 1) > 1 and params.get("temperature", lm.kwargs.get("temperature")) is None:
+        # n equal answers at the model's greedy setting would be n times the price of one.
+        return {**params, "temperature": SAMPLING_TEMPERATURE}
+    return params
+
+
+def _without_form(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in ("stop", "grammar")}
+
+
+def _fields(demo: Any) -> Any:
+    return demo.items(include_dspy=True) if isinstance(demo, Example) else demo.items()

@@ -1,0 +1,89 @@
+"""Programs on disk: JSON with DSPy's keys, checked before anything changes, written whole or not at all."""
+
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dspex.core.errors import DspexError, MissingPredictor, ProgramFileError
+
+FORMAT = 1
+
+
+def save_file(program: Any, path: Path) -> None:
+    """Write a program's state beside its versions and evidence; holds no time, so equal programs are equal files."""
+    state = program.dump_state()
+    if list(state) == ["self"]:
+        state = state["self"]
+    metadata: dict[str, Any] = {"dependency_versions": {"dspex": _version()}, "version": FORMAT}
+    if program.evidence is not None:
+        metadata["evidence"] = msgspec.to_builtins(program.evidence)
+    encoded = msgspec.json.encode({**state, "metadata": metadata}, order="sorted")
+    write_atomically(path, msgspec.json.format(encoded, indent=2) + b"\n")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by new bytes, mode 0600; on any error the old file stays. Raises ProgramFileError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ProgramFileError(f"{path} cannot be written: {error}. Nothing was changed.") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise ProgramFileError(f"{path} cannot be written: {error}. The old file, if any, is unchanged.") from error
+
+
+def load_file(program: Any, path: Path) -> None:
+    """Read a state into a program. Raises ProgramFileError naming the file and the cause."""
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise ProgramFileError(f"{path} cannot be read: {error}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProgramFileError(f"{path} is no saved program: {error}.") from error
+    if not isinstance(content, dict):
+        raise ProgramFileError(f"{path} is no saved program: it holds a {type(content).__name__}, not an object.")
+    metadata = content.pop("metadata", None) or {}
+    if not isinstance(metadata, dict) or metadata.get("version", FORMAT) != FORMAT:
+        raise ProgramFileError(f"{path} has format {metadata!r:.80}; this dspex reads format {FORMAT}.")
+    try:
+        load_state(program, content)
+    except ProgramFileError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def load_state(program: Any, state: dict[str, Any]) -> None:
+    """Give each predictor its state, all or nothing; a state of one bare predictor has its keys at the top."""
+    parts = program.named_parameters()
+    if [path for path, _ in parts] == ["self"] and "self" not in state and "demos" in state:
+        state = {"self": state}
+    missing = [path for path, _ in parts if path not in state]
+    if missing:
+        raise MissingPredictor(
+            f"The saved program has no predictor {', '.join(map(repr, missing))}; it has: {', '.join(state) or 'none'}."
+        )
+    loads = []
+    for path, part in parts:
+        try:
+            loads.append(part.prepare_state(state[path]))
+        except (DspexError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ProgramFileError(f"The state of predictor {path!r} does not fit: {error}") from error
+    for apply in loads:
+        apply()
+
+
+def _version() -> str:
+    try:
+        return version("dspex")
+    except PackageNotFoundError:
+        return "unknown"

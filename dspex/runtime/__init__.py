@@ -1,0 +1,1 @@
+"""Floor 2: what keeps requests apart and background work alive."""

@@ -1,0 +1,260 @@
+"""The sync facade: one background loop thread that runs the same coroutines an async caller would await."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+CANCEL_GRACE_S = 1.0
+
+
+class Call(Generic[T]):
+    """A coroutine handed to a loop of another thread; `wait` blocks the caller until it has ended."""
+
+    __slots__ = ("_context", "_coro", "_done", "_error", "_loop", "_result", "_task")
+    _result: T
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], context: Context) -> None:
+        self._loop = loop
+        self._coro = coro
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+        loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._finish(), context=self._context)
+
+    async def _finish(self) -> None:
+        # Releasing here and not in a done callback saves a turn of the loop.
+        try:
+            self._result = await self._coro
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._done.release()
+
+    def cancel(self) -> None:
+        """Cancel the coroutine, from any thread."""
+        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+
+    def wait(self) -> T:
+        """Its result or error; Ctrl-C cancels it, gives it a moment to clean up, and goes on as KeyboardInterrupt."""
+        try:
+            self._done.acquire()
+        except BaseException:
+            self.cancel()
+            self._done.acquire(timeout=CANCEL_GRACE_S)
+            raise
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None
+        return self._result
+
+
+class Bridge:
+    """A daemon thread with one event loop, started at first use, and again in a forked child."""
+
+    def __init__(self, name: str = "dspex-bridge") -> None:
+        self.name = name
+        self.nested_calls = 0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inner: Bridge | None = None
+        self._pid = os.getpid()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, running."""
+        loop = self._loop
+        if loop is not None and self._pid == os.getpid():
+            return loop
+        return self._start()
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            # A forked child has neither the thread nor a lock it can trust.
+            self._lock, self._loop, self._inner, self._pid = threading.Lock(), None, None, os.getpid()
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._serve, args=(loop,), name=self.name, daemon=True)
+                self._thread.start()
+                self._loop = loop
+            return self._loop
+
+    @staticmethod
+    def _serve(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+
+    def start(self, coro: Coroutine[Any, Any, T], context: Context | None = None) -> Call[T]:
+        """Begin a coroutine on the loop and return at once."""
+        return Call(self.loop, coro, context or copy_context())
+
+    def run(self, coro: Coroutine[Any, Any, T], context: Context | None = None) -> T:
+        """Run a coroutine to its end in a copy of the caller's context.
+
+        Called on the loop's own thread, as sync user code may do, it is served by a second bridge.
+        """
+        if self._thread is not None and threading.get_ident() == self._thread.ident and self._pid == os.getpid():
+            self.nested_calls += 1
+            with self._lock:
+                self._inner = self._inner or Bridge(f"{self.name}+")
+            return self._inner.run(coro, context)
+        abandoned = _ABANDONED.get()
+        if abandoned is None:
+            return self.start(coro, context).wait()
+        return abandoned.run(self, coro, context)
+
+    def stop(self) -> None:
+        """Cancel what runs, stop the loop and join the thread."""
+        loop, thread, inner = self._loop, self._thread, self._inner
+        self._loop = self._thread = self._inner = None
+        if inner is not None:
+            inner.stop()
+        if loop is None or thread is None or self._pid != os.getpid():
+            return
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(CANCEL_GRACE_S * 2)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(CANCEL_GRACE_S * 2)
+        if not thread.is_alive():
+            loop.close()
+
+
+async def _cancel_all() -> None:
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=CANCEL_GRACE_S)
+
+
+class _Hop:
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if _STEPPING.get():
+            yield self
+
+
+HOP = _Hop()
+
+
+def run_stepped(bridge: Bridge, coro: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on this thread up to its first `await HOP`, and only the rest on the bridge.
+
+    A call that is answered before it needs a loop, such as a cache hit, crosses no thread.
+    """
+    context = copy_context()
+    context.run(_STEPPING.set, True)
+    try:
+        context.run(coro.send, None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    context.run(_STEPPING.set, False)
+    return bridge.run(_rest(coro), context)
+
+
+class _Started:
+    """Awaits a coroutine that has begun already, which `await` itself refuses."""
+
+    __slots__ = ("send", "throw", "close")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
+        self.send = coro.send
+        self.throw = coro.throw
+        self.close = coro.close
+
+    def __await__(self) -> "_Started":
+        return self
+
+    def __iter__(self) -> "_Started":
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+
+async def _rest(coro: Coroutine[Any, Any, T]) -> T:
+    result: T = await _Started(coro)
+    return result
+
+
+class Abandoned:
+    """Says to sync code in a worker thread that nobody waits for it any more: its dspex calls are cancelled."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_set = False
+        self._call: Call[Any] | None = None
+
+    def set(self) -> None:
+        """Cancel the call that runs, and any later one."""
+        with self._lock:
+            self._is_set = True
+            if self._call is not None:
+                self._call.cancel()
+
+    def run(self, bridge: Bridge, coro: Coroutine[Any, Any, T], context: Context | None) -> T:
+        """As `Bridge.run`, unless abandoned."""
+        with self._lock:
+            if self._is_set:
+                coro.close()
+                raise asyncio.CancelledError
+            call = bridge.start(coro, context)
+            self._call = call
+        return call.wait()
+
+
+_STEPPING: ContextVar[bool] = ContextVar("dspex_stepping", default=False)
+_ABANDONED: ContextVar[Abandoned | None] = ContextVar("dspex_abandoned", default=None)
+
+
+async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run sync code in a thread of its own, in a copy of this context; there is no cap on their number.
+
+    A thread cannot be stopped: if this is cancelled, the code goes on, but its dspex calls end as cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    context = copy_context()
+    abandoned = Abandoned()
+    context.run(_ABANDONED.set, abandoned)
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        try:
+            outcome: tuple[Any, BaseException | None] = (context.run(function, *args, **kwargs), None)
+        except StopIteration as error:
+            outcome = (None, RuntimeError(f"{function!r} raised {error!r}"))
+        except BaseException as error:
+            outcome = (None, error)
+        try:
+            loop.call_soon_threadsafe(deliver, *outcome)
+        except RuntimeError:
+            return  # The loop is closed: nobody is left to tell.
+
+    threading.Thread(target=work, name=f"dspex-{getattr(function, '__name__', 'work')}", daemon=True).start()
+    try:
+        return await future
+    except asyncio.CancelledError:
+        abandoned.set()
+        raise

@@ -1,0 +1,90 @@
+"""Events to subscribers: a second channel that may lose some and never slows a call."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from dspex.core.events import Event
+
+QUEUE_LIMIT = 10_000
+
+
+class Bus:
+    """One bounded queue and one daemon thread a subscriber; `active` is False while nobody listens."""
+
+    def __init__(self, on_failure: Callable[[str], None] = lambda message: None) -> None:
+        self.active = False
+        self._channels: tuple[Channel, ...] = ()
+        self._on_failure = on_failure
+
+    def subscribe(self, on_event: Callable[[Event], None], name: str) -> "Channel":
+        """Send all later events to `on_event`."""
+        channel = Channel(on_event, name, self._on_failure)
+        self._channels = (*self._channels, channel)
+        self.active = True
+        return channel
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to each subscriber's queue."""
+        for channel in self._channels:
+            channel.put(event)
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Deliver what is queued, within `timeout` seconds a subscriber, and stop."""
+        for channel in self._channels:
+            channel.close(timeout)
+        self._channels = ()
+        self.active = False
+
+    @property
+    def channels(self) -> Sequence["Channel"]:
+        """The subscribers' queues, with `dropped` counts."""
+        return self._channels
+
+
+class Channel:
+    """A subscriber's queue; `dropped` counts the events that it had no room for, the oldest go first."""
+
+    def __init__(self, on_event: Callable[[Event], None], name: str, on_failure: Callable[[str], None]) -> None:
+        self.name = name
+        self.dropped = 0
+        self._on_event = on_event
+        self._on_failure = on_failure
+        self._queue: deque[Event] = deque(maxlen=QUEUE_LIMIT)
+        self._ready = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, event: Event) -> None:
+        """Queue an event; never waits."""
+        if len(self._queue) == QUEUE_LIMIT:
+            self.dropped += 1
+        self._queue.append(event)
+        if not self._ready.is_set():
+            self._ready.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._drain, name=f"dspex-events-{self.name}", daemon=True)
+                self._thread.start()
+
+    def _drain(self) -> None:
+        reported = False
+        while True:
+            self._ready.wait()
+            self._ready.clear()
+            while self._queue:
+                try:
+                    self._on_event(self._queue.popleft())
+                except Exception as error:
+                    # A subscriber is a guest: it is named once, and the next event is still offered.
+                    if not reported:
+                        self._on_failure(f"Subscriber {self.name!r} failed: {type(error).__name__}: {error}")
+                    reported = True
+            if self._closing:
+                return
+
+    def close(self, timeout: float) -> None:
+        """Deliver what is queued and stop the thread."""
+        self._closing = True
+        self._ready.set()
+        if self._thread is not None:
+            self._thread.join(timeout)

@@ -1,0 +1,67 @@
+"""What belongs to one request: it travels in a context variable, so siblings never see each other's."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from dspex.core.messages import LMRequest, LMResponse
+
+Proceed = Callable[[LMRequest], Awaitable[LMResponse]]
+
+
+class Recorder(Protocol):
+    """Stands around every logical LM call of a scope; a compile journals and replays through it."""
+
+    async def record(self, request: LMRequest, proceed: Proceed) -> LMResponse:
+        """Answer from the record, or `proceed` and record."""
+
+
+class Scope:
+    """The surroundings of a call; immutable, `child` makes a changed copy.
+
+    `overlay` holds the settings that `context()` overrides; `deadline` is in the loop's time; `trace` collects
+    (predictor, inputs, prediction) where somebody asked for it; `path` names the modules that are running.
+    """
+
+    __slots__ = ("app", "budgets", "deadline", "overlay", "path", "recorder", "trace", "trackers")
+
+    def __init__(
+        self,
+        app: Any = None,
+        overlay: Mapping[str, Any] = {},
+        deadline: float | None = None,
+        budgets: tuple[Any, ...] = (),
+        trackers: tuple[Any, ...] = (),
+        trace: list[Any] | None = None,
+        recorder: Recorder | None = None,
+        path: tuple[str, ...] = (),
+    ) -> None:
+        self.app = app
+        self.overlay = overlay
+        self.deadline = deadline
+        self.budgets = budgets
+        self.trackers = trackers
+        self.trace = trace
+        self.recorder = recorder
+        self.path = path
+
+    def child(self, **changes: Any) -> "Scope":
+        """A copy with some parts changed."""
+        return Scope(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+
+
+SCOPE: ContextVar[Scope] = ContextVar("dspex_scope", default=Scope())  # noqa: B039  a Scope is never changed
+
+current = SCOPE.get
+
+
+@contextmanager
+def use(**changes: Any) -> Iterator[Scope]:
+    """Run a block in a child of the current scope."""
+    scope = SCOPE.get().child(**changes)
+    token = SCOPE.set(scope)
+    try:
+        yield scope
+    finally:
+        SCOPE.reset(token)

@@ -1,0 +1,78 @@
+"""Equal calls in flight are one call: the first leads, the others take its reply or its provider's error."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from dspex.core.errors import BudgetExceeded, LMError, PluginError
+
+T = TypeVar("T")
+
+
+class Flight(Generic[T]):
+    """One leader's call and those who wait for it."""
+
+    __slots__ = ("waiters",)
+
+    def __init__(self) -> None:
+        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[T | None]]] = []
+
+
+class SingleFlight(Generic[T]):
+    """Joins equal calls over all loops and threads.
+
+    A leader that ends by its own deadline, budget or cancellation hands over to a follower; a follower keeps its own
+    deadline.
+    """
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Flight[T]] = {}
+        self._lock = threading.Lock()
+
+    async def join(self, key: bytes, lead: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        """The reply for `key`, and whether somebody else led."""
+        while True:
+            with self._lock:
+                flight = self._flights.get(key)
+                if flight is None:
+                    flight = self._flights[key] = Flight()
+                    future = None
+                else:
+                    loop = asyncio.get_running_loop()
+                    future = loop.create_future()
+                    flight.waiters.append((loop, future))
+            if future is None:
+                return await self._lead(key, flight, lead), False
+            reply = await future
+            if reply is not None:
+                return reply, True
+
+    async def _lead(self, key: bytes, flight: Flight[T], lead: Callable[[], Awaitable[T]]) -> T:
+        try:
+            reply = await lead()
+        except BaseException as error:
+            own = isinstance(error, BudgetExceeded) or getattr(error, "code", None) == "deadline"
+            shared = isinstance(error, (LMError, PluginError)) and not own
+            self._land(key, flight, None, error if shared else None)
+            raise
+        self._land(key, flight, reply, None)
+        return reply
+
+    def _land(self, key: bytes, flight: Flight[T], reply: T | None, error: BaseException | None) -> None:
+        with self._lock:
+            del self._flights[key]
+        for loop, future in flight.waiters:
+            try:
+                loop.call_soon_threadsafe(_settle, future, reply, error)
+            except RuntimeError:
+                continue  # That loop is closed and its follower gone with it.
+
+
+def _settle(future: "asyncio.Future[T | None]", reply: T | None, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(reply)

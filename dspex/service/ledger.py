@@ -1,0 +1,166 @@
+"""Budgets that hold: an attempt reserves its upper bound, waits while others are open, and settles what it took."""
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from dspex.core.clock import Clock
+from dspex.core.errors import BudgetExceeded, ConfigurationError
+from dspex.core.messages import LMRequest
+from dspex.core.usage import Budget, Usage
+
+DEFAULT_OUTPUT_TOKENS = 4_096
+
+Prices = Mapping[str, tuple[float, float]]
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """Calls, tokens and dollars of one attempt: a bound before it, the truth after it."""
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+
+    def __add__(self, other: "Charge") -> "Charge":
+        return Charge(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
+
+    def __sub__(self, other: "Charge") -> "Charge":
+        return Charge(self.calls - other.calls, self.tokens - other.tokens, self.usd - other.usd)
+
+
+class BudgetScope:
+    """A live budget: `limits`, `spent` and what is `left`; shared by all loops and threads under it."""
+
+    def __init__(self, limits: Budget, clock: Clock) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._spent = Charge()
+        self._reserved = Charge()
+        self._open = 0
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def spent(self) -> Budget:
+        """What is settled, by unit."""
+        seconds = self._clock.monotonic() - self._began
+        return Budget(self._spent.calls, self._spent.tokens, self._spent.usd, seconds)
+
+    @property
+    def left(self) -> Budget:
+        """Limits less what is spent and reserved; None where there is no limit."""
+        taken = self._spent + self._reserved
+        limits = self.limits
+        return Budget(
+            None if limits.calls is None else max(0, limits.calls - taken.calls),
+            None if limits.tokens is None else max(0, limits.tokens - taken.tokens),
+            None if limits.usd is None else max(0.0, limits.usd - taken.usd),
+            None if limits.seconds is None else max(0.0, limits.seconds - (self._clock.monotonic() - self._began)),
+        )
+
+    async def reserve(self, bound: Charge) -> None:
+        """Set `bound` aside. Raises BudgetExceeded if it cannot fit even when all open reservations are settled."""
+        while True:
+            with self._lock:
+                short = self._short(self._spent + self._reserved + bound)
+                if short is None:
+                    self._reserved += bound
+                    self._open += 1
+                    return
+                if self._open == 0 or short == "seconds":
+                    raise self._exceeded(short, bound)
+                loop = asyncio.get_running_loop()
+                future: asyncio.Future[None] = loop.create_future()
+                self._waiters.append((loop, future))
+            await future
+
+    def settle(self, bound: Charge, actual: Charge) -> None:
+        """Replace a reservation by what was really taken, and let others look again."""
+        with self._lock:
+            self._reserved -= bound
+            self._spent += actual
+            self._open -= 1
+            waiters, self._waiters = self._waiters, []
+        for loop, future in waiters:
+            try:
+                loop.call_soon_threadsafe(_wake, future)
+            except RuntimeError:
+                continue  # That loop is closed and its waiter gone with it.
+
+    def _short(self, total: Charge) -> str | None:
+        limits = self.limits
+        if limits.calls is not None and total.calls > limits.calls:
+            return "calls"
+        if limits.tokens is not None and total.tokens > limits.tokens:
+            return "tokens"
+        if limits.usd is not None and total.usd > limits.usd + 1e-9:
+            return "usd"
+        if limits.seconds is not None and self._clock.monotonic() - self._began >= limits.seconds:
+            return "seconds"
+        return None
+
+    def _exceeded(self, unit: str, bound: Charge) -> BudgetExceeded:
+        limit, spent = getattr(self.limits, unit), getattr(self.spent, unit)
+        need = "" if unit == "seconds" else f", and the next attempt may take {getattr(bound, unit):g}"
+        return BudgetExceeded(
+            f"The budget of {limit:g} {unit} does not allow another attempt: {spent:g} are spent{need}. "
+            "It was not sent. Raise the budget to go on.",
+            unit=unit,
+            limit=limit,
+            spent=spent,
+        )
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def reserve_all(scopes: Sequence[BudgetScope], bound: Charge) -> None:
+    """Reserve in each scope, or in none."""
+    done: list[BudgetScope] = []
+    try:
+        for scope in scopes:
+            await scope.reserve(bound)
+            done.append(scope)
+    except BaseException:
+        for scope in done:
+            scope.settle(bound, Charge())
+        raise
+
+
+def bound_of(request: LMRequest, model: str, max_output: int | None, prices: Prices, needs_price: bool) -> Charge:
+    """Upper bound of one attempt. Without max_tokens the model's known output limit counts, else 4,096 a choice.
+
+    Raises ConfigurationError if a price is needed and unknown.
+    """
+    prompt = prompt_tokens(request)
+    limit = request.params.get("max_tokens") or request.params.get("max_completion_tokens") or max_output
+    output = int(limit or DEFAULT_OUTPUT_TOKENS) * request.n
+    return Charge(1, prompt + output, price_of(model, prompt, output, prices, needs_price))
+
+
+def price_of(model: str, input_tokens: int, output_tokens: int, prices: Prices, needs_price: bool) -> float:
+    """Dollars, by the user's table of (input, output) prices for a million tokens."""
+    price = prices.get(model)
+    if price is not None:
+        return (input_tokens * price[0] + output_tokens * price[1]) / 1e6
+    if needs_price:
+        raise ConfigurationError(
+            f"A budget in USD needs the price of {model!r}, which is unknown: "
+            f"dspex.configure(prices={{{model!r}: (input, output)}}) in USD for a million tokens, or use calls or tokens."
+        )
+    return 0.0
+
+
+def prompt_tokens(request: LMRequest) -> int:
+    """A high guess of a prompt's tokens: three bytes of text each, and 8 for each message."""
+    return sum(8 + len(message.text.encode()) // 3 for message in request.messages)
+
+
+def estimated_usage(request: LMRequest, text: str) -> Usage:
+    """Usage where the provider gives none, marked as estimated."""
+    return Usage(prompt_tokens(request), 1 + len(text) // 4, calls=1, estimated=True)

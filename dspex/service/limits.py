@@ -1,0 +1,74 @@
+"""How many requests may be in flight at an endpoint, over all loops and threads of the process."""
+
+import asyncio
+import threading
+from collections import deque
+
+from dspex.core.errors import RateLimited
+
+QUEUE_LIMIT = 10_000
+
+Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+
+
+class InFlight:
+    """A first-come-first-served gate; beyond QUEUE_LIMIT waiting requests it refuses with RateLimited."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._free = limit
+        self._waiters: deque[Waiter] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def used(self) -> int:
+        """Permits that are out."""
+        return self.limit - self._free
+
+    async def acquire(self) -> None:
+        """Take a permit, in order of arrival."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._free > 0:
+                self._free -= 1
+                return
+            if len(self._waiters) >= QUEUE_LIMIT:
+                raise RateLimited(f"{QUEUE_LIMIT} requests wait already for one of {self.limit} places in flight.")
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiters.append((loop, future))
+        try:
+            await future
+        except asyncio.CancelledError:
+            self._give_up(loop, future)
+            raise
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop, future: "asyncio.Future[None]") -> None:
+        with self._lock:
+            try:
+                self._waiters.remove((loop, future))
+                return
+            except ValueError:
+                pass
+        # The permit was on its way: if it has arrived it is ours to return, else the grant finds us gone.
+        if future.done() and not future.cancelled():
+            self.release()
+
+    def release(self) -> None:
+        """Give a permit back, or straight to the next that waits."""
+        while True:
+            with self._lock:
+                if not self._waiters:
+                    self._free += 1
+                    return
+                loop, future = self._waiters.popleft()
+            try:
+                loop.call_soon_threadsafe(self._grant, future)
+                return
+            except RuntimeError:
+                continue  # That loop is closed and its waiter gone with it.
+
+    def _grant(self, future: "asyncio.Future[None]") -> None:
+        if future.done():
+            self.release()
+        else:
+            future.set_result(None)

@@ -1,0 +1,457 @@
+"""The way of a logical call: middleware > recorder > cache > single-flight > retry { limit > budget > provider }."""
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from dspex.core.clock import Clock
+from dspex.core.endpoint import Capabilities, Endpoint
+from dspex.core.errors import (
+    BadRequest,
+    BudgetExceeded,
+    ContentFiltered,
+    DspexError,
+    LMError,
+    LMTimeout,
+    PluginError,
+    ProtocolError,
+)
+from dspex.core.events import AttemptFailed, RequestFinished, RequestStarted
+from dspex.core.identity import canonical
+from dspex.core.messages import LMRequest, LMResponse
+from dspex.core.usage import Usage
+from dspex.plugin.contracts import LMProvider, Middleware
+from dspex.runtime.bridge import HOP
+from dspex.runtime.bus import Bus
+from dspex.runtime.scope import SCOPE, Scope
+from dspex.service.cache import CacheService
+from dspex.service.flight import SingleFlight
+from dspex.service.ledger import (
+    BudgetScope,
+    Charge,
+    Prices,
+    bound_of,
+    estimated_usage,
+    price_of,
+    reserve_all,
+)
+from dspex.service.limits import InFlight
+from dspex.service.retry import Retry
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S = 120.0
+UNKNOWN = Capabilities()
+LOCAL_PARAMS = ("rollout_id",)  # in the key, never on the wire
+
+_numbers = itertools.count(1)
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit."""
+
+    timeout: float | None = None
+    attempts: int = 4
+    cache: bool = True
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What the services of an App have in common."""
+
+    clock: Clock
+    bus: Bus
+    cache: Callable[[], CacheService | None]
+    middleware: Callable[[], Sequence[Middleware]]
+    ceilings: Callable[[], tuple[BudgetScope, ...]]
+    prices: Callable[[], Prices]
+
+
+class Call:
+    """The state of one logical call."""
+
+    __slots__ = ("attempts", "cached", "number", "options", "salt", "scope", "timer")
+
+    def __init__(self, options: Options, scope: Scope, number: int, salt: int = 0) -> None:
+        self.options = options
+        self.scope = scope
+        self.number = number
+        self.salt = salt
+        self.attempts = 0
+        self.cached = False
+        self.timer: asyncio.Timeout | None = None
+
+
+class LMService:
+    """One model behind one endpoint, for all loops and threads of an App."""
+
+    def __init__(
+        self, endpoint: Endpoint, provider: LMProvider, shared: Shared, retry: Retry, limit: InFlight | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self.provider = provider
+        self.name = f"{endpoint.provider}/{endpoint.model}"
+        self.limit = limit
+        self._shared = shared
+        self._retry = retry
+        self._flights: SingleFlight[LMResponse] = SingleFlight()
+        self._start_flight: SingleFlight[bool] = SingleFlight()
+        self._started = getattr(provider, "start", None) is None
+        self._key_prefix = canonical([endpoint.provider, endpoint.base_url, endpoint.model, dict(endpoint.options)])
+
+    # What a handle asks for
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the provider says it can do, each None where unknown."""
+        return getattr(self.provider, "capabilities", None) or UNKNOWN
+
+    async def ready(self) -> None:
+        """Start the provider, once."""
+        if not self._started:
+            await HOP
+            await self._start_flight.join(b"", self._start)
+
+    async def complete(self, request: LMRequest, options: Options) -> LMResponse:
+        """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
+        call = self.begin(options)
+        bus, clock = self._shared.bus, self._shared.clock
+        if not bus.active:
+            reply = await self._enter(call, request)
+            _track(call, self.name, reply)
+            return reply
+        began = clock.monotonic()
+        provider, model = self.endpoint.provider, self.endpoint.model
+        bus.publish(RequestStarted(clock.now(), call.number, provider, model))
+        reply_usage, failure = None, None
+        try:
+            reply = await self._enter(call, request)
+            reply_usage = reply.usage
+        except BaseException as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            seconds = clock.monotonic() - began
+            bus.publish(
+                RequestFinished(
+                    clock.now(), call.number, provider, model, seconds, call.attempts, call.cached, reply_usage, failure
+                )
+            )
+        _track(call, self.name, reply)
+        return reply
+
+    async def forget(self, request: LMRequest) -> None:
+        """Drop a cached reply that turned out to be of no use."""
+        cache = self._shared.cache()
+        if cache is not None:
+            await HOP
+            for salt in range(request.n):
+                single = msgspec.structs.replace(request, n=1) if request.n > 1 else request
+                await cache.forget(self._key(single, salt))
+            await cache.forget(self._key(request, 0))
+
+    def begin(self, options: Options) -> Call:
+        """The state of a new logical call in the current scope."""
+        return Call(options, SCOPE.get(), next(_numbers))
+
+    async def aclose(self) -> None:
+        """Let the provider go."""
+        close = getattr(self.provider, "aclose", None)
+        if close is not None:
+            await close()
+
+    # The onion, outside in
+
+    async def _enter(self, call: Call, request: LMRequest) -> LMResponse:
+        chain: Callable[[LMRequest], Awaitable[LMResponse]] | None = None
+        for middleware in reversed(self._shared.middleware()):
+            chain = _Wrapped(middleware, chain or _Bound(self._recorded, call))
+        if chain is None:
+            return await self._recorded(call, request)
+        await HOP
+        return await chain(request)
+
+    async def _recorded(self, call: Call, request: LMRequest) -> LMResponse:
+        recorder = call.scope.recorder
+        if recorder is not None:
+            await HOP
+            return await recorder.record(request, _Bound(self._answer, call))
+        return await self._answer(call, request)
+
+    async def _answer(self, call: Call, request: LMRequest) -> LMResponse:
+        if request.n > 1 and not self.capabilities.n:
+            return await self._fan_out(call, request)
+        if not call.options.cache:
+            return await self._timed(call, request)
+        return await self._cached(call, request)
+
+    async def _fan_out(self, call: Call, request: LMRequest) -> LMResponse:
+        # A wire without n: that many requests side by side, each with a key of its own.
+        await HOP
+        single = msgspec.structs.replace(request, n=1)
+        calls = [Call(call.options, call.scope, call.number, salt) for salt in range(request.n)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._settled(self._answer(one, single))) for one in calls]
+        replies = [task.result() for task in tasks]
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        call.attempts = sum(one.attempts for one in calls)
+        whole = [reply for reply in replies if isinstance(reply, LMResponse)]
+        usage = sum((reply.usage or Usage() for reply in whole), Usage())
+        return LMResponse(tuple(choice for reply in whole for choice in reply.choices), usage, whole[0].model)
+
+    @staticmethod
+    async def _settled(work: Awaitable[LMResponse]) -> LMResponse | DspexError:
+        # As a value: a group would wrap the error of one in an ExceptionGroup.
+        try:
+            return await work
+        except DspexError as error:
+            return error
+
+    async def _cached(self, call: Call, request: LMRequest) -> LMResponse:
+        key = self._key(request, call.salt)
+        cache = self._shared.cache()
+        if cache is not None:
+            hit = cache.peek(key)
+            if hit is None:
+                await HOP
+                hit = await cache.get(key)
+            if hit is not None:
+                call.cached = True
+                return hit
+        await HOP
+
+        async def lead() -> LMResponse:
+            reply = await self._timed(call, request)
+            if cache is not None:
+                await cache.keep(key, reply)
+            return reply
+
+        if call.options.timeout is None:
+            reply, call.cached = await self._flights.join(key, lead)
+            return reply
+        try:
+            async with asyncio.timeout(call.options.timeout):
+                reply, call.cached = await self._flights.join(key, lead)
+                return reply
+        except TimeoutError as error:
+            raise self._late(call, call.options.timeout) from error
+
+    async def _timed(self, call: Call, request: LMRequest) -> LMResponse:
+        await HOP
+        try:
+            async with asyncio.timeout(call.options.timeout) as call.timer:
+                return await self.attempts(call, lambda: self._attempt(call, request))
+        except TimeoutError as error:
+            if call.timer is None or not call.timer.expired():
+                raise
+            raise self._late(call, call.options.timeout or DEFAULT_TIMEOUT_S) from error
+
+    async def attempts(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Attempt after attempt, as the policy says; the retry object is made when the first one has failed."""
+        try:
+            result = await attempt()
+        except (LMError, PluginError) as error:
+            first = error
+        else:
+            self._retry.tokens.succeeded()
+            return result
+        try:
+            result = await self._retry.go_on(
+                first,
+                attempt,
+                attempts=call.options.attempts,
+                time_left=lambda: _time_left(call),
+                on_failure=lambda error, number, wait: self._failed(call, error, number, wait),
+            )
+        except (LMError, PluginError) as error:
+            error.attempts = max(1, call.attempts)
+            raise
+        self._retry.tokens.succeeded()
+        return result
+
+    async def _attempt(self, call: Call, request: LMRequest) -> LMResponse:
+        budgets = await self.admitted(call)
+        try:
+            if not budgets:
+                return await self._complete_once(call, request)
+            bound = await self.reserved(request, budgets)
+            actual = Charge(1)
+            try:
+                reply = await self._complete_once(call, request)
+                actual = self.charge(reply.usage or Usage())
+                return reply
+            finally:
+                for scope in budgets:
+                    scope.settle(bound, actual)
+        finally:
+            if self.limit is not None:
+                self.limit.release()
+
+    async def admitted(self, call: Call) -> tuple[BudgetScope, ...]:
+        """Wait for a permit, which the caller releases, and start the default clock at the first one."""
+        if not self._started:
+            await self.ready()
+        if self.limit is not None:
+            await self.limit.acquire()
+        if call.options.timeout is None and call.attempts == 0 and call.timer is not None:
+            call.timer.reschedule(asyncio.get_running_loop().time() + DEFAULT_TIMEOUT_S)
+        return call.scope.budgets + self._shared.ceilings()
+
+    async def reserved(self, request: LMRequest, budgets: tuple[BudgetScope, ...]) -> Charge:
+        """Reserve the upper bound of one attempt in each budget."""
+        needs_price = any(scope.limits.usd is not None for scope in budgets)
+        limit = self.capabilities.max_output_tokens
+        bound = bound_of(request, self.name, limit, self._shared.prices(), needs_price)
+        await reserve_all(budgets, bound)
+        return bound
+
+    def charge(self, usage: Usage) -> Charge:
+        """What an attempt really took."""
+        usd = usage.usd
+        if usd is None:
+            usd = price_of(self.name, usage.input_tokens, usage.output_tokens, self._shared.prices(), False)
+        return Charge(1, usage.total_tokens, usd)
+
+    async def _complete_once(self, call: Call, request: LMRequest) -> LMResponse:
+        call.attempts += 1
+        try:
+            reply = await self.provider.complete(on_wire(request))
+        except LMError as error:
+            self.named(error, call)
+            raise
+        except (BudgetExceeded, PluginError):
+            raise
+        except (Exception, SystemExit, GeneratorExit) as error:
+            raise self.foreign(error, call) from error
+        return self._checked(request, reply)
+
+    def foreign(self, error: BaseException, call: Call) -> DspexError:
+        """What a provider raised beyond its contract, as one of our own classes."""
+        if isinstance(error, TimeoutError):
+            return self.named(LMTimeout("The provider timed out."), call)
+        return PluginError(
+            f"The provider {self.endpoint.provider!r} raised {type(error).__name__}: {error}. "
+            "A provider may raise LMError classes only; this is a fault of the plugin.",
+            plugin=self.endpoint.provider,
+            attempts=call.attempts,
+        )
+
+    def _checked(self, request: LMRequest, given: Any) -> LMResponse:
+        if not isinstance(given, LMResponse):
+            kind = type(given).__name__
+            raise ProtocolError(f"The provider gave a {kind}, not an LMResponse.", model=self.name, retryable=False)
+        reply: LMResponse = given
+        if not reply.choices:
+            raise ProtocolError("The reply has no choices.", model=self.name, code="retry_once")
+        if reply.choices[0].finish_reason == "content_filter":
+            raise ContentFiltered("The provider's content policy cut the reply.", model=self.name)
+        if len(reply.choices) > request.n:
+            reply = msgspec.structs.replace(reply, choices=reply.choices[: request.n])
+        if reply.usage is None:
+            text = "".join(choice.text for choice in reply.choices)
+            return msgspec.structs.replace(reply, usage=estimated_usage(request, text))
+        return reply
+
+    # Small parts
+
+    async def _start(self) -> bool:
+        try:
+            await self.provider.start()  # type: ignore[attr-defined]  # optional in the contract; its presence was checked
+        except DspexError:
+            raise
+        except Exception as error:  # the provider is a plugin
+            name = self.endpoint.provider
+            message = f"The provider {name!r} could not start: {type(error).__name__}: {error}"
+            raise PluginError(message, plugin=name) from error
+        self._started = True
+        return True
+
+    def _key(self, request: LMRequest, salt: int) -> bytes:
+        body = _key_encoder.encode((request.messages, request.params, request.tools, request.schema, request.n, salt))
+        return hashlib.blake2b(self._key_prefix + body, digest_size=16).digest()
+
+    def _failed(self, call: Call, error: BaseException, number: int, wait: float | None) -> None:
+        bus = self._shared.bus
+        if bus.active:
+            now, kind = self._shared.clock.now(), type(error).__name__
+            bus.publish(
+                AttemptFailed(now, call.number, self.endpoint.provider, self.endpoint.model, number, kind, wait)
+            )
+
+    def named(self, error: LMError, call: Call) -> LMError:
+        """The error with the model, the provider and the attempts so far."""
+        error.model = error.model or self.name
+        error.provider = error.provider or self.endpoint.provider
+        error.attempts = max(1, call.attempts)
+        return error
+
+    def _late(self, call: Call, seconds: float) -> LMTimeout:
+        late = LMTimeout(f"No reply within {seconds:g} s; raise it by LM(..., timeout=).", code="deadline")
+        self.named(late, call)
+        return late
+
+
+class _Bound:
+    """A step of the onion with its call; cheaper and more readable in a traceback than a partial."""
+
+    __slots__ = ("_step", "call")
+
+    def __init__(self, step: Callable[[Call, LMRequest], Awaitable[LMResponse]], call: Call) -> None:
+        self._step = step
+        self.call = call
+
+    async def __call__(self, request: LMRequest) -> LMResponse:
+        return await self._step(self.call, request)
+
+
+class _Wrapped:
+    """A middleware around the next step; what it gives back is checked, as it is a guest's."""
+
+    __slots__ = ("_middleware", "_next")
+
+    def __init__(self, middleware: Middleware, call_next: Callable[[LMRequest], Awaitable[LMResponse]]) -> None:
+        self._middleware = middleware
+        self._next = call_next
+
+    async def __call__(self, request: LMRequest) -> LMResponse:
+        name = type(self._middleware).__name__
+        try:
+            reply = await self._middleware(request, self._next)
+        except DspexError:
+            raise
+        except Exception as error:  # the middleware is a plugin
+            raise PluginError(f"The middleware {name} raised {type(error).__name__}: {error}", plugin=name) from error
+        if not isinstance(reply, LMResponse):
+            raise ProtocolError(f"The middleware {name} gave a {type(reply).__name__}, not an LMResponse.")
+        return reply
+
+
+def _enc_hook(value: Any) -> Any:
+    raise BadRequest(f"A parameter of type {type(value).__name__} cannot be sent: {value!r:.100}")
+
+
+_key_encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_enc_hook)
+
+
+def on_wire(request: LMRequest) -> LMRequest:
+    """The request without the params that are ours alone."""
+    if not any(name in request.params for name in LOCAL_PARAMS):
+        return request
+    params = {name: value for name, value in request.params.items() if name not in LOCAL_PARAMS}
+    return msgspec.structs.replace(request, params=params)
+
+
+def _time_left(call: Call) -> float:
+    when = call.timer.when() if call.timer else None
+    return float("inf") if when is None else when - asyncio.get_running_loop().time()
+
+
+def _track(call: Call, model: str, reply: LMResponse) -> None:
+    if not call.cached and reply.usage is not None:
+        for tracker in call.scope.trackers:
+            tracker.add(model, reply.usage)

@@ -1,0 +1,123 @@
+"""Doubles for tests of programs: a scripted LM behind the real service, and a vectoriser without a model."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dspex.app.app import default_app
+from dspex.app.lm import LM, from_message
+from dspex.core.endpoint import Capabilities
+from dspex.core.messages import Choice, LMRequest, LMResponse
+from dspex.core.usage import Usage
+from dspex.program.adapters.chat import ChatAdapter
+
+NO_MORE = "No more responses"
+
+
+class ScriptedProvider:
+    """An LMProvider that answers from a script; safe to use from several threads, each answer is given once.
+
+    A list (or iterator) of dictionaries is read in order; a dictionary maps a text to an answer, and the first key
+    contained in the last message wins. With `follow_examples` the output of a demo with the same input comes first.
+    """
+
+    capabilities = Capabilities(chat=True, n=True)
+
+    def __init__(
+        self,
+        answers: Iterable[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]],
+        follow_examples: bool = False,
+        reasoning: bool = False,
+        adapter: Any = None,
+    ) -> None:
+        self._by_text = answers if isinstance(answers, Mapping) else None
+        self._in_order = iter(()) if isinstance(answers, Mapping) else iter(answers)
+        self._follow_examples = follow_examples
+        self._reasoning = "Some reasoning" if reasoning else None
+        self._adapter = adapter or ChatAdapter()
+        self._lock = threading.Lock()
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        """The next answers, one for each of `n`."""
+        choices = tuple(Choice(self._answer(request), reasoning=self._reasoning) for _ in range(request.n))
+        return LMResponse(choices, Usage(), request.model)
+
+    def _answer(self, request: LMRequest) -> str:
+        if self._follow_examples and (copied := self._demo_answer(request)) is not None:
+            return copied
+        if self._by_text is not None:
+            asked = request.messages[-1].text
+            fields = next((fields for text, fields in self._by_text.items() if text in asked), None)
+            return NO_MORE if fields is None else self._formatted(fields)
+        with self._lock:
+            fields = next(self._in_order, None)
+        return self._formatted({"answer": NO_MORE} if fields is None else fields)
+
+    def _demo_answer(self, request: LMRequest) -> str | None:
+        *earlier, last = request.messages
+        wanted = _inputs_of(last.text)
+        for asked, answered in zip(reversed(earlier[:-1]), reversed(earlier[1:]), strict=True):
+            if asked.role == "user" and answered.role == "assistant" and _inputs_of(asked.text) == wanted:
+                return answered.text
+        return None
+
+    def _formatted(self, fields: Mapping[str, Any]) -> str:
+        text: str = self._adapter.format_fields(fields)
+        return text
+
+
+def _inputs_of(text: str) -> str:
+    # The last turn ends with a reminder of the outputs that demos do not have.
+    return text.split("\n\nRespond", 1)[0].split("\n\nReply", 1)[0].strip()
+
+
+class DummyLM(LM):
+    """An LM with scripted answers for tests of programs; never cached, usage all zeros (`ScriptedProvider`)."""
+
+    def __init__(
+        self,
+        answers: Iterable[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]],
+        follow_examples: bool = False,
+        reasoning: bool = False,
+        adapter: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        provider = ScriptedProvider(answers, follow_examples, reasoning, adapter)
+        super().__init__("dummy", cache=False, num_retries=0, provider=provider, **kwargs)
+
+    def get_convo(self, index: int) -> tuple[list[dict[str, Any]], list[Any]]:
+        """Messages and outputs of one call."""
+        entry = self._history[index]
+        return [from_message(message) for message in entry.request.messages], [c.text for c in entry.response.choices]
+
+
+class DummyVectorizer:
+    """Counts of hashed character n-grams: near texts have near vectors, with no model behind it."""
+
+    def __init__(self, max_length: int = 100, n_gram: int = 2) -> None:
+        self.max_length = max_length
+        self.n_gram = n_gram
+
+    def __call__(self, texts: Iterable[str]) -> list[list[float]]:
+        """One centred, normalised vector of `max_length` values a text."""
+        return [self._vector(text) for text in texts]
+
+    def _vector(self, text: str) -> list[float]:
+        counts = [0.0] * self.max_length
+        for start in range(max(0, len(text) - self.n_gram + 1)):
+            gram = text[start : start + self.n_gram]
+            place = 0
+            for letter in gram:
+                place = (place * 257 + ord(letter)) % 1_000_003
+            counts[place % self.max_length] += 1.0
+        mean = sum(counts) / len(counts)
+        centred = [count - mean for count in counts]
+        length = sum(value * value for value in centred) ** 0.5 or 1.0
+        return [value / length for value in centred]
+
+
+def reset() -> None:
+    """Put every setting of the default App back by giving it a new one; the old one is closed."""
+    before = default_app.replace(None)
+    if before is not None:
+        before.close()
