@@ -1,0 +1,242 @@
+"""Every check that a person or CI runs.
+
+`nox -l` lists the sessions, `nox -s kernel-3.12 -- -k retry` runs one with arguments for its tool, `nox -r` keeps the
+environments of the last run. A plain `nox` runs all checks and ends with one line that counts every test of the run.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+# Ours among nox's folders, where no session's environment can be in the way.
+OURS = ROOT / ".nox" / "dspex"
+WHEELS = OURS / "wheels"
+REPORTS = OURS / "reports"
+
+# nox writes its own record there when it ends, and makes no folder for it.
+REPORTS.mkdir(parents=True, exist_ok=True)
+
+nox.needs_version = ">=2025.11.12"
+nox.options.default_venv_backend = "uv|virtualenv"
+# An interpreter is found or said to be missing: with uv, nox would fetch one unasked.
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = os.environ.get("CI", "").lower() in {"1", "true"}
+nox.options.report = str(REPORTS / "sessions.json")
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+OLDEST, *NEWER = PYTHONS
+# A new package needs no edit here.
+PLUGINS = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml"))
+CONTRIB = sorted(path.parent.name for path in ROOT.glob("contrib/*/pyproject.toml"))
+
+
+@nox.session(reuse_venv=True, tags=["release"])
+def wheels(session: nox.Session) -> None:
+    """Build the wheel of the kernel and of each plugin, once: all other sessions install what a user would install."""
+    for folder in (WHEELS, REPORTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    session.install("-c", "constraints.txt", "hatchling")
+    build_wheels(session, [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)])
+
+
+@nox.session(tags=["release"])
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and its format."""
+    session.install("-c", "constraints.txt", *group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(requires=["wheels"], tags=["release"])
+def types(session: nox.Session) -> None:
+    """Mypy, strict, over the kernel and every plugin, as the oldest Python sees them."""
+    install(session, "dspex", *PLUGINS, others=group("types"))
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(python=PYTHONS, requires=["wheels"], tags=["release"])
+def kernel(session: nox.Session) -> None:
+    """The kernel's tests, on each Python, with no plugin installed."""
+    install(session, "dspex", others=group("test"))
+    run_pytest(session, "tests")
+
+
+@nox.session(python=OLDEST, requires=["wheels"], tags=["release"])
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
+def plugins(session: nox.Session, plugin: str) -> None:
+    """One first-party plugin, wholly, on the oldest Python, beside the kernel and only what it depends on."""
+    install(session, "dspex", *siblings(plugin), f"{plugin}[test]")
+    run_pytest(session, f"plugins/{plugin}/tests")
+
+
+@nox.session(python=NEWER, requires=["wheels"], tags=["release"])
+def smoke(session: nox.Session) -> None:
+    """All first-party plugins together, each by its tests/test_smoke.py, on the other Pythons.
+
+    One environment a Python instead of one a plugin: the sum of the plugins is not tested anywhere else, and the
+    embedded model's 350 MB are installed once.
+    """
+    install(session, "dspex", *(f"{name}[test]" for name in PLUGINS))
+    run_pytest(session, *(f"plugins/{name}/tests/test_smoke.py" for name in PLUGINS))
+
+
+@nox.session(python=OLDEST, requires=["wheels"])
+def contrib(session: nox.Session) -> None:
+    """The packages of contrib/, together: types and tests. No release waits for it: `nox -t release` leaves it out."""
+    if not CONTRIB:
+        session.skip("contrib/ holds no package")
+    session.install("-c", "constraints.txt", "hatchling")
+    build_wheels(session, [ROOT / "contrib" / name for name in CONTRIB])
+    install(session, "dspex", *(f"{name}[test]" for name in CONTRIB), others=group("types"))
+    session.run("mypy", *(f"contrib/{name}/src" for name in CONTRIB))
+    run_pytest(session, *(f"contrib/{name}/tests" for name in CONTRIB))
+
+
+@nox.session(requires=["wheels"], tags=["release"])
+def docs(session: nox.Session) -> None:
+    """Run every Python example of the README files and the docs, and the tests of examples/."""
+    install(session, "dspex", *PLUGINS, others=group("docs"))
+    pages = [ROOT / "README.md", ROOT / "docs", ROOT / "examples", *sorted(ROOT.glob("plugins/*/README.md"))]
+    # Examples save programs and runs where they stand.
+    session.chdir(session.create_tmp())
+    run_pytest(
+        session, f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}", *map(str, filter(Path.exists, pages))
+    )
+
+
+@nox.session(requires=["wheels"], tags=["release"])
+def packaging(session: nox.Session) -> None:
+    """Build the sdist of each package and a wheel from it, and let twine judge their metadata."""
+    session.install("-c", "constraints.txt", *group("packaging"))
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    for folder in (ROOT, *(ROOT / "plugins" / name for name in PLUGINS)):
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(dist), str(folder), silent=True)
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
+
+
+@nox.session(default=False, reuse_venv=True, requires=["wheels"])
+def demo(session: nox.Session) -> None:
+    """The main job: `dspex demo`, in an environment that has what it needs. `nox -s demo -- --task city`."""
+    install(session, "dspex", *siblings("dspex-demo"), "dspex-demo")
+    # Ctrl-C reaches the demo too: it needs a moment to say what it saved and how to go on.
+    session.run("dspex", "demo", *session.posargs, interrupt_timeout=20, terminate_timeout=5)
+
+
+@nox.session(default=False, requires=["wheels"])
+def bench(session: nox.Session) -> None:
+    """Speed beside its raw limit: every benchmarks/bench_*.py, or those named."""
+    run_scripts(session, session.posargs or sorted(map(str, ROOT.glob("benchmarks/bench_*.py"))))
+
+
+@nox.session(default=False, requires=["wheels"])
+def soak(session: nox.Session) -> None:
+    """Half an hour of mixed faults; all gauges must stay flat."""
+    run_scripts(session, sorted(map(str, ROOT.glob("benchmarks/soak_*.py"))))
+
+
+@nox.session(python=False, tags=["release"])
+def report(session: nox.Session) -> None:
+    """Count the tests of all sessions of this run."""
+    session.run(sys.executable, ".ci/closing_line.py", str(REPORTS), external=True, log=False)
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """The requirements of dependency groups of the root's pyproject."""
+    return nox.project.dependency_groups(PYPROJECT, *names)
+
+
+def siblings(plugin: str) -> list[str]:
+    """The other first-party plugins that one needs, through all levels, for itself and its tests."""
+    found: list[str] = []
+    waiting = [plugin]
+    while waiting:
+        project = nox.project.load_toml(f"plugins/{waiting.pop()}/pyproject.toml")["project"]
+        wanted = [*project["dependencies"], *project.get("optional-dependencies", {}).get("test", ())]
+        names = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in wanted}
+        fresh = sorted(names.intersection(PLUGINS).difference(found, [plugin]))
+        found += fresh
+        waiting += fresh
+    return found
+
+
+def build_wheels(session: nox.Session, folders: Iterable[Path]) -> None:
+    """Build wheels by the session's own hatchling: an isolated build would install it anew for each."""
+    for folder in folders:
+        with session.chdir(folder):
+            session.run("hatchling", "build", "-t", "wheel", "-d", str(WHEELS), silent=True)
+
+
+def install(session: nox.Session, *names: str, others: Iterable[str] = ()) -> None:
+    """Install packages of this checkout from their wheels, and the tested set of everything else.
+
+    They are named by file, all in one command, as an index may know other packages of these names.
+    """
+    files = [f"{name} @ {wheel(name)}" for name in names]
+    session.install("-c", "constraints.txt", *others, *files)
+    # An environment that was kept holds the same versions of older code, which pip and uv would leave as they are.
+    if getattr(session.virtualenv, "_reused", True):
+        session.install("--no-deps", "--force-reinstall", *files)
+
+
+def wheel(name: str) -> str:
+    """The address of the wheel that was built for a package, which may be written with extras."""
+    distribution = name.partition("[")[0].replace("-", "_")
+    [path] = WHEELS.glob(f"{distribution}-*.whl")
+    return path.as_uri()
+
+
+def run_pytest(session: nox.Session, *arguments: str) -> None:
+    """Run tests with the folders of a user who is not there, and leave a report of them."""
+    folders = {
+        "DSPEX_CACHE_DIR": OURS / "cache",
+        "DSPEX_RUNS_DIR": OURS / "runs",
+        "DSPEX_WHEELS": WHEELS,
+    }
+    env = {name: str(folder) for name, folder in folders.items()}
+    session.run("pytest", f"--junitxml={REPORTS / session.name}.xml", *arguments, *session.posargs, env=env)
+
+
+def run_scripts(session: nox.Session, scripts: list[str]) -> None:
+    """Run programs of benchmarks/ with the kernel and all plugins installed."""
+    if not scripts:
+        session.skip("benchmarks/ holds no such program")
+    install(session, "dspex", *PLUGINS, others=group("test"))
+    for script in scripts:
+        session.run("python", script)
+
+
+def answers(python: str | Path, version: str) -> bool:
+    """True if an interpreter starts and is of a version. A pyenv shim is on PATH even where it only prints an error."""
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.strip() == version
+
+
+def show_pyenv_interpreters() -> None:
+    """Put interpreters that pyenv has, but does not put on PATH, where nox looks for them."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for version in PYTHONS:
+        on_path = shutil.which(f"python{version}")
+        if on_path and answers(on_path, version):
+            continue
+        for python in root.glob(f"versions/{version}.*/bin/python{version}"):
+            if answers(python, version):
+                # In front: behind the shim, pyenv would run it through the shim.
+                os.environ["PATH"] = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
+                break
+
+
+show_pyenv_interpreters()
