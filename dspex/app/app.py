@@ -184,7 +184,7 @@ class App:
         if not self._supervising:
             self._supervising = True
             await self.supervisor.start()
-        await self.supervisor.add(spec)
+        self.supervisor.add(spec)
 
     def tree(self) -> list[Any]:
         """The supervised children with their states, restarts and last errors."""

@@ -180,8 +180,8 @@ class LM:
         """A handle with other settings or parameters and a history of its own; None removes a parameter."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        own = {name: changes.pop(name) for name in ("model", "cache", "num_retries", "timeout") if name in changes}
-        twin.__dict__.update(own)
+        for name in changes.keys() & {"model", "cache", "num_retries", "timeout"}:
+            setattr(twin, name, changes.pop(name))
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
         twin._options = Options(twin.timeout, twin.num_retries + 1, twin.cache)
         twin._bound, twin._history = None, deque()

@@ -5,9 +5,6 @@ from typing import Any, Self
 
 from dspex.core.identity import canonical, plain
 
-_MISSING = object()
-
-
 class Example:
     """A record of named fields; `with_inputs` says which of them a program is given.
 
@@ -19,14 +16,15 @@ class Example:
     _input_keys: frozenset[str] | None
 
     def __init__(self, base: "Example | Mapping[str, Any] | None" = None, **fields: Any) -> None:
-        self._input_keys: frozenset[str] | None = None
         if base is None:
-            self._store = fields
+            _set_store(self, fields)
+            _set_inputs(self, None)
             return
+        keys = None
         if isinstance(base, Example):
-            self._input_keys = base._input_keys
-            base = base._store
-        self._store = {**base, **fields}
+            keys, base = base._input_keys, base._store
+        _set_store(self, {**base, **fields})
+        _set_inputs(self, keys)
 
     # Access
 
@@ -95,16 +93,16 @@ class Example:
     def with_inputs(self, *names: str) -> Self:
         """A copy that gives the named fields to a program and keeps the others as labels."""
         twin = self.copy()
-        twin._input_keys = frozenset(names)
+        _set_inputs(twin, frozenset(names))
         return twin
 
     def copy(self, **changes: Any) -> Self:
         """A shallow copy with some fields changed."""
         twin = object.__new__(type(self))
-        for slot in _SLOTS:
-            if (value := getattr(self, slot, _MISSING)) is not _MISSING and slot != "__weakref__":
-                object.__setattr__(twin, slot, value)
-        object.__setattr__(twin, "_store", {**self._store, **changes})
+        if type(self) is not Example:
+            twin.__setstate__(self.__getstate__())
+        _set_store(twin, {**self._store, **changes})
+        _set_inputs(twin, self._input_keys)
         return twin
 
     def without(self, *names: str) -> Self:
@@ -117,9 +115,7 @@ class Example:
     def inputs(self) -> "Example":
         """The input fields. Raises ValueError before `with_inputs`."""
         keys = self._declared_inputs()
-        part = Example({key: self._store[key] for key in self._store if key in keys})
-        part._input_keys = keys
-        return part
+        return Example({key: self._store[key] for key in self._store if key in keys}).with_inputs(*keys)
 
     def labels(self) -> "Example":
         """All other fields. Raises ValueError before `with_inputs`."""
@@ -157,6 +153,11 @@ class Example:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for slot, value in state.items():
             object.__setattr__(self, slot, value)
+
+
+# The slots' own setters: `self.x = y` would go through Example.__setattr__, at five times the cost.
+_set_store = Example.__dict__["_store"].__set__
+_set_inputs = Example.__dict__["_input_keys"].__set__
 
 
 class Completions(Sequence["Prediction"]):
@@ -206,14 +207,16 @@ class Completions(Sequence["Prediction"]):
 class Prediction(Example):
     """What a program returns; a field named `score` makes it comparable and addable like a number."""
 
-    __slots__ = ("_completions", "_lm_usage", "evidence")
+    __slots__ = ("_completions", "_lm_usage")
     _completions: Completions | None
     _lm_usage: dict[str, Any] | None
 
     def __init__(self, base: Example | Mapping[str, Any] | None = None, **fields: Any) -> None:
-        super().__init__(base, **fields)
-        self._completions = None
-        self._lm_usage = None
+        if base is None:
+            _set_store(self, fields)
+            _set_inputs(self, None)
+        else:
+            super().__init__(base, **fields)
 
     @classmethod
     def from_completions(
@@ -228,18 +231,24 @@ class Prediction(Example):
     @property
     def completions(self) -> Completions | None:
         """All n outputs, or None where only one was asked for."""
-        return self._completions
+        try:
+            return _get_completions(self)  # type: ignore[no-any-return]  # what the setter was given
+        except AttributeError:
+            return None
 
     def get_lm_usage(self) -> dict[str, Any] | None:
         """Tokens by model of the call that made this, when usage is tracked."""
-        return self._lm_usage
+        try:
+            return _get_usage(self)  # type: ignore[no-any-return]  # what the setter was given
+        except AttributeError:
+            return None
 
     def set_lm_usage(self, usage: dict[str, Any]) -> None:
         """Attach tokens by model."""
         self._lm_usage = usage
 
     def __repr__(self) -> str:
-        more = "" if self._completions is None else f"  # of {len(self._completions)} completions"
+        more = "" if self.completions is None else f"  # of {len(self.completions)} completions"
         return f"Prediction({', '.join(f'{key}={_short(value)}' for key, value in self.items())}){more}"
 
     # Score protocol
@@ -274,6 +283,8 @@ class Prediction(Example):
         return float(self) >= float(other)
 
 
+_get_completions = Prediction.__dict__["_completions"].__get__
+_get_usage = Prediction.__dict__["_lm_usage"].__get__
 _SLOTS = frozenset(Example.__slots__) | frozenset(Prediction.__slots__)
 
 
