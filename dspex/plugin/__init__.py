@@ -51,9 +51,11 @@ from dspex.plugin.contracts import (
     StreamingProvider,
     Subscriber,
 )
+from dspex.plugin.decoding import decode_json
 from dspex.plugin.hookspecs import hookimpl
 from dspex.plugin.per_loop import PerLoop
 from dspex.plugin.spec import API_VERSION, Spec
+from dspex.plugin.statuses import status_error
 
 __all__ = [
     "API_VERSION",
@@ -107,5 +109,7 @@ __all__ = [
     "Unavailable",
     "Usage",
     "Vectors",
+    "decode_json",
     "hookimpl",
+    "status_error",
 ]

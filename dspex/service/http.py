@@ -1,0 +1,401 @@
+"""HTTP for one endpoint, over one aiohttp session a loop; every size, silence and fault of the wire is bounded here.
+
+The time of a whole attempt is the LM service's, which has one timer around it. aiohttp is imported at the first request.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from io import BytesIO
+from itertools import chain
+from socket import socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from dspex.core.endpoint import Endpoint
+from dspex.core.errors import BadRequest, ConfigurationError, LMError, LMTimeout, ProtocolError, Unavailable
+from dspex.core.wire import HttpReply, ServerEvent
+from dspex.plugin.per_loop import PerLoop
+from dspex.plugin.statuses import redacted, status_error
+from dspex.service.sse import EventReader
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+ErrorHook = Callable[[int, Mapping[str, str], bytes], LMError | None]
+
+RESENDS = 3  # on kept connections that turn out to be dead; beyond them it is a fault like any other
+TLS_ADVICE = "For a certificate of your own set SSL_CERT_FILE to its CA; for a server without TLS use http://."
+LINGER_S = 0.1  # how long a stream that nobody reads any more may take to end well and leave its connection usable
+LARGE = 1 << 20  # a body of this size is written in pieces, as aiohttp would send it in one and hold up the loop
+
+_new_sockets: ContextVar[list[None] | None] = ContextVar("new_sockets", default=None)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of one exchange, in bytes and seconds; `body` and `error_body` count what comes out of decompression."""
+
+    connect_s: float = 10.0
+    idle_s: float = 30.0
+    body: int = 16 << 20
+    error_body: int = 64 << 10
+    headers: int = 64 << 10
+    event: int = 1 << 20
+
+
+class HttpService:
+    """The HttpClient of one endpoint, for all loops and threads of an App; `error` is the provider's own mapping.
+
+    Raises ConfigurationError when it is made, for a base URL that is not plain http(s) with a host.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, error: ErrorHook | None = None, limits: Limits = Limits()) -> None:  # noqa: B008  # frozen
+        self.endpoint = endpoint
+        self.error = error
+        self._limits = limits
+        self._base = None if endpoint.base_url is None else checked_url(endpoint.base_url)
+        self._headers = checked_headers(endpoint.headers)
+        self._pool: PerLoop[_Pool] = PerLoop(lambda: _Pool(limits), _Pool.aclose)
+        self._urls: dict[str, Any] = {}
+
+    async def request(
+        self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
+    ) -> HttpReply:
+        """One request; `path` joins base_url, or is a whole URL. Raises LMError classes."""
+        response = None
+        try:
+            response = await self._send(method, path, json, body, headers, encoding="gzip")
+            if not 200 <= response.status < 300:
+                raise await self._refusal(response)
+            whole = await self._read(response, self._limits.body)
+            return HttpReply(response.status, self._headers_of(response), whole)
+        except Exception as error:  # noqa: BLE001  # faults of the wire have classes of many packages; others pass
+            failure = self._translated(error, path)
+        finally:
+            if response is not None and not response.closed:
+                response.close()
+        raise failure  # outside the block: aiohttp's error, which holds the request's headers, is no context of ours
+
+    async def events(
+        self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
+    ) -> AsyncIterator[ServerEvent]:
+        """The reply as events while they come; one event "body" with all of it where it is no event stream."""
+        response, silence = None, None
+        try:
+            response = await self._send(method, path, json, body, headers, encoding="identity")
+            if not 200 <= response.status < 300:
+                raise await self._refusal(response)
+            if response.content_type != "text/event-stream":
+                whole = await self._read(response, self._limits.body)
+                yield ServerEvent("body", whole.decode("utf-8", "replace"))
+                return
+            reader, silence = EventReader(self._limits.event), _Silence(response, self._limits.idle_s)
+            while chunk := await silence.broken():
+                for event in reader.feed(chunk):
+                    yield event
+        except GeneratorExit:
+            if response is not None and not response.closed:
+                asyncio.get_running_loop().call_later(LINGER_S, response.close)
+                response = None
+            raise
+        except Exception as error:  # noqa: BLE001  # as in request()
+            failure = self._translated(error, path)
+        else:
+            return
+        finally:
+            if silence is not None:
+                silence.stop()
+            if response is not None and not response.closed:
+                response.close()
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close the connections of all loops."""
+        await self._pool.aclose()
+
+    # Out
+
+    async def _send(
+        self, method: str, path: str, json: Any, body: bytes | None, headers: Mapping[str, str], *, encoding: str
+    ) -> "ClientResponse":
+        names = {"user-agent": "dspex", "accept-encoding": encoding}
+        if json is not None:
+            body = _encoded(json)
+            names["content-type"] = "application/json"
+        for name, value in headers.items():
+            names[name.lower()] = value
+        names |= self._headers
+        session, url = self._pool.get().session, self._url(path)
+        for resends_left in range(RESENDS, -1, -1):
+            made: list[None] = []
+            token = _new_sockets.set(made)
+            try:
+                data = BytesIO(body) if body and len(body) > LARGE else body
+                return await session.request(method, url, data=data, headers=names, allow_redirects=False)
+            except Exception as error:
+                if made or not resends_left or not _died_in_silence(error):
+                    raise
+            finally:
+                _new_sockets.reset(token)
+        raise AssertionError("the last resend returns or raises")
+
+    def _url(self, path: str) -> Any:
+        found = self._urls.get(path)
+        if found is None:
+            from yarl import URL
+
+            found = URL(self._address(path))
+            if len(self._urls) < 64:
+                self._urls[path] = found
+        return found
+
+    def _address(self, path: str) -> str:
+        if path.startswith(("http://", "https://")):
+            return checked_url(path)
+        if self._base is None:
+            raise ConfigurationError(f"{self.endpoint.provider!r} has no address of its own: pass LM(..., api_base=).")
+        return f"{self._base}/{path.lstrip('/')}"
+
+    # In
+
+    async def _read(self, response: "ClientResponse", limit: int, *, cut: bool = False) -> bytes:
+        announced, encoding = response.content_length or 0, response.headers.get("content-encoding", "identity")
+        if announced > limit and not cut:
+            raise _too_large(f"announces {announced} bytes", limit)
+        if encoding not in ("gzip", "identity"):
+            raise ProtocolError(f"The reply is encoded as {encoding!r:.40}, which was not asked for.")
+        content = response.content
+        if encoding == "identity" and content.is_eof():  # the usual case: all of it came with the headers
+            return (await content.read())[:limit] if cut else await content.read()
+        inflate = _Inflater(limit) if encoding == "gzip" else None
+        silence = _Silence(response, self._limits.idle_s)
+        parts, size = [], 0
+        try:
+            while size <= limit and (chunk := await silence.broken()):
+                parts.append(inflate.feed(chunk) if inflate else chunk)
+                size += len(parts[-1])
+        finally:
+            silence.stop()
+        if size > limit and not cut:
+            raise _too_large("goes on", limit)
+        if inflate and not cut:
+            inflate.end()
+        return b"".join(parts)[:limit]
+
+    def _headers_of(self, response: "ClientResponse") -> dict[str, str]:
+        if sum(map(len, chain.from_iterable(response.raw_headers))) > self._limits.headers:
+            raise ProtocolError(f"The reply's headers have more than {self._limits.headers} bytes.")
+        return {name.lower(): value for name, value in response.headers.items()}
+
+    async def _refusal(self, response: "ClientResponse") -> LMError:
+        status, headers = response.status, self._headers_of(response)
+        try:
+            body = await self._read(response, self._limits.error_body, cut=True)
+        except Exception:  # noqa: BLE001  # the status says more than what is wrong with its body
+            body = b""
+        error = status_error(self.endpoint, status, headers, body, base_url=_shown(self._base or str(response.url)))
+        if self.error is None:
+            return error
+        refined = self.error(status, headers, body)
+        if refined is None:
+            return error
+        refined.status, refined.request_id = refined.status or status, refined.request_id or error.request_id
+        refined.retry_after = error.retry_after if refined.retry_after is None else refined.retry_after
+        return refined
+
+    def _translated(self, error: Exception, path: str) -> Exception:
+        """The error to raise; without aiohttp's own as its cause, since that holds the request's headers."""
+        if isinstance(error, (LMError, ConfigurationError)):
+            return error
+        made = _network_error(error, _shown(self._address(path)), self._limits)
+        if made is None:
+            return error
+        made.message = redacted(self.endpoint, made.message)
+        made.args = (made.message,)
+        cause = getattr(error, "os_error", None)
+        made.__cause__ = cause if isinstance(cause, OSError) else None
+        return made
+
+
+class _Pool:
+    """The session of one loop. It closes itself when the loop ends, or when nobody holds it any more."""
+
+    def __init__(self, limits: Limits) -> None:
+        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+        self.session = ClientSession(
+            connector=TCPConnector(limit=0, socket_factory=_new_socket),
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=None, sock_connect=limits.connect_s),
+            auto_decompress=False,
+        )
+        # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
+        self._loop = asyncio.get_running_loop()
+        self._ending = _closed_at_the_end(self.session)
+        with suppress(StopIteration):
+            self._ending.asend(None).send(None)
+
+    async def aclose(self) -> None:
+        await self._ending.aclose()
+
+    def __del__(self) -> None:
+        connector = self.session.connector
+        if connector is not None and self._loop.is_closed():
+            # Closed without that hook: there is nothing to wait for, only aiohttp's complaint to forestall.
+            with suppress(StopIteration):
+                next(connector.close().__await__())
+
+
+async def _closed_at_the_end(session: "ClientSession") -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+def _new_socket(address: Any) -> socket:
+    """A socket as aiohttp would make it, seen by the request that needs it: so a kept connection can be told."""
+    made = _new_sockets.get()
+    if made is not None:
+        made.append(None)
+    return socket(family=address[0], type=address[1], proto=address[2])
+
+
+class _Silence:
+    """Breaks off a response on which nothing comes for `limit` seconds while somebody waits; one timer a response."""
+
+    __slots__ = ("_limit", "_loop", "_response", "_since", "_timer", "_too_long")
+
+    def __init__(self, response: "ClientResponse", limit: float) -> None:
+        self._response = response
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._too_long = False
+        self._timer = self._loop.call_later(limit, self._look)
+
+    async def broken(self) -> bytes:
+        """The next bytes, empty at the end. Raises LMTimeout."""
+        self._since = self._loop.time()
+        try:
+            return await self._response.content.readany()
+        except Exception:
+            if self._too_long:
+                raise LMTimeout(f"Nothing came for {self._limit:g} s in the middle of the reply.") from None
+            raise
+        finally:
+            self._since = None
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        left = (now if self._since is None else self._since) + self._limit - now
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+        else:
+            self._too_long = True
+            self._response.close()
+
+
+class _Inflater:
+    """gzip, never more than one byte beyond `limit` of it."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit + 1
+        self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    def feed(self, data: bytes) -> bytes:
+        parts = []
+        while data and self._left > 0:
+            if self._stream.eof:  # gzip members may follow each other
+                self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            parts.append(self._stream.decompress(data, self._left))
+            self._left -= len(parts[-1])
+            data = self._stream.unused_data
+        return b"".join(parts)
+
+    def end(self) -> None:
+        if not self._stream.eof:
+            raise ProtocolError("The reply's gzip data ends too early.")
+
+
+def checked_url(url: str) -> str:
+    """`url` without a slash at its end. Raises ConfigurationError unless it is plain http(s) with a host."""
+    wanted = "an address looks like https://host/v1: http or https, a host, no user:password@, no query"
+    try:
+        parts = urlsplit(url)
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ConfigurationError(f"An api_base is not an address; {wanted}.") from None
+    scheme, plain = parts.scheme, url.isprintable() and " " not in url and not parts.query and not parts.fragment
+    if scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not (plain and port_is_good):
+        raise ConfigurationError(f"api_base {_shown(url)!r} cannot be used; {wanted}.")
+    return url.rstrip("/")
+
+
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Header names in lower case. Raises ConfigurationError for what would break out of its line."""
+    for name, value in headers.items():
+        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum() or not value.isprintable():
+            raise ConfigurationError(
+                f"The header {name!r} has characters in its name or value that no header may have."
+            )
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _shown(url: str) -> str:
+    """An address for people: no password, no query."""
+    scheme, _, rest = url.partition("://")
+    address = rest.split("?")[0].split("#")[0]
+    return f"{scheme}://{address.rpartition('@')[2]}"[:200]
+
+
+def _encoded(json: Any) -> bytes:
+    try:
+        return msgspec.json.encode(json)
+    except (TypeError, ValueError) as error:  # a lone surrogate is a ValueError
+        raise BadRequest(f"The request cannot be written as JSON: {error}") from error
+
+
+def _too_large(what: str, limit: int) -> ProtocolError:
+    return ProtocolError(f"The reply {what} beyond the limit of {limit} bytes; it was not read.", retryable=False)
+
+
+def _died_in_silence(error: Exception) -> bool:
+    """Whether a connection ended before any byte of the reply."""
+    from aiohttp import ClientConnectorError, ClientOSError, ServerDisconnectedError
+
+    if isinstance(error, ServerDisconnectedError):
+        return isinstance(error.message, str)  # else it is the part of the reply that came
+    return isinstance(error, ClientOSError) and not isinstance(error, ClientConnectorError)
+
+
+def _network_error(error: Exception, host: str, limits: Limits) -> LMError | None:
+    """A fault of the wire as one of our errors, the most special class first; None for what is no such fault."""
+    import aiohttp
+
+    reason = str(getattr(error, "os_error", None) or error)[:300] or type(error).__name__
+    if isinstance(error, RuntimeError) and "closed" in reason:
+        return Unavailable(f"The connection to {host} was closed on our side.", retryable=False)
+    rows: tuple[tuple[Any, type[LMError], str], ...] = (
+        (aiohttp.ClientSSLError, Unavailable, f"No trusted TLS connection to {host}: {reason}. {TLS_ADVICE}"),
+        (aiohttp.ConnectionTimeoutError, LMTimeout, f"No connection to {host} within {limits.connect_s:g} s."),
+        (aiohttp.ClientConnectorDNSError, Unavailable, f"No address for {host}: {reason}. Check api_base and network."),
+        (aiohttp.ClientConnectorError, Unavailable, f"No connection to {host}: {reason}. Does the server run there?"),
+        (aiohttp.ClientPayloadError, ProtocolError, f"The reply of {host} broke off: {reason}"),
+        (aiohttp.ClientResponseError, ProtocolError, f"{host} does not answer in HTTP: {reason}"),
+        (aiohttp.http.HttpProcessingError, ProtocolError, f"{host} does not answer in HTTP: {reason}"),
+        (zlib.error, ProtocolError, f"The reply of {host} is damaged: {reason}"),
+        (aiohttp.ServerDisconnectedError, Unavailable, f"{host} closed the connection before it replied."),
+        ((aiohttp.ClientError, OSError), Unavailable, f"The connection to {host} broke: {reason}"),
+    )
+    for kinds, ours, message in rows:
+        if isinstance(error, kinds):
+            return ours(message, retryable=False if kinds is aiohttp.ClientSSLError else None)
+    return None
