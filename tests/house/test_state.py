@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 # The two slots that the design allows, as (module, name): the default App, and the weak intern table of signatures.
-SLOTS: frozenset[tuple[str, str]] = frozenset()
+SLOTS = frozenset({("dspex.app.app", "default_app"), ("dspex.program.compiled", "_interned")})
 
 CONTAINERS = frozenset(
     name
@@ -46,12 +46,17 @@ def is_final(statement: ast.stmt) -> bool:
 
 
 def is_state(value: ast.expr, own_classes: set[str]) -> bool:
-    """A container, a lock, or an object of a class of the same module (a slot in disguise)."""
+    """A container, a lock, a counter, or an object of a class of the same module (a slot in disguise)."""
     return isinstance(value, DISPLAYS) or called(value) in CONTAINERS | own_classes
 
 
+def holds_nothing(node: ast.ClassDef) -> bool:
+    """True for a class that declares `__slots__ = ()`."""
+    return any(ast.unparse(statement) == "__slots__ = ()" for statement in node.body)
+
+
 def assigned(tree: ast.Module) -> Iterator[str]:
-    own_classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    own_classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef) and not holds_nothing(node)}
     for statement in module_level(tree.body):
         if not isinstance(statement, ast.Assign | ast.AnnAssign) or statement.value is None:
             continue
@@ -111,6 +116,7 @@ def test_state_is_seen(source):
         "__all__ = ['a']",
         "current = ContextVar('current')",
         "class Unset:\n    pass\nUNSET = Unset()",
+        "class Proxy:\n    __slots__ = ()\nsettings = Proxy()",
         "def f():\n    seen = []",
     ],
 )
