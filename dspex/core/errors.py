@@ -23,6 +23,7 @@
     ├── RetrieverError, SandboxError, ToolError
     ├── ProgramFileError           a saved program cannot be read, or does not fit
     │   └── MissingPredictor
+    ├── SupervisorFailed           a background service died more often than it may be restarted
     └── RecursionLimit             modules nested too deep
 """
 
@@ -208,3 +209,12 @@ class MissingPredictor(ProgramFileError, KeyError):
 
 class RecursionLimit(DspexError):
     """Modules call each other deeper than `dspex.Module.MAX_DEPTH`."""
+
+
+class SupervisorFailed(DspexError):
+    """A background service died more often than it may be restarted; `child` is the last that died."""
+
+    def __init__(self, message: str = "", *, supervisor: str = "", child: str = "") -> None:
+        super().__init__(message)
+        self.supervisor = supervisor
+        self.child = child
