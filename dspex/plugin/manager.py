@@ -5,7 +5,9 @@ import importlib.metadata
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +19,9 @@ from dspex.plugin.catalog import KIND_WORDS, install_hint
 from dspex.plugin.spec import API_VERSION, Spec
 
 IMPORT_LIMIT_S = 5.0
+SHOWN = 500
 PREFIX = "dspex_"
+ALL_USED = frozenset({"middleware", "subscribers", "secret_sources"})
 
 
 class PluginRecord(msgspec.Struct, frozen=True):
@@ -43,11 +47,23 @@ class Source(msgspec.Struct, frozen=True):
 
 def installed() -> list[Source]:
     """The entry points of the group `dspex`, by name; one distribution found twice counts once."""
+    try:
+        points = list(importlib.metadata.entry_points(group=hookspecs.GROUP))
+    except Exception:  # noqa: BLE001  one distribution's damaged metadata hides the entry points of all
+        points = [point for dist in importlib.metadata.distributions() for point in _points(dist)]
     found = {}
-    for point in importlib.metadata.entry_points(group=hookspecs.GROUP):
-        name = point.dist.name if point.dist else ""
-        found[point.name, name, point.value] = Source(point.name, point.load, name, point.dist.version if point.dist else "")
+    for point in points:
+        name, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
+        found[point.name, name or "", point.value] = Source(point.name, point.load, name or "", version or "")
     return [found[key] for key in sorted(found)]
+
+
+def _points(dist: importlib.metadata.Distribution) -> Iterable[importlib.metadata.EntryPoint]:
+    try:
+        return dist.entry_points.select(group=hookspecs.GROUP)
+    except Exception as error:  # noqa: BLE001  as above; a file that nobody can read declares nothing
+        warnings.warn(f"The entry points of {dist.name} cannot be read: {error!r}", RuntimeWarning, stacklevel=4)
+        return ()
 
 
 class PluginManager:
@@ -64,14 +80,17 @@ class PluginManager:
         blocked: Iterable[str] = (),
         prefer: Mapping[str, str] | None = None,
         environ: Mapping[str, str] = os.environ,
+        import_limit_s: float = IMPORT_LIMIT_S,
     ) -> None:
         self._sources = sources
+        self._limit_s = import_limit_s
         names = [part.strip() for part in environ.get("DSPEX_PLUGINS", "").split(",") if part.strip()]
         self._only = {name for name in names if not name.startswith("no:")}
         self._blocked = {name[3:] for name in names if name.startswith("no:")} | set(blocked)
         pairs = (pair.split("=", 1) for pair in environ.get("DSPEX_PREFER", "").split(",") if "=" in pair)
         self.prefer: dict[str, str] = {name.strip(): plugin.strip() for name, plugin in pairs} | dict(prefer or {})
         self._records: tuple[PluginRecord, ...] | None = None
+        self._commands: tuple[Mapping[str, list[tuple[PluginRecord, Any]]], Mapping[str, str]] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -84,17 +103,17 @@ class PluginManager:
         return self._records
 
     def _discover(self) -> Iterable[PluginRecord]:
-        hooks = pluggy.PluginManager(hookspecs.GROUP)
-        hooks.add_hookspecs(hookspecs)
         for source in self._sources():
             if source.name in self._blocked or (self._only and source.name not in self._only):
                 yield PluginRecord(source.name, source.distribution, source.version, "blocked")
             else:
-                yield _load(hooks, source)
+                yield _load(source, self._limit_s)
 
     def names(self, kind: str) -> list[str]:
         """All names offered for a kind, sorted."""
-        return sorted({spec.name for record in self.plugins for spec in record.provides.get(kind, ())})
+        if kind == "commands":
+            return sorted(self.commands()[0])
+        return sorted({spec.name for spec in self.specs(kind)})
 
     def specs(self, kind: str) -> list[Spec]:
         """All Specs of a kind, by name; for middleware and subscribers, which are all used."""
@@ -103,9 +122,17 @@ class PluginManager:
 
     def find(self, kind: str, name: str) -> Spec | None:
         """The Spec of that name, or None. Raises ConfigurationError if two plugins offer it and none is preferred."""
-        offers = [(record, spec) for record in self.plugins for spec in record.provides.get(kind, ()) if spec.name == name]
-        if len(offers) > 1 and name in self.prefer:
-            offers = [(record, spec) for record, spec in offers if self.prefer[name] in (record.name, record.distribution)]
+        every = ((record, spec) for record in self.plugins for spec in record.provides.get(kind, ()))
+        found: Spec | None = self._chosen(kind, name, [offer for offer in every if offer[1].name == name])
+        return found
+
+    def command(self, name: str) -> Any | None:
+        """The click command of that name, or None. Raises as `find`."""
+        return self._chosen("commands", name, self.commands()[0].get(name, []))
+
+    def _chosen(self, kind: str, name: str, offers: list[tuple[PluginRecord, Any]]) -> Any | None:
+        wanted = self.prefer.get(name)
+        offers = [offer for offer in offers if wanted in (offer[0].name, offer[0].distribution)] or offers
         if len(offers) > 1:
             who = " and ".join(f"{record.name!r} ({record.distribution})" for record, _ in offers)
             raise ConfigurationError(
@@ -121,24 +148,45 @@ class PluginManager:
             raise ConfigurationError(self.unknown(kind, name, asked))
         return found
 
-    def commands(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """The click commands of all plugins by name, and by plugin why its commands are missing."""
-        commands: dict[str, Any] = {}
+    def conflicts(self) -> list[str]:
+        """Names that two plugins offer and none is preferred for, in the words of the error that their use raises."""
+        found = []
+        for kind in sorted(KIND_WORDS.keys() - ALL_USED):
+            for name in self.names(kind):
+                try:
+                    self.command(name) if kind == "commands" else self.find(kind, name)
+                except ConfigurationError as error:
+                    found.append(str(error))
+        return found
+
+    def commands(self) -> tuple[Mapping[str, list[tuple[PluginRecord, Any]]], Mapping[str, str]]:
+        """By name the plugins that offer a click command, with it, and by plugin why its commands are missing."""
+        if self._commands is None:
+            self._commands = self._collected()
+        return self._commands
+
+    def _collected(self) -> tuple[Mapping[str, list[tuple[PluginRecord, Any]]], Mapping[str, str]]:
+        commands: dict[str, list[tuple[PluginRecord, Any]]] = {}
         broken: dict[str, str] = {}
         for record in self.plugins:
             for hook in record.provides.get("commands", ()):
-                found: list[Any] = []
-                error = _fenced(lambda: found.extend(_checked("dspex_commands", "commands", hook())))
+                found: dict[str, Any] = {}
+                error = fenced(partial(_collect_commands, hook, found), self._limit_s)
                 if error:
                     broken[record.name] = error
-                commands.update({command.name: command for command in found})
+                    continue
+                for name, command in found.items():
+                    commands.setdefault(name, []).append((record, command))
         return commands, broken
 
-    def unknown(self, kind: str, name: str, asked: str = "") -> str:
-        """Why there is no such backend, in words."""
-        known = self.names(kind)
+    def unknown(self, kind: str, name: str, asked: str = "", own: Iterable[str] = ()) -> str:
+        """Why there is no such backend, in words; `own` are names that the kernel offers itself."""
+        known = sorted({*own, *self.names(kind)})
         near = difflib.get_close_matches(name, known, 1)
-        broken = [f"{r.name} ({r.error})" for r in self.plugins if r.status == "broken"]
+        failed = {record.name: record.error for record in self.plugins if record.status == "broken"}
+        if kind == "commands":
+            failed.update(self.commands()[1])
+        broken = [f"{plugin} ({error})" for plugin, error in failed.items()]
         blocked = [record.name for record in self.plugins if record.status == "blocked"]
         parts = [
             f"No {KIND_WORDS[kind]} {name!r}{f', asked for by {asked}' if asked else ''}.",
@@ -151,10 +199,10 @@ class PluginManager:
         return " ".join(part for part in parts if part)
 
 
-def _load(hooks: pluggy.PluginManager, source: Source) -> PluginRecord:
+def _load(source: Source, limit_s: float) -> PluginRecord:
     began = time.perf_counter()
     provides: dict[str, tuple[Any, ...]] = {}
-    error = _fenced(lambda: provides.update(_declared(hooks, source)))
+    error = fenced(partial(_declare, source, provides), limit_s)
     return PluginRecord(
         source.name,
         source.distribution,
@@ -166,62 +214,92 @@ def _load(hooks: pluggy.PluginManager, source: Source) -> PluginRecord:
     )
 
 
-def _fenced(work: Callable[[], None]) -> str:
-    """Run plugin code in a thread for a bounded time; what goes wrong comes back as text."""
+def fenced(work: Callable[[], None], limit_s: float) -> str:
+    """Run plugin code in a thread for a bounded time; what goes wrong comes back as one line of text."""
     outcome: list[str] = []
 
     def run() -> None:
         try:
             work()
             outcome.append("")
-        except BaseException as error:  # a plugin may even raise SystemExit at import; it must harm nobody else
-            outcome.append(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        except BaseException as error:  # noqa: BLE001  also SystemExit: a plugin must harm nobody else
+            outcome.append(_told(error))
 
     thread = threading.Thread(target=run, name="dspex-plugin-load", daemon=True)
     thread.start()
-    thread.join(IMPORT_LIMIT_S)
-    return outcome[0] if outcome else f"did not load within {IMPORT_LIMIT_S:g} s"
+    thread.join(limit_s)
+    return outcome[0] if outcome else f"did not load within {limit_s:g} s"
 
 
-def _declared(hooks: pluggy.PluginManager, source: Source) -> dict[str, tuple[Any, ...]]:
+def _told(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())[:SHOWN]
+    except Exception:  # noqa: BLE001  an error class of a plugin: even its text may fail
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
+    # A manager for each: what one plugin does to the hooks reaches no other, also when it comes back too late.
+    hooks = pluggy.PluginManager(hookspecs.GROUP)
+    hooks.add_hookspecs(hookspecs)
     plugin = source.load()
     hooks.register(plugin, name=f"{source.name}@{source.distribution}")
-    try:
-        hooks.check_pending()
-        return dict(_call_hooks(hooks, plugin))
-    except BaseException:
-        hooks.unregister(plugin)
-        raise
+    hooks.check_pending()
+    into.update(dict(_call_hooks(hooks, plugin)))
 
 
 def _call_hooks(hooks: pluggy.PluginManager, plugin: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:
-    # One by one and not through the hook: there one raising plugin loses the results of all.
     for caller in hooks.get_hookcallers(plugin) or ():
         for implementation in caller.get_hookimpls():
-            if implementation.plugin is not plugin:
-                continue
             if implementation.wrapper or implementation.hookwrapper:
                 raise TypeError(f"{caller.name} is a wrapper; a plugin declares what it has and wraps nobody")
             kind = caller.name.removeprefix(PREFIX)
             if kind == "commands":
-                # Called only when a command line is built, as it imports click.
-                yield kind, (implementation.function,)
-                continue
-            yield kind, _checked(caller.name, kind, implementation.function())
+                yield kind, (implementation.function,)  # called when a command line is built, as that imports click
+            else:
+                yield kind, _specs(caller.name, implementation.function())
 
 
-def _checked(hook: str, kind: str, result: Any) -> tuple[Any, ...]:
+def _specs(hook: str, result: Any) -> tuple[Spec, ...]:
+    seen: set[str] = set()
+    for item in _listed(hook, result):
+        if wrong := _fault(item) or ("is offered twice" if item.name in seen else ""):
+            raise TypeError(f"{hook} returned {item!r:.100}, which {wrong}")
+        seen.add(item.name)
+    return tuple(result)
+
+
+def _fault(item: Any) -> str:
+    # The constructor of a Struct checks no types.
+    if not isinstance(item, Spec):
+        return "is no dspex.Spec"
+    name, factory, options, api = item.name, item.factory, item.options, item.api
+    if api != API_VERSION:
+        return f"wants plugin API {api}; this dspex has {API_VERSION}"
+    given: list[Any] = [name, factory, options]
+    if not isinstance(given[0], str) or not name:
+        return "has no name"
+    if not isinstance(given[1], str) and not callable(factory):
+        return "has a factory that is neither callable nor 'module:attribute'"
+    is_struct = isinstance(given[2], type) and issubclass(given[2], msgspec.Struct)
+    return "" if given[2] is None or is_struct else "has options that are no Struct type"
+
+
+def _collect_commands(hook: Callable[[], Any], into: dict[str, Any]) -> None:
+    import click
+
+    commands = list(_listed("dspex_commands", hook()))
+    for item in commands:
+        if not isinstance(item, click.Command) or not item.name:
+            raise TypeError(f"dspex_commands returned {item!r:.100}, which is no click command with a name")
+    into.update({command.name: command for command in commands})
+
+
+def _listed(hook: str, result: Any) -> Iterable[Any]:
     if hasattr(result, "close") and hasattr(result, "send"):
         result.close()
         raise TypeError(f"{hook} is a coroutine or generator; hooks are plain functions that return a list")
     if not isinstance(result, (list, tuple)):
         raise TypeError(f"{hook} returned {type(result).__name__}, not a list")
-    for item in result:
-        if kind == "commands":
-            if not getattr(item, "name", None) or not callable(item):
-                raise TypeError(f"{hook} returned {item!r}, which is no click command")
-        elif not isinstance(item, Spec):
-            raise TypeError(f"{hook} returned {item!r}, which is no dspex.Spec")
-        elif item.api != API_VERSION:
-            raise TypeError(f"{item.name!r} wants plugin API {item.api}; this dspex has {API_VERSION}")
-    return tuple(result)
+    return result

@@ -31,7 +31,7 @@ class Spec(msgspec.Struct, frozen=True):
         module, _, attribute = self.factory.partition(":")
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # whatever a plugin's module does when it is imported
             raise PluginError(
                 f"{self.name!r} could not be loaded from {self.factory!r}: {type(error).__name__}: {error}",
                 plugin=self.name,

@@ -1,0 +1,42 @@
+"""Floor 9: what tests of programs and plugins need; importing it needs no test tool."""
+
+import importlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dspex.runtime.callbacks import BaseCallback
+    from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
+    from dspex.testing.fault_server import FaultServer
+    from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
+
+__all__ = [
+    "BaseCallback",
+    "Deadlock",
+    "DummyLM",
+    "DummyVectorizer",
+    "FaultServer",
+    "ScriptedProvider",
+    "VirtualClock",
+    "VirtualLoop",
+    "reset",
+    "simulate",
+]
+
+_DUMMIES, _TIME = "dspex.testing.dummies", "dspex.testing.virtual_time"
+_HOMES = MappingProxyType(
+    {
+        **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
+        **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
+        "BaseCallback": "dspex.runtime.callbacks",
+        "FaultServer": "dspex.testing.fault_server",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'dspex.testing' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
