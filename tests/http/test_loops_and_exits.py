@@ -1,0 +1,131 @@
+"""One client over several loops and threads, and nothing said at their ends."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dspex.core.endpoint import Endpoint
+from dspex.service.http import HttpService
+
+ANSWER = b"4"
+
+
+@pytest.fixture
+def service(server):
+    server.then(200, ANSWER, times=None)
+    return HttpService(Endpoint("acme", "acme-1", server.url))
+
+
+async def answer(service: HttpService) -> bytes:
+    return (await service.request("GET", "/")).body
+
+
+def in_a_thread(work) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.fault("P11")
+def test_one_client_serves_loop_after_loop_and_closes_with_each(server, service):
+    for _ in range(3):
+        assert asyncio.run(answer(service)) == ANSWER
+        assert server.wait(lambda s: s.closed == s.connections, 1.0)
+    in_a_thread(lambda: asyncio.run(answer(service)))
+    assert server.connections == 4
+    gc.collect()  # what is unclosed would warn here, and warnings are errors
+
+
+async def test_one_client_serves_two_loops_at_once(service):
+    assert await answer(service) == ANSWER
+    await asyncio.to_thread(lambda: asyncio.run(answer(service)))
+    assert await answer(service) == ANSWER
+    await service.aclose()
+
+
+async def test_connections_close_when_a_client_is_dropped(server):
+    server.then(200, ANSWER)
+    assert await answer(HttpService(Endpoint("acme", "acme-1", server.url))) == ANSWER
+    gc.collect()
+    assert await asyncio.to_thread(server.wait, lambda s: s.closed == 1, 1.0)
+
+
+async def test_a_closed_client_opens_again_when_it_is_used(server, service):
+    await answer(service)
+    await service.aclose()
+    assert await answer(service) == ANSWER
+    await service.aclose()
+    assert await asyncio.to_thread(server.wait, lambda s: s.closed == 2, 1.0)
+
+
+EXITS = {
+    "run": "asyncio.run(call()); asyncio.run(call())",
+    "loop-left-open": "loop = asyncio.new_event_loop(); loop.run_until_complete(call()); loop.close(); asyncio.run(call())",
+    "thread": "t = threading.Thread(target=asyncio.run, args=(call(),)); t.start(); t.join()",
+    "in-flight": "asyncio.run(leave())",
+    "stream": "asyncio.run(leave_a_stream())",
+}
+PROGRAM = """
+import asyncio, sys, threading
+from dspex.core.endpoint import Endpoint
+from dspex.service.http import HttpService
+
+http = HttpService(Endpoint("acme", "acme-1", sys.argv[1]))
+
+async def call():
+    await http.request("GET", "/")
+
+async def leave():
+    asyncio.create_task(call())
+    await asyncio.sleep(0.01)
+
+async def leave_a_stream():
+    async for event in http.events("GET", "/"):
+        break
+
+{exit}
+"""
+
+
+@pytest.mark.fault("P11")
+@pytest.mark.parametrize("program", EXITS.values(), ids=EXITS.keys())
+def test_a_process_ends_without_a_word(server, program):
+    server.then_events([{"n": 1}], times=None)
+    command = [sys.executable, "-c", PROGRAM.replace("{exit}", program), server.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+OUT_OF_FILES = """
+import asyncio, os, resource, sys
+from dspex.core.endpoint import Endpoint
+from dspex.core.errors import Unavailable
+from dspex.service.http import HttpService
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+http = HttpService(Endpoint("acme", "acme-1", sys.argv[1]))
+
+async def main():
+    await http.request("GET", "/")
+    before = len(os.listdir("/proc/self/fd"))
+    done = await asyncio.gather(*(http.request("GET", "/") for _ in range(500)), return_exceptions=True)
+    kinds = {type(one).__name__ for one in done}
+    await http.aclose()
+    await http.request("GET", "/")
+    print(sorted(kinds), len(os.listdir("/proc/self/fd")) - before)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.fault("N24")
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_a_process_out_of_file_descriptors_gets_errors_and_leaks_none(server):
+    server.then(200, ANSWER, times=None)
+    command = [sys.executable, "-c", OUT_OF_FILES, server.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.stdout, done.stderr) == ("['HttpReply', 'Unavailable'] 0\n", "")
