@@ -1,5 +1,7 @@
 """What `dspex` offers, for type checkers; the names and their homes are those of `dspex/__init__.py`."""
 
+from typing import Any
+
 from dspex.app.accounting import UsageTracker as UsageTracker, budget as budget, track_usage as track_usage
 from dspex.app.app import App as App, configure as configure, settings as settings
 from dspex.app.lm import LM as LM
@@ -71,4 +73,8 @@ from dspex.service.retry import is_retryable_lm_error as is_retryable_lm_error
 __version__: str
 __all__: list[str]
 
-def __getattr__(name: str) -> type[Optimizer]: ...
+# Classes of plugins, found by name at run time.
+BootstrapFewShot: Any
+BootstrapFewShotWithRandomSearch: Any
+BootstrapRS: Any
+LabeledFewShot: Any
