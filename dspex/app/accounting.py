@@ -33,9 +33,9 @@ class UsageTracker:
         self._lock = threading.Lock()
 
     def add(self, model: str, usage: Usage) -> None:
-        """Count one reply."""
+        """Count one call and its reply."""
         with self._lock:
-            self._by_model[model] = self._by_model.get(model, Usage()) + usage
+            self._by_model[model] = self._by_model.get(model, Usage()) + usage + Usage(calls=max(0, 1 - usage.calls))
 
     @property
     def total(self) -> Usage:
