@@ -186,7 +186,7 @@ class PluginManager:
         failed = {record.name: record.error for record in self.plugins if record.status == "broken"}
         if kind == "commands":
             failed.update(self.commands()[1])
-        broken = [f"{plugin} ({error})" for plugin, error in failed.items()]
+        broken = [f"{plugin} ({error[:100]})" for plugin, error in list(failed.items())[:5]]
         blocked = [record.name for record in self.plugins if record.status == "blocked"]
         parts = [
             f"No {KIND_WORDS[kind]} {name!r}{f', asked for by {asked}' if asked else ''}.",

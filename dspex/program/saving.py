@@ -37,18 +37,28 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
         raise ProgramFileError(f"{path} cannot be written: {error}. The old file, if any, is unchanged.") from error
 
 
 def load_file(program: Any, path: Path) -> None:
-    """Read a state into a program. Raises ProgramFileError naming the file and the cause."""
+    """Read a state and its evidence into a program. Raises ProgramFileError naming the file and the cause."""
+    state, metadata = read_file(path)
+    try:
+        load_state(program, state)
+    except ProgramFileError as error:
+        raise type(error)(f"{path}: {error}") from error
+    program.evidence = metadata.get("evidence")
+
+
+def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """State and metadata of a saved program. Raises ProgramFileError naming the file and the cause."""
     try:
         content = msgspec.json.decode(path.read_bytes())
     except OSError as error:
-        raise ProgramFileError(f"{path} cannot be read: {error}.") from error
+        raise ProgramFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProgramFileError(f"{path} is no saved program: {error}.") from error
     if not isinstance(content, dict):
@@ -56,10 +66,7 @@ def load_file(program: Any, path: Path) -> None:
     metadata = content.pop("metadata", None) or {}
     if not isinstance(metadata, dict) or metadata.get("version", FORMAT) != FORMAT:
         raise ProgramFileError(f"{path} has format {metadata!r:.80}; this dspex reads format {FORMAT}.")
-    try:
-        load_state(program, content)
-    except ProgramFileError as error:
-        raise type(error)(f"{path}: {error}") from error
+    return content, metadata
 
 
 def load_state(program: Any, state: dict[str, Any]) -> None:
