@@ -1,0 +1,91 @@
+"""Ready metrics, and what a metric may return. Texts are compared by DSPy's normal form, mended for numbers."""
+
+import math
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from dspex.core.errors import EvaluationError
+from dspex.core.example import Example
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# Punctuation inside a number, and its sign or point in front, would vanish from the normal form: 1.5 became 15, -5 became 5.
+_NUMERIC = re.compile(r"(?<=\d)[!-/:-@\[-`{-~](?=\d)|(?<!\w)[-.](?=[$€£]?\.?\d)")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+def normalize_text(text: str) -> str:
+    """DSPy's normal form: NFD, lower case, no ASCII punctuation, no a, an, the, single blanks."""
+    plain = unicodedata.normalize("NFD", text).lower().translate(_NO_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", plain).split())
+
+
+def EM(prediction: Any, answers: Sequence[Any]) -> bool:  # noqa: N802  DSPy's name
+    """Whether the prediction equals one of the answers in normal form; numbers keep their sign and point."""
+    return any(_equal(prediction, answer) for answer in answers)
+
+
+def F1(prediction: Any, answers: Sequence[Any]) -> float:  # noqa: N802  DSPy's name
+    """The best harmonic mean of word precision and recall over the answers, 0..1."""
+    return max((_f1(prediction, answer) for answer in answers), default=0.0)
+
+
+def answer_exact_match(example: Example, pred: Example, trace: Any = None, frac: float = 1.0) -> bool:  # noqa: ARG001
+    """Whether `pred.answer` matches `example.answer`, a text or a list of right ones; below 1, `frac` is the least F1."""
+    answers = _listed(example.answer)
+    return EM(pred.answer, answers) if frac >= 1.0 else F1(pred.answer, answers) >= frac
+
+
+def answer_passage_match(example: Example, pred: Example, trace: Any = None) -> bool:  # noqa: ARG001
+    """Whether a passage of `pred.context` contains `example.answer`, a text or a list of right ones."""
+    answers = [form for form in map(_form, _listed(example.answer)) if form]
+    passages = [f" {_form(getattr(passage, 'text', passage))} " for passage in _listed(pred.context)]
+    return any(f" {form} " in passage for form in answers for passage in passages)
+
+
+def normalized(result: Any) -> tuple[float, str | None]:
+    """Score and feedback of what a metric returned: a number, a bool or Prediction(score=, feedback=).
+
+    Raises EvaluationError, naming what came, for anything else and for a number that is not finite.
+    """
+    if type(result) is bool or type(result) is int:
+        return float(result), None
+    feedback, given = None, result
+    if isinstance(result, Example):
+        feedback, given = result.get("feedback"), result.get("score")
+    if isinstance(given, str) or not hasattr(given, "__float__") or not math.isfinite(score := float(given)):
+        raise EvaluationError(
+            f"The metric returned {result!r:.200} ({type(result).__name__}): it has to return a finite number, a bool or "
+            f"Prediction(score=..., feedback=...)."
+        )
+    return score, feedback if feedback is None else str(feedback)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _form(text: Any) -> str:
+    kept = _NUMERIC.sub(lambda found: chr(ord(found[0]) + 0xFEE0), _THOUSANDS.sub("", str(text)))
+    return normalize_text(kept)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if not (isinstance(one, str) and isinstance(other, str)):
+        try:
+            return float(one) == float(other)
+        except (TypeError, ValueError):
+            pass
+    form = _form(one)
+    if not form:  # "A" and "the" have the same empty form: only the texts themselves can tell
+        return str(one).strip().casefold() == str(other).strip().casefold()
+    return form == _form(other)
+
+
+def _f1(one: Any, other: Any) -> float:
+    words, wanted = Counter(_form(one).split()), Counter(_form(other).split())
+    return 1.0 if _equal(one, other) else 2 * (words & wanted).total() / ((words + wanted).total() or 1)
