@@ -112,7 +112,7 @@ class Evaluate(msgspec.Struct, eq=False):
                     if len(ready) >= 2 * limit:
                         room.clear()
                         await room.wait()
-            except BaseException as error:  # noqa: BLE001  SystemExit in a task would end its loop; the consumer raises it
+            except BaseException as error:  # noqa: BLE001  KeyboardInterrupt in a task would end its loop
                 fatal.append(error)
             finally:
                 working -= 1

@@ -1,5 +1,6 @@
 """How one example is run and scored: any form of program and metric, failures as values."""
 
+import asyncio
 import inspect
 import time
 import traceback
@@ -36,7 +37,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scorer:
-    """A metric in any form, its arity looked up once: `await scorer(example, prediction, trace)` gives score and feedback.
+    """A metric in any form, looked up once: `await scorer(example, prediction, trace)` gives score and feedback.
 
     Forms: (example, prediction), with a third `trace`, or GEPA's five (gold, pred, trace, pred_name, pred_trace); sync,
     async, or a module. A sync metric runs on the loop while it is fast; once it blocks it, or makes a sync dspex call, it
@@ -68,11 +69,6 @@ class Scorer:
                 self._slow = self._slow + 1 if seconds > FAST_S else 0
 
 
-async def run_metric(metric: Any, example: Example, prediction: Any, trace: Any = None) -> tuple[float, str | None]:
-    """Score and feedback of one prediction; keep a `Scorer` where there are many."""
-    return await Scorer(metric)(example, prediction, trace)
-
-
 def runner(program: Any) -> Run:
     """The program's async form: its `acall`, itself if it is an async function, else in a thread."""
     call: Run | None = getattr(program, "acall", None)
@@ -87,7 +83,10 @@ async def run_example(index: int, run: Run, example: Example, scorer: Scorer, fa
         # `**example.inputs()` makes two more objects: 8 us an example against 1.
         prediction = await run(**{key: value for key, value in example._store.items() if key in keys})
         score, feedback = await scorer(example, prediction)
-    except Exception as failure:
+    except (Exception, SystemExit, asyncio.CancelledError) as failure:
+        task = asyncio.current_task()
+        if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
         if index == 0 and isinstance(failure, InputError):
             raise  # the devset does not fit the program: every row would say so, and the score would be a false 0
         error = traceback.format_exc()

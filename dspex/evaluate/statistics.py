@@ -29,11 +29,10 @@ class Interval(NamedTuple):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """What n examples say about the gain of one program over another, in score points.
+    """What n examples say about the gain of one program over another.
 
-    `q` is the mean squared difference, for 0/1 scores the share of examples that changed; `examples_needed` is the n at
-    which the gain seen would be shown with 80 % power, `smallest_gain` what this n could show. `p_exact` is McNemar's
-    exact form, for 0/1 scores only.
+    `q` is the mean squared gain, for 0/1 scores the share of examples that changed, and only they have `p_exact`. With
+    80 % power the gain seen would be shown by `examples_needed`, and by this n the `smallest_gain`.
     """
 
     n: int
@@ -62,7 +61,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Corrected(msgspec.Struct, frozen=True):
-    """A search's scores without the luck of its choice: the winner's, the baseline's and the gain."""
+    """Scores of a search without the luck of its choice: the winner's, the baseline's and the gain."""
 
     score: float
     baseline: float
@@ -79,28 +78,20 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
 
 
 def mean_interval(scores: Sequence[float], rng: random.Random, level: float = 0.95) -> Interval:
-    """Interval for a mean score: Wilson's for 0/1 scores, else the bootstrap's.
-
-    A single graded score says nothing: its interval is 0..1. Raises ValueError when there are no scores.
-    """
+    """Interval for a mean score: Wilson's for 0/1 scores, else the bootstrap's. Raises ValueError for no scores."""
     if not scores:
         raise ValueError("No scores: an interval needs at least one.")
     if set(scores) <= {0, 1}:
         return wilson(sum(scores), len(scores), level)
-    if len(scores) == 1:
+    if len(scores) == 1:  # it says nothing
         return Interval(min(0.0, scores[0]), max(1.0, scores[0]))
     return _bootstrap(scores, rng, level)
 
 
 def paired_interval(old: Sequence[float], new: Sequence[float], rng: random.Random, level: float = 0.95) -> Interval:
-    """Interval for the mean gain of `new` over `old`: Tango's for 0/1 scores, else the bootstrap's over examples.
-
-    Raises ValueError if lengths differ or are below 2. Method: percentiles, Efron & Tibshirani 1993, ch. 13.
-    """
+    """Interval for the mean gain of `new` over `old`: Tango's for 0/1 scores, else the bootstrap's over examples."""
     gains = _gains(old, new)
-    if _binary(gains):
-        return tango(*_counts(gains), len(gains), level)
-    return _bootstrap(gains, rng, level)
+    return tango(*_counts(gains), len(gains), level) if _binary(gains) else _bootstrap(gains, rng, level)
 
 
 def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Interval:
@@ -132,10 +123,9 @@ def mcnemar_exact(wins: int, losses: int) -> float:
 
 
 def sign_flip(gains: Sequence[float], rng: random.Random) -> float:
-    """Two-sided p-value for a mean gain of 0: the share of sign patterns whose mean is at least as far from 0.
+    """Two-sided p-value for a mean gain of 0: the share of sign patterns that lead as far from it. Method: Fisher 1935.
 
     All patterns for up to 12 gains other than 0, else 9,999 random ones, from 2,000 on their normal form.
-    Method: Fisher 1935, §21.
     """
     moved = [gain for gain in gains if gain]
     total = sum(moved)
@@ -149,9 +139,9 @@ def sign_flip(gains: Sequence[float], rng: random.Random) -> float:
 
 
 def betting(gains: Sequence[float]) -> float:
-    """E-value against a mean gain of 0 or less, for gains within -1..1 (else 0.0): 1/alpha or more shows a gain.
+    """E-value against a mean gain of 0 or less, 0.0 if one is beyond -1..1; 1/alpha or more shows a gain, skewed or not.
 
-    It holds whenever one looks, and for skewed gains. Method: Waudby-Smith & Ramdas 2023 (arXiv 2010.09686).
+    It holds whenever one looks. Method: Waudby-Smith & Ramdas 2023 (arXiv 2010.09686).
     """
     if any(abs(gain) > 1 for gain in gains):
         return 0.0
@@ -188,10 +178,10 @@ def verdict(
 def out_of_bag(
     scores: Sequence[Sequence[float | None]], rng: random.Random, *, baseline: int = 0, rounds: int = 200
 ) -> Corrected:
-    """The best candidate's score without the luck of being chosen on it: `scores[candidate][example]`, None if not run.
+    """A search's winner without the luck of being chosen on these scores: `scores[candidate][example]`, None if not run.
 
-    Each round chooses on a resample and scores on the examples left out of it; ties go to the earlier candidate. It errs
-    low, by up to 2 points. Method: bootstrap bias correction, Tsamardinos et al. 2018.
+    Each round chooses on a resample (the earlier of equals) and scores on what it left out; that errs low, by up to 2
+    points. Method: bootstrap bias correction, Tsamardinos et al. 2018.
     """
     n = len(scores[0])
     seen: list[tuple[float | None, float | None]] = []
@@ -217,21 +207,16 @@ def max_t(gains: Sequence[Sequence[float]], rng: random.Random, winner: int | No
 
 def examples_needed(q: float, delta: float) -> int | None:
     """Examples that show a true gain of `delta` with 80 % power, two-sided 5 %, None for no gain; `q` as in Comparison."""
-    if not delta:
-        return None
     reach = _quantile(0.95) * math.sqrt(q) + _POWER_80 * math.sqrt(max(0.0, q - delta * delta))
-    return math.ceil(reach * reach / (delta * delta))
+    return math.ceil(reach * reach / (delta * delta)) if delta else None
 
 
 def smallest_gain(q: float, n: int) -> float | None:
-    """The smallest true gain that n examples show with 80 % power, None where none could be."""
-    low, high = 0.0, math.sqrt(q)
-    if not q or (examples_needed(q, high) or 0) > n:
+    """The smallest true gain that n examples show with 80 % power, None where none could be; inverts `examples_needed`."""
+    z, power = _quantile(0.95), _POWER_80
+    if not q or n < z * z:
         return None
-    for _ in range(50):
-        gain = (low + high) / 2
-        low, high = (low, gain) if (examples_needed(q, gain) or math.inf) <= n else (gain, high)
-    return high
+    return math.sqrt(q) * (z * math.sqrt(n) + power * math.sqrt(n - z * z + power * power)) / (n + power * power)
 
 
 def _mean(values: Iterable[float | None]) -> float:
@@ -297,9 +282,6 @@ def _skew(values: Sequence[float]) -> float:
 
 
 def _quantile(level: float) -> float:
-    """How many standard deviations around 0 hold `level` of the normal distribution."""
-    low, high = 0.0, 9.0
-    for _ in range(60):
-        z = (low + high) / 2
-        low, high = (low, z) if math.erf(z / math.sqrt(2)) > level else (z, high)
-    return low
+    from statistics import NormalDist  # late: it loads decimal and fractions
+
+    return NormalDist().inv_cdf((1 + level) / 2)

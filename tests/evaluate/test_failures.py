@@ -1,5 +1,7 @@
 """What goes wrong is counted, kept and said; what cannot work is refused before anything is paid."""
 
+import asyncio
+
 import pytest
 
 from dspex.app.settings import context
@@ -119,10 +121,21 @@ def test_a_program_that_refuses_the_first_examples_inputs_ends_the_evaluation(ru
     assert len(asked) < 10
 
 
-def test_a_program_that_exits_ends_the_evaluation_and_not_the_loop(run, echo, questions, exact):
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()], ids=repr)
+def test_a_program_that_exits_or_cancels_itself_is_a_failure_like_any_other(run, questions, exact, error):
     async def leaving(question):
-        raise SystemExit(3)
+        if question == "1":
+            raise error
+        return Prediction(answer=question)
 
-    with pytest.raises(SystemExit):
-        run(Evaluate(questions(3), exact), leaving)
+    result = run(Evaluate(questions(4), exact), leaving)
+    assert (result.score, [row.index for row in result.failures]) == (75.0, [1])
+
+
+def test_an_interrupt_ends_the_evaluation_and_not_the_loop(run, echo, questions, exact):
+    async def interrupted(question):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Evaluate(questions(3), exact), interrupted)
     assert run(Evaluate(questions(3), exact), echo()).score == 100.0

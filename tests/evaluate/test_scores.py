@@ -11,7 +11,7 @@ from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError, EvaluationError
 from dspex.core.example import Example, Prediction
 from dspex.evaluate.evaluate import Evaluate
-from dspex.evaluate.running import Scorer, run_metric
+from dspex.evaluate.running import Scorer
 from dspex.evaluate.statistics import wilson
 from dspex.program.module import Module
 
@@ -168,7 +168,7 @@ async def test_feedback_is_kept_and_a_trace_is_handed_on():
         seen.append(trace)
         return Prediction(score=True, feedback="well done")
 
-    assert await run_metric(noting, example, Prediction(), trace=["step"]) == (1.0, "well done")
+    assert await Scorer(noting)(example, Prediction(), trace=["step"]) == (1.0, "well done")
     assert seen == [["step"]]
 
 
@@ -236,8 +236,3 @@ def test_a_devset_is_needed_and_holds_an_example(run, echo, exact):
     for empty in [], iter([]):
         with pytest.raises(EvaluationError, match="empty"):
             run(Evaluate(empty, exact), echo())
-
-
-def test_a_scorer_looks_a_metric_up_once():
-    scorer = Scorer(plain)
-    assert asyncio.run(scorer(Example(), Prediction())) == (0.5, None)
