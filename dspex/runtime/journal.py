@@ -4,7 +4,6 @@ A line is the CRC-32 of its JSON in 8 hex digits, a blank, the JSON and a newlin
 Each record is one write as it happens, so it survives a kill; `sync` makes it survive a power cut too.
 """
 
-import asyncio
 import errno
 import fcntl
 import hashlib
@@ -16,14 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from dspex.core.clock import Clock
 from dspex.core.errors import JournalError
 from dspex.runtime.records import DECODER, ENCODER, Blob, Record, Run
 
 FORMAT = 1
 FILE = "journal.jsonl"
 BLOB_BYTES = 32 * 1024
-SYNC_EVERY_S = 1.0
 
 
 class Journal:
@@ -38,7 +35,7 @@ class Journal:
         self.path = folder / FILE
         self._thread_lock = threading.Lock()
         self._failed = ""
-        self._dirty = False
+        self.is_dirty = False
         self._fd = self._lock_fd = -1
         try:
             _private_folder(folder)
@@ -72,23 +69,16 @@ class Journal:
                 raise self._failure(error) from error
             self._lines += 1
             self._size += len(line)
-            self._dirty = True
+            self.is_dirty = True
 
     def sync(self) -> None:
         """Make all records survive a power cut; blocks for about a millisecond."""
-        if self._dirty and self._fd >= 0 and not self._failed:
-            self._dirty = False
+        if self.is_dirty and self._fd >= 0 and not self._failed:
+            self.is_dirty = False
             try:
                 getattr(os, "fdatasync", os.fsync)(self._fd)
             except OSError as error:
                 raise self._failure(error) from error
-
-    async def keep_synced(self, clock: Clock) -> None:
-        """Sync at most once a second, off the loop, for as long as the run lives."""
-        while True:
-            await clock.sleep(SYNC_EVERY_S)
-            if self._dirty:
-                await asyncio.to_thread(self.sync)
 
     def close(self) -> None:
         """Sync and let the folder go."""

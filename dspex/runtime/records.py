@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from dspex.core.messages import LMResponse
-from dspex.core.usage import Budget, Usage
+from dspex.core.usage import Budget
 
 
 class Record(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
@@ -36,6 +36,7 @@ class Call(Record, frozen=True, tag="call"):
     step: str
     reply: LMResponse | None = None
     seconds: float = 0.0
+    attempts: int = 1
     is_cached: bool = False
     error: str = ""
 
@@ -46,7 +47,6 @@ class Step(Record, frozen=True, tag="step"):
     key: str
     kind: str
     value: msgspec.Raw
-    usage: Usage = Usage()
 
 
 class Mark(Record, frozen=True, tag="clock"):

@@ -24,7 +24,7 @@ RECORDS = [
     RUN,
     Sent("k1"),
     Call("k1", "s1", LMResponse.from_text("Fischer, Greta", Usage(80, 4, calls=1)), 0.25),
-    Step("s1", "evaluate", msgspec.Raw(b'{"example":"e","score":1.0}'), Usage(80, 4, calls=1)),
+    Step("s1", "evaluate", msgspec.Raw(b'{"example":"e","score":1.0}')),
     Considered("c1", "seed 0", msgspec.Raw(b'{"structure":"x"}'), ("c0",), {"seed": 0}),
     Mark("elapsed", 3.5),
     Stopped("done"),

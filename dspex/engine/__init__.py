@@ -1,0 +1,1 @@
+"""Floor 8: compiles as journalled, resumable, deterministic jobs."""

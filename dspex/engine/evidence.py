@@ -1,0 +1,155 @@
+"""Whether a gain is real: examples set apart before the search, a comparison on them, and what is claimed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dspex.core.candidate import Candidate
+from dspex.core.errors import ConfigurationError
+from dspex.core.example import Example
+from dspex.core.identity import digest
+from dspex.engine.artifact import example_key
+from dspex.engine.context import Context
+from dspex.engine.scheduler import UNLIMITED, Spend, Stop
+from dspex.evaluate.statistics import Comparison, Corrected, max_t, out_of_bag, verdict
+
+AUTO_FROM, AUTO_SHARE, AUTO_MOST, AUTO_LEAST = 100, 5, 200, 20
+UNTOUCHED_LEAST = 30
+ONE_SIDED = 0.025
+
+Claim = tuple[Comparison, float, float]  # with the baseline's and the winner's mean score
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What a compile can claim; no figure in it depends on timing.
+
+    `basis` names the examples of the comparison, best first: "held" apart from the search, "untouched" by any step,
+    "selection, max-T" corrected for the choice, "none". `score` and `baseline` are means on them. `kept` says whether the
+    program returned is the one found or the student. `usage` has calls, tokens and dollars by role, as budgeted.
+    """
+
+    verdict: str
+    basis: str
+    kept: bool
+    stopped: str
+    n: int = 0
+    baseline: float | None = None
+    score: float | None = None
+    comparison: Comparison | None = None
+    corrected: Corrected | None = None
+    candidates: int = 0
+    optimizer: str = ""
+    seed: int = 0
+    usage: Mapping[str, Mapping[str, float]] = {}
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.comparison is None:
+            return f"No gain can be claimed: {'; '.join(self.notes) or 'nothing was compared'}."
+        shown = f"{100 * (self.baseline or 0):.1f} -> {100 * (self.score or 0):.1f}" if self.score is not None else ""
+        return f"{shown} {self.comparison}".strip()
+
+
+def set_apart(
+    train: Sequence[Example], val: Sequence[Example], holdout: Any, seed: int, most: int | None
+) -> tuple[list[Example], list[Example], list[Example], list[str]]:
+    """Train, val and held examples, and what is to be said about them; no held example is in the other two.
+
+    `holdout` is "auto" (a fifth of the larger set from 100 examples on), 0, a fraction, or a list; `most` is what the budget
+    allows. Raises ConfigurationError for another holdout.
+    """
+    if isinstance(holdout, list | tuple):
+        return _given_apart(train, val, holdout)
+    source = list(val) if len(val) > len(train) else list(train)
+    if holdout == "auto":
+        count = min(AUTO_MOST, max(AUTO_LEAST, len(source) // AUTO_SHARE)) if len(train) + len(val) >= AUTO_FROM else 0
+        count = min(count, count if most is None else most)
+        count = count if count >= AUTO_LEAST else 0
+    elif isinstance(holdout, int | float) and 0 <= holdout < 1:
+        count = round(len(source) * holdout)
+    else:
+        raise ConfigurationError(f'holdout={holdout!r:.80}: "auto", 0, a fraction below 1, or a list of examples.')
+    if not count:
+        return list(train), list(val), [], ["no examples were set apart"]
+    keys = sorted({example_key(one) for one in source}, key=lambda key: digest([seed, key]))[:count]
+    chosen = set(keys)
+    held = {example_key(one): one for one in source if example_key(one) in chosen}
+    rest = [[one for one in part if example_key(one) not in chosen] for part in (train, val)]
+    return rest[0], rest[1], list(held.values()), []
+
+
+def _given_apart(
+    train: Sequence[Example], val: Sequence[Example], holdout: Sequence[Example]
+) -> tuple[list[Example], list[Example], list[Example], list[str]]:
+    seen = {example_key(one) for one in (*train, *val)}
+    held = {key: one for one in holdout if (key := example_key(one)) not in seen}
+    dropped = len(holdout) - len(held)
+    notes = [f"{dropped} held examples are also in train or val, or twice, and were left out"] if dropped else []
+    return list(train), list(val), list(held.values()), notes
+
+
+async def weighed(
+    context: Context, winner: Candidate, *, stopped: str, keep: str, limit: Spend, notes: list[str]
+) -> Evidence:
+    """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left."""
+    setup, left = context.setup, limit - sum(context.spent.values(), Spend())
+    claim, corrected = _selected(context, winner)
+    if winner.key == context.student.key:
+        notes = [*notes, "the search found nothing better than the program it was given"]
+    elif stopped != "cancelled" and setup.metric is not None:
+        examples, basis = (setup.held, "held") if setup.held else (_untouched(context, left), "untouched")
+        if examples:
+            context.reopen(left)
+            claim = await _compared(context, winner, examples, basis) or claim
+    comparison, old, new = claim or (None, None, None)
+    verdict_, basis = (comparison.verdict, comparison.basis) if comparison else ("not shown", "none")
+    gain = corrected.gain if corrected else None
+    kept = verdict_ == "better" if keep == "better" else verdict_ != "worse" and (gain is None or gain > 0)
+    usage = {
+        role: dict(zip(("calls", "tokens", "usd"), _units(spend), strict=True)) for role, spend in context.spent.items()
+    }
+    return Evidence(
+        verdict_, basis, kept, stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
+        len(context.pool.ranked([])), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
+    )  # fmt: skip
+
+
+def _units(spend: Spend) -> tuple[float, ...]:
+    calls, tokens, usd = spend.units
+    return calls, tokens, usd / 1e9
+
+
+def _untouched(context: Context, left: Spend) -> tuple[Example, ...]:
+    """Training examples that no step saw, if there are enough, and a budget of calls covers a look at them."""
+    rest = {key: one for one in context.train if (key := context.key_of(one)) not in context.touched}
+    covered = left.units[0] < UNLIMITED // 2 and left.units[0] >= 4 * len(rest) * context.setup.shape.calls_per_run
+    return tuple(rest.values()) if len(rest) >= UNTOUCHED_LEAST and covered else ()
+
+
+async def _compared(context: Context, winner: Candidate, examples: Sequence[Example], basis: str) -> Claim | None:
+    """Student and winner on examples that chose neither; None if the budget did not reach."""
+    try:
+        pairs = [(context.student, examples), (winner, examples)]
+        old, new = await context.evaluate_all(pairs, role="evidence")
+    except Stop:
+        return None
+    return verdict(old.values, new.values, context.derived("bootstrap"), basis=basis), old.mean, new.mean
+
+
+def _selected(context: Context, winner: Candidate) -> tuple[Claim | None, Corrected | None]:
+    """The comparison on the examples of the choice, corrected for it; None where student or winner was not run on all."""
+    keys = [context.key_of(one) for one in context.val]
+    base, best = (context.pool.scored(one, keys) for one in (context.student, winner))
+    ranked = [entry for entry in context.pool.ranked(keys) if entry.candidate.key != context.student.key]
+    rows = [entry.scores for entry in ranked if 2 * entry.n >= len(keys)]
+    complete = [row for row in rows if None not in row]
+    if None in base or best not in complete or len(keys) < 2:
+        return None, None
+    old, new = ([score or 0.0 for score in row] for row in (base, best))
+    gains = [[(one or 0.0) - before for one, before in zip(row, old, strict=True)] for row in complete]
+    p = max_t(gains, context.derived("max-T"), complete.index(best))
+    plain = verdict(old, new, context.derived("bootstrap"), basis="selection, max-T")
+    shown = p <= ONE_SIDED and plain.delta > 0
+    claim = msgspec.structs.replace(plain, p=p, p_exact=None, test="max-T", verdict="better" if shown else "not shown")
+    return (claim, sum(old) / len(keys), sum(new) / len(keys)), out_of_bag([base, *rows], context.derived("out of bag"))

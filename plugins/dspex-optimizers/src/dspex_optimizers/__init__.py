@@ -1,0 +1,16 @@
+"""Declares the optimizers; nothing is imported before one is used."""
+
+import dspex
+
+SUMMARIES = {
+    "LabeledFewShot": ("labeled:LabeledFewShot", "training examples as demonstrations"),
+    "BootstrapFewShot": ("bootstrap:BootstrapFewShot", "a teacher's own good runs as demonstrations"),
+    "BootstrapFewShotWithRandomSearch": ("search:BootstrapFewShotWithRandomSearch", "the best of many sets of them"),
+    "BootstrapRS": ("search:BootstrapFewShotWithRandomSearch", "short for BootstrapFewShotWithRandomSearch"),
+}
+
+
+@dspex.hookimpl
+def dspex_optimizers() -> list[dspex.Spec]:
+    """`dspex.NAME` for each of them."""
+    return [dspex.Spec(name, f"dspex_optimizers.{home}", text) for name, (home, text) in SUMMARIES.items()]

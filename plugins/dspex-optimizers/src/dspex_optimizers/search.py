@@ -1,0 +1,103 @@
+"""Random search: many sets of demonstrations, each scored on the validation examples."""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from dspex import Candidate, ConfigurationError, Estimate, Range, Shape
+from dspex_optimizers.bootstrap import BootstrapFewShot
+from dspex_optimizers.labeled import labelled
+
+BARE, LABELLED, UNSHUFFLED = -3, -2, -1
+
+
+class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
+    """The best of several programs on the valset: without demos, labelled, bootstrapped, and bootstrapped from shuffled data.
+
+    The last kind, `num_candidate_programs` of them, have 1 to `max_bootstrapped_demos` bootstrapped demos each; with
+    `max_bootstrapped_demos=0` each has another draw of `max_labeled_demos` labelled ones. `compile(restrict=)` takes the
+    seeds to try, -3, -2, -1 and from 0 on. `stop_at_score`, in per cent, ends the search at the first one that reaches it.
+    `race_z` drops candidates that have clearly lost before they were run on all examples; None runs all on all.
+    """
+
+    compile_arguments = MappingProxyType({"restrict": None, "labeled_sample": True})
+
+    def __init__(  # noqa: PLR0917  DSPy's order
+        self,
+        metric: Any,
+        teacher_settings: Mapping[str, Any] | None = None,
+        max_bootstrapped_demos: int = 4,
+        max_labeled_demos: int = 16,
+        max_rounds: int = 1,
+        num_candidate_programs: int = 16,
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        stop_at_score: float | None = None,
+        metric_threshold: float | None = None,
+        race_z: float | None = 2.4,
+    ) -> None:
+        if metric is None:
+            raise ConfigurationError("A search needs a metric to tell programs apart: metric=...")
+        super().__init__(
+            metric,
+            metric_threshold,
+            teacher_settings,
+            max_bootstrapped_demos,
+            max_labeled_demos,
+            max_rounds,
+            max_errors,
+        )
+        self.num_candidate_programs = num_candidate_programs
+        self.num_threads = num_threads
+        self.stop_at_score = stop_at_score
+        self.race_z = race_z
+
+    def estimate(self, shape: Shape) -> Estimate:
+        """Each candidate on each validation example, and the bootstraps."""
+        bootstraps = super().estimate(shape).teacher.high * (self.num_candidate_programs + 1)
+        runs = (self.num_candidate_programs + 3) * shape.val * shape.calls_per_run
+        return Estimate(task=Range(0, runs), teacher=Range(0, bootstraps))
+
+    async def run(self, ctx: Any) -> Candidate:
+        """Make all candidates side by side, then race them."""
+        allowed = ctx.arguments["restrict"]
+        seeds = [seed for seed in range(BARE, self.num_candidate_programs) if allowed is None or seed in allowed]
+        if not seeds:
+            raise ConfigurationError(f"restrict={allowed!r} leaves no seed of -3 to {self.num_candidate_programs - 1}.")
+        async with ctx.phase("bootstrap"):
+            candidates = await ctx.gather(*(self.candidate(ctx, seed) for seed in seeds))
+        async with ctx.phase("search", total=len(candidates) * len(ctx.val)):
+            if self.stop_at_score is not None:
+                return await self.first_good(ctx, candidates)
+            race = await ctx.race(candidates, ctx.val, z=math.inf if self.race_z is None else self.race_z)
+        winner: Candidate = race.winner
+        return winner
+
+    async def candidate(self, ctx: Any, seed: int) -> Candidate:
+        """The program of one seed."""
+        label, meta = f"seed {seed}", {"seed": seed}
+        bare = ctx.student.with_demos(dict.fromkeys(ctx.student.predictors, ()))
+        if seed == BARE:
+            return ctx.consider(bare, label, meta=meta)  # type: ignore[no-any-return]  # it is what was given
+        if seed == LABELLED:
+            rng = ctx.rng(label) if ctx.arguments["labeled_sample"] else None
+            made = labelled(ctx, bare, self.max_labeled_demos, ctx.train, rng)
+            return ctx.consider(made, label, meta=meta)  # type: ignore[no-any-return]  # it is what was given
+        train, most = list(ctx.train), self.max_bootstrapped_demos
+        if seed != UNSHUFFLED:
+            ctx.rng(f"shuffle/{seed}").shuffle(train)
+            most = most and ctx.rng(f"size/{seed}").randint(1, most)
+        return await self.bootstrapped(ctx, train, most, label, meta)
+
+    async def first_good(self, ctx: Any, candidates: list[Candidate]) -> Candidate:
+        """Score one after another until one is good enough; else the best, the first of equals."""
+        assert self.stop_at_score is not None
+        best, least = candidates[0], -math.inf
+        for one in candidates:
+            mean = (await ctx.evaluate(one, ctx.val)).mean
+            if mean > least:
+                best, least = one, mean
+            if 100 * mean >= self.stop_at_score:
+                break
+        return best
