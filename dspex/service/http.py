@@ -30,7 +30,7 @@ ErrorHook = Callable[[int, Mapping[str, str], bytes], LMError | None]
 
 RESENDS = 3  # on kept connections that turn out to be dead; beyond them it is a fault like any other
 TLS_ADVICE = "For a certificate of your own set SSL_CERT_FILE to its CA; for a server without TLS use http://."
-LINGER_S = 0.1  # how long a stream that nobody reads any more may take to end well and leave its connection usable
+LINGER_S = 0.05  # how long a stream that nobody reads any more may take to end, which leaves its connection usable
 LARGE = 1 << 20  # a body of this size is written in pieces, as aiohttp would send it in one and hold up the loop
 
 _new_sockets: ContextVar[list[None] | None] = ContextVar("new_sockets", default=None)
@@ -99,8 +99,7 @@ class HttpService:
                     yield event
         except GeneratorExit:
             if response is not None and not response.closed:
-                asyncio.get_running_loop().call_later(LINGER_S, response.close)
-                response = None
+                await _linger(response)
             raise
         except Exception as error:  # noqa: BLE001  # as in request()
             failure = self._translated(error, path)
@@ -361,6 +360,12 @@ def _encoded(json: Any) -> bytes:
         return msgspec.json.encode(json)
     except (TypeError, ValueError) as error:  # a lone surrogate is a ValueError
         raise BadRequest(f"The request cannot be written as JSON: {error}") from error
+
+
+async def _linger(response: "ClientResponse") -> None:
+    with suppress(Exception):
+        async with asyncio.timeout(LINGER_S):
+            await response.content.wait_eof()
 
 
 def _too_large(what: str, limit: int) -> ProtocolError:

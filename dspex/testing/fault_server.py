@@ -22,6 +22,11 @@ class Seen(msgspec.Struct, frozen=True):
     body: bytes
     connection: int
 
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return msgspec.json.decode(self.body)
+
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """How one answer is sent: `delay` seconds late, or once `gather` requests have come in all; then its chunks, `every`

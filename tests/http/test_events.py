@@ -147,7 +147,6 @@ async def test_a_consumer_that_stops_at_the_last_event_leaves_the_connection_usa
         while (await anext(events)).data != "[DONE]":
             pass
         await events.aclose()
-        await asyncio.sleep(0.03)
     assert server.connections == 1
 
 
