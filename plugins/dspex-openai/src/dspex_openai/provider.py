@@ -1,0 +1,118 @@
+"""The provider: one chat completions endpoint, whole and streamed; transport and its faults are the kernel's."""
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
+
+import msgspec
+
+from dspex.plugin import (
+    AuthError,
+    Capabilities,
+    Endpoint,
+    HttpClient,
+    LMDelta,
+    LMError,
+    LMRequest,
+    LMResponse,
+    LMTimeout,
+    ProtocolError,
+    ServerEvent,
+    Unavailable,
+    decode_json,
+)
+from dspex_openai.models import known_capabilities
+from dspex_openai.options import read_options
+from dspex_openai.replies import StreamedReply, WireReply, error_of, to_response
+from dspex_openai.wire import to_body, to_stream_body
+
+OPENAI = "https://api.openai.com/v1"
+BROKEN = (LMTimeout, ProtocolError, Unavailable)
+
+
+class OpenAIProvider:
+    """Chat completions at `api_base`, else at OPENAI_BASE_URL, else at OpenAI."""
+
+    def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
+        self.endpoint = endpoint
+        self.options = read_options(endpoint.options)
+        self.base_url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+        self.capabilities = self._capabilities()
+        self._http = http
+        self._url = f"{self.base_url}/chat/completions"
+        self._headers = self._own_headers()
+        self._decoder = msgspec.json.Decoder(WireReply)
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        """The whole reply. Raises LMError classes."""
+        self._check_key()
+        body = to_body(request, self.options)
+        reply = await self._http.request("POST", self._url, json=body, headers=self._headers)
+        return to_response(decode_json(reply.body, self._decoder), request.n, self.endpoint)
+
+    async def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
+        """One completion in pieces; the last has tool calls, finish reason and usage. Raises LMError classes.
+
+        An error after the first piece is not to be tried again and has the text so far in `.partial`.
+        """
+        self._check_key()
+        body = to_stream_body(request, self.options)
+        streamed, ended = StreamedReply(), False
+        events = self._http.events("POST", self._url, json=body, headers=self._headers)
+        try:
+            async with aclosing(cast("AsyncGenerator[ServerEvent, None]", events)) as running:
+                async for event in running:
+                    if event.data == "[DONE]":
+                        ended = True
+                        break
+                    if event.event == "body":
+                        yield self._only_piece(event.data)
+                        return
+                    chunk = decode_json(event.data, self._decoder)
+                    if chunk.error is not None:
+                        raise error_of(chunk.error, self.endpoint)
+                    delta = streamed.add(chunk.choices or (), chunk.usage)
+                    if delta is not None:
+                        yield delta
+            if not ended and streamed.finish_reason is None:
+                raise ProtocolError("The stream ended before its last piece.")
+        except LMError as error:
+            if streamed.finish_reason is None or not isinstance(error, BROKEN):
+                _mark_interrupted(error, streamed.text)
+                raise
+        yield streamed.last()
+
+    def _only_piece(self, body: str) -> LMDelta:
+        """A reply that came whole, from a server that does not stream."""
+        reply = to_response(decode_json(body, self._decoder), 1, self.endpoint)
+        choice = reply.choices[0]
+        return LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
+
+    def _check_key(self) -> None:
+        named = {name.lower() for name in self.endpoint.headers}
+        if self.base_url == OPENAI and self.endpoint.api_key is None and "authorization" not in named:
+            raise AuthError(
+                f"No key for {OPENAI}: set OPENAI_API_KEY or pass api_key=. For another server pass api_base=.",
+                model=f"openai/{self.endpoint.model}",
+            )
+
+    def _own_headers(self) -> dict[str, str]:
+        key, options = self.endpoint.api_key, self.options
+        headers = {} if key is None else {"authorization": f"Bearer {key.reveal()}"}
+        if options.organization:
+            headers["openai-organization"] = options.organization
+        if options.project:
+            headers["openai-project"] = options.project
+        return headers
+
+    def _capabilities(self) -> Capabilities | None:
+        if self.options.server != "openai":
+            return Capabilities(stream=True, n=True, json_schema=True, logprobs=True, grammar=True)
+        return known_capabilities(self.endpoint.model) if self.base_url == OPENAI else None
+
+
+def _mark_interrupted(error: LMError, text: str) -> None:
+    if text:
+        error.partial = text
+        error.retryable = False

@@ -1,0 +1,146 @@
+"""Requests in the form of OpenAI's chat completions; plain functions, nothing is called."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dspex.plugin import (
+    Audio,
+    BadRequest,
+    File,
+    Image,
+    LMRequest,
+    Message,
+    Part,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from dspex_openai.models import thinks_first
+from dspex_openai.options import OpenAIOptions
+
+# What OpenAI's strict mode takes in a schema; one with more is sent as a wish and not as a rule.
+STRICT_WORDS = frozenset(
+    {"$defs", "$ref", "additionalProperties", "anyOf", "const", "description", "enum", "exclusiveMaximum",
+     "exclusiveMinimum", "format", "items", "maxItems", "maximum", "minItems", "minimum", "multipleOf", "pattern",
+     "properties", "required", "title", "type"}
+)  # fmt: skip
+
+
+def to_body(request: LMRequest, options: OpenAIOptions) -> dict[str, Any]:
+    """The JSON body of a request. Raises BadRequest for what the server is not said to take."""
+    body: dict[str, Any] = {"model": request.model, "messages": [*_messages(request.messages)], **request.params}
+    if "max_tokens" in body and thinks_first(request.model):
+        body["max_completion_tokens"] = body.pop("max_tokens")
+    if request.n > 1:
+        body["n"] = request.n
+    if request.tools:
+        body["tools"] = [_tool(tool) for tool in request.tools]
+    if request.schema is not None:
+        body["response_format"] = response_format(request.schema)
+    if type(body.get("logprobs")) is int:
+        body |= {"logprobs": True, "top_logprobs": body["logprobs"]}
+    if "grammar" in body:
+        _place_grammar(body, options)
+    return body
+
+
+def to_stream_body(request: LMRequest, options: OpenAIOptions) -> dict[str, Any]:
+    """As `to_body`, for a streamed reply, which has one choice."""
+    body = to_body(request, options) | {"stream": True}
+    body.pop("n", None)
+    if options.stream_usage:
+        body["stream_options"] = {"include_usage": True}
+    return body
+
+
+def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON schema as response_format; strict, so that the reply must fit it, where OpenAI's strict mode takes it."""
+    title = "".join(letter for letter in str(schema.get("title", "")) if letter.isascii() and letter.isalnum())
+    named: dict[str, Any] = {"name": title[:64] or "reply", "schema": schema, "strict": False}
+    if schema.get("type") == "object" and _can_be_strict(schema):
+        named |= {"schema": _closed(schema), "strict": True}
+    return {"type": "json_schema", "json_schema": named}
+
+
+def _can_be_strict(schema: Mapping[str, Any]) -> bool:
+    """Whether all properties of each object are required, no other is allowed on purpose, and every word is known."""
+    is_open = schema.get("type") == "object" and "properties" not in schema
+    closed = schema.get("additionalProperties", False) is False
+    all_required = {*schema.get("properties", ())} == {*schema.get("required", ())}
+    known = schema.keys() <= STRICT_WORDS
+    return not is_open and closed and all_required and known and all(map(_can_be_strict, _parts(schema)))
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for word in ("properties", "$defs"):
+        yield from schema.get(word, {}).values()
+    yield from schema.get("anyOf", ())
+    if "items" in schema:
+        yield schema["items"]
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with its objects said to have no further properties, which strict mode wants to read."""
+    made = dict(schema)
+    for word in made.keys() & {"properties", "$defs"}:
+        made[word] = {name: _closed(part) for name, part in made[word].items()}
+    if "anyOf" in made:
+        made["anyOf"] = [_closed(part) for part in made["anyOf"]]
+    if "items" in made:
+        made["items"] = _closed(made["items"])
+    return made | ({"additionalProperties": False} if "properties" in made else {})
+
+
+def _place_grammar(body: dict[str, Any], options: OpenAIOptions) -> None:
+    if options.server == "openai":
+        raise BadRequest(
+            "grammar: this endpoint is not said to take grammars. For a server of your own say which it is: "
+            "dspex.LM(..., server='llamacpp') or server='vllm'."
+        )
+    if options.server == "vllm":
+        body["structured_outputs"] = {"grammar": body.pop("grammar")}
+
+
+def _messages(messages: tuple[Message, ...]) -> Iterator[dict[str, Any]]:
+    for message in messages:
+        parts = message.parts
+        if len(parts) == 1 and type(parts[0]) is Text:
+            yield {"role": message.role, "content": parts[0].text}
+            continue
+        # Results of tools are turns of their own on this wire, and stand before what else their turn says.
+        results = [part for part in parts if isinstance(part, ToolResult)]
+        yield from ({"role": "tool", "tool_call_id": result.id, "content": result.text} for result in results)
+        calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
+        content = _content([part for part in parts if not isinstance(part, (ToolCall, ToolResult))])
+        if content or not results:
+            yield {"role": message.role, "content": content, **({"tool_calls": calls} if calls else {})}
+
+
+def _content(parts: list[Part]) -> str | list[dict[str, Any]] | None:
+    if not parts:
+        return None
+    if all(isinstance(part, Text) for part in parts):
+        return "".join(part.text for part in parts if isinstance(part, Text))
+    return [_part(part) for part in parts]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text():
+            return {"type": "text", "text": part.text}
+        case Image():
+            return {"type": "image_url", "image_url": {"url": part.url}}
+        case Audio():
+            return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
+        case File():
+            file = {"file_data": part.data, "file_id": part.file_id, "filename": part.filename}
+            return {"type": "file", "file": {name: value for name, value in file.items() if value is not None}}
+    raise BadRequest(f"A message part of type {type(part).__name__} cannot be sent to a chat endpoint.")
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    return tool if "type" in tool else {"type": "function", "function": tool}
