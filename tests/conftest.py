@@ -1,9 +1,11 @@
 """What every kernel test gets without asking: folders of its own, no shared App, and a look for what it left running."""
 
 import asyncio
+import faulthandler
 import gc
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +17,28 @@ from hypothesis import settings
 # A shared machine decides how long an example takes; pytest-timeout bounds the test.
 settings.register_profile("dspex", deadline=None, print_blob=True)
 settings.load_profile("dspex")
+
+
+TEARDOWN_LIMIT_S = 60
+REAL_STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the real stderr at hand, for what is said just before the process ends."""
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        config.stash[REAL_STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """A teardown that hangs ends the run with the stacks of all threads: pytest-timeout has one alarm a test, and a test
+    that hung has spent it.
+    """
+    faulthandler.dump_traceback_later(TEARDOWN_LIMIT_S, exit=True, file=item.config.stash[REAL_STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_collection_finish() -> None:
@@ -34,9 +58,8 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def no_shared_app() -> Iterator[None]:
     """The default App and all it holds end with the test; where no App was imported there is none."""
     yield
-    if "dspex.app" in sys.modules:
-        testing = importlib.import_module("dspex.testing")
-        getattr(testing, "reset", lambda: None)()
+    if "dspex.app.app" in sys.modules:
+        importlib.import_module("dspex.testing").reset()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """`import dspex` is light: what is heavy comes with its first use."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,8 @@ RUNS = 7
 def answer(program: str, folder) -> str:
     """What a program prints in a fresh interpreter that stands in an empty folder."""
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=folder).stdout
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=folder, env=env).stdout
 
 
 def cpu_ms(statement: str, folder) -> float:
