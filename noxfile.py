@@ -19,16 +19,23 @@ ROOT = Path(__file__).parent
 OURS = ROOT / ".nox" / "dspex"
 WHEELS = OURS / "wheels"
 REPORTS = OURS / "reports"
+CACHE = OURS / "cache"
+RUNS = OURS / "runs"
 
 # nox writes its own record there when it ends, and makes no folder for it.
 REPORTS.mkdir(parents=True, exist_ok=True)
 
-nox.needs_version = ">=2025.11.12"
+nox.needs_version = ">=2026.8.17"
 nox.options.default_venv_backend = "uv|virtualenv"
 # An interpreter is found or said to be missing: with uv, nox would fetch one unasked.
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = os.environ.get("CI", "").lower() in {"1", "true"}
 nox.options.report = str(REPORTS / "sessions.json")
+
+if not sys.argv[1:]:
+    # A whole run takes two sessions at a time, and shows what each said when it ends. The kernel's tests, which measure
+    # time, run by themselves.
+    nox.options.parallel = 2
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -40,15 +47,18 @@ CONTRIB = sorted(path.parent.name for path in ROOT.glob("contrib/*/pyproject.tom
 
 @nox.session(reuse_venv=True, tags=["release"])
 def wheels(session: nox.Session) -> None:
-    """Build the wheel of the kernel and of each plugin, once: all other sessions install what a user would install."""
-    for folder in (WHEELS, REPORTS):
+    """Build the wheel of the kernel and of each plugin, once: all other sessions install what a user would install.
+
+    Begins a run: the reports of the last one go, and its caches.
+    """
+    for folder in (WHEELS, REPORTS, CACHE, RUNS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     session.install("-c", "constraints.txt", "hatchling")
     build_wheels(session, [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)])
 
 
-@nox.session(tags=["release"])
+@nox.session(tags=["release"], allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Ruff's rules and its format."""
     session.install("-c", "constraints.txt", *group("lint"))
@@ -56,7 +66,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
 
 
-@nox.session(requires=["wheels"], tags=["release"])
+@nox.session(requires=["wheels"], tags=["release"], allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Mypy, strict, over the kernel and every plugin, as the oldest Python sees them."""
     install(session, "dspex", *PLUGINS, others=group("types"))
@@ -70,7 +80,7 @@ def kernel(session: nox.Session) -> None:
     run_pytest(session, "tests")
 
 
-@nox.session(python=OLDEST, requires=["wheels"], tags=["release"])
+@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
 @nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
 def plugins(session: nox.Session, plugin: str) -> None:
     """One first-party plugin, wholly, on the oldest Python, beside the kernel and only what it depends on."""
@@ -78,7 +88,7 @@ def plugins(session: nox.Session, plugin: str) -> None:
     run_pytest(session, f"plugins/{plugin}/tests")
 
 
-@nox.session(python=NEWER, requires=["wheels"], tags=["release"])
+@nox.session(python=NEWER, requires=["wheels"], tags=["release"], allow_parallel=True)
 def smoke(session: nox.Session) -> None:
     """All first-party plugins together, each by its tests/test_smoke.py, on the other Pythons.
 
@@ -89,7 +99,7 @@ def smoke(session: nox.Session) -> None:
     run_pytest(session, *(f"plugins/{name}/tests/test_smoke.py" for name in PLUGINS))
 
 
-@nox.session(python=OLDEST, requires=["wheels"])
+@nox.session(python=OLDEST, requires=["wheels"], allow_parallel=True)
 def contrib(session: nox.Session) -> None:
     """The packages of contrib/, together: types, tests and README. No release waits for it: `nox -t release` leaves it out."""
     if not CONTRIB:
@@ -101,7 +111,7 @@ def contrib(session: nox.Session) -> None:
     run_pytest(session, *(f"contrib/{name}" for name in CONTRIB))
 
 
-@nox.session(requires=["wheels"], tags=["release"])
+@nox.session(requires=["wheels"], tags=["release"], allow_parallel=True)
 def docs(session: nox.Session) -> None:
     """Run every Python example of the README files and the docs, and the tests of examples/."""
     install(session, "dspex", *PLUGINS, others=group("docs"))
@@ -113,7 +123,7 @@ def docs(session: nox.Session) -> None:
     )
 
 
-@nox.session(requires=["wheels"], tags=["release"])
+@nox.session(requires=["wheels"], tags=["release"], allow_parallel=True)
 def packaging(session: nox.Session) -> None:
     """Build the sdist of each package and a wheel from it, and let twine judge their metadata."""
     session.install("-c", "constraints.txt", *group("packaging"))
@@ -197,12 +207,7 @@ def wheel(name: str) -> str:
 
 def run_pytest(session: nox.Session, *arguments: str) -> None:
     """Run tests with the folders of a user who is not there, and leave a report of them."""
-    folders = {
-        "DSPEX_CACHE_DIR": OURS / "cache",
-        "DSPEX_RUNS_DIR": OURS / "runs",
-        "DSPEX_WHEELS": WHEELS,
-    }
-    env = {name: str(folder) for name, folder in folders.items()}
+    env = {"DSPEX_CACHE_DIR": str(CACHE), "DSPEX_RUNS_DIR": str(RUNS), "DSPEX_WHEELS": str(WHEELS)}
     session.run("pytest", f"--junitxml={REPORTS / session.name}.xml", *arguments, *session.posargs, env=env)
 
 
