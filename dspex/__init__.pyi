@@ -51,7 +51,9 @@ from dspex.core.secret import Secret as Secret
 from dspex.core.usage import Budget as Budget, Usage as Usage
 from dspex.engine.job import Job as Job
 from dspex.engine.optimizer import Optimizer as Optimizer
-from dspex.evaluate.evaluate import Evaluate as Evaluate
+from dspex.evaluate.compare import acompare as acompare, compare as compare
+from dspex.evaluate.evaluate import Evaluate as Evaluate, EvaluationResult as EvaluationResult
+from dspex.evaluate.statistics import Comparison as Comparison
 from dspex.plugin.hookspecs import hookimpl as hookimpl
 from dspex.plugin.spec import Spec as Spec
 from dspex.program.adapters.chat import ChatAdapter as ChatAdapter

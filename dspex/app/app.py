@@ -17,7 +17,7 @@ from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import SCOPE
-from dspex.runtime.supervisor import ChildSpec, Supervisor
+from dspex.runtime.supervisor import ChildSpec, Restart, Supervisor
 from dspex.service.cache import CacheService
 from dspex.service.http import HttpService
 from dspex.service.ledger import BudgetScope
@@ -84,10 +84,11 @@ class App:
     @property
     def plugins(self) -> PluginManager:
         """The plugin manager; plugins are discovered when one is first needed."""
-        with self._lock:
-            if self._plugins is None:
-                self._plugins = PluginManager(prefer=self.settings.own("prefer"))
-            return self._plugins
+        plugins = self._plugins
+        if plugins is None:
+            with self._lock:
+                plugins = self._plugins = self._plugins or PluginManager(prefer=self.settings.own("prefer"))
+        return plugins
 
     # Services
 
@@ -176,14 +177,16 @@ class App:
         """Where supervised children live: the entering loop of `async with`, else the bridge's."""
         return self._loop or self.bridge.loop
 
-    def supervise(self, name: str, start: Callable[[], Awaitable[None]]) -> None:
-        """Keep a background coroutine alive as a child of the App; from any thread."""
-        self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._add_child(ChildSpec(name, start))))
+    def supervise(self, name: str, start: Callable[[], Awaitable[None]], restart: Restart = "permanent") -> None:
+        """Keep a background coroutine alive as a child of the App, in place of one of that name; from any thread."""
+        spec = ChildSpec(name, start, restart)
+        self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._add_child(spec)))
 
     async def _add_child(self, spec: ChildSpec) -> None:
         if not self._supervising:
             self._supervising = True
             await self.supervisor.start()
+        await self.supervisor.remove(spec.name)
         self.supervisor.add(spec)
 
     def tree(self) -> list[Any]:
@@ -249,8 +252,8 @@ default_app = _Default()
 
 def current_app() -> App:
     """The App of this scope: that of the enclosing `async with App`, else the default one."""
-    app: App = SCOPE.get().app or default_app.get()
-    return app
+    app: App | None = SCOPE.get().app
+    return app if app is not None else default_app.get()
 
 
 def configure(**given: Any) -> None:
@@ -306,7 +309,7 @@ def _made(factory: Callable[..., Any], name: str, *arguments: Any) -> Any:
         return factory(*arguments)
     except (PluginError, ConfigurationError):
         raise
-    except Exception as error:  # the factory is a plugin's
+    except (Exception, SystemExit) as error:  # the factory is a plugin's
         raise PluginError(f"{name!r} could not be made: {type(error).__name__}: {error}", plugin=name) from error
 
 

@@ -14,6 +14,7 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.messages import Audio, File, Image, LMDelta, LMRequest, LMResponse, Message, Part, Text
 from dspex.core.secret import Secret
 from dspex.runtime.bridge import run_stepped
+from dspex.runtime.scope import SCOPE
 from dspex.service.lm import LMService, Options
 from dspex.service.stream import stream
 
@@ -130,9 +131,9 @@ class LM:
         """A request with this handle's own parameters under `params`; None removes one."""
         service = self.service
         merged = self._params
-        overlay = current_app().settings.lm_params
+        overlay = SCOPE.get().overlay.get("lm_params")
         if params or overlay:
-            together = {**merged, **params, **overlay}
+            together = {**merged, **params, **(overlay or {})}
             merged = {name: value for name, value in together.items() if value is not None}
         if "n" in merged:
             n = merged["n"] if n == 1 else n
@@ -142,9 +143,10 @@ class LM:
     async def complete(self, request: LMRequest) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
         response = await self.service.complete(request, self._options)
-        settings = current_app().settings
+        app = current_app()
+        settings = app.settings
         if not settings.disable_history:
-            self._history.append(HistoryEntry(self.model, request, response, current_app().clock.now()))
+            self._history.append(HistoryEntry(self.model, request, response, app.clock.now()))
             if len(self._history) > settings.max_history_size:
                 self._history.popleft()
         return response

@@ -28,7 +28,6 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "warn_on_type_mismatch": True,
         "max_history_size": 1_000,
         "disable_history": False,
-        "lm_params": MappingProxyType({}),
     }
 )
 APP_WIDE = frozenset({"cache", "middleware", "budget", "prefer"})

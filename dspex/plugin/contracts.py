@@ -261,8 +261,13 @@ class CompileContext(Protocol):
     train: Sequence[Example]
     val: Sequence[Example]
     capabilities: Mapping[str, Capabilities]
+    arguments: Mapping[str, Any]
+    metric: Any  # has `threshold` and `passes(rollout)`
 
     PROTOCOL_VERSION: ClassVar[int] = 1
+
+    def key_of(self, example: Example) -> str:
+        """The example's identity, as rollouts carry it."""
 
     async def evaluate(
         self,
@@ -283,7 +288,7 @@ class CompileContext(Protocol):
         self, candidates: Sequence[Candidate], examples: Sequence[Example], *, z: float = 2.4, block: int | None = None,
         keep: int = 1,
     ) -> Any:
-        """Evaluate block by block and drop what has clearly lost."""
+        """Evaluate block by block and drop what has clearly lost; `z=math.inf` drops nothing, in one wave."""
 
     async def collect(
         self, candidate: Candidate, examples: Sequence[Example], want: int, *, role: str = "teacher", rounds: int = 1,

@@ -75,9 +75,13 @@ class Predict(Module):
         inputs = compiled.check_inputs(given)
         if self.demo_selector is not None:
             demos = self.demo_selector(inputs, demos)
-        ask = _Ask(app, lm, signature, callbacks)
-        adapter = await ask.adapter()
         capabilities = lm.capabilities
+        ask = _Ask(lm, signature, callbacks)
+        wanted = settings.adapter
+        if wanted is None and capabilities.chat is None:
+            await lm.service.ready()
+            capabilities = lm.capabilities
+        adapter = adapter_for(wanted, capabilities, app.plugins)
         rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
         request = lm.request(rendered, _params(adapter, compiled, capabilities, config, lm))
         outputs = await ask.outputs(adapter, request)
@@ -135,20 +139,12 @@ class Predict(Module):
 class _Ask:
     """One prediction's way through adapter and model."""
 
-    __slots__ = ("app", "callbacks", "lm", "signature")
+    __slots__ = ("callbacks", "lm", "signature")
 
-    def __init__(self, app: App, lm: LM, signature: Any, callbacks: Sequence[Any]) -> None:
-        self.app = app
+    def __init__(self, lm: LM, signature: Any, callbacks: Sequence[Any]) -> None:
         self.lm = lm
         self.signature = signature
         self.callbacks = callbacks
-
-    async def adapter(self) -> Any:
-        """The adapter of the settings, else the one that fits the model."""
-        wanted = self.app.settings.adapter
-        if wanted is None and self.lm.capabilities.chat is None:
-            await self.lm.service.ready()
-        return adapter_for(wanted, self.lm.capabilities, self.app.plugins)
 
     def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
         """Run one step with its callbacks around it."""
@@ -192,9 +188,9 @@ class _Ask:
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """The model's reply, with callbacks around it."""
-        callbacks = [*self.callbacks, *self.lm.callbacks]
-        if not callbacks:
+        if not self.callbacks and not self.lm.callbacks:
             return await self.lm.complete(request)
+        callbacks = [*self.callbacks, *self.lm.callbacks]
         with Emission(callbacks, "lm", self.lm, {"request": request}) as emission:
             emission.outputs = await self.lm.complete(request)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above

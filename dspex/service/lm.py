@@ -201,7 +201,7 @@ class LMService:
                 raise reply
         call.attempts = sum(one.attempts for one in calls)
         whole = [reply for reply in replies if isinstance(reply, LMResponse)]
-        usage = sum((reply.usage or Usage() for reply in whole), Usage())
+        usage = sum((reply.usage or Usage() for reply in whole), Usage(calls=len(whole)))
         return LMResponse(tuple(choice for reply in whole for choice in reply.choices), usage, whole[0].model)
 
     @staticmethod
