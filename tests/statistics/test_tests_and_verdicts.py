@@ -40,16 +40,11 @@ def test_few_gains_are_tried_under_every_sign():
     assert sign_flip([0.0, 0.0], random.Random(0)) == 1.0
 
 
-@pytest.mark.parametrize("n", [13, 40, 200])
+@pytest.mark.parametrize("n", [13, 200, 2001])
 def test_many_gains_are_tried_under_random_signs(n):
     gains = [random.Random(3).gauss(0.1, 0.5) if i % 2 else 0.05 for i in range(n)]
     z = abs(sum(gains)) / math.hypot(*gains)
     assert sign_flip(gains, random.Random(0)) == pytest.approx(math.erfc(z / math.sqrt(2)), abs=0.03)
-
-
-def test_a_large_samples_sign_test_goes_over_smoothly_into_its_normal_form():
-    gains = [((i * 7919) % 1000) / 1000 - 0.48 for i in range(2001)]
-    assert sign_flip(gains, random.Random(0)) == pytest.approx(sign_flip(gains[:-2], random.Random(0)), abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +104,7 @@ def sign_flip_is_near(old: list[float], new: list[float]) -> bool:
 
 def test_skewed_graded_gains_are_not_called_better_by_chance():
     """Mean gain 0, nine of ten gain a little and one loses much: sign flips alone err in one case of ten."""
-    rng, runs, plain, found = random.Random(13), 120, 0, 0
+    rng, runs, plain, found = random.Random(13), 80, 0, 0
     for _ in range(runs):
         gains = [0.05 if rng.random() < 0.9 else -0.45 for _ in range(32)]
         if sum(gains) / math.hypot(*gains) > 1.9:
