@@ -30,6 +30,7 @@ _HOMES = MappingProxyType(
             "JournalError",
             "LMError",
             "LMTimeout",
+            "MissingPlugin",
             "MissingPredictor",
             "PluginError",
             "ProgramFileError",

@@ -32,6 +32,7 @@ from dspex.core.errors import (
     JournalError as JournalError,
     LMError as LMError,
     LMTimeout as LMTimeout,
+    MissingPlugin as MissingPlugin,
     MissingPredictor as MissingPredictor,
     PluginError as PluginError,
     ProgramFileError as ProgramFileError,

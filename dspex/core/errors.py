@@ -14,6 +14,7 @@
     ├── AdapterParseError          a reply that does not fit the signature
     ├── PluginError                a plugin broke its contract
     ├── ConfigurationError         a setting, name or argument is wrong
+    │   └── MissingPlugin          dspex.NAME is offered by no installed plugin
     ├── SignatureError             a signature is wrong, shown with a caret
     │   └── SignatureTypeError
     ├── InputError                 a call lacks an input, or has one of the wrong name or type
@@ -146,6 +147,10 @@ class PluginError(DspexError):
 
 class ConfigurationError(DspexError, ValueError):
     """A setting, a name or an argument is wrong."""
+
+
+class MissingPlugin(ConfigurationError, AttributeError):
+    """A name of the `dspex` module that a plugin would offer, were it installed."""
 
 
 class SignatureError(DspexError, ValueError):

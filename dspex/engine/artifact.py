@@ -93,7 +93,9 @@ def fingerprint(thing: Any) -> Any:
         return [extracted(thing).key, _forward(thing)]
     if isinstance(thing, Mapping):
         return {str(name): fingerprint(value) for name, value in thing.items()}
-    if isinstance(thing, list | tuple):
+    if isinstance(thing, set | frozenset):
+        return sorted(map(str, thing))
+    if isinstance(thing, list | tuple | range):
         return [fingerprint(one) for one in thing]
     if (identity := getattr(thing, "identity", None)) is not None:
         return plain(identity)

@@ -131,7 +131,8 @@ async def _compared(context: Context, winner: Candidate, examples: Sequence[Exam
     """Student and winner on examples that chose neither; None if the budget did not reach."""
     try:
         pairs = [(context.student, examples), (winner, examples)]
-        old, new = await context.evaluate_all(pairs, role="evidence")
+        async with context.phase("evidence", total=2 * len(examples)):
+            old, new = await context.evaluate_all(pairs, role="evidence")
     except Stop:
         return None
     return verdict(old.values, new.values, context.derived("bootstrap"), basis=basis), old.mean, new.mean

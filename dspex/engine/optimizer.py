@@ -17,7 +17,7 @@ import msgspec
 from dspex.app.app import current_app
 from dspex.core.candidate import Candidate, Estimate, Shape
 from dspex.core.endpoint import Capabilities
-from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, JournalError
+from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, JournalError, MissingPlugin
 from dspex.core.example import Example
 from dspex.core.identity import canonical, digest
 from dspex.core.usage import Budget
@@ -197,11 +197,11 @@ OPTIONS = ("trainset", "valset", "teacher", "holdout", "keep", "run_dir", "budge
 
 
 def optimizer_class(name: str) -> type[Optimizer]:
-    """The optimizer that a plugin offers under this name. Raises AttributeError that says what to install."""
+    """The optimizer that a plugin offers under this name. Raises MissingPlugin, an AttributeError, that says what to install."""
     manager = current_app().plugins
     spec = manager.find("optimizers", name)
     if spec is None:
-        raise AttributeError(manager.unknown("optimizers", name, f"dspex.{name}"))
+        raise MissingPlugin(manager.unknown("optimizers", name, f"dspex.{name}"))
     found: Any = spec.load()
     return found  # type: ignore[no-any-return]  # a plugin's class
 

@@ -28,5 +28,5 @@ async def acompare(
     old, new = [one if isinstance(one, EvaluationResult) else await evaluate.acall(one) for one in (a, b)]
     if [row[0] for row in old.results] != [row[0] for row in new.results]:
         raise EvaluationError("The two results are of different examples, or of another order: evaluate both on one devset.")
-    scores = [[float(row[2]) for row in result.results] for result in (old, new)]
-    return verdict(*scores, derived_rng("compare", "bootstrap"))
+    before, after = ([float(row[2]) for row in result.results] for result in (old, new))
+    return verdict(before, after, derived_rng("compare", "bootstrap"))

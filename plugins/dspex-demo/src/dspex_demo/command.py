@@ -1,0 +1,76 @@
+"""The command line of the demo: which task, which seed, where the run is kept."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import platformdirs
+
+import dspex
+from dspex_demo.report import Bar, console, findings, interrupted, introduction
+from dspex_demo.study import Outcome, study
+from dspex_demo.tasks import TASKS
+
+MODEL = "llamacpp/gemma-3-270m"
+VERSION = 1  # of data and study: another one is another run
+
+
+@click.command()
+@click.option("--task", "name", type=click.Choice(sorted(TASKS)), default="name", show_default=True, help="What to optimise.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed makes other examples.")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Folder of the run; the same one goes on with it.")
+@click.option("--fresh", is_flag=True, help="Begin anew in a folder of its own, reusing nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
+def demo(name: str, seed: int, run_dir: Path | None, fresh: bool, as_json: bool) -> None:
+    """Optimise a real program on an embedded language model, in about a minute."""
+    folder = run_dir or runs_folder() / f"demo-{name}-{seed}-v{VERSION}{time.strftime('-%Y%m%d-%H%M%S') if fresh else ''}"
+    # The folder's name is in the cache's key, so that a new run pays for itself and an old one never twice.
+    lm = dspex.LM(MODEL, temperature=0.0, rollout_id=folder.name, context=1024, threads=1)
+    run(name, seed, folder, lm, as_json)
+
+
+def run(name: str, seed: int, folder: Path, lm: dspex.LM, as_json: bool) -> None:
+    """The demo on any LM; Ctrl-C ends with exit code 130 and says how to go on."""
+    task = TASKS[name]
+    data = task.data(seed)
+    out = console()
+    if not as_json:
+        introduction(out, name, task, data, seed, folder)
+    out.quiet = as_json
+    try:
+        with Bar(out) as bar:
+            outcome = study(task, data, lm, folder, bar)
+    except KeyboardInterrupt:
+        out.quiet = False
+        interrupted(out, folder)
+        sys.exit(130)
+    if as_json:
+        click.echo(json.dumps(as_data(outcome), indent=2))
+    else:
+        findings(out, name, task, data, outcome)
+
+
+def as_data(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as JSON data."""
+    return {
+        "scores": {name: [result.score, *result.interval] for name, result in outcome.results.items()},
+        "gains": {name: msgspec.to_builtins(gain) for name, gain in outcome.gains.items()},
+        "calls": outcome.calls,
+        "reused": outcome.reused,
+        "lost": outcome.lost,
+        "tokens": outcome.tokens,
+        "seconds": round(outcome.seconds, 1),
+        "program": str(outcome.saved),
+        "run_dir": str(outcome.run_dir),
+    }
+
+
+def runs_folder() -> Path:
+    """Where runs lie: DSPEX_RUNS_DIR, else below the user's state folder."""
+    given = os.environ.get("DSPEX_RUNS_DIR")
+    return Path(given) if given else Path(platformdirs.user_state_path("dspex")) / "runs"
