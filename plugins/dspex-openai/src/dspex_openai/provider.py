@@ -108,7 +108,9 @@ class OpenAIProvider:
 
     def _capabilities(self) -> Capabilities | None:
         if self.options.server != "openai":
-            return Capabilities(stream=True, n=True, json_schema=True, logprobs=True, grammar=True)
+            # llama.cpp refuses an n above its number of slots, which is not known here.
+            several = True if self.options.server == "vllm" else None
+            return Capabilities(stream=True, n=several, json_schema=True, logprobs=True, grammar=True)
         return known_capabilities(self.endpoint.model) if self.base_url == OPENAI else None
 
 
