@@ -1,6 +1,7 @@
 """The App: owns plugins, services, settings and background work; the default one serves plain scripts."""
 
 import asyncio
+import itertools
 import os
 import threading
 import warnings
@@ -64,6 +65,7 @@ class App:
             self._middlewares,
             self._budget_ceilings,
             lambda: self.settings.prices,
+            itertools.count(1),
         )
 
     # Settings

@@ -1,7 +1,6 @@
 """LM: the user's handle on a model; cheap to make, resolved to a service of the current App at its first call."""
 
 import os
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Self
@@ -224,6 +223,8 @@ class HistoryEntry(msgspec.Struct, frozen=True):
 
     def to_dict(self) -> dict[str, Any]:
         """The entry under DSPy's keys."""
+        import uuid
+
         usage = self.response.usage
         return {
             "prompt": None,

@@ -5,8 +5,6 @@ import difflib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -27,6 +25,7 @@ from dspex.engine.evidence import set_apart
 from dspex.engine.job import Job, Progress
 from dspex.evaluate.report import ProgressBar
 from dspex.program.module import Module
+from dspex.program.saving import kernel_version
 from dspex.runtime.journal import FORMAT, Journal
 from dspex.runtime.records import Run
 
@@ -251,9 +250,7 @@ def _opened(
     new = runs_folder() / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{uuid4().hex[:6]}"
     journal = Journal(Path(run_dir) if run_dir is not None else new)
     if not journal.records:
-        versions = {}
-        with suppress(PackageNotFoundError):
-            versions["dspex"] = version("dspex")
+        versions = {"dspex": kernel_version()}
         journal.append(Run(FORMAT, uuid4().hex, identity, budget, versions, waves))
         return journal, waves
     before = journal.records[0]

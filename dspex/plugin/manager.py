@@ -1,14 +1,13 @@
 """Finds plugins through entry points, loads each behind a fence, and picks the backend that a name means."""
 
 import difflib
-import importlib.metadata
 import os
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pluggy
@@ -17,6 +16,9 @@ from dspex.core.errors import ConfigurationError
 from dspex.plugin import hookspecs
 from dspex.plugin.catalog import KIND_WORDS, install_hint
 from dspex.plugin.spec import API_VERSION, Spec
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
 
 IMPORT_LIMIT_S = 5.0
 SHOWN = 500
@@ -47,6 +49,9 @@ class Source(msgspec.Struct, frozen=True):
 
 def installed() -> list[Source]:
     """The entry points of the group `dspex`, by name; one distribution found twice counts once."""
+    # Late: it would cost every program 30 ms, also those that ask for no plugin.
+    import importlib.metadata
+
     try:
         points = list(importlib.metadata.entry_points(group=hookspecs.GROUP))
     except Exception:  # noqa: BLE001  one distribution's damaged metadata hides the entry points of all
@@ -58,7 +63,7 @@ def installed() -> list[Source]:
     return [found[key] for key in sorted(found)]
 
 
-def _points(dist: importlib.metadata.Distribution) -> Iterable[importlib.metadata.EntryPoint]:
+def _points(dist: "Distribution") -> Iterable["EntryPoint"]:
     try:
         return dist.entry_points.select(group=hookspecs.GROUP)
     except Exception as error:  # noqa: BLE001  as above; a file that nobody can read declares nothing
@@ -186,7 +191,7 @@ class PluginManager:
         failed = {record.name: record.error for record in self.plugins if record.status == "broken"}
         if kind == "commands":
             failed.update(self.commands()[1])
-        broken = [f"{plugin} ({error[:100]})" for plugin, error in list(failed.items())[:5]]
+        broken = [f"{plugin} ({error[:200]})" for plugin, error in list(failed.items())[:5]]
         blocked = [record.name for record in self.plugins if record.status == "blocked"]
         parts = [
             f"No {KIND_WORDS[kind]} {name!r}{f', asked for by {asked}' if asked else ''}.",
@@ -265,7 +270,8 @@ def _specs(hook: str, result: Any) -> tuple[Spec, ...]:
     seen: set[str] = set()
     for item in _listed(hook, result):
         if wrong := _fault(item) or ("is offered twice" if item.name in seen else ""):
-            raise TypeError(f"{hook} returned {item!r:.100}, which {wrong}")
+            shown = item.name if isinstance(item, Spec) else item
+            raise TypeError(f"{hook} returned {shown!r:.60}, which {wrong}")
         seen.add(item.name)
     return tuple(result)
 
@@ -292,7 +298,7 @@ def _collect_commands(hook: Callable[[], Any], into: dict[str, Any]) -> None:
     commands = list(_listed("dspex_commands", hook()))
     for item in commands:
         if not isinstance(item, click.Command) or not item.name:
-            raise TypeError(f"dspex_commands returned {item!r:.100}, which is no click command with a name")
+            raise TypeError(f"dspex_commands returned {item!r:.60}, which is no click command with a name")
     into.update({command.name: command for command in commands})
 
 

@@ -60,7 +60,8 @@ class Predict(Module):
         return await self._predict(app, kwargs, ())
 
     async def _predict(self, app: App, given: dict[str, Any], callbacks: Sequence[Any]) -> Prediction:
-        signature, demos, config, lm = self.signature, self.demos, self.config, self.lm
+        signature, config, lm = self.signature, self.config, self.lm
+        demos: Sequence[Any] = self.demos
         if not CALL_WORDS.isdisjoint(given):
             signature = ensure_signature(given.pop("new_signature", None) or given.pop("signature", signature))
             demos = given.pop("demos", demos)

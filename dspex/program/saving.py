@@ -1,8 +1,6 @@
 """Programs on disk: JSON with DSPy's keys, checked before anything changes, written whole or not at all."""
 
 import os
-import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ def save_file(program: Any, path: Path) -> None:
     state = program.dump_state()
     if list(state) == ["self"]:
         state = state["self"]
-    metadata: dict[str, Any] = {"dependency_versions": {"dspex": _version()}, "version": FORMAT}
+    metadata: dict[str, Any] = {"dependency_versions": {"dspex": kernel_version()}, "version": FORMAT}
     if program.evidence is not None:
         metadata["evidence"] = msgspec.to_builtins(program.evidence)
     encoded = msgspec.json.encode({**state, "metadata": metadata}, order="sorted")
@@ -27,6 +25,8 @@ def save_file(program: Any, path: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file by new bytes, mode 0600; on any error the old file stays. Raises ProgramFileError."""
+    import tempfile
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -89,7 +89,10 @@ def load_state(program: Any, state: dict[str, Any]) -> None:
         apply()
 
 
-def _version() -> str:
+def kernel_version() -> str:
+    """The installed version of dspex, "unknown" where it runs from a plain folder."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("dspex")
     except PackageNotFoundError:

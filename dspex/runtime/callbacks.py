@@ -1,6 +1,6 @@
 """Inline callbacks: DSPy's hooks, called in order on the caller's path, each behind a fence."""
 
-import itertools
+import os
 import warnings
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -9,7 +9,6 @@ from typing import Any
 KINDS = ("module", "lm", "adapter_format", "adapter_parse", "tool", "evaluate", "compile")
 
 ACTIVE_CALL_ID: ContextVar[str | None] = ContextVar("dspex_active_call_id", default=None)
-_numbers = itertools.count(1)
 
 
 class BaseCallback:
@@ -35,7 +34,7 @@ class Emission:
         self._kind = kind
         self._instance = instance
         self._inputs = inputs
-        self._id = f"{next(_numbers):032x}"
+        self._id = os.urandom(16).hex()
         self.outputs: Any = None
 
     def __enter__(self) -> "Emission":

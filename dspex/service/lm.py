@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -48,8 +47,6 @@ DEFAULT_TIMEOUT_S = 120.0
 UNKNOWN = Capabilities()
 LOCAL_PARAMS = ("rollout_id",)  # in the key, never on the wire
 
-_numbers = itertools.count(1)
-
 
 class Options(msgspec.Struct, frozen=True):
     """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit."""
@@ -68,6 +65,7 @@ class Shared(msgspec.Struct, frozen=True):
     middleware: Callable[[], Sequence[Middleware]]
     ceilings: Callable[[], tuple[BudgetScope, ...]]
     prices: Callable[[], Prices]
+    numbers: Iterator[int]
 
 
 class Call:
@@ -155,7 +153,7 @@ class LMService:
 
     def begin(self, options: Options) -> Call:
         """The state of a new logical call in the current scope."""
-        return Call(options, SCOPE.get(), next(_numbers))
+        return Call(options, SCOPE.get(), next(self._shared.numbers))
 
     async def aclose(self) -> None:
         """Let the provider go."""
