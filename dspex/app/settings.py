@@ -1,12 +1,12 @@
 """Settings: an App's own, and what `context()` lays over them for a block."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 from dspex.core.errors import ConfigurationError
+from dspex.core.nearest import did_you_mean
 from dspex.runtime.scope import SCOPE, Scope, use
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
@@ -38,8 +38,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, if all are known. Raises ConfigurationError naming the nearest for one that is not."""
     for name in given:
         if name not in DEFAULTS:
-            near = difflib.get_close_matches(name, DEFAULTS, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, DEFAULTS)
             raise ConfigurationError(f"There is no setting {name!r}.{hint} Settings: {', '.join(sorted(DEFAULTS))}.")
     return dict(given)
 

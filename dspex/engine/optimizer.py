@@ -1,7 +1,6 @@
 """Optimizer: the base of what improves programs. A subclass is its algorithm; the engine does all the rest."""
 
 import asyncio
-import difflib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from dspex.core.candidate import Candidate, Estimate, Shape
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, JournalError, MissingPlugin
 from dspex.core.example import Example
+from dspex.core.nearest import did_you_mean
 from dspex.core.identity import canonical, digest
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
@@ -139,8 +139,7 @@ class Optimizer:
 
     def _known(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in arguments.keys() - self.compile_arguments.keys():
-            near = difflib.get_close_matches(name, [*self.compile_arguments, *OPTIONS], 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, [*self.compile_arguments, *OPTIONS])
             raise ConfigurationError(f"{type(self).__name__}.compile has no argument {name!r}.{hint}")
         return arguments
 

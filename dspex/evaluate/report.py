@@ -1,6 +1,5 @@
 """What an evaluation shows and writes: a progress bar, a table, CSV and JSON files."""
 
-import csv
 import io
 import sys
 import time
@@ -91,6 +90,8 @@ def save(rows: Sequence[Row], metric: str, csv_path: str | None, json_path: str 
     """Write the rows as CSV, as JSON, or both."""
     made = records(rows, metric)
     if csv_path:
+        import csv
+
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, _columns(made))
         writer.writeheader()

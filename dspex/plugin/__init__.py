@@ -1,5 +1,7 @@
 """Floor 3: what a plugin author needs, all importable from `dspex.plugin`."""
 
+from typing import TYPE_CHECKING, Any
+
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import (
     AuthError,
@@ -52,10 +54,12 @@ from dspex.plugin.contracts import (
     Subscriber,
 )
 from dspex.plugin.decoding import decode_json
-from dspex.plugin.hookspecs import hookimpl
 from dspex.plugin.per_loop import PerLoop
 from dspex.plugin.spec import API_VERSION, Spec
 from dspex.plugin.statuses import status_error
+
+if TYPE_CHECKING:
+    from dspex.plugin.hookspecs import hookimpl as hookimpl
 
 __all__ = [
     "API_VERSION",
@@ -113,3 +117,12 @@ __all__ = [
     "hookimpl",
     "status_error",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # pluggy is for those who declare a hook, not for every import of a contract.
+    if name != "hookimpl":
+        raise AttributeError(f"module 'dspex.plugin' has no attribute {name!r}")
+    from dspex.plugin.hookspecs import hookimpl
+
+    return hookimpl

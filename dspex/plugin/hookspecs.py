@@ -15,9 +15,8 @@ from typing import Any
 
 import pluggy
 
-from dspex.plugin.spec import Spec
+from dspex.plugin.spec import GROUP, Spec
 
-GROUP = "dspex"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 

@@ -1,6 +1,5 @@
 """Finds plugins through entry points, loads each behind a fence, and picks the backend that a name means."""
 
-import difflib
 import os
 import threading
 import time
@@ -10,12 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import pluggy
-
 from dspex.core.errors import ConfigurationError
-from dspex.plugin import hookspecs
+from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import KIND_WORDS, install_hint
-from dspex.plugin.spec import API_VERSION, Spec
+from dspex.plugin.spec import API_VERSION, GROUP, Spec
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -53,7 +50,7 @@ def installed() -> list[Source]:
     import importlib.metadata
 
     try:
-        points = list(importlib.metadata.entry_points(group=hookspecs.GROUP))
+        points = list(importlib.metadata.entry_points(group=GROUP))
     except Exception:  # noqa: BLE001  one distribution's damaged metadata hides the entry points of all
         points = [point for dist in importlib.metadata.distributions() for point in _points(dist)]
     found = {}
@@ -65,7 +62,7 @@ def installed() -> list[Source]:
 
 def _points(dist: "Distribution") -> Iterable["EntryPoint"]:
     try:
-        return dist.entry_points.select(group=hookspecs.GROUP)
+        return dist.entry_points.select(group=GROUP)
     except Exception as error:  # noqa: BLE001  as above; a file that nobody can read declares nothing
         warnings.warn(f"The entry points of {dist.name} cannot be read: {error!r}", RuntimeWarning, stacklevel=4)
         return ()
@@ -187,7 +184,6 @@ class PluginManager:
     def unknown(self, kind: str, name: str, asked: str = "", own: Iterable[str] = ()) -> str:
         """Why there is no such backend, in words; `own` are names that the kernel offers itself."""
         known = sorted({*own, *self.names(kind)})
-        near = difflib.get_close_matches(name, known, 1)
         failed = {record.name: record.error for record in self.plugins if record.status == "broken"}
         if kind == "commands":
             failed.update(self.commands()[1])
@@ -195,7 +191,7 @@ class PluginManager:
         blocked = [record.name for record in self.plugins if record.status == "blocked"]
         parts = [
             f"No {KIND_WORDS[kind]} {name!r}{f', asked for by {asked}' if asked else ''}.",
-            f"Did you mean {near[0]!r}?" if near else "",
+            did_you_mean(name, known).strip(),
             install_hint(kind, name),
             f"Installed: {', '.join(known) or 'none'}.",
             f"Failed to load: {'; '.join(broken)} (see `dspex doctor`)." if broken else "",
@@ -246,7 +242,11 @@ def _told(error: BaseException) -> str:
 
 def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
     # A manager for each: what one plugin does to the hooks reaches no other, also when it comes back too late.
-    hooks = pluggy.PluginManager(hookspecs.GROUP)
+    import pluggy
+
+    from dspex.plugin import hookspecs
+
+    hooks = pluggy.PluginManager(GROUP)
     hooks.add_hookspecs(hookspecs)
     plugin = source.load()
     hooks.register(plugin, name=f"{source.name}@{source.distribution}")
@@ -254,7 +254,7 @@ def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
     into.update(dict(_call_hooks(hooks, plugin)))
 
 
-def _call_hooks(hooks: pluggy.PluginManager, plugin: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:
+def _call_hooks(hooks: Any, plugin: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:
     for caller in hooks.get_hookcallers(plugin) or ():
         for implementation in caller.get_hookimpls():
             if implementation.wrapper or implementation.hookwrapper:

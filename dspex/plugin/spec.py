@@ -9,6 +9,7 @@ import msgspec
 from dspex.core.errors import PluginError
 
 API_VERSION = 1
+GROUP = "dspex"  # the entry-point group, and pluggy's name for the project
 
 
 class Spec(msgspec.Struct, frozen=True):

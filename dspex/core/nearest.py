@@ -1,0 +1,16 @@
+"""A guess at what was meant, for errors."""
+
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, or None if none is near."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or nothing."""
+    near = nearest(name, known)
+    return f" Did you mean {near!r}?" if near else ""
