@@ -37,7 +37,7 @@ async def test_a_whole_reply_has_text_usage_model_and_id(answer):
     got = await answer({**reply("4"), "usage": usage})
     assert (got.text, got.model, got.id) == ("4", "acme-1-0", "r1")
     assert got.choices[0].finish_reason == "stop"
-    assert got.usage == dspex.Usage(100, 20, 64, 12, calls=1)
+    assert got.usage == dspex.Usage(100, 20, 64, 12)
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])

@@ -99,14 +99,13 @@ class WireUsage(msgspec.Struct):
     completion_tokens_details: WireDetails | None = None
 
     def to_usage(self) -> Usage:
-        """The same in our form, as one call."""
+        """The same in our form; calls are counted by who makes them."""
         read, written = self.prompt_tokens_details or WireDetails(), self.completion_tokens_details or WireDetails()
         return Usage(
             input_tokens=self.prompt_tokens or 0,
             output_tokens=self.completion_tokens or 0,
             cached_tokens=read.cached_tokens or 0,
             reasoning_tokens=written.reasoning_tokens or 0,
-            calls=1,
         )
 
 
