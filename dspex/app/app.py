@@ -6,26 +6,29 @@ import os
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 from dspex.core.clock import Clock, SystemClock, derived_rng
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
 from dspex.core.events import CacheFailed
 from dspex.core.usage import Budget
-from dspex.plugin.contracts import Middleware
 from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import SCOPE
-from dspex.runtime.supervisor import ChildSpec, Restart, Supervisor
 from dspex.service.cache import CacheService
-from dspex.service.http import HttpService
 from dspex.service.ledger import BudgetScope
 from dspex.service.limits import InFlight
 from dspex.service.lm import LMService, Shared
 from dspex.service.retry import Retry, RetryPolicy
 from dspex.app.settings import Settings, context
+
+if TYPE_CHECKING:
+    from dspex.plugin.contracts import Middleware
+    from dspex.runtime.supervisor import ChildSpec, Restart, Supervisor
+    from dspex.service.http import HttpService
 
 EMPTY: tuple[Any, ...] = ()
 
@@ -44,15 +47,14 @@ class App:
         self.settings = Settings(**settings)
         self.bridge = Bridge()
         self.bus = Bus(warn)
-        self.supervisor = Supervisor("app", clock=self.clock)
         self._plugins = plugins
         self._seed = os.urandom(8).hex() if seed is None else seed
         self._lock = threading.RLock()
         self._lm_services: dict[Any, LMService] = {}
-        self._clients: list[HttpService] = []
+        self._clients: list["HttpService"] = []
         self._cache: CacheService | None = None
         self._cache_made = False
-        self._middleware: tuple[Middleware, ...] | None = None
+        self._middleware: "tuple[Middleware, ...] | None" = None
         self._ceilings: tuple[BudgetScope, ...] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Any = None
@@ -108,6 +110,8 @@ class App:
         self._subscribe()
         if provider is None:
             spec = self.plugins.spec("lm_providers", endpoint.provider, f"dspex.LM('{endpoint.provider}/{endpoint.model}')")
+            from dspex.service.http import HttpService
+
             made: list[Any] = []
             client = HttpService(endpoint, error=lambda *reply: _refined(made, reply))
             provider = _made(spec.load(), spec.name, endpoint, client)
@@ -148,7 +152,7 @@ class App:
         if self.bus.active:
             self.bus.publish(CacheFailed(self.clock.now(), 0, type(self.settings.own("cache")).__name__, message))
 
-    def _middlewares(self) -> tuple[Middleware, ...]:
+    def _middlewares(self) -> "tuple[Middleware, ...]":
         chain = self._middleware
         if chain is None:
             with self._lock:
@@ -174,17 +178,26 @@ class App:
 
     # Background work and life
 
+    @cached_property
+    def supervisor(self) -> "Supervisor":
+        """The root of the supervised children."""
+        from dspex.runtime.supervisor import Supervisor
+
+        return Supervisor("app", clock=self.clock)
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """Where supervised children live: the entering loop of `async with`, else the bridge's."""
         return self._loop or self.bridge.loop
 
-    def supervise(self, name: str, start: Callable[[], Awaitable[None]], restart: Restart = "permanent") -> None:
+    def supervise(self, name: str, start: Callable[[], Awaitable[None]], restart: "Restart" = "permanent") -> None:
         """Keep a background coroutine alive as a child of the App, in place of one of that name; from any thread."""
+        from dspex.runtime.supervisor import ChildSpec
+
         spec = ChildSpec(name, start, restart)
         self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._add_child(spec)))
 
-    async def _add_child(self, spec: ChildSpec) -> None:
+    async def _add_child(self, spec: "ChildSpec") -> None:
         if not self._supervising:
             self._supervising = True
             await self.supervisor.start()

@@ -1,64 +1,64 @@
 """Floor 3: what a plugin author needs, all importable from `dspex.plugin`."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dspex.core.endpoint import Capabilities, Endpoint
-from dspex.core.errors import (
-    AuthError,
-    BadRequest,
-    ConfigurationError,
-    ContentFiltered,
-    ContextWindowExceeded,
-    LMError,
-    LMTimeout,
-    PluginError,
-    ProtocolError,
-    RateLimited,
-    Unavailable,
-)
-from dspex.core.messages import (
-    Audio,
-    Choice,
-    File,
-    Image,
-    LMDelta,
-    LMRequest,
-    LMResponse,
-    Message,
-    Part,
-    Passage,
-    Text,
-    ToolCall,
-    ToolResult,
-    Vectors,
-)
-from dspex.core.secret import Secret
-from dspex.core.usage import Budget, Usage
-from dspex.core.wire import HttpReply, ServerEvent
-from dspex.plugin.contracts import (
-    Adapter,
-    CacheBackend,
-    CallNext,
-    CompileContext,
-    EmbeddingProvider,
-    Executor,
-    FieldView,
-    HttpClient,
-    LMProvider,
-    Middleware,
-    RetrieverProvider,
-    Sandbox,
-    SecretSource,
-    SignatureView,
-    StreamingProvider,
-    Subscriber,
-)
-from dspex.plugin.decoding import decode_json
-from dspex.plugin.per_loop import PerLoop
-from dspex.plugin.spec import API_VERSION, Spec
-from dspex.plugin.statuses import status_error
-
 if TYPE_CHECKING:
+    from dspex.core.endpoint import Capabilities, Endpoint
+    from dspex.core.errors import (
+        AuthError,
+        BadRequest,
+        ConfigurationError,
+        ContentFiltered,
+        ContextWindowExceeded,
+        LMError,
+        LMTimeout,
+        PluginError,
+        ProtocolError,
+        RateLimited,
+        Unavailable,
+    )
+    from dspex.core.messages import (
+        Audio,
+        Choice,
+        File,
+        Image,
+        LMDelta,
+        LMRequest,
+        LMResponse,
+        Message,
+        Part,
+        Passage,
+        Text,
+        ToolCall,
+        ToolResult,
+        Vectors,
+    )
+    from dspex.core.secret import Secret
+    from dspex.core.usage import Budget, Usage
+    from dspex.core.wire import HttpReply, ServerEvent
+    from dspex.plugin.contracts import (
+        Adapter,
+        CacheBackend,
+        CallNext,
+        CompileContext,
+        EmbeddingProvider,
+        Executor,
+        FieldView,
+        HttpClient,
+        LMProvider,
+        Middleware,
+        RetrieverProvider,
+        Sandbox,
+        SecretSource,
+        SignatureView,
+        StreamingProvider,
+        Subscriber,
+    )
+    from dspex.plugin.decoding import decode_json
+    from dspex.plugin.per_loop import PerLoop
+    from dspex.plugin.spec import API_VERSION, Spec
+    from dspex.plugin.statuses import status_error
     from dspex.plugin.hookspecs import hookimpl as hookimpl
 
 __all__ = [
@@ -119,10 +119,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # pluggy is for those who declare a hook, not for every import of a contract.
-    if name != "hookimpl":
-        raise AttributeError(f"module 'dspex.plugin' has no attribute {name!r}")
-    from dspex.plugin.hookspecs import hookimpl
+_HOMES = (
+    *("core.endpoint", "core.errors", "core.messages", "core.secret", "core.usage", "core.wire"),
+    *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
+)
 
-    return hookimpl
+
+def __getattr__(name: str) -> Any:
+    # A service that needs one small thing of this floor must not pay for all the contracts.
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"dspex.{home}")
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module 'dspex.plugin' has no attribute {name!r}")

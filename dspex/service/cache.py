@@ -1,11 +1,14 @@
 """The cache as a service: replies by content key; a backend that fails costs misses, never a call."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from dspex.core.messages import LMResponse
-from dspex.plugin.contracts import CacheBackend
+
+if TYPE_CHECKING:
+    from dspex.plugin.contracts import CacheBackend
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(LMResponse)
@@ -16,7 +19,7 @@ NOT_KEPT = frozenset({"length", "content_filter"})
 class CacheService:
     """Whole replies over one backend; truncated and filtered ones are not kept."""
 
-    def __init__(self, backend: CacheBackend, warn: Callable[[str], None]) -> None:
+    def __init__(self, backend: "CacheBackend", warn: Callable[[str], None]) -> None:
         self.backend = backend
         self.hits = 0
         self.misses = 0

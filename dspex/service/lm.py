@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -23,7 +23,6 @@ from dspex.core.events import AttemptFailed, RequestFinished, RequestStarted
 from dspex.core.identity import canonical
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
-from dspex.plugin.contracts import LMProvider, Middleware
 from dspex.runtime.bridge import HOP
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import SCOPE, Scope
@@ -40,6 +39,9 @@ from dspex.service.ledger import (
 )
 from dspex.service.limits import InFlight
 from dspex.service.retry import Retry
+
+if TYPE_CHECKING:
+    from dspex.plugin.contracts import LMProvider, Middleware
 
 T = TypeVar("T")
 
@@ -62,7 +64,7 @@ class Shared(msgspec.Struct, frozen=True):
     clock: Clock
     bus: Bus
     cache: Callable[[], CacheService | None]
-    middleware: Callable[[], Sequence[Middleware]]
+    middleware: Callable[[], "Sequence[Middleware]"]
     ceilings: Callable[[], tuple[BudgetScope, ...]]
     prices: Callable[[], Prices]
     numbers: Iterator[int]
@@ -87,7 +89,7 @@ class LMService:
     """One model behind one endpoint, for all loops and threads of an App."""
 
     def __init__(
-        self, endpoint: Endpoint, provider: LMProvider, shared: Shared, retry: Retry, limit: InFlight | None = None
+        self, endpoint: Endpoint, provider: "LMProvider", shared: Shared, retry: Retry, limit: InFlight | None = None
     ) -> None:
         self.endpoint = endpoint
         self.provider = provider
@@ -412,7 +414,7 @@ class _Wrapped:
 
     __slots__ = ("_middleware", "_next")
 
-    def __init__(self, middleware: Middleware, call_next: Callable[[LMRequest], Awaitable[LMResponse]]) -> None:
+    def __init__(self, middleware: "Middleware", call_next: Callable[[LMRequest], Awaitable[LMResponse]]) -> None:
         self._middleware = middleware
         self._next = call_next
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -39,5 +38,5 @@ def test_importing_dspex_costs_at_most_half_of_asyncio_msgspec_and_aiohttp(tmp_p
     for statement in (TOUCH, RAW):
         cpu_ms(statement, tmp_path)  # compiles the files
     pairs = [(cpu_ms(TOUCH, tmp_path), cpu_ms(RAW, tmp_path)) for _ in range(RUNS)]
-    ours, raw = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ours, raw = (min(column) for column in zip(*pairs, strict=True))  # other work on the machine only ever adds
     assert ours <= 0.5 * raw, f"import dspex {ours:.0f} ms, its raw limit {raw:.0f} ms"
