@@ -4,6 +4,8 @@ The time of a whole attempt is the LM service's, which has one timer around it. 
 """
 
 import asyncio
+import os
+import weakref
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -221,32 +223,49 @@ class HttpService:
 
 
 class _Pool:
-    """The session of one loop. It closes itself when the loop ends, or when nobody holds it any more."""
+    """The session of one loop. It closes itself when the loop or the process ends, or when nobody holds it any more."""
 
     def __init__(self, limits: Limits) -> None:
         from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
+        self._connector = TCPConnector(limit=0, socket_factory=_new_socket)
         self.session = ClientSession(
-            connector=TCPConnector(limit=0, socket_factory=_new_socket),
+            connector=self._connector,
             cookie_jar=DummyCookieJar(),
             timeout=ClientTimeout(total=None, sock_connect=limits.connect_s),
             auto_decompress=False,
         )
+        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
-        self._loop = asyncio.get_running_loop()
         self._ending = _closed_at_the_end(self.session)
         with suppress(StopIteration):
             self._ending.asend(None).send(None)
+        weakref.finalize(self, _leave, weakref.ref(self))
 
     async def aclose(self) -> None:
         await self._ending.aclose()
 
+    def leave(self) -> None:
+        """Close at the process's end, on the loop if it still runs, which then is in another thread."""
+        if self._loop.is_running() and os.getpid() == self._pid:
+            with suppress(Exception):
+                asyncio.run_coroutine_threadsafe(self.aclose(), self._loop).result(timeout=1.0)
+        self._hush()
+
     def __del__(self) -> None:
-        connector = self.session.connector
-        if connector is not None and self._loop.is_closed():
-            # Closed without that hook: there is nothing to wait for, only aiohttp's complaint to forestall.
-            with suppress(StopIteration):
-                next(connector.close().__await__())
+        if self._loop.is_closed():
+            self._hush()
+
+    def _hush(self) -> None:
+        # The loop is gone without that hook, or belongs to the process that we were forked from: to close the sockets
+        # is past hope or would harm the other, and aiohttp should not complain of them.
+        self._connector._closed = True
+
+
+def _leave(pool: "weakref.ref[_Pool]") -> None:
+    found = pool()
+    if found is not None:  # so it is the process that ends, and not only the pool
+        found.leave()
 
 
 async def _closed_at_the_end(session: "ClientSession") -> AsyncGenerator[None, None]:

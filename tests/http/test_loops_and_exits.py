@@ -65,12 +65,16 @@ async def test_a_closed_client_opens_again_when_it_is_used(server, service):
 EXITS = {
     "run": "asyncio.run(call()); asyncio.run(call())",
     "loop-left-open": "loop = asyncio.new_event_loop(); loop.run_until_complete(call()); loop.close(); asyncio.run(call())",
+    "loop-not-closed": "loop = asyncio.new_event_loop(); loop.run_until_complete(call())",
+    "loop-in-a-daemon-thread": "run_in_daemon(call())",
+    "stream-in-a-daemon-thread": "run_in_daemon(leave_a_stream())",
+    "fork": "run_in_daemon(call()); warnings.simplefilter('ignore'); os.fork() or sys.exit(0); os.wait()",
     "thread": "t = threading.Thread(target=asyncio.run, args=(call(),)); t.start(); t.join()",
     "in-flight": "asyncio.run(leave())",
     "stream": "asyncio.run(leave_a_stream())",
 }
 PROGRAM = """
-import asyncio, sys, threading
+import asyncio, os, sys, threading, warnings
 from dspex.core.endpoint import Endpoint
 from dspex.service.http import HttpService
 
@@ -86,6 +90,11 @@ async def leave():
 async def leave_a_stream():
     async for event in http.events("GET", "/"):
         break
+
+def run_in_daemon(work):
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    asyncio.run_coroutine_threadsafe(work, loop).result()
 
 {exit}
 """
