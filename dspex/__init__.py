@@ -13,7 +13,16 @@ _HOMES = MappingProxyType(
         "dspex.app.app": ("App", "configure", "settings"),
         "dspex.app.lm": ("LM",),
         "dspex.app.settings": ("context",),
-        "dspex.core.candidate": ("Candidate", "Demo", "Estimate", "PredictorState", "Range", "Rollout", "Scores", "Shape"),
+        "dspex.core.candidate": (
+            "Candidate",
+            "Demo",
+            "Estimate",
+            "PredictorState",
+            "Range",
+            "Rollout",
+            "Scores",
+            "Shape",
+        ),
         "dspex.core.endpoint": ("Capabilities", "Endpoint"),
         "dspex.core.errors": (
             "AdapterParseError",
@@ -70,7 +79,7 @@ _HOMES = MappingProxyType(
 )
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
-__all__ = sorted(_HOME_OF)
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table
 
 
 def __getattr__(name: str) -> Any:

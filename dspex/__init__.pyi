@@ -1,59 +1,137 @@
-"""What `dspex` offers, for type checkers; the names and their homes are those of `dspex/__init__.py`."""
+# What `dspex` offers, for type checkers; the names and their homes are those of `dspex/__init__.py`.
 
 from typing import Any
 
-from dspex.app.accounting import UsageTracker as UsageTracker, budget as budget, track_usage as track_usage
-from dspex.app.app import App as App, configure as configure, settings as settings
+from dspex.app.accounting import UsageTracker as UsageTracker
+from dspex.app.accounting import budget as budget
+from dspex.app.accounting import track_usage as track_usage
+from dspex.app.app import App as App
+from dspex.app.app import configure as configure
+from dspex.app.app import settings as settings
 from dspex.app.lm import LM as LM
 from dspex.app.settings import context as context
 from dspex.core.candidate import (
     Candidate as Candidate,
+)
+from dspex.core.candidate import (
     Demo as Demo,
+)
+from dspex.core.candidate import (
     Estimate as Estimate,
+)
+from dspex.core.candidate import (
     PredictorState as PredictorState,
+)
+from dspex.core.candidate import (
     Range as Range,
+)
+from dspex.core.candidate import (
     Rollout as Rollout,
+)
+from dspex.core.candidate import (
     Scores as Scores,
+)
+from dspex.core.candidate import (
     Shape as Shape,
 )
-from dspex.core.endpoint import Capabilities as Capabilities, Endpoint as Endpoint
+from dspex.core.endpoint import Capabilities as Capabilities
+from dspex.core.endpoint import Endpoint as Endpoint
 from dspex.core.errors import (
     AdapterParseError as AdapterParseError,
+)
+from dspex.core.errors import (
     AuthError as AuthError,
+)
+from dspex.core.errors import (
     BadRequest as BadRequest,
+)
+from dspex.core.errors import (
     BudgetExceeded as BudgetExceeded,
+)
+from dspex.core.errors import (
     CircuitOpen as CircuitOpen,
+)
+from dspex.core.errors import (
     ConfigurationError as ConfigurationError,
+)
+from dspex.core.errors import (
     ContentFiltered as ContentFiltered,
+)
+from dspex.core.errors import (
     ContextWindowExceeded as ContextWindowExceeded,
+)
+from dspex.core.errors import (
     DspexError as DspexError,
+)
+from dspex.core.errors import (
     EvaluationError as EvaluationError,
+)
+from dspex.core.errors import (
     InputError as InputError,
+)
+from dspex.core.errors import (
     JournalError as JournalError,
+)
+from dspex.core.errors import (
     LMError as LMError,
+)
+from dspex.core.errors import (
     LMTimeout as LMTimeout,
+)
+from dspex.core.errors import (
     MissingPlugin as MissingPlugin,
+)
+from dspex.core.errors import (
     MissingPredictor as MissingPredictor,
+)
+from dspex.core.errors import (
     PluginError as PluginError,
+)
+from dspex.core.errors import (
     ProgramFileError as ProgramFileError,
+)
+from dspex.core.errors import (
     ProtocolError as ProtocolError,
+)
+from dspex.core.errors import (
     RateLimited as RateLimited,
+)
+from dspex.core.errors import (
     RecursionLimit as RecursionLimit,
+)
+from dspex.core.errors import (
     RetrieverError as RetrieverError,
+)
+from dspex.core.errors import (
     SandboxError as SandboxError,
+)
+from dspex.core.errors import (
     SignatureError as SignatureError,
+)
+from dspex.core.errors import (
     SignatureTypeError as SignatureTypeError,
+)
+from dspex.core.errors import (
     SupervisorFailed as SupervisorFailed,
+)
+from dspex.core.errors import (
     ToolError as ToolError,
+)
+from dspex.core.errors import (
     Unavailable as Unavailable,
 )
-from dspex.core.example import Completions as Completions, Example as Example, Prediction as Prediction
+from dspex.core.example import Completions as Completions
+from dspex.core.example import Example as Example
+from dspex.core.example import Prediction as Prediction
 from dspex.core.secret import Secret as Secret
-from dspex.core.usage import Budget as Budget, Usage as Usage
+from dspex.core.usage import Budget as Budget
+from dspex.core.usage import Usage as Usage
 from dspex.engine.job import Job as Job
 from dspex.engine.optimizer import Optimizer as Optimizer
-from dspex.evaluate.compare import acompare as acompare, compare as compare
-from dspex.evaluate.evaluate import Evaluate as Evaluate, EvaluationResult as EvaluationResult
+from dspex.evaluate.compare import acompare as acompare
+from dspex.evaluate.compare import compare as compare
+from dspex.evaluate.evaluate import Evaluate as Evaluate
+from dspex.evaluate.evaluate import EvaluationResult as EvaluationResult
 from dspex.evaluate.statistics import Comparison as Comparison
 from dspex.plugin.hookspecs import hookimpl as hookimpl
 from dspex.plugin.spec import Spec as Spec
@@ -61,20 +139,25 @@ from dspex.program.adapters.chat import ChatAdapter as ChatAdapter
 from dspex.program.adapters.json import JSONAdapter as JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter as PlainAdapter
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
-from dspex.program.fields import InputField as InputField, OutputField as OutputField
+from dspex.program.fields import InputField as InputField
+from dspex.program.fields import OutputField as OutputField
 from dspex.program.module import Module as Module
 from dspex.program.predict import Predict as Predict
 from dspex.program.signature import (
     Signature as Signature,
+)
+from dspex.program.signature import (
     ensure_signature as ensure_signature,
+)
+from dspex.program.signature import (
     make_signature as make_signature,
 )
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
-from dspex.runtime.supervisor import ChildSpec as ChildSpec, Supervisor as Supervisor
+from dspex.runtime.supervisor import ChildSpec as ChildSpec
+from dspex.runtime.supervisor import Supervisor as Supervisor
 from dspex.service.retry import is_retryable_lm_error as is_retryable_lm_error
 
 __version__: str
-__all__: list[str]
 
 # Classes of plugins, found by name at run time.
 BootstrapFewShot: Any

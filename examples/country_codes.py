@@ -1,6 +1,6 @@
 """A whole program: a bare prompt, the same with demonstrations, and an honest comparison, on the embedded model.
 
-    python examples/country_codes.py
+python examples/country_codes.py
 """
 
 import dspex
@@ -19,7 +19,7 @@ class CountryCode(dspex.Signature):
     country: str = dspex.OutputField()
 
 
-def is_right(example: dspex.Example, prediction: dspex.Prediction, trace: object = None) -> bool:
+def is_right(example: dspex.Example, prediction: dspex.Prediction, trace: object = None) -> bool:  # noqa: ARG001  optimizers give it
     """Whether the code is the one that is meant."""
     return bool(example.country == prediction.country)
 
@@ -32,8 +32,8 @@ def main() -> dspex.Comparison:
     with dspex.context(lm=dspex.LM("llamacpp/gemma-3-270m", temperature=0.0)), dspex.budget(calls=60) as spent:
         program = dspex.LabeledFewShot(k=8).compile(bare, trainset=examples[:8])
         gain = dspex.compare(bare, program, examples[8:], is_right)
-    print(gain)  # noqa: T201  what the program is for
-    print(f"{spent.spent.calls} calls, {spent.spent.tokens} tokens")  # noqa: T201  as above
+    print(gain)
+    print(f"{spent.spent.calls} calls, {spent.spent.tokens} tokens")
     program.save("country_codes.json")
     return gain
 

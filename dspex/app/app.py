@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from dspex.app.settings import Settings, context
 from dspex.core.clock import Clock, SystemClock, derived_rng
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
@@ -23,7 +24,6 @@ from dspex.service.ledger import BudgetScope
 from dspex.service.limits import InFlight
 from dspex.service.lm import LMService, Shared
 from dspex.service.retry import Retry, RetryPolicy
-from dspex.app.settings import Settings, context
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import Middleware
@@ -41,7 +41,12 @@ class App:
     """
 
     def __init__(
-        self, *, clock: Clock | None = None, plugins: PluginManager | None = None, seed: int | None = None, **settings: Any
+        self,
+        *,
+        clock: Clock | None = None,
+        plugins: PluginManager | None = None,
+        seed: int | None = None,
+        **settings: Any,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.settings = Settings(**settings)
@@ -51,10 +56,10 @@ class App:
         self._seed = os.urandom(8).hex() if seed is None else seed
         self._lock = threading.RLock()
         self._lm_services: dict[Any, LMService] = {}
-        self._clients: list["HttpService"] = []
+        self._clients: list[HttpService] = []
         self._cache: CacheService | None = None
         self._cache_made = False
-        self._middleware: "tuple[Middleware, ...] | None" = None
+        self._middleware: tuple[Middleware, ...] | None = None
         self._ceilings: tuple[BudgetScope, ...] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Any = None
@@ -109,7 +114,9 @@ class App:
     def _make_lm_service(self, endpoint: Endpoint, provider: Any, max_in_flight: int | None) -> LMService:
         self._subscribe()
         if provider is None:
-            spec = self.plugins.spec("lm_providers", endpoint.provider, f"dspex.LM('{endpoint.provider}/{endpoint.model}')")
+            spec = self.plugins.spec(
+                "lm_providers", endpoint.provider, f"dspex.LM('{endpoint.provider}/{endpoint.model}')"
+            )
             from dspex.service.http import HttpService
 
             made: list[Any] = []
@@ -139,7 +146,9 @@ class App:
                 return None
             backend = _made(found.load(), found.name, {}, self.clock)
         elif isinstance(wanted, str):
-            backend = _made(self.plugins.spec("caches", wanted, f"configure(cache={wanted!r})").load(), wanted, {}, self.clock)
+            backend = _made(
+                self.plugins.spec("caches", wanted, f"configure(cache={wanted!r})").load(), wanted, {}, self.clock
+            )
         else:
             backend = wanted
         background = getattr(backend, "background", None)

@@ -35,7 +35,7 @@ class LM:
     object instead of a plugin's. Errors are raised by the calls, not here.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  DSPy's order
         self,
         model: str,
         model_type: Literal["chat", "text", "responses"] = "chat",
@@ -191,7 +191,12 @@ class LM:
     def dump_state(self) -> dict[str, Any]:
         """What a saved program keeps of an LM: no key, header, endpoint or provider object."""
         plain = {name: value for name, value in self.kwargs.items() if isinstance(value, (str, int, float, bool, list))}
-        kept = {"model": self.model, "model_type": self.model_type, "cache": self.cache, "num_retries": self.num_retries}
+        kept = {
+            "model": self.model,
+            "model_type": self.model_type,
+            "cache": self.cache,
+            "num_retries": self.num_retries,
+        }
         return {**kept, **{name: value for name, value in plain.items() if name not in NOT_SAVED}}
 
     @classmethod
@@ -274,7 +279,9 @@ def _to_part(part: Mapping[str, Any]) -> Part:
         case "file":
             file = part["file"]
             return File(file.get("file_data"), file.get("file_id"), file.get("filename"))
-    raise ConfigurationError(f"A message part of type {part.get('type')!r} is unknown: text, image_url, input_audio, file.")
+    raise ConfigurationError(
+        f"A message part of type {part.get('type')!r} is unknown: text, image_url, input_audio, file."
+    )
 
 
 def from_message(message: Message) -> dict[str, Any]:

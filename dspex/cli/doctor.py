@@ -92,8 +92,9 @@ def backends(manager: PluginManager) -> Iterator[Finding]:
 
 def _notice(spec: Spec, into: list[str]) -> None:
     notice: Any = getattr(spec.load(), "notice", None)
-    if text := notice() if callable(notice) else notice:
-        into.append(" ".join(str(text).split()))
+    text = notice() if callable(notice) else notice
+    if isinstance(text, str) and text:
+        into.append(" ".join(text.split()))
 
 
 def cache(manager: PluginManager) -> Iterator[Finding]:
@@ -130,12 +131,13 @@ def folders(_manager: PluginManager) -> Iterator[Finding]:
     """Where caches and runs lie, and whether they can be written."""
     import platformdirs
 
-    for what, default in (
-        ("cache", platformdirs.user_cache_dir("dspex")),
-        ("runs", platformdirs.user_state_dir("dspex")),
+    from dspex.engine.optimizer import runs_folder
+
+    cache_folder = Path(os.environ.get("DSPEX_CACHE_DIR") or platformdirs.user_cache_dir("dspex"))
+    for what, variable, folder in (
+        ("cache", "DSPEX_CACHE_DIR", cache_folder),
+        ("runs", "DSPEX_RUNS_DIR", runs_folder()),
     ):
-        variable = f"DSPEX_{what.upper()}_DIR"
-        folder = Path(os.environ.get(variable) or default)
         nearest = next(path for path in (folder, *folder.parents, Path()) if path.exists())
         if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
             yield FINE, f"{what} in {folder}"

@@ -1,6 +1,7 @@
 """The `dspex` command: its own commands, and those that plugins offer."""
 
 import os
+import re
 from collections.abc import Sequence
 
 import click
@@ -13,7 +14,7 @@ from dspex.core.errors import ConfigurationError, DspexError
 
 
 class Failure(click.ClickException):
-    """One of our errors as one line; its exit code tells a wrong request from a bug."""
+    """One of our errors without its traceback; its exit code tells a wrong request from a bug."""
 
     exit_code = 2
 
@@ -39,14 +40,14 @@ class Commands(click.Group):
         except DspexError as error:
             if os.environ.get("DSPEX_DEBUG"):
                 raise
-            raise Failure(" ".join(str(error).split())) from error
+            raise Failure(str(error)) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             raise click.exceptions.Exit(130) from None
 
 
 def _block(_ctx: click.Context, _param: click.Parameter, value: Sequence[str]) -> None:
-    wrong = next((item for item in value if not item.startswith("no:") or "," in item), None)
+    wrong = next((item for item in value if not re.fullmatch(r"no:[^,]+", item)), None)
     if wrong is not None:
         raise click.BadParameter(f"{wrong!r} is not of the form no:NAME.")
     if value:

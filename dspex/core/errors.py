@@ -1,31 +1,31 @@
 """The error hierarchy: one root, and beside each class the built-in that DSPy raises in the same place.
 
-    DspexError
-    ├── LMError                    a call to a model failed
-    │   ├── RateLimited            429, or a local queue that is full (`.retry_after` in seconds)
-    │   ├── LMTimeout              a deadline or an idle bound passed
-    │   ├── Unavailable            the endpoint could not be reached or answered 5xx
-    │   ├── AuthError              401, 403
-    │   ├── BadRequest             400, 404, 422 ... or a capability that the provider lacks
-    │   │   └── ContextWindowExceeded
-    │   ├── ContentFiltered        refused by a policy
-    │   ├── ProtocolError          a truncated or malformed reply (`.partial` keeps what came)
-    │   └── CircuitOpen            failing fast, nothing was sent
-    ├── AdapterParseError          a reply that does not fit the signature
-    ├── PluginError                a plugin broke its contract
-    ├── ConfigurationError         a setting, name or argument is wrong
-    │   └── MissingPlugin          dspex.NAME is offered by no installed plugin
-    ├── SignatureError             a signature is wrong, shown with a caret
-    │   └── SignatureTypeError
-    ├── InputError                 a call lacks an input, or has one of the wrong name or type
-    ├── BudgetExceeded             the next attempt would pass a budget
-    ├── JournalError               a run folder is damaged, foreign or owned by another process
-    ├── EvaluationError            too many examples failed, or one carries no inputs
-    ├── RetrieverError, SandboxError, ToolError
-    ├── ProgramFileError           a saved program cannot be read, or does not fit
-    │   └── MissingPredictor
-    ├── SupervisorFailed           a background service died more often than it may be restarted
-    └── RecursionLimit             modules nested too deep
+DspexError
+├── LMError                    a call to a model failed
+│   ├── RateLimited            429, or a local queue that is full (`.retry_after` in seconds)
+│   ├── LMTimeout              a deadline or an idle bound passed
+│   ├── Unavailable            the endpoint could not be reached or answered 5xx
+│   ├── AuthError              401, 403
+│   ├── BadRequest             400, 404, 422 ... or a capability that the provider lacks
+│   │   └── ContextWindowExceeded
+│   ├── ContentFiltered        refused by a policy
+│   ├── ProtocolError          a truncated or malformed reply (`.partial` keeps what came)
+│   └── CircuitOpen            failing fast, nothing was sent
+├── AdapterParseError          a reply that does not fit the signature
+├── PluginError                a plugin broke its contract
+├── ConfigurationError         a setting, name or argument is wrong
+│   └── MissingPlugin          dspex.NAME is offered by no installed plugin
+├── SignatureError             a signature is wrong, shown with a caret
+│   └── SignatureTypeError
+├── InputError                 a call lacks an input, or has one of the wrong name or type
+├── BudgetExceeded             the next attempt would pass a budget
+├── JournalError               a run folder is damaged, foreign or owned by another process
+├── EvaluationError            too many examples failed, or one carries no inputs
+├── RetrieverError, SandboxError, ToolError
+├── ProgramFileError           a saved program cannot be read, or does not fit
+│   └── MissingPredictor
+├── SupervisorFailed           a background service died more often than it may be restarted
+└── RecursionLimit             modules nested too deep
 """
 
 from typing import Any

@@ -5,13 +5,14 @@ from typing import Any, Self
 
 from dspex.core.identity import canonical, plain
 
+
 class Example:
     """A record of named fields; `with_inputs` says which of them a program is given.
 
     A field whose name is also a method (`keys`, `items`, ...) is reached by item: `example["keys"]`.
     """
 
-    __slots__ = ("_store", "_input_keys", "__weakref__")
+    __slots__ = ("__weakref__", "_input_keys", "_store")
     _store: dict[str, Any]
     _input_keys: frozenset[str] | None
 
@@ -124,7 +125,9 @@ class Example:
 
     def _declared_inputs(self) -> frozenset[str]:
         if self._input_keys is None:
-            raise ValueError(f"Inputs are not declared: call .with_inputs(...) on {self!r} with the names of its inputs.")
+            raise ValueError(
+                f"Inputs are not declared: call .with_inputs(...) on {self!r} with the names of its inputs."
+            )
         return self._input_keys
 
     def toDict(self) -> dict[str, Any]:  # noqa: N802  DSPy's name
@@ -165,7 +168,9 @@ class Completions(Sequence["Prediction"]):
 
     __slots__ = ("_columns", "signature")
 
-    def __init__(self, completions: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]], signature: Any = None) -> None:
+    def __init__(
+        self, completions: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]], signature: Any = None
+    ) -> None:
         if isinstance(completions, Mapping):
             columns = {name: list(values) for name, values in completions.items()}
         else:

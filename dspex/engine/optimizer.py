@@ -16,8 +16,8 @@ from dspex.core.candidate import Candidate, Estimate, Shape
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, JournalError, MissingPlugin
 from dspex.core.example import Example
-from dspex.core.nearest import did_you_mean
 from dspex.core.identity import canonical, digest
+from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
 from dspex.engine.context import Role, Setup

@@ -27,6 +27,8 @@ async def acompare(
     evaluate = Evaluate(devset, metric, **options)
     old, new = [one if isinstance(one, EvaluationResult) else await evaluate.acall(one) for one in (a, b)]
     if [row[0] for row in old.results] != [row[0] for row in new.results]:
-        raise EvaluationError("The two results are of different examples, or of another order: evaluate both on one devset.")
+        raise EvaluationError(
+            "The two results are of different examples, or of another order: evaluate both on one devset."
+        )
     before, after = ([float(row[2]) for row in result.results] for result in (old, new))
     return verdict(before, after, derived_rng("compare", "bootstrap"))

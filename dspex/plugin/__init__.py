@@ -56,10 +56,10 @@ if TYPE_CHECKING:
         Subscriber,
     )
     from dspex.plugin.decoding import decode_json
+    from dspex.plugin.hookspecs import hookimpl as hookimpl
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
     from dspex.plugin.statuses import status_error
-    from dspex.plugin.hookspecs import hookimpl as hookimpl
 
 __all__ = [
     "API_VERSION",

@@ -285,13 +285,24 @@ class CompileContext(Protocol):
         """One wave of evaluations, in the order asked for."""
 
     async def race(
-        self, candidates: Sequence[Candidate], examples: Sequence[Example], *, z: float = 2.4, block: int | None = None,
+        self,
+        candidates: Sequence[Candidate],
+        examples: Sequence[Example],
+        *,
+        z: float = 2.4,
+        block: int | None = None,
         keep: int = 1,
     ) -> Any:
         """Evaluate block by block and drop what has clearly lost; `z=math.inf` drops nothing, in one wave."""
 
     async def collect(
-        self, candidate: Candidate, examples: Sequence[Example], want: int, *, role: str = "teacher", rounds: int = 1,
+        self,
+        candidate: Candidate,
+        examples: Sequence[Example],
+        want: int,
+        *,
+        role: str = "teacher",
+        rounds: int = 1,
         speculate: bool = True,
     ) -> list[Rollout]:
         """The first `want` passing rollouts in example order, with traces."""

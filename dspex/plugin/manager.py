@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import KIND_WORDS, install_hint

@@ -150,14 +150,14 @@ class Module:
 class _Entered:
     """The scope of a module's run, and its callbacks if there are any."""
 
-    __slots__ = ("_emission", "_module", "_scope", "outputs", "_inputs")
+    __slots__ = ("_emission", "_inputs", "_module", "_scope", "outputs")
 
     def __init__(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._module = module
         self._inputs = {**kwargs, "args": args} if args else kwargs
         self.outputs: Any = None
 
-    def __enter__(self) -> "_Entered":
+    def __enter__(self) -> Self:
         path = SCOPE.get().path
         name = type(self._module).__name__
         if len(path) >= Module.MAX_DEPTH:
@@ -172,7 +172,7 @@ class _Entered:
             self._emission.__enter__()
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: Any) -> None:  # noqa: PYI036  handed on as they come
         if self._emission is not None:
             self._emission.outputs = self.outputs
             self._emission.__exit__(*exc_info)

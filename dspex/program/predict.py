@@ -118,7 +118,7 @@ class Predict(Module):
             "config": plain(self.config),
         }
 
-    def prepare_state(self, state: Mapping[str, Any]) -> Callable[[], None]:
+    def prepare_state(self, state: Any) -> Callable[[], None]:
         """Check a state against this predictor; what is returned takes it over."""
         if not isinstance(state, Mapping) or not isinstance(state.get("demos", []), list):
             raise ProgramFileError(f"a predictor's state is an object with a list of demos, not {state!r:.80}")

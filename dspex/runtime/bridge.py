@@ -35,7 +35,7 @@ class Call(Generic[T]):
         # Releasing here and not in a done callback saves a turn of the loop.
         try:
             self._result = await self._coro
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
             self._error = error
         finally:
             self._done.release()
@@ -169,7 +169,7 @@ def run_stepped(bridge: Bridge, coro: Coroutine[Any, Any, T]) -> T:
 class _Started:
     """Awaits a coroutine that has begun already, which `await` itself refuses."""
 
-    __slots__ = ("send", "throw", "close")
+    __slots__ = ("close", "send", "throw")
 
     def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
         self.send = coro.send
@@ -245,7 +245,7 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
             outcome: tuple[Any, BaseException | None] = (context.run(function, *args, **kwargs), None)
         except StopIteration as error:
             outcome = (None, RuntimeError(f"{function!r} raised {error!r}"))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  as above
             outcome = (None, error)
         try:
             loop.call_soon_threadsafe(deliver, *outcome)

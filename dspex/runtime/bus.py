@@ -12,7 +12,7 @@ QUEUE_LIMIT = 10_000
 class Bus:
     """One bounded queue and one daemon thread a subscriber; `active` is False while nobody listens."""
 
-    def __init__(self, on_failure: Callable[[str], None] = lambda message: None) -> None:
+    def __init__(self, on_failure: Callable[[str], object] = str) -> None:
         self.active = False
         self._channels: tuple[Channel, ...] = ()
         self._on_failure = on_failure
@@ -45,7 +45,7 @@ class Bus:
 class Channel:
     """A subscriber's queue; `dropped` counts the events that it had no room for, the oldest go first."""
 
-    def __init__(self, on_event: Callable[[Event], None], name: str, on_failure: Callable[[str], None]) -> None:
+    def __init__(self, on_event: Callable[[Event], None], name: str, on_failure: Callable[[str], object]) -> None:
         self.name = name
         self.dropped = 0
         self._on_event = on_event
@@ -74,8 +74,7 @@ class Channel:
             while self._queue:
                 try:
                     self._on_event(self._queue.popleft())
-                except Exception as error:
-                    # A subscriber is a guest: it is named once, and the next event is still offered.
+                except Exception as error:  # noqa: BLE001  a subscriber is a guest: named once, and offered the next event
                     if not reported:
                         self._on_failure(f"Subscriber {self.name!r} failed: {type(error).__name__}: {error}")
                     reported = True

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 KINDS = ("module", "lm", "adapter_format", "adapter_parse", "tool", "evaluate", "compile")
 
@@ -12,8 +12,10 @@ ACTIVE_CALL_ID: ContextVar[str | None] = ContextVar("dspex_active_call_id", defa
 
 
 class BaseCallback:
-    """Subclass and override what you want to hear of: `on_KIND_start` and `on_KIND_end` for module, lm,
-    adapter_format, adapter_parse, tool, evaluate and compile."""
+    """Subclass and override what you want to hear of: `on_KIND_start` and `on_KIND_end`.
+
+    The kinds are module, lm, adapter_format, adapter_parse, tool, evaluate and compile.
+    """
 
     def _ignore(self, *args: Any, **kwargs: Any) -> None:
         """Nothing listens here."""
@@ -37,7 +39,7 @@ class Emission:
         self._id = os.urandom(16).hex()
         self.outputs: Any = None
 
-    def __enter__(self) -> "Emission":
+    def __enter__(self) -> Self:
         self._tell("start", {"call_id": self._id, "instance": self._instance, "inputs": self._inputs})
         self._token = ACTIVE_CALL_ID.set(self._id)
         return self
@@ -53,6 +55,8 @@ class Emission:
                 continue
             try:
                 method(**arguments)
-            except Exception as error:  # a callback is a guest: it must not fail the call
+            except Exception as error:  # noqa: BLE001  a callback is a guest: it must not fail the call
                 name = type(callback).__name__
-                warnings.warn(f"Callback {name}.on_{self._kind}_{moment} failed: {error!r}", RuntimeWarning, stacklevel=4)
+                warnings.warn(
+                    f"Callback {name}.on_{self._kind}_{moment} failed: {error!r}", RuntimeWarning, stacklevel=4
+                )

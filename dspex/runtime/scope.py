@@ -26,7 +26,7 @@ class Scope:
 
     __slots__ = ("app", "budgets", "deadline", "overlay", "path", "recorder", "trace", "trackers")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  `child` gives all of them by name
         self,
         app: Any = None,
         overlay: Mapping[str, Any] = {},

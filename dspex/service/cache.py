@@ -33,7 +33,7 @@ class CacheService:
             return None
         try:
             return self._found(self._peek(key))
-        except Exception as error:  # the backend is a plugin: whatever it raises is a miss
+        except Exception as error:  # noqa: BLE001  the backend is a plugin: whatever it raises is a miss
             self._failed("read", error)
             return None
 
@@ -43,7 +43,7 @@ class CacheService:
             return None
         try:
             return self._found(await self.backend.get(key))
-        except Exception as error:  # as above
+        except Exception as error:  # noqa: BLE001  as above
             self._failed("read", error)
             return None
 
@@ -54,14 +54,14 @@ class CacheService:
             return
         try:
             await self.backend.set(key, _encoder.encode(reply))
-        except Exception as error:  # as above
+        except Exception as error:  # noqa: BLE001  as above
             self._failed("write", error)
 
     async def forget(self, key: bytes) -> None:
         """Drop a reply that turned out to be of no use."""
         try:
             await self.backend.delete(key)
-        except Exception as error:  # as above
+        except Exception as error:  # noqa: BLE001  as above
             self._failed("delete", error)
 
     def _found(self, value: bytes | None) -> LMResponse | None:

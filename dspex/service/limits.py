@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections import deque
+from contextlib import suppress
 
 from dspex.core.errors import RateLimited
 
@@ -44,11 +45,9 @@ class InFlight:
 
     def _give_up(self, loop: asyncio.AbstractEventLoop, future: "asyncio.Future[None]") -> None:
         with self._lock:
-            try:
+            if (loop, future) in self._waiters:
                 self._waiters.remove((loop, future))
                 return
-            except ValueError:
-                pass
         # The permit was on its way: if it has arrived it is ours to return, else the grant finds us gone.
         if future.done() and not future.cancelled():
             self.release()
@@ -61,11 +60,9 @@ class InFlight:
                     self._free += 1
                     return
                 loop, future = self._waiters.popleft()
-            try:
+            with suppress(RuntimeError):  # of a closed loop, whose waiter is gone with it
                 loop.call_soon_threadsafe(self._grant, future)
                 return
-            except RuntimeError:
-                continue  # That loop is closed and its waiter gone with it.
 
     def _grant(self, future: "asyncio.Future[None]") -> None:
         if future.done():

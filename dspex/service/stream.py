@@ -119,5 +119,7 @@ class _Stream:
         except TimeoutError as error:
             if not timer.expired():
                 raise
-            late = LMTimeout(f"The stream took longer than {self.timeout:g} s.", partial="".join(self.text), code="deadline")
+            late = LMTimeout(
+                f"The stream took longer than {self.timeout:g} s.", partial="".join(self.text), code="deadline"
+            )
             raise self.service.named(late, self.call) from error

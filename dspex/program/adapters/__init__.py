@@ -1,0 +1,1 @@
+"""Adapters: how a signature becomes messages, and a completion becomes values."""
