@@ -13,12 +13,8 @@ import pytest
 SLOTS = frozenset({("dspex.app.app", "default_app"), ("dspex.program.compiled", "_interned")})
 
 CONTAINERS = frozenset(
-    name
-    for line in (
-        "list dict set bytearray defaultdict deque Counter OrderedDict ChainMap SimpleNamespace count cycle",
-        "Queue SimpleQueue WeakKeyDictionary WeakValueDictionary WeakSet Lock RLock Event Condition Semaphore local",
-    )
-    for name in line.split()
+    "list dict set bytearray defaultdict deque Counter OrderedDict ChainMap SimpleNamespace count cycle Queue SimpleQueue "
+    "WeakKeyDictionary WeakValueDictionary WeakSet Lock RLock Event Condition Semaphore local".split()
 )
 DISPLAYS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
 
