@@ -4,15 +4,11 @@ The time of a whole attempt is the LM service's, which has one timer around it. 
 """
 
 import asyncio
-import os
-import weakref
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from io import BytesIO
 from itertools import chain
-from socket import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,10 +19,11 @@ from dspex.core.errors import BadRequest, ConfigurationError, LMError, LMTimeout
 from dspex.core.wire import HttpReply, ServerEvent
 from dspex.plugin.per_loop import PerLoop
 from dspex.plugin.statuses import redacted, status_error
+from dspex.service.connections import NEW_SOCKETS, Pool
 from dspex.service.sse import EventReader
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
+    from aiohttp import ClientResponse
 
 ErrorHook = Callable[[int, Mapping[str, str], bytes], LMError | None]
 
@@ -34,8 +31,6 @@ RESENDS = 3  # on kept connections that turn out to be dead; beyond them it is a
 TLS_ADVICE = "For a certificate of your own set SSL_CERT_FILE to its CA; for a server without TLS use http://."
 LINGER_S = 0.05  # how long a stream that nobody reads any more may take to end, which leaves its connection usable
 LARGE = 1 << 20  # a body of this size is written in pieces, as aiohttp would send it in one and hold up the loop
-
-_new_sockets: ContextVar[list[None] | None] = ContextVar("new_sockets", default=None)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -61,7 +56,7 @@ class HttpService:
         self._limits = limits
         self._base = None if endpoint.base_url is None else checked_url(endpoint.base_url)
         self._headers = checked_headers(endpoint.headers)
-        self._pool: PerLoop[_Pool] = PerLoop(lambda: _Pool(limits), _Pool.aclose)
+        self._pool: PerLoop[Pool] = PerLoop(lambda: Pool(limits.connect_s), Pool.aclose)
         self._urls: dict[str, Any] = {}
 
     async def request(
@@ -133,7 +128,7 @@ class HttpService:
         session, url = self._pool.get().session, self._url(path)
         for resends_left in range(RESENDS, -1, -1):
             made: list[None] = []
-            token = _new_sockets.set(made)
+            token = NEW_SOCKETS.set(made)
             try:
                 data = BytesIO(body) if body and len(body) > LARGE else body
                 return await session.request(method, url, data=data, headers=names, allow_redirects=False)
@@ -141,7 +136,7 @@ class HttpService:
                 if made or not resends_left or not _died_in_silence(error):
                     raise
             finally:
-                _new_sockets.reset(token)
+                NEW_SOCKETS.reset(token)
         raise AssertionError("the last resend returns or raises")
 
     def _url(self, path: str) -> Any:
@@ -220,67 +215,6 @@ class HttpService:
         cause = getattr(error, "os_error", None)
         made.__cause__ = cause if isinstance(cause, OSError) else None
         return made
-
-
-class _Pool:
-    """The session of one loop. It closes itself when the loop or the process ends, or when nobody holds it any more."""
-
-    def __init__(self, limits: Limits) -> None:
-        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-
-        self._connector = TCPConnector(limit=0, socket_factory=_new_socket)
-        self.session = ClientSession(
-            connector=self._connector,
-            cookie_jar=DummyCookieJar(),
-            timeout=ClientTimeout(total=None, sock_connect=limits.connect_s),
-            auto_decompress=False,
-        )
-        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-        # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
-        self._ending = _closed_at_the_end(self.session)
-        with suppress(StopIteration):
-            self._ending.asend(None).send(None)
-        weakref.finalize(self, _leave, weakref.ref(self))
-
-    async def aclose(self) -> None:
-        await self._ending.aclose()
-
-    def leave(self) -> None:
-        """Close at the process's end, on the loop if it still runs, which then is in another thread."""
-        if self._loop.is_running() and os.getpid() == self._pid:
-            with suppress(Exception):
-                asyncio.run_coroutine_threadsafe(self.aclose(), self._loop).result(timeout=1.0)
-        self._hush()
-
-    def __del__(self) -> None:
-        if self._loop.is_closed():
-            self._hush()
-
-    def _hush(self) -> None:
-        # The loop is gone without that hook, or belongs to the process that we were forked from: to close the sockets
-        # is past hope or would harm the other, and aiohttp should not complain of them.
-        self._connector._closed = True
-
-
-def _leave(pool: "weakref.ref[_Pool]") -> None:
-    found = pool()
-    if found is not None:  # so it is the process that ends, and not only the pool
-        found.leave()
-
-
-async def _closed_at_the_end(session: "ClientSession") -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await session.close()
-
-
-def _new_socket(address: Any) -> socket:
-    """A socket as aiohttp would make it, seen by the request that needs it: so a kept connection can be told."""
-    made = _new_sockets.get()
-    if made is not None:
-        made.append(None)
-    return socket(family=address[0], type=address[1], proto=address[2])
 
 
 class _Silence:

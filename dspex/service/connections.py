@@ -1,0 +1,78 @@
+"""The aiohttp session of one loop: opened late, closed with the loop or the process, and nothing is said about it."""
+
+import asyncio
+import os
+import weakref
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from contextvars import ContextVar
+from socket import socket
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+# Where a request sets a list, each socket made for it leaves an entry: none means that it went out on a kept connection.
+NEW_SOCKETS: ContextVar[list[None] | None] = ContextVar("new_sockets", default=None)
+
+
+class Pool:
+    """The session of one loop. It closes itself when the loop or the process ends, or when nobody holds it any more."""
+
+    def __init__(self, connect_s: float) -> None:
+        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+        self._connector = TCPConnector(limit=0, socket_factory=_new_socket)
+        self.session = ClientSession(
+            connector=self._connector,
+            cookie_jar=DummyCookieJar(),
+            timeout=ClientTimeout(total=None, sock_connect=connect_s),
+            auto_decompress=False,
+        )
+        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+        # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
+        self._ending = _closed_at_the_end(self.session)
+        with suppress(StopIteration):
+            self._ending.asend(None).send(None)
+        weakref.finalize(self, _leave, weakref.ref(self))
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._ending.aclose()
+
+    def leave(self) -> None:
+        """Close at the process's end, on the loop if it still runs, which then is in another thread."""
+        if self._loop.is_running() and os.getpid() == self._pid:
+            with suppress(Exception):
+                asyncio.run_coroutine_threadsafe(self.aclose(), self._loop).result(timeout=1.0)
+        self._hush()
+
+    def __del__(self) -> None:
+        if self._loop.is_closed():
+            self._hush()
+
+    def _hush(self) -> None:
+        # The loop is gone without that hook, or belongs to the process that we were forked from: to close the sockets
+        # is past hope or would harm the other, and aiohttp should not complain of them.
+        self._connector._closed = True
+
+
+def _leave(pool: "weakref.ref[Pool]") -> None:
+    found = pool()
+    if found is not None:  # so it is the process that ends, and not only the pool
+        found.leave()
+
+
+async def _closed_at_the_end(session: "ClientSession") -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+def _new_socket(address: Any) -> socket:
+    """A socket as aiohttp would make it, seen by the request that needs it: so a kept connection can be told."""
+    made = NEW_SOCKETS.get()
+    if made is not None:
+        made.append(None)
+    return socket(family=address[0], type=address[1], proto=address[2])
