@@ -106,7 +106,9 @@ def main() -> None:
             rows["sync"].append(measured_sync(predict, given.calls))
     raw = min(rows["raw"])
     for name, seconds in rows.items():
-        print(f"{name:6} {min(seconds) * 1e6:7.0f} us a call (median {statistics.median(seconds) * 1e6:.0f}), {min(seconds) / raw:.2f}x raw")
+        print(
+            f"{name:6} {min(seconds) * 1e6:7.0f} us a call (median {statistics.median(seconds) * 1e6:.0f}), {min(seconds) / raw:.2f}x raw"
+        )
     with mock_server(0.05) as url:
         predict.lm = dspex.LM("openai/mock", api_base=url, api_key="none", cache=False)
         for workers, calls in ((64, 2000), (512, 6000), (2000, 8000)):
