@@ -33,10 +33,9 @@ def demo(name: str, seed: int, run_dir: Path | None, fresh: bool, as_json: bool)
     """Optimise a real program on an embedded language model, in about a minute."""
     if fresh and run_dir is not None:
         raise click.UsageError(
-            "--fresh chooses a folder itself: leave out --run-dir, or name a folder that is not there yet."
+            "--fresh chooses a folder itself: leave out --run-dir, or name one that is not there yet."
         )
-    usual = f"demo-{name}-{seed}-v{VERSION}"
-    folder = (run_dir or runs_folder() / (f"{usual}-{uuid4().hex[:8]}" if fresh else usual)).absolute()
+    folder = run_folder(name, seed, run_dir, fresh=fresh)
     # The folder's name is in the cache's key, so that a new run pays for itself and an old one never twice.
     lm = dspex.LM(MODEL, temperature=0.0, rollout_id=folder.name, context=1024, threads=1)
     run(name, seed, folder, lm, as_json)
@@ -74,6 +73,12 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
         "program": str(outcome.saved),
         "run_dir": str(outcome.run_dir),
     }
+
+
+def run_folder(name: str, seed: int, given: Path | None = None, *, fresh: bool = False) -> Path:
+    """The run's folder, absolute: the one given, else one a task and seed, or with `fresh` one that nobody has used."""
+    usual = f"demo-{name}-{seed}-v{VERSION}"
+    return (given or runs_folder() / (f"{usual}-{uuid4().hex[:8]}" if fresh else usual)).absolute()
 
 
 def runs_folder() -> Path:

@@ -163,7 +163,7 @@ def _points(gain: dspex.Comparison) -> str:
 def cost(outcome: Outcome) -> str:
     """What the run took, what of it was there already, and what a kill has lost."""
     reused = f", {outcome.reused} of them reused and not made again" if outcome.reused else ""
-    lost = f"; {outcome.lost} more were lost by a kill" if outcome.lost else ""
+    lost = f"; {outcome.lost} more {'was' if outcome.lost == 1 else 'were'} lost by a kill" if outcome.lost else ""
     tokens = f"{outcome.tokens:,} tokens, {outcome.seconds:.0f} s in this process, 0 USD"
     return f"Cost: {outcome.calls} calls{reused}{lost}; {tokens}."
 
