@@ -109,10 +109,11 @@ class LM:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells this model's answers from another's: endpoint, options and parameters; no key, header or retry."""
-        endpoint = self.service.endpoint
+        service = self.service
+        endpoint = service.endpoint
         return {
             "provider": endpoint.provider,
-            "base_url": endpoint.base_url,
+            "base_url": service.base_url,
             "model": endpoint.model,
             "options": dict(endpoint.options),
             "params": self._params,

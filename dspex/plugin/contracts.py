@@ -4,7 +4,7 @@ Optional members are read with `getattr`, so a class that lacks one fulfils its 
 docstrings. Providers know nothing of retry, cache, limits or budgets: those stand once, around them.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from dspex.core.candidate import Candidate, Rollout, Scores
@@ -17,7 +17,7 @@ from dspex.core.wire import HttpReply, ServerEvent
 
 
 class HttpClient(Protocol):
-    """HTTP for one endpoint: paths join its base_url; limits, deadline, redirects and redaction are the client's work.
+    """HTTP for one endpoint: paths join its base_url, a whole URL stays as it is; limits, deadline, redirects and redaction are the client's work.
 
     A status other than 2xx, and every fault of the network, raises an LMError class; the provider's optional
     `error(status, headers, body)` may refine the mapping.
@@ -42,8 +42,8 @@ class HttpClient(Protocol):
         json: Any = None,
         body: bytes | None = None,
         headers: Mapping[str, str] = {},
-    ) -> AsyncIterator[ServerEvent]:
-        """The reply as server-sent events. A reply of another content type comes as one event named "body"."""
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """The reply as server-sent events; close it, with `contextlib.aclosing`, if you leave it early. A reply of another content type comes as one event named "body"."""
 
 
 class LMProvider(Protocol):

@@ -163,4 +163,4 @@ def prompt_tokens(request: LMRequest) -> int:
 
 def estimated_usage(request: LMRequest, text: str) -> Usage:
     """Usage where the provider gives none, marked as estimated."""
-    return Usage(prompt_tokens(request), 1 + len(text) // 4, calls=1, estimated=True)
+    return Usage(prompt_tokens(request), 1 + len(text) // 4, estimated=True)

@@ -75,7 +75,7 @@ class Call:
 
     __slots__ = ("attempts", "cached", "number", "options", "salt", "scope", "timer")
 
-    def __init__(self, options: Options, scope: Scope, number: int, salt: int = 0) -> None:
+    def __init__(self, options: Options, scope: Scope, number: int, salt: tuple[int, int] = (1, 0)) -> None:
         self.options = options
         self.scope = scope
         self.number = number
@@ -100,7 +100,9 @@ class LMService:
         self._flights: SingleFlight[LMResponse] = SingleFlight()
         self._start_flight: SingleFlight[bool] = SingleFlight()
         self._started = getattr(provider, "start", None) is None
-        self._key_prefix = canonical([endpoint.provider, endpoint.base_url, endpoint.model, dict(endpoint.options)])
+        # A provider may know its address from elsewhere than the handle: two servers must not share replies.
+        self.base_url: str | None = getattr(provider, "base_url", None) or endpoint.base_url
+        self._key_prefix = canonical([endpoint.provider, self.base_url, endpoint.model, dict(endpoint.options)])
 
     # What a handle asks for
 
@@ -148,10 +150,10 @@ class LMService:
         cache = self._shared.cache()
         if cache is not None:
             await HOP
-            for salt in range(request.n):
-                single = msgspec.structs.replace(request, n=1) if request.n > 1 else request
-                await cache.forget(self._key(single, salt))
-            await cache.forget(self._key(request, 0))
+            await cache.forget(self._key(request, (1, 0)))
+            single = msgspec.structs.replace(request, n=1)
+            for place in range(request.n if request.n > 1 else 0):
+                await cache.forget(self._key(single, (request.n, place)))
 
     def begin(self, options: Options) -> Call:
         """The state of a new logical call in the current scope."""
@@ -192,7 +194,7 @@ class LMService:
         # A wire without n: that many requests side by side, each with a key of its own.
         await HOP
         single = msgspec.structs.replace(request, n=1)
-        calls = [Call(call.options, call.scope, call.number, salt) for salt in range(request.n)]
+        calls = [Call(call.options, call.scope, call.number, (request.n, place)) for place in range(request.n)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._settled(self._answer(one, single))) for one in calls]
         replies = [task.result() for task in tasks]
@@ -371,7 +373,7 @@ class LMService:
         self._started = True
         return True
 
-    def _key(self, request: LMRequest, salt: int) -> bytes:
+    def _key(self, request: LMRequest, salt: tuple[int, int]) -> bytes:
         body = _key_encoder.encode((request.messages, request.params, request.tools, request.schema, request.n, salt))
         return hashlib.blake2b(self._key_prefix + body, digest_size=16).digest()
 

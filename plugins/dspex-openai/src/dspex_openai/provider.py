@@ -1,9 +1,8 @@
 """The provider: one chat completions endpoint, whole and streamed; transport and its faults are the kernel's."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import cast
 
 import msgspec
 
@@ -18,7 +17,6 @@ from dspex.plugin import (
     LMResponse,
     LMTimeout,
     ProtocolError,
-    ServerEvent,
     Unavailable,
     decode_json,
 )
@@ -61,7 +59,7 @@ class OpenAIProvider:
         streamed, ended = StreamedReply(), False
         events = self._http.events("POST", self._url, json=body, headers=self._headers)
         try:
-            async with aclosing(cast("AsyncGenerator[ServerEvent, None]", events)) as running:
+            async with aclosing(events) as running:
                 async for event in running:
                     if event.data == "[DONE]":
                         ended = True
