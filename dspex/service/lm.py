@@ -390,6 +390,9 @@ class LMService:
         error.model = error.model or self.name
         error.provider = error.provider or self.endpoint.provider
         error.attempts = max(1, call.attempts)
+        if self.endpoint.api_key is not None:
+            error.message = self.endpoint.api_key.redact(error.message)
+            error.args = (error.message,)
         return error
 
     def _late(self, call: Call, seconds: float) -> LMTimeout:
