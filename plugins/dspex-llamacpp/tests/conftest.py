@@ -1,0 +1,57 @@
+"""One loaded model for the whole run, and requests to it."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dspex.plugin import Endpoint, LMRequest, Message
+from dspex_llamacpp.provider import LlamaCppProvider
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the joined model lies; the run's own, if it names one, so that 253 MB are not written by each."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "DSPEX_CACHE_DIR" not in os.environ:
+            patch.setenv("DSPEX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield Path(os.environ["DSPEX_CACHE_DIR"])
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[LlamaCppProvider]:
+    """Gemma, loaded by whichever test needs it first."""
+    provider = open_model(context=1024)
+    yield provider
+    asyncio.run(provider.aclose())
+
+
+@pytest.fixture
+def another() -> Iterator[Callable[..., LlamaCppProvider]]:
+    """Further providers, by options and model; closed with the test."""
+    made: list[LlamaCppProvider] = []
+
+    def make(model: str = "gemma-3-270m", **options: object) -> LlamaCppProvider:
+        made.append(open_model(model, **options))
+        return made[-1]
+
+    yield make
+    for provider in made:
+        asyncio.run(provider.aclose())
+
+
+@pytest.fixture
+def ask() -> Callable[..., LMRequest]:
+    """A request of one user message; `n`, `schema` and `tools` by name, all else is a parameter."""
+    return to_request
+
+
+def open_model(model: str = "gemma-3-270m", **options: object) -> LlamaCppProvider:
+    return LlamaCppProvider(Endpoint("llamacpp", model, options=options), None)
+
+
+def to_request(text: str = "Once upon a time", **params: object) -> LMRequest:
+    own = {name: params.pop(name) for name in ("n", "schema", "tools") if name in params}
+    return LMRequest("gemma-3-270m", (Message.of("user", text),), params, **own)
