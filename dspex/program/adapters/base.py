@@ -1,0 +1,106 @@
+"""What adapters share: lists of fields, the order of demos, escapes, and a reply's way to values or a typed error."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dspex.core.errors import AdapterParseError
+from dspex.core.messages import Message
+from dspex.program.compiled import CompiledSignature
+from dspex.program.fields import FieldInfo
+from dspex.program.values import render
+
+NOT_GIVEN = "(not given)"
+
+
+def compiled_of(signature: Any) -> CompiledSignature:
+    """The compiled form of a signature's class, or the same if it is that."""
+    compiled: CompiledSignature = signature if type(signature) is CompiledSignature else signature.compiled
+    return compiled
+
+
+def field_lines(fields: Iterable[FieldInfo]) -> str:
+    """One line a field: name, type, constraints, description; an output of structure with its JSON schema."""
+    return "\n".join(f"- `{field.name}` ({_kind(field)}){field.desc and f': {field.desc}'}" for field in fields)
+
+
+def _kind(field: FieldInfo) -> str:
+    kind = f"one of: {', '.join(field.choices)}" if field.choices else field.type_text
+    if field.role == "output" and re.search(r"'(\$ref|properties)'", str(field.schema)):
+        kind = f"JSON of the schema {render(dict(field.schema))}"
+    return f"{kind}, {field.constraints}" if field.constraints else kind
+
+
+def sorted_demos(compiled: CompiledSignature, demos: Sequence[Any]) -> list[tuple[Any, bool]]:
+    """Demos and whether they are whole, partial ones first; without any input or any output it is no demo."""
+    whole, partial = [], []
+    for demo in demos:
+        for name in compiled.fields:
+            if demo.get(name) is None:
+                break
+        else:
+            whole.append((demo, True))
+            continue
+        absent = [f.role for f in compiled.fields.values() if demo.get(f.name) is None and (f.required or f.name not in demo)]
+        if not absent:
+            whole.append((demo, True))
+        elif absent.count("input") < len(compiled.inputs) and absent.count("output") < len(compiled.outputs):
+            partial.append((demo, False))
+    return partial + whole
+
+
+def present(fields: Iterable[FieldInfo], record: Any, absent: Any = None) -> dict[FieldInfo, Any]:
+    """Fields with their values; a required one without a value has `absent`, or is left out if that is None."""
+    found = {field: record.get(field.name) for field in fields}
+    if any([value is None for value in found.values()]):
+        found = {f: absent if v is None and f.required else v for f, v in found.items() if v is not None or absent or not f.required}
+    return found
+
+
+def loose(values: Mapping[str, Any]) -> dict[FieldInfo, Any]:
+    """Values as outputs of a signature that nobody knows."""
+    return {FieldInfo("output").bound(name, str).ready(): value for name, value in values.items()}
+
+
+class Escape:
+    """Puts a backslash before what would mark a field, so that a value opens and closes none; reversible."""
+
+    def __init__(self, hazard: str, start: str = "") -> None:
+        self._hide = re.compile(rf"{start}(\\*(?:{hazard}))", re.MULTILINE | re.IGNORECASE)
+        self._show = re.compile(rf"{start}\\(\\*(?:{hazard}))", re.MULTILINE | re.IGNORECASE)
+
+    def hide(self, text: str) -> str:
+        """The text with no mark in it."""
+        return self._hide.sub(r"\\\1", text)
+
+    def show(self, text: str) -> str:
+        """The text as it was."""
+        return self._show.sub(r"\1", text)
+
+
+def outputs(adapter: Any, signature: Any, reply: str, data: Mapping[str, Any], *, from_text: bool) -> dict[str, Any]:
+    """Typed values out of what was found in a reply. Raises AdapterParseError."""
+    try:
+        return compiled_of(signature).convert_outputs(data, from_text=from_text)
+    except AdapterParseError as fault:
+        raise unreadable(adapter, signature, reply, fault) from fault
+
+
+def unreadable(adapter: Any, signature: Any, reply: str, fault: AdapterParseError) -> AdapterParseError:
+    """The error of a reply that does not fit."""
+    shown = reply if len(reply) <= 200 else f"{reply[:150]} ... {reply[-40:]}"
+    return AdapterParseError(
+        f"The reply does not fit `{compiled_of(signature).text}` in {adapter.name} form: {fault}. It was: {shown!r}",
+        adapter_name=type(adapter).__name__,
+        signature=signature,
+        lm_response=reply,
+        parsed_result=fault.parsed_result,
+        field=fault.field,
+    )
+
+
+def turns(reply: str, error: Exception, wanted: str) -> tuple[Message, ...]:
+    """A model's reply and what to do about it, to be appended to the messages that it was an answer to."""
+    fault = error.__cause__ if isinstance(error.__cause__, AdapterParseError) else error
+    again = f"That reply cannot be read: {fault}. Reply once more, with everything. {wanted}"
+    return Message.of("assistant", reply or NOT_GIVEN), Message.of("user", again)

@@ -1,0 +1,200 @@
+"""Chat: each field below a marker line `[[ ## name ## ]]`; for models that take turns."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dspex.app.lm import to_message
+from dspex.core.errors import AdapterParseError
+from dspex.core.messages import Message
+from dspex.program.adapters import base
+from dspex.program.adapters.json import JSONAdapter
+from dspex.program.compiled import CompiledSignature
+from dspex.program.fields import FieldInfo
+
+_ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
+_MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)
+_END = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*completed[ \t]*##[ \t]*\]\]\s*\Z")
+_ESCAPE = base.Escape(r"\[\[[ \t]*##")
+_LEFT_OUT = "(An example; some of its fields are not given.)\n\n"
+
+
+class ChatAdapter:
+    """The default form. Subclasses may override any `format_*` method.
+
+    `use_json_adapter_fallback`: the one more call after a reply that can't be read is in JSON form. The other arguments
+    are DSPy's and do nothing.
+    """
+
+    name = "chat"
+    version = 1
+
+    def __init__(
+        self,
+        callbacks: Any = None,
+        use_native_function_calling: bool = False,
+        native_response_types: Any = None,
+        use_json_adapter_fallback: bool = True,
+        parallel_tool_calls: bool | None = None,
+    ) -> None:
+        self.use_json_adapter_fallback = use_json_adapter_fallback
+
+    def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """System message, a pair of turns for each demo, and the question."""
+        content = self.format_user_message_content(signature, inputs, main_request=True)
+        return [
+            {"role": "system", "content": self.format_system_message(signature)},
+            *self.format_demos(signature, demos),
+            {"role": "user", "content": content},
+        ]
+
+    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """The same as messages."""
+        return tuple(map(to_message, self.format(signature, demos, inputs)))
+
+    def format_system_message(self, signature: Any) -> str:
+        """Fields, form and task; kept with the signature."""
+        parts = (self.format_field_description, self.format_field_structure, self.format_task_description)
+        return self._kept(signature, "system", lambda compiled: "\n\n".join(part(compiled) for part in parts))
+
+    def format_field_description(self, signature: Any) -> str:
+        """Names, types and descriptions."""
+        compiled = base.compiled_of(signature)
+        given, wanted = (base.field_lines(fields) for fields in (compiled.inputs, compiled.outputs))
+        return f"You are given:\n{given}\n\nYou produce:\n{wanted}" if given else f"You produce:\n{wanted}"
+
+    def format_field_structure(self, signature: Any) -> str:
+        """The form of a reply."""
+        compiled = base.compiled_of(signature)
+        sections = "\n\n".join(f"[[ ## {field.name} ## ]]\n{{{field.name}}}" for field in compiled.outputs)
+        return f"Reply in this form, each marker on a line of its own:\n\n{_ended(compiled, sections)}"
+
+    def format_task_description(self, signature: Any) -> str:
+        """The instructions."""
+        return f"Your task:\n{base.compiled_of(signature).instructions}"
+
+    def format_demos(self, signature: Any, demos: Sequence[Any]) -> list[dict[str, Any]]:
+        """A user and an assistant turn for each demo, partial ones first."""
+        compiled = base.compiled_of(signature)
+        messages = []
+        for demo, is_whole in base.sorted_demos(compiled, demos) if demos else ():
+            asked = self.format_user_message_content(compiled, demo, prefix="" if is_whole else _LEFT_OUT)
+            answered = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
+            messages.append({"role": "user", "content": asked})
+            messages.append({"role": "assistant", "content": _ended(compiled, answered)})
+        return messages
+
+    def format_user_message_content(
+        self, signature: Any, inputs: Any, prefix: str = "", suffix: str = "", main_request: bool = False
+    ) -> str:
+        """The inputs; at the end of a main request the order of the outputs."""
+        compiled = base.compiled_of(signature)
+        text = self.format_field_with_value(base.present(compiled.inputs, inputs))
+        reminder = f"\n\n{self.user_message_output_requirements(compiled)}" if main_request else ""
+        return f"{prefix}{text}{reminder}{suffix}"
+
+    def format_assistant_message_content(
+        self, signature: Any, outputs: Any, missing_field_message: str | None = None
+    ) -> str:
+        """A reply with these values, without the end marker."""
+        return self.format_field_with_value(base.present(base.compiled_of(signature).outputs, outputs, missing_field_message))
+
+    def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> str:
+        """Marker, newline and value of each field, with a blank line between."""
+        sections = [
+            f"[[ ## {f.name} ## ]]\n{v if type(v) is str and f.annotation is str and '[[' not in v else _safe(f, v)}"
+            for f, v in fields_with_values.items()
+        ]
+        return "\n\n".join(sections)
+
+    def format_fields(self, values: Mapping[str, Any]) -> str:
+        """A reply with these values where no signature is known."""
+        return self.format_field_with_value(base.loose(values))
+
+    def user_message_output_requirements(self, signature: Any) -> str:
+        """The reminder of the outputs' order."""
+
+        def remind(compiled: CompiledSignature) -> str:
+            markers = [f"`[[ ## {field.name} ## ]]`" for field in compiled.outputs]
+            return f"Reply with {', then '.join(markers)}{_ended(compiled, '', ', and end with `{}`')}."
+
+        return self._kept(signature, "reminder", remind)
+
+    def _kept(self, signature: Any, what: str, make: Callable[[CompiledSignature], str]) -> str:
+        compiled = base.compiled_of(signature)
+        if type(self) is not ChatAdapter:  # a subclass may say something else each time
+            return make(compiled)
+        text: str | None = compiled.templates.get(("chat", what))
+        if text is None:
+            text = compiled.templates["chat", what] = make(compiled)
+        return text
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Values below the markers: the last full set of them. Raises AdapterParseError."""
+        compiled = base.compiled_of(signature)
+        found = _values(compiled, completion)
+        if not found and completion.lstrip().startswith(("{", "```")):
+            return JSONAdapter().parse(signature, completion)
+        return base.outputs(self, signature, completion, found, from_text=True)
+
+    def is_complete(self, signature: Any, completion: str) -> bool:
+        """Whether a reply came to its end marker."""
+        return _END.search(completion, max(0, len(completion) - 60)) is not None
+
+    def reask(self, signature: Any, completion: str, error: AdapterParseError) -> tuple[Message, ...]:
+        """The turns of one more call, which show the model its reply and the fault."""
+        return base.turns(completion, error, self.format_field_structure(signature))
+
+
+def _safe(field: FieldInfo, value: Any) -> str:
+    return _ESCAPE.hide(field.render(value))
+
+
+def _ended(compiled: CompiledSignature, text: str, form: str = "\n\n{}") -> str:
+    """With the end marker, unless that is a field's."""
+    return text if "completed" in compiled.fields else text + form.format("[[ ## completed ## ]]")
+
+
+def _values(compiled: CompiledSignature, completion: str) -> dict[str, str]:
+    """Texts by output: of a reply in the exact form, else of the last set of markers that begin lines (or share one)."""
+    heads = compiled.templates.get("chat heads")
+    if heads is None:
+        names = dict.fromkeys([*(field.name for field in compiled.outputs), "completed"])
+        heads = compiled.templates["chat heads"] = [(name, f"{name} ## ]]") for name in names]
+    start, *pieces = completion.split("[[ ## ")
+    if len(pieces) == len(heads) and not start and "\\[[" not in completion:
+        found, before = {}, "\n"
+        for (name, head), piece in zip(heads, pieces, strict=True):
+            if before[-1] != "\n" or not piece.startswith(head):
+                break
+            found[name] = piece[len(head) :].strip()
+            before = piece
+        else:
+            return found
+    completion = (completion if "completed" in compiled.fields else _END.sub("", completion)).strip()
+    found = _last_set(compiled, completion, _MARKER if "\n" in completion else _ANYWHERE)
+    return {name: _ESCAPE.show(text.strip()) for name, text in found.items()}
+
+
+def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[str]) -> dict[str, str]:
+    """The last run of sections that has each output once, in order if there is one; a field may quote another's marker."""
+    known = {name.casefold(): name for name in ("completed", *compiled.fields)}
+    marks = [mark for mark in marker.finditer(completion) if mark[1].casefold() in known]
+    ends = [mark.start() for mark in marks[1:]] + [len(completion)]
+    sections = [(known[mark[1].casefold()], completion[mark.end() : end]) for mark, end in zip(marks, ends, strict=False)]
+    for index, (name, text) in enumerate(sections[:-1]):
+        if name == "completed" and not text.strip() and sections[index + 1][0] in compiled.input_names:
+            sections = sections[:index]  # the model went on with an example of its own
+            break
+    order = [field.name for field in compiled.outputs]
+    needed = {field.name for field in compiled.outputs if field.required}
+    for in_order in (True, False):
+        for end in range(len(sections), 0, -1):
+            run: dict[str, str] = {}
+            for name, text in reversed(sections[max(0, end - len(order)) : end]):
+                if name in run or name not in order:
+                    break
+                run[name] = text
+            if needed <= run.keys() and (not in_order or [*reversed(run)] == [name for name in order if name in run]):
+                return run
+    return {name: text for name, text in sections if name in order}

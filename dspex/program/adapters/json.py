@@ -1,0 +1,83 @@
+"""JSON: inputs as one object, the reply as one object; nothing in a value can leave its string."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dspex.app.lm import to_message
+from dspex.core.errors import AdapterParseError
+from dspex.core.messages import Message
+from dspex.program.adapters import base
+from dspex.program.compiled import CompiledSignature
+from dspex.program.values import read_json, render
+
+
+class JSONAdapter:
+    """One JSON object out. The arguments are DSPy's and do nothing."""
+
+    name = "json"
+    version = 1
+
+    def __init__(
+        self, callbacks: Any = None, use_native_function_calling: bool = True, parallel_tool_calls: bool | None = None
+    ) -> None:
+        pass
+
+    def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """System message, a pair of turns for each demo, and the question."""
+        compiled = base.compiled_of(signature)
+        given = f"You are given a JSON object with:\n{base.field_lines(compiled.inputs)}\n\n" if compiled.inputs else ""
+        system = f"{given}{_wanted(compiled)}\n\nYour task:\n{compiled.instructions}"
+        messages = [{"role": "system", "content": system}]
+        for demo, _ in base.sorted_demos(compiled, demos):
+            messages.append({"role": "user", "content": _object(base.present(compiled.inputs, demo))})
+            answer = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
+            messages.append({"role": "assistant", "content": answer})
+        return [*messages, {"role": "user", "content": _object(base.present(compiled.inputs, inputs))}]
+
+    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """The same as messages."""
+        return tuple(map(to_message, self.format(signature, demos, inputs)))
+
+    def format_assistant_message_content(
+        self, signature: Any, outputs: Any, missing_field_message: str | None = None
+    ) -> str:
+        """A reply with these values."""
+        return _object(base.present(base.compiled_of(signature).outputs, outputs, missing_field_message))
+
+    def format_fields(self, values: Mapping[str, Any]) -> str:
+        """A reply with these values where no signature is known."""
+        return _object(base.loose(values))
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Values of the object's keys, in any case; other keys are dropped. Raises AdapterParseError."""
+        compiled = base.compiled_of(signature)
+        try:
+            data = read_json(completion)
+        except ValueError as error:
+            raise base.unreadable(self, signature, completion, AdapterParseError(str(error))) from error
+        if not isinstance(data, dict):
+            raise base.unreadable(self, signature, completion, AdapterParseError(f"it is no object but {data!r:.60}"))
+        if not compiled.input_names.keys() <= data.keys():
+            known = {str(name).casefold(): value for name, value in data.items()}
+            data = {f.name: known[f.name.casefold()] for f in compiled.outputs if f.name.casefold() in known} | data
+        return base.outputs(self, signature, completion, data, from_text=False)
+
+    def is_complete(self, signature: Any, completion: str) -> bool:
+        """Whether a reply came to the end of its object."""
+        return completion.rstrip().endswith(("}", "```"))
+
+    def reask(self, signature: Any, completion: str, error: AdapterParseError) -> tuple[Message, ...]:
+        """The turns of one more call, which show the model its reply and the fault."""
+        return base.turns(completion, error, _wanted(base.compiled_of(signature)))
+
+
+def _wanted(compiled: CompiledSignature) -> str:
+    form = ", ".join(f'"{field.name}": ...' for field in compiled.outputs)
+    return f"Reply with one JSON object and nothing else, {{{form}}}, where:\n{base.field_lines(compiled.outputs)}"
+
+
+def _object(values: Mapping[Any, Any]) -> str:
+    text = render({field.name: value for field, value in values.items()})
+    return msgspec.json.format(text, indent=2)

@@ -1,0 +1,124 @@
+"""Plain: `Prefix: value` lines, for base models that go on with a text."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dspex.core.endpoint import Capabilities
+from dspex.core.errors import AdapterParseError
+from dspex.core.messages import Message
+from dspex.program.adapters import base
+from dspex.program.compiled import CompiledSignature
+from dspex.program.fields import FieldInfo
+
+
+class _Form(NamedTuple):
+    """Labels by field's name, the pattern of a label at a line's start, and what hides one in a value."""
+
+    labels: dict[str, str]
+    label: re.Pattern[str]
+    escape: base.Escape
+
+
+class PlainAdapter:
+    """Instructions, demos and inputs as one text that ends with the first output's label, for the model to go on."""
+
+    name = "plain"
+    version = 1
+
+    def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """One user message."""
+        return [{"role": "user", "content": self._prompt(base.compiled_of(signature), demos, inputs)}]
+
+    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """The same as a message."""
+        return (Message.of("user", self._prompt(base.compiled_of(signature), demos, inputs)),)
+
+    def _prompt(self, compiled: CompiledSignature, demos: Sequence[Any], inputs: Mapping[str, Any]) -> str:
+        form = _form(compiled)
+        blocks = [compiled.instructions]
+        for demo, _ in base.sorted_demos(compiled, demos):
+            given, answer = base.present(compiled.inputs, demo), base.present(compiled.outputs, demo, base.NOT_GIVEN)
+            blocks.append(_lines(form, {**given, **answer}))
+        asked = _lines(form, base.present(compiled.inputs, inputs))
+        blocks.append(f"{asked}\n{form.labels[compiled.outputs[0].name]}".lstrip("\n"))
+        return "\n\n".join(blocks)
+
+    def params(self, signature: Any, capabilities: Capabilities) -> dict[str, Any]:
+        """Stop strings, and a grammar for a choice where the provider takes one."""
+        outputs = base.compiled_of(signature).outputs
+        if len(outputs) > 1:
+            return {"stop": ["\n\n"]}
+        if not (capabilities.grammar and outputs[0].choices):
+            return {"stop": ["\n"]}
+        # The final newline lets the stop string fire.
+        choices = " | ".join(f'"{_quoted(choice)}"' for choice in outputs[0].choices)
+        return {"stop": ["\n"], "grammar": f'root ::= " " ({choices}) "\\n"'}
+
+    def format_assistant_message_content(
+        self, signature: Any, outputs: Any, missing_field_message: str | None = None
+    ) -> str:
+        """A reply with these values: what follows the first label."""
+        compiled = base.compiled_of(signature)
+        form = _form(compiled)
+        text = _lines(form, base.present(compiled.outputs, outputs, missing_field_message))
+        return text.removeprefix(form.labels[compiled.outputs[0].name])
+
+    def format_fields(self, values: Mapping[str, Any]) -> str:
+        """A reply with these values where no signature is known."""
+        lines = "\n".join(f"{field.prefix} {field.render(value)}" for field, value in base.loose(values).items())
+        return f" {lines.partition(' ')[2]}"
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Values behind the labels, up to where the model goes on with another example. Raises AdapterParseError."""
+        compiled = base.compiled_of(signature)
+        form = _form(compiled)
+        first = form.labels[compiled.outputs[0].name]
+        begun = completion if completion.lstrip().casefold().startswith(first.casefold()) else f"{first} {completion}"
+        pieces = form.label.split(begun)
+        names = {label.casefold(): name for name, label in form.labels.items()}
+        found: dict[str, str] = {}
+        for label, text in zip(pieces[1::2], pieces[2::2], strict=True):
+            name = names[label.casefold()]
+            if name in found or name in compiled.input_names:
+                break
+            found[name] = form.escape.show(text.strip())
+        return base.outputs(self, signature, completion, found, from_text=True)
+
+    def is_complete(self, signature: Any, completion: str) -> bool:
+        """Never known: this form has no end."""
+        return False
+
+    def reask(self, signature: Any, completion: str, error: AdapterParseError) -> tuple[Message, ...]:
+        """The turns of one more call, which show the model its reply and the fault."""
+        compiled = base.compiled_of(signature)
+        labels = _form(compiled).labels
+        wanted = "\n".join(f"{labels[field.name]} {{{field.name}}}" for field in compiled.outputs)
+        turns = base.turns(completion, error, f"Form:\n{wanted}")
+        return (turns[0], Message.of("user", f"{turns[1].text}\n\n{labels[compiled.outputs[0].name]}"))
+
+
+def _form(compiled: CompiledSignature) -> _Form:
+    form: _Form | None = compiled.templates.get("plain")
+    if form is None:
+        labels = {name: field.prefix for name, field in compiled.fields.items()}
+        if len({label.casefold() for label in labels.values()}) < len(labels) or not all(map(_is_label, labels.values())):
+            labels = {name: f"{name}:" for name in labels}  # prefixes of the user's that cannot tell fields apart
+        hazard = "|".join(re.escape(label) for label in sorted(labels.values(), key=len, reverse=True))
+        form = _Form(labels, re.compile(f"^({hazard})", re.MULTILINE | re.IGNORECASE), base.Escape(hazard, "^"))
+        compiled.templates["plain"] = form
+    return form
+
+
+def _is_label(text: str) -> bool:
+    return text.strip() == text != "" and "\n" not in text
+
+
+def _lines(form: _Form, values: Mapping[FieldInfo, Any]) -> str:
+    return "\n".join(
+        f"{form.labels[field.name]} {form.escape.hide(field.render(value).strip())}" for field, value in values.items()
+    )
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,150 @@
+"""Fields of a signature: what a user declares with InputField and OutputField, and what an adapter sees of them."""
+
+import keyword
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+
+from dspex.core.errors import SignatureTypeError
+from dspex.core.nearest import did_you_mean
+from dspex.program.values import TEXT, Codec, codec, is_optional, type_text
+
+_RESERVED = frozenset("signature demos config lm new_signature fields input_fields output_fields instructions".split())
+_WORD_ENDS = re.compile(r"(?<=[a-z])(?=[A-Z\d])|(?<=[A-Z])(?=[A-Z][a-z]|\d)|(?<=\d)(?=[A-Za-z])|_+")
+_SIGNS: Mapping[str, str] = MappingProxyType(
+    {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of"}
+    | {"min_length": "length >=", "max_length": "length <=", "pattern": "pattern"}
+)
+
+
+class FieldInfo(msgspec.Struct, frozen=True, eq=False):
+    """One field. It gets name and type when a signature takes it in, the rest (`FieldView`) when that is compiled."""
+
+    role: str
+    desc: str = ""
+    given_prefix: str | None = None
+    default: Any = msgspec.UNSET
+    default_factory: Callable[[], Any] | None = None
+    meta: msgspec.Meta | None = None
+    name: str = ""
+    annotation: Any = None
+    type_text: str = "str"
+    prefix: str = ""
+    constraints: str = ""
+    required: bool = True
+    render: Callable[[Any], str] = TEXT.render
+    decode: Callable[[str], Any] = TEXT.decode
+    convert: Callable[[Any], Any] = TEXT.convert
+    choices: tuple[str, ...] = ()
+    schema: Mapping[str, Any] = TEXT.schema
+
+    @property
+    def json_schema_extra(self) -> dict[str, Any]:
+        """DSPy's keys."""
+        extra = {"desc": self.desc or f"${{{self.name}}}", "prefix": self.prefix, "__dspy_field_type": self.role}
+        return extra | ({"constraints": self.constraints} if self.constraints else {})
+
+    def is_required(self) -> bool:
+        """DSPy's name for `required`."""
+        return self.required
+
+    def absent(self) -> Any:
+        """The value where none was given: the default, or None."""
+        if self.default_factory is not None:
+            return self.default_factory()
+        return None if self.default is msgspec.UNSET else self.default
+
+    def bound(self, name: str, annotation: Any) -> "FieldInfo":
+        """This field under a name and with a type."""
+        kind = type(None) if annotation is None else annotation
+        note = next((note for note in getattr(kind, "__metadata__", ()) if isinstance(note, str)), "")
+        desc = self.desc or note
+        return FieldInfo(self.role, desc, self.given_prefix, self.default, self.default_factory, self.meta, name, kind)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was declared with, as `field` takes it."""
+        bounds = {key: getattr(self.meta, key) for key in _SIGNS if getattr(self.meta, key, None) is not None}
+        names = ("desc", "default", "default_factory")
+        return {**{name: getattr(self, name) for name in names}, "prefix": self.given_prefix, **bounds}
+
+    @property
+    def constrained(self) -> Any:
+        """The type with the field's constraints in it, on the part that is not None."""
+        kind, meta = self.annotation, self.meta
+        if meta is None or not is_optional(kind) or len(get_args(kind)) > 2:
+            return kind if meta is None else Annotated[kind, meta]
+        return Annotated[next(arg for arg in get_args(kind) if arg is not type(None)), meta] | None
+
+    def ready(self) -> "FieldInfo":
+        """This field with all that follows from its type.
+
+        Raises SignatureTypeError for an output whose type can't be read from a reply.
+        """
+        if self.prefix:
+            return self
+        prefix = f"{infer_prefix(self.name)}:" if self.given_prefix is None else self.given_prefix
+        if self.annotation is str and self.meta is None:
+            required = self.default is msgspec.UNSET and self.default_factory is None
+            return msgspec.structs.replace(self, prefix=prefix, required=required)
+        notes = [self.meta, *getattr(self.annotation, "__metadata__", ())]
+        bounds = [f"{sign} {bound}" for note in notes for key, sign in _SIGNS.items() if (bound := getattr(note, key, None)) is not None]
+        required = self.default is msgspec.UNSET and self.default_factory is None and not is_optional(self.annotation)
+        try:
+            known = codec(self.constrained)
+        except (TypeError, ValueError) as error:
+            if self.role == "output":
+                raise SignatureTypeError(f"Field {self.name!r} of type {type_text(self.annotation)}: {error}") from error
+            known = TEXT  # an input is only written
+        return msgspec.structs.replace(
+            self, prefix=prefix, required=required, type_text=type_text(self.annotation), constraints=", ".join(bounds),
+            **msgspec.structs.asdict(known),
+        )  # fmt: skip
+
+
+def field(
+    role: str,
+    *,
+    desc: str | None = None,
+    prefix: str | None = None,
+    default: Any = msgspec.UNSET,
+    default_factory: Callable[[], Any] | None = None,
+    description: str | None = None,
+    format: Any = None,
+    parser: Any = None,
+    **constraints: Any,
+) -> FieldInfo:
+    """A field of that role; `format` and `parser` are taken for DSPy's sake and do nothing."""
+    if unknown := constraints.keys() - _SIGNS.keys():
+        name = min(unknown)
+        raise TypeError(f"A field has no option {name!r}.{did_you_mean(name, (*_SIGNS, 'desc', 'prefix', 'default'))}")
+    meta = msgspec.Meta(**constraints) if constraints else None
+    return FieldInfo(role, desc or description or "", prefix, msgspec.UNSET if default is ... else default, default_factory, meta)
+
+
+def InputField(**options: Any) -> Any:  # noqa: N802  a declaration, named as DSPy does
+    """An input: desc, prefix, default, default_factory, gt, ge, lt, le, min_length, max_length, pattern, multiple_of."""
+    return field("input", **options)
+
+
+def OutputField(**options: Any) -> Any:  # noqa: N802
+    """An output; takes what InputField takes. With a default, or a type that allows None, a reply may lack it."""
+    return field("output", **options)
+
+
+def infer_prefix(name: str) -> str:
+    """`camelCaseText2` to `Camel Case Text 2`."""
+    return " ".join(word if word.isupper() else word.capitalize() for word in _WORD_ENDS.split(name) if word)
+
+
+def name_fault(name: str) -> str:
+    """What is wrong with a field's name, or an empty string."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        return f"{name!r} cannot be a field's name: it must be an identifier and no Python keyword"
+    if name in _RESERVED or name.startswith("_"):
+        return f"{name!r} is reserved: rename the field"
+    return "" if name.isascii() or unicodedata.normalize("NFKC", name) == name else f"{name!r} is not in Unicode form NFKC"

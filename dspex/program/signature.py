@@ -1,0 +1,280 @@
+"""Signature: what goes into a call and what comes out, as a text or a class; compiled when it is defined."""
+
+import inspect
+import typing
+from collections.abc import Iterable, Mapping
+from types import FrameType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_origin
+
+from dspex.core.errors import InputError, ProgramFileError, SignatureError, SignatureTypeError
+from dspex.core.nearest import did_you_mean
+from dspex.program import grammar
+from dspex.program.compiled import CompiledSignature, compile_signature
+from dspex.program.fields import FieldInfo, field, infer_prefix, name_fault
+
+if TYPE_CHECKING:
+    from dspex.core.example import Completions
+
+
+class SignatureMeta(type):
+    """Compiles a signature's class when it is defined, and makes classes of texts."""
+
+    compiled: CompiledSignature
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> "SignatureMeta":
+        compiled = options.pop("compiled", None)
+        if compiled is None and bases:
+            own = _own_fields(name, namespace, grammar.caller())
+            parents = [base.compiled for base in reversed(bases) if isinstance(base, SignatureMeta)]
+            fields = {key: one for parent in parents for key, one in parent.fields.items()} | own
+            given = next((parent.given_instructions for parent in reversed(parents) if parent.given_instructions), None)
+            compiled = compile_signature(fields.values(), inspect.cleandoc(namespace.get("__doc__") or "") or given)
+            namespace = {key: value for key, value in namespace.items() if key not in own}
+        made = super().__new__(mcs, name, bases, namespace, **options)
+        made.compiled = compiled or compile_signature((), None)
+        return made
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return make_signature(*args, **kwargs) if cls is Signature else super().__call__(*args, **kwargs)
+
+    @property
+    def instructions(cls) -> str:
+        """What the model is asked to do."""
+        return cls.compiled.instructions
+
+    @instructions.setter
+    def instructions(cls, text: str) -> None:
+        cls.compiled = compile_signature(cls.compiled.fields.values(), text)
+
+    @property
+    def fields(cls) -> dict[str, FieldInfo]:
+        """All fields by name, inputs first."""
+        return dict(cls.compiled.fields)
+
+    @property
+    def input_fields(cls) -> dict[str, FieldInfo]:
+        """Input fields by name."""
+        return {field.name: field for field in cls.compiled.inputs}
+
+    @property
+    def output_fields(cls) -> dict[str, FieldInfo]:
+        """Output fields by name."""
+        return {field.name: field for field in cls.compiled.outputs}
+
+    @property
+    def signature(cls) -> str:
+        """The short form, `question -> answer`."""
+        return cls.compiled.text
+
+    def __repr__(cls) -> str:
+        sides = (cls.compiled.inputs, cls.compiled.outputs)
+        typed = " -> ".join(", ".join(f"{field.name}: {field.type_text}" for field in side) for side in sides)
+        return f"{cls.__name__}({typed})"
+
+
+class Signature(metaclass=SignatureMeta):
+    """Declares a task: subclass it, with fields as attributes and the instructions as docstring, or call it with a text.
+
+    `Signature("question, context: list[str] -> answer", "Answer briefly.")` is a class too. A subclass called with
+    values for its fields makes a record of them. Raises SignatureError where the definition is wrong.
+    """
+
+    if TYPE_CHECKING:  # a prediction is typed as its signature, which so has a Prediction's members
+        reasoning: str
+
+        @property
+        def completions(self) -> Completions | None: ...
+        def __getitem__(self, name: str) -> Any: ...
+        def __contains__(self, name: object) -> bool: ...
+        def __float__(self) -> float: ...
+        def get(self, name: str, default: Any = None) -> Any: ...
+        def keys(self) -> Iterable[str]: ...
+        def values(self) -> Iterable[Any]: ...
+        def items(self) -> Iterable[tuple[str, Any]]: ...
+        def toDict(self) -> dict[str, Any]: ...  # noqa: N802
+        def get_lm_usage(self) -> dict[str, Any] | None: ...
+
+    def __init__(self, /, **values: Any) -> None:
+        fields = type(self).compiled.fields
+        faults = [f"{name!r} is missing" for name, one in fields.items() if one.required and name not in values]
+        faults += [f"{name!r} is unknown.{did_you_mean(name, fields)}" for name in values if name not in fields]
+        if faults:
+            raise InputError(f"A record of {type(self).__name__}: {'; '.join(faults)}")
+        vars(self).update({name: values[name] if name in values else one.absent() for name, one in fields.items()})
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]  # its values may change
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    @classmethod
+    def with_instructions(cls, instructions: str) -> type[Self]:
+        """The same fields with other instructions."""
+        return cls._with(cls.fields, instructions or None)
+
+    @classmethod
+    def append_instructions(cls, text: str) -> type[Self]:
+        """The instructions, a blank line, and `text`."""
+        return cls._with(cls.fields, f"{cls.instructions}\n\n{text}")
+
+    @classmethod
+    def with_updated_fields(cls, name: str, type_: Any = None, **options: Any) -> type[Self]:
+        """One field with another type or other options (as InputField takes them). Raises KeyError if there is none."""
+        old = cls.fields[name]
+        new = field(old.role, **{**old.options, **options})
+        return cls._with({**cls.fields, name: new.bound(name, old.annotation if type_ is None else type_)})
+
+    @classmethod
+    def append(cls, name: str, field: Any, type_: Any = None) -> type[Self]:
+        """One more field, behind those of its side."""
+        return cls.insert(-1, name, field, type_)
+
+    @classmethod
+    def prepend(cls, name: str, field: Any, type_: Any = None) -> type[Self]:
+        """One more field, before those of its side."""
+        return cls.insert(0, name, field, type_)
+
+    @classmethod
+    def insert(cls, index: int, name: str, field: Any, type_: Any = None) -> type[Self]:
+        """One more field at a place among the inputs, or outputs; -1 is behind the last. Raises SignatureError."""
+        new = _bound(cls.__name__, name, field, type_)
+        if name in cls.fields:
+            raise SignatureError(f"{cls.__name__} has a field {name!r} already; change it by with_updated_fields.")
+        side = [one for one in cls.fields.values() if one.role == new.role]
+        place = index + len(side) + 1 if index < 0 else index
+        if not 0 <= place <= len(side):
+            raise SignatureError(f"{cls.__name__} has {len(side)} {new.role} fields; {index} is no place among them.")
+        side.insert(place, new)
+        return cls._with(
+            {one.name: one for one in (*side, *cls.fields.values()) if one.role != new.role or one in side}
+        )
+
+    @classmethod
+    def delete(cls, name: str) -> type[Self]:
+        """Without that field; an absent one is no error."""
+        return cls._with({key: one for key, one in cls.fields.items() if key != name})
+
+    @classmethod
+    def equals(cls, other: Any) -> bool:
+        """Whether names, types, options and instructions are the same."""
+        return isinstance(other, SignatureMeta) and other.compiled.key == cls.compiled.key
+
+    @classmethod
+    def dump_state(cls) -> dict[str, Any]:
+        """Instructions and fields under DSPy's keys, with names, roles and types beside them."""
+        fields = [
+            {
+                "prefix": one.prefix,
+                "description": one.json_schema_extra["desc"],
+                "name": name,
+                "role": one.role,
+                "type": one.type_text,
+            }
+            for name, one in cls.fields.items()
+        ]
+        return {"instructions": cls.instructions, "fields": fields}
+
+    @classmethod
+    def load_state(cls, state: Mapping[str, Any]) -> type[Self]:
+        """The signature with a saved one's instructions, prefixes and descriptions.
+
+        Raises ProgramFileError if the saved one has other fields.
+        """
+        own = list(cls.fields.values())
+        try:
+            instructions, rows = str(state["instructions"]), list(state["fields"])
+            saved = [(row.get("name"), {"prefix": str(row["prefix"]), "desc": str(row["description"])}) for row in rows]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ProgramFileError(f"This is no state of a signature: {error!r}.") from error
+        if len(saved) != len(own) or any(
+            name not in (None, one.name) for (name, _), one in zip(saved, own, strict=True)
+        ):
+            names = ", ".join(str(name or f"field {index}") for index, (name, _) in enumerate(saved, 1))
+            raise ProgramFileError(f"The saved signature has the fields {names}; this one is `{cls.signature}`.")
+        fields = {}
+        for (_, kept), one in zip(saved, own, strict=True):
+            given = {"prefix": None if kept["prefix"] == f"{infer_prefix(one.name)}:" else kept["prefix"]}
+            given["desc"] = "" if kept["desc"] == f"${{{one.name}}}" else kept["desc"]
+            fields[one.name] = field(one.role, **{**one.options, **given}).bound(one.name, one.annotation)
+        same = instructions == cls.instructions
+        return cls._with(fields, cls.compiled.given_instructions if same else instructions)
+
+    @classmethod
+    def _with(cls, fields: Mapping[str, FieldInfo], *instructions: str | None) -> type[Self]:
+        (given,) = instructions or (cls.compiled.given_instructions,)
+        return _new_class(cls.__name__, compile_signature(fields.values(), given), cls.__module__, cls.__qualname__)
+
+
+def make_signature(
+    signature: str | Mapping[str, Any],
+    instructions: str | None = None,
+    signature_name: str = "StringSignature",
+    custom_types: Mapping[str, Any] | None = None,
+) -> Any:
+    """A signature's class from a text, or from a dict of name to field or to (type, field). Raises SignatureError."""
+    instructions = inspect.cleandoc(instructions or "") or None
+    if isinstance(signature, Mapping):
+        rows = {name: one if isinstance(one, tuple) else (None, one) for name, one in signature.items()}
+        bound = [_bound(signature_name, name, one, kind) for name, (kind, one) in rows.items()]
+        return ensure_signature(_new_class(signature_name, compile_signature(bound, instructions)))
+    if not isinstance(signature, str):
+        raise SignatureTypeError(f"A signature is a text, a dict or a Signature class, not {type(signature).__name__}.")
+    parsed = grammar.parse(signature, custom_types, grammar.caller())
+    fields = [FieldInfo(role).bound(name, annotation) for role, name, annotation, _ in parsed]
+    try:
+        return _new_class(signature_name, compile_signature(fields, instructions))
+    except SignatureTypeError as error:
+        at = next(one.at for one in parsed if str(error).startswith(f"Field {one.name!r} "))
+        grammar.fail(signature, at, str(error))
+
+
+def ensure_signature(signature: Any, instructions: str | None = None) -> Any:
+    """A signature's class from a text, a dict or a class; None stays None."""
+    if not isinstance(signature, SignatureMeta):
+        return None if signature is None else make_signature(signature, instructions)
+    if not signature.compiled.outputs:
+        raise SignatureError(f"{signature.__name__} has no output field.")
+    return signature if instructions is None else signature._with(signature.fields, instructions)
+
+
+def _new_class(name: str, compiled: CompiledSignature, module: str = __name__, qualname: str = "") -> Any:
+    names = {"__module__": module, "__qualname__": qualname or name, "__doc__": compiled.instructions}
+    return SignatureMeta(name, (Signature,), names, compiled=compiled)
+
+
+def _own_fields(owner: str, namespace: dict[str, Any], frame: FrameType | None) -> dict[str, FieldInfo]:
+    types = _annotations(owner, namespace, frame)
+    marked = {name: value for name, value in namespace.items() if isinstance(value, FieldInfo)}
+    found = {}
+    for name in dict.fromkeys((*marked, *types)):
+        kind = types.get(name, str)
+        notes = [note for note in getattr(kind, "__metadata__", ()) if isinstance(note, FieldInfo)]
+        if ClassVar in (kind, get_origin(kind)) or (name.startswith("__") and name not in marked):
+            continue
+        if name not in marked and not notes:
+            raise SignatureTypeError(f"{owner}.{name} is neither input nor output: write `{name}: ... = InputField()`.")
+        found[name] = _bound(owner, name, marked[name] if name in marked else notes[0], kind)
+    return found
+
+
+def _annotations(owner: str, namespace: dict[str, Any], frame: FrameType | None) -> dict[str, Any]:
+    written = namespace.get("__annotations__", {})
+    if not any(isinstance(kind, str) for kind in written.values()):
+        return dict(written)
+    holder: Any = SimpleNamespace(__annotations__=written)
+    names = {**frame.f_locals, **namespace} if frame else namespace
+    try:
+        return typing.get_type_hints(holder, frame.f_globals if frame else None, names, include_extras=True)
+    except Exception as error:  # whatever looking up an annotation raises
+        raise SignatureTypeError(f"The annotations of {owner} cannot be resolved: {error}") from error
+
+
+def _bound(owner: str, name: str, one: Any, annotation: Any) -> FieldInfo:
+    if not isinstance(one, FieldInfo):
+        raise SignatureTypeError(f"{owner}.{name} needs InputField() or OutputField(), not {one!r:.80}.")
+    if wrong := name_fault(name):
+        raise SignatureError(f"{owner}: {wrong}.")
+    return one.bound(name, annotation if annotation is not None else one.annotation or str)

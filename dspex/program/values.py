@@ -1,0 +1,318 @@
+"""Values of a field: how one is written into a prompt, and read from a reply.
+
+Reading is tolerant where the meaning is certain (fences, quotes, case, Python's spelling, digit groups), and else a
+ValueError: a reply is never read as a value that it may not mean.
+"""
+
+import ast
+import importlib
+import json
+import math
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_WHOLE = re.compile(r"([+-]?\d+)\.0{0,2}")
+_FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_NULLS = ("null", "None")
+_UNREADABLE = (ValueError, RecursionError)
+
+
+class Codec(msgspec.Struct, frozen=True):
+    """What a type can do; `decode` reads a model's text, `convert` JSON data, both raise ValueError."""
+
+    decode: Callable[[str], Any]
+    convert: Callable[[Any], Any]
+    render: Callable[[Any], str]
+    choices: tuple[str, ...] = ()
+    schema: Mapping[str, Any] = types.MappingProxyType({"type": "string"})
+
+
+def codec(annotation: Any) -> Codec:
+    """The codec of a type. Raises TypeError for one that no value can be read for."""
+    if annotation is str:
+        return TEXT
+    if get_origin(annotation) is Annotated:
+        return _annotated(annotation)
+    members = [arg for arg in get_args(annotation) if arg is not type(None)]
+    if is_optional(annotation) and len(members) == 1:
+        return _optional(members[0])
+    if annotation in _SCALARS:
+        choices = {"true": True, "false": False} if annotation is bool else {}
+        return _worded(_SCALARS[annotation], choices, msgspec.json.schema(annotation))
+    if get_origin(annotation) is Literal:
+        return _chosen(annotation, members, {})
+    if isinstance(annotation, type) and issubclass(annotation, Enum) and len(annotation):
+        return _chosen(annotation, list(annotation), {member.name: member for member in annotation})
+    return _structured(annotation)
+
+
+def is_optional(annotation: Any) -> bool:
+    """Whether None is a value of the type."""
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+
+
+def type_text(annotation: Any) -> str:
+    """A type as a signature would write it: `list[str] | None`."""
+    if annotation is None or annotation is type(None):
+        return "None"
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is None:
+        return "..." if annotation is ... else getattr(annotation, "__name__", None) or str(annotation)
+    if origin is Annotated:
+        return type_text(args[0])
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(type_text, args))
+    texts = [str(a) if isinstance(a, Enum) else repr(a) for a in args] if origin is Literal else map(type_text, args)
+    return f"{getattr(origin, '__name__', origin)}[{', '.join(texts) or '()'}]"
+
+
+def render(value: Any) -> str:
+    """A value as it stands in a prompt: text as it is, everything else as JSON."""
+    value = value.value if isinstance(value, Enum) else value
+    if isinstance(value, (str, float, complex)):
+        return str(value)
+    try:
+        return _encoder.encode(value).decode()
+    except (ValueError, TypeError, OverflowError):  # lone surrogates, keys that are no text, huge integers
+        return json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
+
+
+def _to_plain(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None) or getattr(value, "toDict", None)
+    return dump() if dump else dict(value) if isinstance(value, Mapping) else str(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_to_plain)
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """msgspec's `dec_hook`: classes that it does not know. Raises ValueError."""
+    if isinstance(value, get_origin(kind) or kind):
+        return value
+    if (validate := getattr(kind, "model_validate", None)) is not None:
+        return validate(value)
+    raise ValueError(f"expected {type_text(kind)}, got {type(value).__name__}")
+
+
+def _unfit(text: str, wanted: str, why: str = "") -> ValueError:
+    return ValueError(f"expected {wanted}, got {text if len(text) <= 60 else f'{text[:50]}...'!r}{why}")
+
+
+def _bare(text: str) -> str:
+    return text.strip().strip("`*\"'").strip()
+
+
+# Types that are read from words
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        raise ValueError("expected str, got null")
+    return value if type(value) is str else render(value)
+
+
+TEXT = Codec(str, _as_text, render)
+
+
+def _optional(annotation: Any) -> Codec:
+    """Null is None; the *text* null is put in quotes, so that it stays text."""
+    inner = codec(annotation)
+    is_text = inner.decode is str
+
+    def decode(text: str) -> Any:
+        if text in _NULLS or not (text or is_text):
+            return None
+        quoted = is_text and text[:1] == '"' == text[-1:] and text.strip('"') in _NULLS
+        return inner.decode(text[1:-1] if quoted else text)
+
+    def write(value: Any) -> str:
+        quoted = is_text and isinstance(value, str) and value.strip('"') in _NULLS
+        return f'"{value}"' if quoted else inner.render(value)
+
+    schema = {"anyOf": [inner.schema, {"type": "null"}]}
+    return Codec(decode, lambda v: None if v is None else inner.convert(v), write, inner.choices, schema)
+
+
+def _annotated(annotation: Any) -> Codec:
+    inner = codec(get_args(annotation)[0])
+    if not any(isinstance(note, msgspec.Meta) for note in annotation.__metadata__):
+        return inner
+    schema = msgspec.json.schema(annotation, schema_hook=_schema_of)  # TypeError if a constraint does not fit the type
+
+    def checked(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda value: msgspec.convert(read(value), annotation, dec_hook=from_plain)
+
+    return Codec(checked(inner.decode), checked(inner.convert), inner.render, inner.choices, schema)
+
+
+def _worded(read: Callable[[str], Any], choices: Mapping[str, Any], schema: Mapping[str, Any]) -> Codec:
+    return Codec(read, lambda v: read(v if type(v) is str else render(v)), render, tuple(choices), schema)
+
+
+def _chosen(annotation: Any, values: list[Any], names: Mapping[str, Any]) -> Codec:
+    table = {render(value): value for value in values}
+    if len(table) < len(values):
+        raise TypeError(f"{type_text(annotation)} has values that are written alike")
+
+    def read(text: str) -> Any:
+        for word in (text, _bare(text), _bare(text).rstrip(".")):
+            for known in (table, names):
+                if word in known:
+                    return known[word]
+        near = [value for known in (table, names) for key, value in known.items() if _folded(key) == _folded(word)]
+        if near and all(value is near[0] for value in near):
+            return near[0]
+        raise _unfit(text, f"one of {', '.join(table)}")
+
+    schema = {"enum": [value.value if isinstance(value, Enum) else value for value in values]}
+    return _worded(read, table, schema)
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"[\s_-]+", " ", text).casefold()
+
+
+def _bool(text: str) -> bool:
+    word = _bare(text).rstrip(".").lower()
+    if word not in ("true", "yes", "1", "false", "no", "0"):
+        raise _unfit(text, "true or false")
+    return word in ("true", "yes", "1")
+
+
+def _int(text: str) -> int:
+    word = _bare(text)
+    if _GROUPED.fullmatch(word) and "." not in word:
+        word = word.replace(",", "")
+    whole = _WHOLE.fullmatch(word)
+    try:
+        return int(whole[1] if whole else word)
+    except ValueError:
+        raise _unfit(text, "an integer") from None
+
+
+def _float(text: str) -> float:
+    word = _bare(text)
+    if _GROUPED.fullmatch(word) and (word.count(",") > 1 or "." in word):  # "1,234" may mean 1.234
+        word = word.replace(",", "")
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise _unfit(text, "a finite number")
+    return number
+
+
+def _iso(kind: Any) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return kind.fromisoformat(_bare(text))
+        except ValueError as error:
+            raise _unfit(text, f"an ISO {kind.__name__}") from error
+
+    return read
+
+
+_SCALARS: Mapping[Any, Callable[[str], Any]] = types.MappingProxyType(
+    {bool: _bool, int: _int, float: _float, **{kind: _iso(kind) for kind in (datetime, date, time)}}
+)
+
+# Types that are read from JSON
+
+
+def _structured(annotation: Any) -> Codec:
+    if any(hasattr(leaf, "__pydantic_validator__") for leaf in _leaves(annotation)):
+        adapter = sys.modules["pydantic"].TypeAdapter(annotation)  # loaded, for it has made the model
+        read = _reader(annotation, adapter.validate_json, adapter.validate_python)
+        return Codec(read, adapter.validate_python, render, (), adapter.json_schema())
+    schema = msgspec.json.schema(annotation, schema_hook=_schema_of)
+    # Lax reading takes a bare number for a time since 1970, so a year would become a wrong date.
+    strict = bool(re.search("DateTimeType|TimeDeltaType", repr(msgspec.inspect.type_info(annotation))))
+    decoder = msgspec.json.Decoder(annotation, dec_hook=from_plain)
+
+    def convert(value: Any) -> Any:
+        return msgspec.convert(value, annotation, strict=strict, dec_hook=from_plain)
+
+    read = _reader(annotation, decoder.decode, convert)
+
+    def write(value: Any) -> str:
+        if type(value) is not str:
+            return render(value)
+        try:
+            return value if read(value) == value else json.dumps(value)
+        except ValueError:
+            return value
+
+    return Codec(read, lambda value: read(value) if type(value) is str else convert(value), write, (), schema)
+
+
+def _reader(annotation: Any, exact: Callable[[str], Any], convert: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """JSON text first, then the text itself as a value (UUID, union with str), then JSON that needs mending."""
+
+    def read(text: str) -> Any:
+        for attempt in (exact, convert):
+            try:
+                return attempt(text)
+            except _UNREADABLE:
+                continue
+        try:
+            return convert(read_json(text))
+        except _UNREADABLE as error:
+            listed = getattr(error, "errors", list)()  # pydantic's own text has an address after each line
+            why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed) or error
+            raise _unfit(text, type_text(annotation), f": {why}") from None
+
+    return read
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    args = get_args(annotation)
+    return [leaf for arg in args for leaf in _leaves(arg)] if args else [annotation]
+
+
+def _schema_of(kind: Any) -> dict[str, Any]:
+    if hasattr(kind, "model_json_schema"):
+        return {"type": "object"}
+    raise TypeError(f"{type_text(kind)} cannot be read from text")
+
+
+def read_json(text: str) -> Any:
+    """JSON data out of a text with fences, prose around it, or Python's spelling; json-repair mends if installed.
+
+    Raises ValueError. What is cut off is never mended.
+    """
+    text = text.strip()
+    starts = [text.find(bracket) for bracket in "[{" if bracket in text]
+    inner = text[min(starts) : max(text.rfind("]"), text.rfind("}")) + 1] if starts else ""
+    for part in (text, *_FENCED.findall(text)[-1:], inner):
+        try:
+            return msgspec.json.decode(part)
+        except _UNREADABLE:
+            continue
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", inner, flags=re.DOTALL)
+    if not inner or any(bare.count(opening) != bare.count(closing) for opening, closing in ("[]", "{}")):
+        raise ValueError("it is not JSON" if not inner else "its JSON is cut off or broken")
+    return _mended(inner)
+
+
+def _mended(text: str) -> Any:
+    try:
+        if not re.search(r"\\(?![\\\"'bfnrt])", text):  # one that JSON and Python read alike, and without a warning
+            return ast.literal_eval(text)
+    except (*_UNREADABLE, SyntaxError, MemoryError, TypeError):
+        pass
+    try:  # json-repair reads escapes wrongly
+        mended = None if "\\" in text else importlib.import_module("json_repair").loads(text)
+    except Exception as error:  # absent, or a bug in it over text from anywhere
+        raise ValueError("its JSON is broken") from error
+    if not isinstance(mended, (dict, list)):
+        raise ValueError("its JSON is broken")  # noqa: TRY004  the text is at fault, no caller
+    return mended

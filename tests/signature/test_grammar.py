@@ -1,0 +1,149 @@
+"""The text form of a signature: what it means, and what is said where it means nothing."""
+
+import collections.abc
+import datetime
+import enum
+import typing
+from typing import Annotated, Any, Literal, Optional, Union
+
+import pytest
+from dspex.core.errors import SignatureError
+from dspex.program.signature import Signature, make_signature
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Outer:
+    class Inner(enum.Enum):
+        ONE = 1
+
+
+def types_of(text: str, **custom: Any) -> dict[str, Any]:
+    fields = make_signature(text, custom_types=custom).fields
+    return {name: field.annotation for name, field in fields.items()}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("int", int),
+        ("list[str]", list[str]),
+        ("dict[str, list[int]]", dict[str, list[int]]),
+        ("tuple[int, ...]", tuple[int, ...]),
+        ("str | None", Optional[str]),
+        ("Optional[int]", Optional[int]),
+        ("Union[int, str]", Union[int, str]),
+        ("int | str | None", Union[int, str, None]),
+        ("Literal['yes', \"no\", 3, -1, True, None]", Literal["yes", "no", 3, -1, True, None]),
+        ("Literal['->', 'a, b', 'it\\'s', ']']", Literal["->", "a, b", "it's", "]"]),
+        ("List[Dict[str, Any]]", typing.List[typing.Dict[str, Any]]),  # noqa: UP006
+        ("typing.List[int]", typing.List[int]),  # noqa: UP006
+        ("datetime.date", datetime.date),
+        ("Annotated[int, 'how many']", Annotated[int, "how many"]),
+        ("Colour", Colour),
+        ("Outer.Inner", Outer.Inner),
+        ("Literal[Colour.RED]", Literal[Colour.RED]),
+        ("collections.abc.Sequence[str]", collections.abc.Sequence[str]),
+    ],
+)
+def test_a_type_is_what_python_would_make_of_it(written, meant):
+    assert types_of(f"q -> a: {written}") == {"q": str, "a": meant}
+
+
+@pytest.mark.parametrize("text", ["a,b->c", " a , b -> c ", "a,\nb\n->\nc", "a, b, -> c,", "a: str, b: str -> c: str"])
+def test_spaces_lines_and_last_commas_do_not_matter(text):
+    assert types_of(text) == {"a": str, "b": str, "c": str}
+
+
+def test_there_may_be_no_input():
+    assert Signature("-> joke").signature == " -> joke"
+
+
+def test_custom_types_come_before_all_other_names():
+    assert types_of("q -> a: Colour, b: int", Colour=float, int=str) == {"q": str, "a": float, "b": str}
+
+
+def test_names_of_the_calling_function_are_known():
+    class Local(enum.Enum):
+        X = "x"
+
+    assert Signature("q -> a: list[Local]").fields["a"].annotation == list[Local]
+
+
+def test_names_of_a_callers_caller_are_not_known():
+    class Hidden(enum.Enum):
+        X = "x"
+
+    def inner() -> Any:
+        return Signature("q -> a: Hidden")
+
+    assert Hidden.X
+    with pytest.raises(SignatureError, match="unknown type 'Hidden'|Unknown type 'Hidden'"):
+        inner()
+
+
+def test_a_description_may_stand_in_annotated():
+    assert Signature("q -> a: Annotated[str, 'one word']").fields["a"].desc == "one word"
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "words"),
+    [
+        ("question, answer", 16, "no arrow"),
+        ("", 0, "no arrow"),
+        ("a -> b -> c", 7, "only one arrow"),
+        ("a ->", 4, "no output"),
+        ("a, a -> b", 3, "'a' stands twice"),
+        ("a, b -> b", 8, "'b' stands on both sides"),
+        ("a: strr -> b", 3, "Did you mean 'str'"),
+        ("a -> b: Colur", 8, "Did you mean 'Colour'"),
+        ("a -> b: datetime.dat", 8, "no 'datetime.dat'"),
+        ("class -> b", 0, "identifier and no Python keyword"),
+        ("a, 2b -> c", 3, "expected a field's name"),
+        ("config -> b", 0, "'config' is reserved"),
+        ("a -> instructions", 5, "'instructions' is reserved"),
+        ("_trace -> b", 0, "'_trace' is reserved"),
+        ("my field -> b", 3, "'field' does not belong here"),
+        ("a: list[int -> b", 7, "never closed"),
+        ("a: int] -> b", 6, "never opened"),
+        ("a: list[] -> b", 7, "nothing in these brackets"),
+        ("a: int = 3 -> b", 7, r"InputField\(default=...\)"),
+        ("*args -> b", 0, "stars have no meaning"),
+        ("a -> b: 'int'", 8, "expected a type"),
+        ("a -> b: Literal['x]", 16, "no closing quote"),
+        ("a -> b: Literal[int]", 16, "Literal takes texts"),
+        ("a -> b: Literal", 8, "needs its types in brackets"),
+        ("a -> b: int[str]", 8, "takes nothing in brackets"),
+        ("a -> b: json.dumps", 8, "is not a type"),
+        ("a -> b: Callable[[int], str]", 5, "cannot be read from text"),
+        ("a -> b: Literal['x', Colour.RED, 'red']", 5, "written alike"),
+        ("a -> ﬁeld", 5, "Unicode"),
+    ],
+)
+def test_a_fault_is_shown_with_a_caret_under_it(text, at, words):
+    with pytest.raises(SignatureError, match=f"(?i){words}") as caught:
+        Signature(text)
+    _, shown, caret = str(caught.value).split("\n")
+    assert shown == f"    {text}"
+    assert caret == f"    {' ' * at}^"
+
+
+def test_of_a_long_text_the_part_around_the_fault_is_shown():
+    with pytest.raises(SignatureError, match="nope") as caught:
+        Signature(f"{', '.join(f'f{i}' for i in range(1000))} -> a: nope, b")
+    assert max(map(len, str(caught.value).split("\n"))) < 200
+
+
+def test_nesting_is_bounded():
+    with pytest.raises(SignatureError, match="nested too deep"):
+        Signature(f"a -> b: {'list[' * 10_000}int{']' * 10_000}")
+
+
+def test_a_name_that_cannot_be_imported_is_an_unknown_type(tmp_path, monkeypatch):
+    (tmp_path / "breaks_at_import.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SignatureError, match="Unknown type 'breaks_at_import'"):
+        Signature("a -> b: breaks_at_import.Thing")

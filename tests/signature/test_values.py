@@ -1,0 +1,275 @@
+"""What a model writes becomes a value where its meaning is certain, and else an error that says what is wrong."""
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import importlib.util
+import typing
+import uuid
+from typing import Annotated, Any, Literal, Optional
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dspex.program.fields import InputField, OutputField
+from dspex.program.signature import Signature
+from dspex.program.values import read_json
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    DARK_BLUE = "dark blue"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Mixed(enum.Enum):
+    A = "x"
+    B = 2
+
+
+class Swapped(enum.Enum):
+    ONE = "TWO"
+    TWO = "ONE"
+
+
+class Point(msgspec.Struct):
+    x: int
+    y: int = 0
+
+
+@dataclasses.dataclass
+class Box:
+    size: float
+    inner: list[Point]
+
+
+class Tree(msgspec.Struct):
+    born: datetime.datetime
+    branches: "list[Tree]" = []
+
+
+class Row(typing.TypedDict):
+    a: int
+
+
+def field(kind: Any, **options: Any) -> Any:
+    return Signature({"q": InputField(), "a": (kind, OutputField(**options))}).fields["a"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (str, "as it is: \"x\"", "as it is: \"x\""),
+        (int, "42", 42),
+        (int, " `42` ", 42),
+        (int, "**-7**", -7),
+        (int, "1,234,567", 1234567),
+        (int, "1,234", 1234),
+        (int, "5.0", 5),
+        (float, "0.5", 0.5),
+        (float, "1e3", 1000.0),
+        (float, "1,234.5", 1234.5),
+        (float, "1,234,567", 1234567.0),
+        (bool, "Yes.", True),
+        (bool, "FALSE", False),
+        (Literal["yes", "no"], "'yes'", "yes"),
+        (Literal["yes", "no"], "No.", "no"),
+        (Literal["New York", "Rome"], "new_york", "New York"),
+        (Literal["a", "A"], "A", "A"),
+        (Literal[1, 2], "2", 2),
+        (Literal[True, "maybe"], "true", True),
+        (Colour, "red", Colour.RED),
+        (Colour, "DARK_BLUE", Colour.DARK_BLUE),
+        (Colour, "Dark-Blue", Colour.DARK_BLUE),
+        (Level, "2", Level.HIGH),
+        (Level, "low", Level.LOW),
+        (Mixed, "2", Mixed.B),
+        (Swapped, "ONE", Swapped.TWO),
+        (Optional[str], "null", None),
+        (Optional[str], "None of these", "None of these"),
+        (Optional[str], '"null"', "null"),
+        (Optional[int], "", None),
+        (Optional[int], "3", 3),
+        (Optional[Literal["a"]], "A", "a"),
+        (int | str, "5", 5),
+        (int | str, "five", "five"),
+        (int | str, '"5"', "5"),
+        (datetime.date, "2024-02-29", datetime.date(2024, 2, 29)),
+        (datetime.datetime, "2024-02-29 10:30", datetime.datetime(2024, 2, 29, 10, 30)),
+        (datetime.time, "10:30", datetime.time(10, 30)),
+        (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
+        (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID("12345678-1234-5678-1234-567812345678")),
+        (list[str], '["a", "b"]', ["a", "b"]),
+        (list[int], '```json\n["1", 2]\n```', [1, 2]),
+        (list[str], "Here it is: ['a', 'b']", ["a", "b"]),
+        (dict[str, bool], "{'a': True}", {"a": True}),
+        (list[str], '["a", "b\\n",]', ["a", "b\n"]),
+        (tuple[int, ...], "[1, 2]", (1, 2)),
+        (list[tuple[int, str]], "[(1, 'a')]", [(1, "a")]),
+        (Point, '{"x": "1"}', Point(1)),
+        (Box, '{"size": 1, "inner": [{"x": 2}]}', Box(1.0, [Point(2)])),
+        (Row, '{"a": 1}', {"a": 1}),
+        (list[Optional[Colour]], '["red", null]', [Colour.RED, None]),
+        (Annotated[int, msgspec.Meta(ge=0)], "3", 3),
+        (Any, '{"a": [1]}', {"a": [1]}),
+        (Any, "words", "words"),
+    ],
+)
+def test_a_text_becomes_the_value_it_means(kind, text, value):
+    made = field(kind).decode(text)
+    assert (made, type(made)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (int, "about 5"),
+        (int, "5.5"),
+        (int, "12.000"),
+        (int, "1,23"),
+        (int, "5 or 6"),
+        (int, "9" * 5000),
+        (float, "1,234"),
+        (float, "1,5"),
+        (float, "nan"),
+        (float, "1e400"),
+        (float, "45%"),
+        (bool, "maybe"),
+        (bool, "yes and no"),
+        (Literal["a", "A", "b"], "'a,"),
+        (Literal["Is", "IS"], "is"),
+        (Literal["yes", "no"], "yes, but no"),
+        (Colour, "green"),
+        (datetime.datetime, "2024"),
+        (datetime.datetime, "1700000000"),
+        (datetime.timedelta, "5"),
+        (datetime.date, "03/04/2024"),
+        (list[str], "a, b"),
+        (list[int], '["a"]'),
+        (list[str], '["a", "b'),
+        (list[str], "[1] and [2]"),
+        (list[datetime.datetime], "[2024]"),
+        (Tree, '{"born": "2024-01-02T03:04:05", "branches": [{"born": 2024}]}'),
+        (Point, '{"x": 1, "y": '),
+        (Point, '{"y": 1}'),
+        (list[int], "[" * 100_000),
+        (Annotated[int, msgspec.Meta(ge=0)], "-3"),
+    ],
+)
+def test_a_text_that_may_mean_something_else_is_an_error(kind, text):
+    with pytest.raises(ValueError, match=r"expected|Expected"):
+        field(kind).decode(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "value"),
+    [
+        (str, 5, "5"),
+        (str, ["a"], '["a"]'),
+        (int, "1,000", 1000),
+        (int, 5.0, 5),
+        (bool, "no", False),
+        (float, 3, 3.0),
+        (Colour, "RED", Colour.RED),
+        (Colour, Colour.RED, Colour.RED),
+        (list[int], "[1]", [1]),
+        (list[Point], [{"x": 1}], [Point(1)]),
+        (Point, Point(3), Point(3)),
+        (datetime.date, "2024-01-02", datetime.date(2024, 1, 2)),
+        (datetime.date, datetime.date(2024, 1, 2), datetime.date(2024, 1, 2)),
+        (Optional[str], None, None),
+        (Literal["a"], "A", "a"),
+    ],
+)
+def test_json_data_becomes_the_value_it_means(kind, data, value):
+    made = field(kind).convert(data)
+    assert (made, type(made)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [(str, None), (int, True), (int, 5.5), (int, None), (bool, 2), (datetime.datetime, 2024), (Colour, 3), (list[int], {"a": 1})],
+)
+def test_json_data_of_another_kind_is_an_error(kind, data):
+    with pytest.raises(ValueError, match=r"expected|Expected"):
+        field(kind).convert(data)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("text", "text"),
+        (True, "true"),
+        (None, "null"),
+        (1.0, "1.0"),
+        (Colour.RED, "red"),
+        (["a", 1], '["a",1]'),
+        ({"a": Point(1)}, '{"a":{"x":1,"y":0}}'),
+        (datetime.date(2024, 1, 2), '"2024-01-02"'),
+        (collections.UserDict(a=1), '{"a":1}'),
+        ({1: object}, None),
+        (["\ud800"], '["\\ud800"]'),
+    ],
+)
+def test_a_value_is_written_as_text_or_json(value, text):
+    written = field(list[str]).render(value)
+    assert text is None or written == text
+
+
+VALUES = {
+    str: st.text(),
+    int: st.integers(),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bool: st.booleans(),
+    Optional[str]: st.none() | st.text() | st.sampled_from(["null", "None", '"null"', '""None"', 'null"']),
+    Optional[int]: st.none() | st.integers(),
+    Colour: st.sampled_from(Colour),
+    Mixed: st.sampled_from(Mixed),
+    Literal["a", "A", 1, None]: st.sampled_from(["a", "A", 1, None]),
+    list[str]: st.lists(st.text()),
+    dict[str, list[int]]: st.dictionaries(st.text(), st.lists(st.integers(-(2**60), 2**60))),
+    int | str: st.integers(-(2**60), 2**60) | st.text() | st.sampled_from(["5", '"5"', "null", "[1]"]),
+    datetime.date: st.dates(),
+    datetime.datetime: st.datetimes(),
+    Point: st.builds(Point, st.integers(-(2**60), 2**60), st.integers(0, 9)),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES, ids=str)
+def test_what_is_written_is_read_as_the_same_value(kind):
+    known = field(kind)
+
+    @given(VALUES[kind])
+    @settings(max_examples=60)
+    def round_trip(value: Any) -> None:
+        text = known.render(value)
+        again = known.decode(text.strip('"') if kind in (datetime.date, datetime.datetime) else text)
+        assert (again, type(again)) == (value, type(value))
+
+    round_trip()
+
+
+@given(st.text(alphabet="[]{}\"'`:,\\ab1 \nTrue", max_size=60))
+@settings(max_examples=200)
+def test_reading_json_ends_in_data_or_a_value_error(text):
+    try:
+        read_json(text)
+    except ValueError:
+        pass
+
+
+@pytest.mark.skipif(importlib.util.find_spec("json_repair") is None, reason="json-repair is not installed")
+def test_broken_json_is_mended_but_not_where_it_is_cut():
+    with pytest.raises(ValueError, match="broken"):
+        field(list[str]).decode('[a, "b \\/ c",]')
+    assert field(Point).decode('{x: 1, y: 2}') == Point(1, 2)
+    with pytest.raises(ValueError, match="cut off"):
+        field(Point).decode('{x: 1, y: ')
