@@ -291,7 +291,10 @@ class Context:
         self, candidates: Sequence[Candidate], examples: Sequence[Example], *, z: float = 2.4, block: int | None = None,
         keep: int = 1,
     ) -> Race:  # fmt: skip
-        """Evaluate block by block, and drop what has clearly lost; `z` infinite keeps all to the end, in one wave."""
+        """Evaluate block by block, and drop what has clearly lost; `z` infinite keeps all to the end, in one wave.
+
+        The student is never dropped: without its scores nothing could be said about a gain.
+        """
         order = list(examples)
         self.derived("race", digest(sorted(map(self.key_of, order)))).shuffle(order)
         width = len(order) if math.isinf(z) else block or block_size(len(order))
@@ -302,7 +305,7 @@ class Context:
             for row, scores in zip(alive, wave, strict=True):
                 rows[row] += scores.rows
             left = survivors([[one.score for one in rows[row]] for row in alive], z, keep)
-            alive = [alive[row] for row in left]
+            alive = [row for at, row in enumerate(alive) if at in left or candidates[row].key == self.student.key]
         winner = leading([[one.score for one in row] for row in rows], alive)
         dropped = tuple(row for row in range(len(candidates)) if row not in alive)
         scored = tuple(Scores(tuple(row)) for row in rows)

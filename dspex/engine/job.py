@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 import msgspec
@@ -117,17 +118,21 @@ class Job:
         self._walls = [mark.value for mark in marks if mark.key == "wall"]
         self._began: float | None = None
         self._state = "queued"
-        self._context: Context | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Module] | None = None
         self._outcome: concurrent.futures.Future[Module] = concurrent.futures.Future()
+        self._limit = Spend.limit(budget or Budget())
+        reserve = Spend((2 * len(setup.held) * setup.shape.calls_per_run, 0, 0))
+        with use(budgets=(*current().budgets, *self._wall())):
+            self._context = Context(setup, self._tape, self._limit - reserve)
+            self._scope = copy_context()
+        self._loop = self._launched()
 
     # Looking
 
     @property
     def status(self) -> str:
         """What it is doing."""
-        if self._state == "pausing" and self._context is not None and not self._context.scheduler.in_flight:
+        if self._state == "pausing" and not self._context.scheduler.in_flight:
             return "paused"
         return self._state
 
@@ -135,7 +140,7 @@ class Job:
     def ledger(self) -> Ledger:
         """What it has cost so far."""
         tape = self._tape
-        spent = sum(self._context.spent.values(), Spend()).units if self._context else (0, 0, 0)
+        spent = sum(list(self._context.spent.values()), Spend()).units
         return Ledger(
             calls=spent[0], tokens=spent[1], usd=spent[2] / 1e9, paid=tape.fresh.calls, paid_before=tape.before.calls,
             reused=tape.reused, cached=tape.cached, failed=tape.failed, lost=tape.lost, seconds=round(self._elapsed(), 3),
@@ -145,10 +150,8 @@ class Job:
     @property
     def progress(self) -> Progress:
         """How far it is; cheap enough to ask for ten times a second."""
-        context = self._context
-        if context is None:
-            return Progress(self.status)
-        (phase, total), done, ledger = context.phase_now, context.done, self.ledger
+        context, ledger = self._context, self.ledger
+        (phase, total), done = context.phase_now, context.done
         top = next(iter(context.pool.ranked([context.key_of(one) for one in context.val])), None)
         scores = [score for score in top.scores if score is not None] if top else []
         low, high = mean_interval(scores, context.derived("progress")) if scores else (None, None)
@@ -190,20 +193,24 @@ class Job:
         return self._outcome.result(timeout)
 
     def __await__(self) -> Generator[Any, None, Module]:
-        return asyncio.shield(asyncio.wrap_future(self._outcome)).__await__()
+        return self._waited().__await__()
+
+    async def _waited(self) -> Module:
+        outcome = asyncio.wrap_future(self._outcome)
+        # A waiter that is cancelled does not end the job, and leaves nobody else to look at its error.
+        outcome.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        await asyncio.wait([outcome])
+        return outcome.result()
 
     def _told(self, act: Callable[[], object]) -> None:
-        if self._loop is not None and not self._outcome.done():
+        if not self._outcome.done():
             self._loop.call_soon_threadsafe(act)
 
     def _hold(self, paused: bool) -> None:
-        if self._context is not None:
-            self._state = "pausing" if paused else "running"
-            self._context.scheduler.pause(paused)
+        self._state = "pausing" if paused else "running"
+        self._context.scheduler.pause(paused)
 
     def _stop(self, reason: Stop, grace: float) -> None:
-        if self._context is None or self._loop is None:
-            return
         self._state = "stopping"
         scheduler = self._context.scheduler
         scheduler.stop(reason)
@@ -211,27 +218,44 @@ class Job:
 
     # Running
 
-    def launch(self) -> "Job":
-        """Begin, on the running loop or else on the App's bridge."""
+    def _launched(self) -> asyncio.AbstractEventLoop:
+        """Begin, on the running loop or else on the App's; there it is the App's supervised child."""
         try:
-            self._loop = asyncio.get_running_loop()
-            self._task = self._loop.create_task(self._live(), name=f"dspex-job-{self.run_dir.name}")
+            loop = asyncio.get_running_loop()
         except RuntimeError:
-            self._loop = self._app.bridge.loop
-            self._app.bridge.start(self._live())
-        return self
-
-    async def _live(self) -> None:
-        self._task = asyncio.current_task()
-        try:
-            with use(budgets=(*current().budgets, *self._wall())):
-                program = await self._run()
-        except BaseException as error:  # noqa: BLE001  it belongs to whoever waits for the job
-            self._state = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
-            end = concurrent.futures.CancelledError if self._state == "cancelled" else None
-            self._outcome.set_exception(end(f"stopped; its run folder is {self.run_dir}") if end else error)
+            loop = self._app.loop
+        if loop is self._app.loop:
+            self._app.supervise(f"job {self.run_dir}", self._supervised, restart="temporary")
         else:
-            self._outcome.set_result(program)
+            self._begin()
+        return loop
+
+    def _begin(self) -> "asyncio.Task[Module]":
+        # In the caller's context, which on the App's loop is not the running one.
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=self._scope)
+        self._task.add_done_callback(self._ended)
+        return self._task
+
+    async def _supervised(self) -> None:
+        task = self._begin()
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+
+    def _ended(self, task: "asyncio.Task[Module]") -> None:
+        self._seconds_before, self._began = self._elapsed(), None
+        self._journal.close()
+        if task.cancelled():
+            self._state = "cancelled"
+            self._outcome.set_exception(concurrent.futures.CancelledError(f"The run was ended; its folder is {self.run_dir}."))
+        elif (error := task.exception()) is not None:
+            self._state = "failed"
+            self._outcome.set_exception(error)
+        else:
+            self._outcome.set_result(task.result())
 
     def _wall(self) -> tuple[BudgetScope, ...]:
         """The hard wall around attempts, less what earlier processes have paid; calls lost in flight are outside."""
@@ -242,18 +266,15 @@ class Job:
         return (BudgetScope(Budget(left[0], left[1], None if left[2] is None else left[2] / 1e9), self._app.clock),)
 
     async def _run(self) -> Module:
-        setup, clock = self._setup, self._app.clock
-        limit = Spend.limit(self._budget or Budget())
-        reserve = Spend((2 * len(setup.held) * setup.shape.calls_per_run, 0, 0))
-        context = self._context = Context(setup, self._tape, limit - reserve)
+        setup, context = self._setup, self._context
         BRANCH.set(context.scheduler.root)
-        self._began, self._state = clock.monotonic(), "running"
+        self._began, self._state = self._app.clock.monotonic(), "running"
         ticking = asyncio.get_running_loop().create_task(self._tick())
         try:
             self._watch_seconds()
             winner, why = await self._searched(context)
             self._journal.append(Stopped(why))
-            evidence = await weighed(context, winner, stopped=why, keep=self._keep, limit=limit, notes=self._notes)
+            evidence = await weighed(context, winner, stopped=why, keep=self._keep, limit=self._limit, notes=self._notes)
             kept = winner if evidence.kept else context.student
             self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
         finally:
@@ -261,7 +282,6 @@ class Job:
             context.scheduler.cancel()
             await context.scheduler.drained()
             await asyncio.gather(ticking, return_exceptions=True)
-            self._journal.close()
         program: Any = setup.programs.fresh(kept)
         entries = context.pool.ranked([context.key_of(one) for one in context.val])
         program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
@@ -301,7 +321,7 @@ class Job:
 
     def _watch_seconds(self) -> None:
         seconds = self._budget.seconds if self._budget else None
-        if seconds is None or self._context is None or self._loop is None:
+        if seconds is None:
             return
         if any(wall >= seconds for wall in self._walls):
             self._context.scheduler.stop(Stop("budget", "seconds"))  # a replay ends where the run did
@@ -309,7 +329,7 @@ class Job:
             self._loop.call_later(max(0.0, seconds - self._seconds_before), self._out_of_time, seconds)
 
     def _out_of_time(self, seconds: float) -> None:
-        if self._context is not None and self._context.scheduler.stopped is None and not self._outcome.done():
+        if self._context.scheduler.stopped is None and not self._outcome.done():
             self._journal.append(Mark("wall", seconds))
             self._stop(Stop("budget", "seconds"), SECONDS_GRACE_S)
 

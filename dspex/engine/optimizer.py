@@ -135,7 +135,7 @@ class Optimizer:
         }
         journal, waves = _opened(run_dir, identity, budget, "by candidate" if setup.by_candidate else "by example")
         setup = msgspec.structs.replace(setup, by_candidate=waves == "by candidate")
-        return Job(setup, journal, budget, keep, notes).launch()
+        return Job(setup, journal, budget, keep, notes)
 
     def _known(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         for name in arguments.keys() - self.compile_arguments.keys():

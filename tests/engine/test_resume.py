@@ -1,0 +1,199 @@
+"""A compile that ends early goes on where it was, pays for nothing twice, and ends as if nothing had happened."""
+
+import asyncio
+import concurrent.futures
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import dspex
+from dspex.app.app import App
+from dspex.runtime.journal import FILE
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, request):
+    """What became of 20 compiles that were killed, half of them with a torn journal."""
+    folder = tmp_path_factory.mktemp("kills")
+    command = [sys.executable, "-W", "error", str(request.path.with_name("lab.py")), str(folder), "20", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.fault("P01")
+def test_a_killed_compile_saves_the_same_bytes_as_a_whole_one(killed):
+    assert len(killed) == 20
+    assert {run["killed"] for run in killed} == {-signal.SIGKILL}
+    assert [run for run in killed if run["ended"] or not run["same"]] == []
+
+
+@pytest.mark.fault("P01")
+def test_a_kill_costs_no_more_than_the_calls_in_flight(killed):
+    # A torn line may take a step with it, whose calls are answered from the journal, or one finished call.
+    assert [run for run in killed if not 0 <= run["repeated"] <= 8 + bool(run["torn"])] == []
+
+
+async def test_a_finished_run_is_repeated_without_a_call(lab, app, tmp_path):
+    first, second = lab.Model(), lab.Model()
+    program = await lab.compiled(first, run_dir=tmp_path / "run")
+    again = await lab.compiled(second, run_dir=tmp_path / "run")
+    assert second.prompts == []
+    assert lab.saved(again, tmp_path) == lab.saved(program, tmp_path)
+    assert again.ledger.reused == program.ledger.paid == len(first.prompts)
+    assert again.ledger.calls == program.ledger.calls
+    assert (again.ledger.paid, again.ledger.lost) == (0, 0)
+
+
+async def test_a_larger_budget_and_another_concurrency_go_on_with_the_same_run(lab, app, tmp_path):
+    whole = await lab.compiled(lab.Model())
+    short = dspex.Budget(calls=40, on_short="stop")
+    stopped = await lab.compiled(lab.Model(), run_dir=tmp_path / "run", budget=short, num_threads=3)
+    assert stopped.evidence.stopped == "budget"
+    model = lab.Model()
+    program = await lab.compiled(model, run_dir=tmp_path / "run", num_threads=20)
+    assert lab.saved(program, tmp_path) == lab.saved(whole, tmp_path)
+    assert len(model.prompts) == whole.ledger.paid - stopped.ledger.paid
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (lambda lab: {"optimizer": lab.Search(want=3)}, "optimizer differs"),
+        (lambda lab: {"optimizer": lab.Search(metric=lambda example, prediction: 1)}, "metric differs"),
+        (lambda lab: {"sets": 2}, "arguments"),
+        (lambda lab: {"trainset": lab.examples(19)}, "trainset"),
+        (lambda lab: {"valset": lab.examples(15, 100)}, "valset"),
+        (lambda lab: {"seed": 1}, r"seed \(0 then, 1 now\)"),
+    ],
+    ids=["constructor", "metric", "argument", "trainset", "valset", "seed"],
+)
+@pytest.mark.fault("P05")
+async def test_a_folder_of_another_run_is_refused_with_what_differs(lab, app, tmp_path, changed, named):
+    await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    before = (tmp_path / "run" / FILE).read_bytes()
+    model = lab.Model()
+    with pytest.raises(dspex.JournalError, match=f"belongs to another run: .*{named}"):
+        await lab.compiled(model, run_dir=tmp_path / "run", **changed(lab))
+    assert (tmp_path / "run" / FILE).read_bytes() == before
+    assert model.prompts == []
+
+
+async def test_another_student_or_model_is_another_run(lab, app, tmp_path):
+    await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    with dspex.context(lm=dspex.LM("other", provider=lab.Model(), cache=False)):
+        student = dspex.Predict(dspex.Signature("question -> answer", "Double it."))
+        with pytest.raises(dspex.JournalError, match="student differs; language model and adapter differs"):
+            await lab.Search().acompile(student, run_dir=tmp_path / "run", **lab.DATA)
+
+
+@pytest.mark.fault("P08")
+async def test_a_run_that_is_going_on_is_not_run_twice(lab, app, tmp_path):
+    with dspex.context(lm=lab.Model().lm):
+        job = lab.Search().start(dspex.Predict("question -> answer"), run_dir=tmp_path / "run", **lab.DATA)
+        with pytest.raises(dspex.JournalError, match=f"in use by process {os.getpid()} on "):
+            await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+        await job
+
+
+async def test_a_run_without_a_folder_gets_one_below_the_runs(lab, app, tmp_path):
+    program = await lab.compiled(lab.Model())
+    assert program.ledger.run_dir.startswith(str(tmp_path / "runs"))
+    assert "Search" in program.ledger.run_dir
+
+
+@pytest.mark.fault("P02")
+async def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(lab, app, tmp_path):
+    whole = await lab.compiled(lab.Model())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    first, second = lab.Model(), lab.Model()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, limits[1]))
+    try:
+        with pytest.raises(dspex.JournalError, match="make room, then run the same call"):
+            await lab.compiled(first, run_dir=tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    program = await lab.compiled(second, run_dir=tmp_path / "run")
+    assert lab.saved(program, tmp_path) == lab.saved(whole, tmp_path)
+    assert len(first.prompts) + len(second.prompts) <= len(set(first.prompts + second.prompts)) + 8
+
+
+async def test_a_run_that_found_no_model_goes_on_when_there_is_one(lab, app, tmp_path):
+    async def down(number, text):
+        if number > 30:
+            raise dspex.Unavailable("connection refused")
+
+    with pytest.raises(dspex.EvaluationError, match="found no model: Unavailable") as caught:
+        await lab.compiled(lab.Model(down), run_dir=tmp_path / "run")
+    assert str(tmp_path / "run") in "".join(caught.value.__notes__)
+    program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    assert lab.saved(program, tmp_path) == lab.saved(await lab.compiled(lab.Model()), tmp_path)
+
+
+PROGRAM = """
+import asyncio, sys, lab, dspex
+async def wait(number, text):
+    print(number, flush=True)
+    await asyncio.sleep(0.01 if number < 60 else 60)
+dspex.configure(lm=lab.Model(wait).lm)
+lab.Search().compile(dspex.Predict("question -> answer"), run_dir=sys.argv[1], num_threads=8, **lab.DATA)
+"""
+
+
+@pytest.mark.fault("P13")
+def test_ctrl_c_leaves_a_whole_journal_and_names_the_folder(lab, tmp_path, request):
+    folder = request.path.parent
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        while process.stdout.readline() != "60\n":
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, said = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5, "1 s on a quiet machine"
+    assert f"KeyboardInterrupt: The compile was interrupted. Run folder: {tmp_path / 'run'}" in said
+
+    async def resumed():
+        async with App():
+            return await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+
+    program = asyncio.run(resumed())
+    assert program.ledger.reused > 40
+    assert 0 <= program.ledger.lost <= 8
+
+
+async def test_cancelling_the_waiter_ends_the_run_and_it_can_go_on(lab, app, tmp_path):
+    async def slow(number, text):
+        await asyncio.sleep(0 if number < 40 else 60)
+
+    task = asyncio.ensure_future(lab.compiled(lab.Model(slow), run_dir=tmp_path / "run"))
+    model = lab.Model()
+    while not (tmp_path / "run").exists() or (tmp_path / "run" / FILE).stat().st_size < 10_000:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    program = await lab.compiled(model, run_dir=tmp_path / "run")
+    assert program.ledger.reused > 0
+    assert lab.saved(program, tmp_path) == lab.saved(await lab.compiled(lab.Model()), tmp_path)
+
+
+async def test_closing_the_app_ends_its_jobs_and_their_journals_stay_whole(lab, tmp_path):
+    async with App():
+        with dspex.context(lm=lab.Model().lm):
+            job = lab.Search().start(dspex.Predict("question -> answer"), run_dir=tmp_path / "run", **lab.DATA)
+        await asyncio.sleep(0.05)
+    with pytest.raises(concurrent.futures.CancelledError, match="folder is"):
+        job.result(1)
+    async with App():
+        program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+        assert lab.saved(program, tmp_path) == lab.saved(await lab.compiled(lab.Model()), tmp_path)
