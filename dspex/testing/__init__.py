@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspex.runtime.callbacks import BaseCallback
+    from dspex.testing.cache_contract import CacheContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
 
 __all__ = [
     "BaseCallback",
+    "CacheContract",
     "Deadlock",
     "DummyLM",
     "DummyVectorizer",
@@ -29,6 +31,7 @@ _HOMES = MappingProxyType(
         **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
         "BaseCallback": "dspex.runtime.callbacks",
+        "CacheContract": "dspex.testing.cache_contract",
         "FaultServer": "dspex.testing.fault_server",
     }
 )
