@@ -1,0 +1,379 @@
+"""The commands of `dspex` survive any plugin, and say what is wrong with it."""
+
+import json
+import time
+
+import pytest
+from click import Command, echo
+from click.testing import CliRunner
+
+import dspex
+from dspex.cli.main import cli
+from dspex.plugin import ConfigurationError, LMResponse, PluginError
+
+
+class Provider:
+    """Answers 4 to everything."""
+
+    def __init__(self, endpoint, http):
+        pass
+
+    async def complete(self, request):
+        return LMResponse.from_text("[[ ## reasoning ## ]]\nsum\n\n[[ ## answer ## ]]\n4")
+
+
+def exits():
+    raise SystemExit(7)
+
+
+def one(name="acme", factory=Provider, **options):
+    return lambda: [dspex.Spec(name, factory, **options)]
+
+
+@pytest.fixture
+def command():
+    """Runs `dspex ...` in this process, with its two outputs apart."""
+    return lambda *arguments: CliRunner().invoke(cli, list(arguments), prog_name="dspex")
+
+
+@pytest.fixture
+def orchard(plugin, install):
+    """One good plugin among all kinds of bad ones."""
+    return install(
+        plugin("good", lm_providers=one()),
+        plugin("exits", load=exits),
+        plugin("hangs", load=lambda: time.sleep(1)),
+        plugin("hooks", lm_providers=lambda: None),
+        plugin("commands-raise", commands=exits),
+        plugin("commands-junk", commands=lambda: [print]),
+        plugin("commands-hang", commands=lambda: time.sleep(1) or []),
+        plugin("commands-good", commands=lambda: [Command("greet", callback=lambda: echo("hi"))]),
+    )
+
+
+BAD = {"exits", "hangs", "hooks", "commands-raise", "commands-junk", "commands-hang"}
+
+
+@pytest.mark.fault("G01")
+@pytest.mark.fault("G05")
+def test_plugins_lists_the_good_and_the_bad(command, orchard):
+    listed = command("plugins", "--json")
+    rows = {row["name"]: row for row in json.loads(listed.stdout)}
+    assert listed.exit_code == 0
+    assert {name for name, row in rows.items() if row["status"] == "broken"} == BAD
+    assert all(rows[name]["error"] for name in BAD)
+    assert rows["good"]["provides"] == {"lm_providers": ["acme"]}
+    assert rows["commands-good"]["provides"] == {"commands": ["greet"]}
+    shown = command("plugins").stdout
+    assert "LM provider acme" in shown
+    assert "hangs: did not load within 0.2 s" in shown
+
+
+@pytest.mark.fault("G01")
+@pytest.mark.fault("G05")
+def test_doctor_names_each_bad_plugin_and_what_to_do(command, orchard):
+    told = command("doctor")
+    assert told.exit_code == 1
+    for name in BAD:
+        assert f"PROBLEM: {name} ({name}-dist 1.2) is broken" in told.stdout
+        assert f"DSPEX_PLUGINS=no:{name}" in told.stdout
+    assert f"Problems: {len(BAD)}" in told.stdout
+
+
+def test_help_lists_the_commands_that_can_be_had(command, orchard):
+    told = command("--help")
+    assert told.exit_code == 0
+    assert [word in told.stdout for word in ("doctor", "plugins", "run", "greet")] == [True] * 4
+    assert command("greet").stdout == "hi\n"
+
+
+def test_an_unknown_command_names_the_package_and_the_broken_plugins(command, orchard):
+    told = command("demo")
+    assert told.exit_code == 2
+    assert 'pip install "dspex[demo]"' in told.stderr
+    assert "commands-raise (SystemExit: 7)" in told.stderr
+
+
+def test_own_commands_load_no_plugin(command, plugin, install):
+    asked = []
+    install(plugin("a", load=lambda: asked.append(1)))
+    assert command("--version").stdout.startswith("dspex ")
+    assert command("run", "no-such-file").exit_code == 2
+    assert not asked
+
+
+@pytest.mark.fault("G06")
+def test_a_command_of_two_plugins_is_an_error_that_says_how_to_choose(command, plugin, install):
+    sources = [
+        plugin(name, commands=lambda name=name: [Command("greet", callback=lambda: echo(name))]) for name in "ab"
+    ]
+    install(*sources)
+    assert "'a' (a-dist) and 'b' (b-dist)" in command("greet").stderr
+    assert "command 'greet' is offered by" in command("doctor").stdout
+    install(*sources, prefer={"greet": "b"})
+    assert command("greet").stdout == "b\n"
+    assert command("doctor").exit_code == 0
+
+
+def test_one_of_our_errors_is_shown_without_its_traceback(command, plugin, install, monkeypatch):
+    def fail():
+        raise ConfigurationError("This is wrong. Do that.")
+
+    install(plugin("a", commands=lambda: [Command("fail", callback=fail)]))
+    told = command("fail")
+    assert (told.exit_code, told.stdout, told.stderr) == (2, "", "Error: This is wrong. Do that.\n")
+    monkeypatch.setenv("DSPEX_DEBUG", "1")
+    assert isinstance(command("fail").exception, ConfigurationError)
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(command, plugin, install):
+    def fail():
+        raise KeyboardInterrupt
+
+    install(plugin("a", commands=lambda: [Command("fail", callback=fail)]))
+    told = command("fail")
+    assert (told.exit_code, told.stderr) == (130, "Interrupted.\n")
+
+
+@pytest.mark.parametrize("value", ["acme", "no:", "no:a,b", ""], ids=repr)
+def test_a_wrong_block_is_refused(command, value, install):
+    install()
+    assert command("-p", value, "plugins").exit_code == 2
+
+
+# What the doctor finds
+
+
+def test_doctor_is_content_with_nothing(command, install):
+    install()
+    told = command("doctor")
+    assert told.exit_code == 0
+    assert 'none: pip install "dspex-cache"' in told.stdout
+    assert "keys      none in the environment" in told.stdout
+    assert "Nothing is broken." in told.stdout
+
+
+def test_doctor_names_keys_and_never_shows_them(command, plugin, install, monkeypatch):
+    install(plugin("a", lm_providers=one("my-acme")))
+    monkeypatch.setenv("MY_ACME_API_KEY", "canary-1234")
+    monkeypatch.setenv("OPENAI_API_KEY", "canary 5678")
+    told = command("doctor")
+    assert told.exit_code == 1
+    assert "MY_ACME_API_KEY for my-acme" in told.stdout
+    assert "OPENAI_API_KEY is empty, or has white space" in told.stdout
+    assert "canary" not in told.output
+
+
+def test_doctor_names_a_key_whose_plugin_is_missing(command, install, monkeypatch):
+    install()
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-5678")
+    told = command("doctor")
+    assert (
+        'OPENAI_API_KEY for openai, whose plugin is not installed. Install it: pip install "dspex-openai".'
+        in told.stdout
+    )
+    assert told.exit_code == 0
+
+
+class Cache:
+    """The default cache, as a plugin offers it."""
+
+    def __init__(self, options, clock):
+        self.path = "/somewhere/cache.sqlite"
+
+
+def test_doctor_says_which_cache_is_used_and_where(command, plugin, install):
+    install(plugin("a", caches=one("default", Cache)))
+    assert "Cache in /somewhere/cache.sqlite" in command("doctor").stdout
+    install(plugin("a", caches=one("default", exits)))
+    assert command("doctor").exit_code == 1
+
+
+def told_by_provider():
+    raise PluginError("libgomp.so.1: cannot open shared object file")
+
+
+class Talking(Provider):
+    notice = "The model's licence is Gemma's."
+
+
+class Lacking(Provider):
+    notice = staticmethod(told_by_provider)
+
+
+def test_doctor_shows_what_a_provider_has_to_say(command, plugin, install):
+    install(plugin("a", lm_providers=one("acme", Talking)))
+    told = command("doctor")
+    assert "acme: The model's licence is Gemma's." in told.stdout
+    assert told.exit_code == 0
+
+
+@pytest.mark.parametrize("factory", [Lacking, "no_such_module:X"], ids=["notice raises", "no module"])
+def test_doctor_finds_a_backend_that_cannot_be_used(command, plugin, install, factory):
+    install(plugin("a", lm_providers=one("acme", factory)))
+    told = command("doctor")
+    assert told.exit_code == 1
+    assert "PROBLEM: acme cannot be used." in told.stdout
+    assert ("apt-get install libgomp1" in told.stdout) == (factory is Lacking)
+
+
+def test_doctor_finds_a_folder_that_cannot_be_written(command, install, monkeypatch, tmp_path):
+    install()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "file" / "runs"))
+    told = command("doctor")
+    assert told.exit_code == 1
+    assert "which cannot be written: change its rights, or set DSPEX_RUNS_DIR" in told.stdout
+    assert not (tmp_path / "cache").exists()
+
+
+# dspex run
+
+
+@pytest.fixture
+def acme(plugin, install):
+    return install(plugin("a", lm_providers=one()))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Saves a program and gives its path."""
+
+    def save(program):
+        program.save(tmp_path / "program.json")
+        return str(tmp_path / "program.json")
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda: dspex.Predict("question -> answer"),
+        lambda: dspex.ChainOfThought("question -> answer"),
+        lambda: dspex.Predict("question: str, n: int, tags: list[str] = None -> answer: float".replace(" = None", "")),
+        lambda: dspex.Predict("question -> answer: Literal['3', '4', 'a.b']"),
+    ],
+    ids=["Predict", "ChainOfThought", "typed", "Literal"],
+)
+def test_a_predict_that_was_saved_by_itself_runs_from_its_file(command, acme, saved, program):
+    made = program()
+    more = ["-i", "n=3", "-i", 'tags:=["x"]'] if "n" in getattr(made, "signature", dspex.Signature).fields else []
+    told = command("run", saved(made), "--lm", "acme/m", "--input", "question=2+2?", *more)
+    assert told.exit_code == 0, told.output
+    assert told.stdout.splitlines()[-1] in ("answer: 4", "answer: 4.0")
+
+
+def test_the_saved_model_is_used_unless_another_is_named(command, acme, saved):
+    program = dspex.Predict("question -> answer")
+    path = saved(program)
+    told = command("run", path, "-i", "question=2+2?")
+    assert told.exit_code == 2
+    assert "names no model: add --lm provider/model" in told.stderr
+    program.set_lm(dspex.LM("acme/m"))
+    assert command("run", saved(program), "-i", "question=2+2?", "--json").stdout == '{\n  "answer": "4"\n}\n'
+
+
+PROGRAM = """
+import dspex
+
+class Two(dspex.Module):
+    def __init__(self):
+        self.first = dspex.Predict("question -> answer")
+        self.then = dspex.Predict("question, answer -> answer2")
+
+    def forward(self, question):
+        return self.first(question=question)
+
+class QA(dspex.Signature):
+    question: str = dspex.InputField()
+    answer: str = dspex.OutputField()
+
+two = Two()
+number = 3
+raise_system_exit = lambda: exit()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a module of programs, to stand in."""
+    (tmp_path / "programs_here.py").write_text(PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return __import__("programs_here")
+
+
+@pytest.mark.parametrize("attribute", ["Two", "two"])
+def test_a_program_is_named_by_its_class_or_an_instance(command, acme, saved, folder, attribute):
+    path = saved(folder.Two())
+    told = command("run", path, "--lm", "acme/m", "--program", f"programs_here:{attribute}", "-i", "question=2+2?")
+    assert told.stdout == "answer: 4\n"
+    assert "does not say what its program is (first, then)" in command("run", path, "--lm", "acme/m").stderr
+
+
+@pytest.mark.parametrize("named", ["programs_here:QA", "question -> answer"])
+def test_a_signature_names_a_program_too(command, acme, saved, folder, named):
+    for program in (dspex.Predict("question -> answer"), dspex.ChainOfThought("question -> answer")):
+        told = command("run", saved(program), "--lm", "acme/m", "--program", named, "-i", "question=2+2?")
+        assert told.stdout.splitlines()[-1] == "answer: 4", told.output
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("no_such_module:x", "ModuleNotFoundError"),
+        ("programs_here:nothing", "AttributeError"),
+        ("programs_here:number", "is a int, no dspex.Module"),
+        ("programs_here", "Write package.module:attribute"),
+        ("question -> -> answer", "There can be only one arrow"),
+        ("question -> reply", "does not fit"),
+    ],
+)
+def test_a_program_that_cannot_be_named_so_is_one_line(command, acme, saved, folder, named, why):
+    path = saved(dspex.Predict("question -> answer"))
+    told = command("run", path, "--lm", "acme/m", "--program", named, "-i", "question=2+2?")
+    assert told.exit_code == 2
+    assert why in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.fault("X07")
+@pytest.mark.parametrize(
+    "kind", ["antigravity.X", "os.PathLike", "list[antigravity.X]", "Annotated[str, antigravity.X]"]
+)
+def test_a_file_makes_nothing_import(command, acme, saved, tmp_path, kind):
+    path = saved(dspex.Predict("question -> answer"))
+    text = (tmp_path / "program.json").read_text()
+    (tmp_path / "program.json").write_text(text.replace('"type": "str"', f'"type": "{kind}"'))
+    told = command("run", path, "--lm", "acme/m", "-i", "question=2+2?")
+    assert told.exit_code == 2
+    assert "which would have to be imported" in told.stderr
+
+
+@pytest.mark.fault("P07")
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff\xfe", b'{"predict": 3}', b'{"signature": 3}', b"[" * 5_000]
+)
+def test_a_damaged_file_is_one_line(command, acme, tmp_path, content):
+    (tmp_path / "p.json").write_bytes(content)
+    told = command("run", str(tmp_path / "p.json"), "--lm", "acme/m")
+    assert told.exit_code == 2
+    assert "p.json" in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["-i", "question"], "write NAME=TEXT or NAME:=JSON"),
+        (["-i", "n=three", "-i", "question=x"], "--input 'n=three'"),
+        (["-i", "n:=[", "-i", "question=x"], "--input 'n:=['"),
+        (["-i", "n=3"], "'question' is missing"),
+        (["-i", "n=3", "-i", "question=x", "-i", "more=1"], "'more' is unknown"),
+    ],
+)
+def test_a_wrong_input_is_one_line(command, acme, saved, given, why):
+    told = command("run", saved(dspex.Predict("question, n: int -> answer")), "--lm", "acme/m", *given)
+    assert told.exit_code == 2
+    assert why in told.stderr

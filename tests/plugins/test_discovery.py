@@ -1,0 +1,240 @@
+"""Whatever an installed plugin does, it is recorded and named, and the others work."""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import dspex
+from dspex.plugin import LMResponse
+from dspex.plugin.manager import PluginManager, installed
+
+
+class Provider:
+    """Answers with its model's name."""
+
+    def __init__(self, endpoint, http):
+        self.model = endpoint.model
+
+    async def complete(self, request):
+        return LMResponse.from_text(f"I am {self.model}")
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def one(name="acme", factory=Provider, **options):
+    """A hook that declares one backend."""
+    return lambda: [dspex.Spec(name, factory, **options)]
+
+
+def raising(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+async def coroutine():
+    return []
+
+
+def generator():
+    yield dspex.Spec("acme", Provider)
+
+
+def bad(fault, does, why):
+    return pytest.param(does, why, id=fault, marks=pytest.mark.fault(fault[:3]))
+
+
+BAD = [
+    bad("G01-import-error", {"load": raising(ImportError("no module named x"))}, "no module named x"),
+    bad("G01-SystemExit", {"load": raising(SystemExit(3))}, "SystemExit: 3"),
+    bad("G01-KeyboardInterrupt", {"load": raising(KeyboardInterrupt())}, "KeyboardInterrupt"),
+    bad("G01-unprintable", {"load": raising(Unprintable())}, "Unprintable"),
+    bad("G02-newer-api", {"lm_providers": one(api=2)}, "wants plugin API 2; this dspex has 1"),
+    bad("G02-unknown-hook", {"lm_provider": one()}, "unknown hook 'dspex_lm_provider'"),
+    bad("G02-hook-arguments", {"lm_providers": lambda app: []}, r"Argument\(s\) {'app'}"),
+    bad("G02-no-name", {"lm_providers": one(name="")}, "has no name"),
+    bad("G02-no-factory", {"lm_providers": one(factory=7)}, "neither callable nor"),
+    bad("G02-options", {"lm_providers": one(options=dict)}, "no Struct type"),
+    bad("G02-twice", {"lm_providers": lambda: one()() * 2}, "is offered twice"),
+    bad("G03-raises", {"lm_providers": raising(ValueError("bad hook"))}, "ValueError: bad hook"),
+    bad("G03-SystemExit", {"lm_providers": raising(SystemExit())}, "SystemExit"),
+    bad("G04-coroutine", {"lm_providers": coroutine}, "plain functions that return a list"),
+    bad("G04-generator", {"lm_providers": generator}, "plain functions that return a list"),
+    bad("G04-None", {"lm_providers": lambda: None}, "returned NoneType, not a list"),
+    bad("G04-str", {"lm_providers": lambda: "acme"}, "returned str, not a list"),
+    bad("G04-junk", {"lm_providers": lambda: [Provider]}, "is no dspex.Spec"),
+    bad("G05-hangs", {"load": lambda: time.sleep(1)}, "did not load within 0.2 s"),
+]
+
+
+@pytest.mark.parametrize(("does", "why"), BAD)
+def test_a_bad_plugin_is_recorded_and_the_others_work(plugin, install, does, why):
+    manager = install(plugin("bad", **does), plugin("good", lm_providers=one()))
+    bad, good = manager.plugins
+    assert (bad.status, bad.name, bad.distribution, bad.version) == ("broken", "bad", "bad-dist", "1.2")
+    assert not bad.provides
+    assert good.status == "ok"
+    assert dspex.LM("acme/m")("hello") == ["I am m"]
+    assert re.search(why, bad.error)
+    with pytest.raises(dspex.ConfigurationError, match=r"Failed to load: bad \(") as caught:
+        dspex.LM("other/m")("hello")
+    assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.fault("G03")
+def test_one_bad_hook_makes_its_whole_plugin_broken(plugin, install):
+    manager = install(plugin("bad", lm_providers=one(), caches=lambda: 3))
+    assert manager.plugins[0].status == "broken"
+    assert manager.names("lm_providers") == []
+
+
+@pytest.mark.fault("G06")
+def test_two_plugins_of_one_name_are_an_error_at_use_that_says_how_to_choose(plugin, install):
+    install(plugin("a", lm_providers=one()), plugin("b", lm_providers=one()))
+    with pytest.raises(dspex.ConfigurationError) as caught:
+        dspex.LM("acme/m")("hello")
+    assert "'a' (a-dist) and 'b' (b-dist)" in str(caught.value)
+    assert "configure(prefer={'acme': 'a'})" in str(caught.value)
+    assert "DSPEX_PREFER=acme=a" in str(caught.value)
+
+
+class Second(Provider):
+    async def complete(self, request):
+        return LMResponse.from_text("I am the second")
+
+
+@pytest.mark.fault("G06")
+@pytest.mark.parametrize("way", ["setting", "variable", "distribution"])
+def test_a_preference_chooses(plugin, install, way):
+    environ = {"setting": {}, "variable": {"DSPEX_PREFER": "acme=b"}, "distribution": {"DSPEX_PREFER": "acme=b-dist"}}[
+        way
+    ]
+    two = plugin("a", lm_providers=one()), plugin("b", lm_providers=one(factory=Second))
+    install(*two, environ=environ)
+    if way == "setting":
+        dspex.configure(prefer={"acme": "b"})
+    assert dspex.LM("acme/m")("hello") == ["I am the second"]
+
+
+def test_a_preference_that_names_nobody_chooses_nothing(plugin, install):
+    install(plugin("a", lm_providers=one()), plugin("b", lm_providers=one()), environ={"DSPEX_PREFER": "acme=c"})
+    with pytest.raises(dspex.ConfigurationError, match="is offered by 'a'"):
+        dspex.LM("acme/m")("hello")
+
+
+@pytest.mark.parametrize(
+    ("value", "loaded"),
+    [("", "abc"), ("a,b", "ab"), ("no:a", "bc"), ("a,b,no:b", "a"), (" no:a , no:b ", "c"), ("nobody", "")],
+)
+def test_a_variable_limits_which_plugins_load(plugin, install, value, loaded):
+    asked = []
+    sources = [plugin(name, load=lambda name=name: asked.append(name) or object()) for name in "abc"]
+    manager = install(*sources, environ={"DSPEX_PLUGINS": value})
+    assert {record.name for record in manager.plugins if record.status == "ok"} == set(loaded)
+    assert set(asked) == set(loaded)
+
+
+def test_a_blocked_plugin_is_named_where_its_backend_is_missing(plugin, install):
+    install(plugin("a", lm_providers=one()), blocked=["a"])
+    with pytest.raises(dspex.ConfigurationError, match="Blocked by DSPEX_PLUGINS or -p: a"):
+        dspex.LM("acme/m")("hello")
+
+
+def test_a_backend_named_by_text_is_imported_at_its_first_use(plugin, install, tmp_path, monkeypatch):
+    (tmp_path / "late_acme.py").write_text(
+        "from dspex.plugin import LMResponse\n"
+        "class Late:\n"
+        "    def __init__(self, endpoint, http): pass\n"
+        "    async def complete(self, request): return LMResponse.from_text('late')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    manager = install(plugin("a", lm_providers=one(factory="late_acme:Late")))
+    lm = dspex.LM("acme/m")
+    assert manager.names("lm_providers") == ["acme"]
+    assert "late_acme" not in sys.modules
+    assert lm("hello") == ["late"]
+
+
+@pytest.mark.parametrize("factory", ["no_such_module:X", "json:NoSuchName", "json", "", "exits_at_import:X"])
+def test_a_backend_that_cannot_be_imported_is_a_typed_error(plugin, install, factory, tmp_path, monkeypatch):
+    (tmp_path / "exits_at_import.py").write_text("raise SystemExit(1)")
+    monkeypatch.syspath_prepend(tmp_path)
+    install(plugin("a", lm_providers=one(factory=factory)))
+    with pytest.raises(dspex.PluginError, match="'acme' could not be loaded from"):
+        dspex.LM("acme/m")("hello")
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1)], ids=["ValueError", "SystemExit"])
+def test_a_factory_that_raises_is_a_typed_error(plugin, install, error):
+    def factory(endpoint, http):
+        raise error
+
+    install(plugin("a", lm_providers=one(factory=factory)))
+    with pytest.raises(dspex.PluginError, match="'acme' could not be made"):
+        dspex.LM("acme/m")("hello")
+
+
+def test_a_provider_that_is_misspelt_is_guessed(plugin, install):
+    install(plugin("a", lm_providers=one()))
+    with pytest.raises(dspex.ConfigurationError, match="Did you mean 'acme'"):
+        dspex.LM("acne/m")("hello")
+
+
+def test_a_kernel_without_plugins_says_which_package_to_install(install):
+    install()
+    with pytest.raises(dspex.ConfigurationError, match='pip install "dspex-openai"'):
+        dspex.LM("openai/gpt-4o-mini")("hello")
+    dspex.configure(cache="sqlite")
+    with pytest.raises(dspex.ConfigurationError, match='pip install "dspex-cache"'):
+        dspex.LM("x/y", provider=Provider)("hello")
+    with pytest.raises(AttributeError, match='pip install "dspex-optimizers"'):
+        _ = dspex.BootstrapFewShot
+
+
+# Real distributions on the path
+
+
+def distribution(folder: Path, name: str, points: str) -> Path:
+    """A folder for sys.path with one installed distribution."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(points)
+    return folder
+
+
+def test_an_installed_distribution_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(distribution(tmp_path, "acme_x", "[dspex]\nacme = json\n"))
+    [found] = [source for source in installed() if source.name == "acme"]
+    assert (found.distribution, found.version) == ("acme_x", "1.0")
+    assert found.load().__name__ == "json"
+
+
+@pytest.mark.fault("G06")
+def test_a_distribution_that_is_installed_twice_counts_once(tmp_path, monkeypatch):
+    for place in ("editable", "wheel"):
+        monkeypatch.syspath_prepend(distribution(tmp_path / place, "acme_x", "[dspex]\nacme = json\n"))
+    assert [source.name for source in installed()].count("acme") == 1
+
+
+def test_damaged_metadata_of_one_distribution_hides_no_other(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(distribution(tmp_path / "good", "acme_x", "[dspex]\nacme = json\n"))
+    monkeypatch.syspath_prepend(distribution(tmp_path / "bad", "damaged", "[dspex]\nthis is no entry\n"))
+    with pytest.warns(RuntimeWarning, match="entry points of damaged cannot be read"):
+        found = installed()
+    assert "acme" in [source.name for source in found]
+
+
+def test_nothing_is_loaded_before_it_is_asked_for(plugin):
+    asked = []
+    manager = PluginManager(lambda: [plugin("a", load=lambda: asked.append(1))])
+    dspex.App(plugins=manager)
+    dspex.LM("acme/m")
+    assert not asked

@@ -1,0 +1,3 @@
+"""Fails when it is imported."""
+
+raise SystemExit("lemon was never finished")
