@@ -8,8 +8,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from dspex.core.errors import AdapterParseError, InputError
-from dspex.core.nearest import did_you_mean
 from dspex.core.identity import digest
+from dspex.core.nearest import did_you_mean
 from dspex.program.fields import FieldInfo
 from dspex.program.values import from_plain, type_text
 
@@ -35,7 +35,8 @@ def _identity(field: FieldInfo) -> tuple[Any, ...]:
     kind, default = field.annotation, field.default
     # The texts tell apart what Python calls equal: 1 and True, unions and Literals in another order.
     texts = "" if kind is str else type_text(kind), repr(default)
-    return field.role, field.name, kind, field.desc, field.given_prefix, field.meta, default, field.default_factory, texts
+    declared = field.role, field.desc, field.given_prefix, field.meta, default, field.default_factory
+    return field.name, kind, declared, texts
 
 
 class CompiledSignature:
@@ -91,8 +92,9 @@ class CompiledSignature:
             return given
         absent = [field for field in self.inputs if field.name not in given]
         faults = [f"{field.name!r} is missing" for field in absent if field.required]
-        for name in given.keys() - self.input_names.keys():
-            faults.append(f"{name!r} is {'an output' if name in self.fields else 'unknown'}.{did_you_mean(name, self.input_names)}")
+        faults += [f"{name!r} is an output" for name in given if name in self.fields and name not in self.input_names]
+        unknown = [name for name in given if name not in self.fields]
+        faults += [f"{name!r} is unknown.{did_you_mean(name, self.input_names)}" for name in unknown]
         if faults:
             raise InputError(f"Inputs of `{self.text}`: {'; '.join(faults)}")
         return given | {field.name: field.absent() for field in absent}
@@ -118,7 +120,7 @@ class CompiledSignature:
         values: dict[str, Any] = {}
         for field in self.outputs:
             name = field.name
-            value = data.get(name)
+            value: Any = data.get(name)
             try:
                 if value is not None or (field.required and name in data):
                     values[name] = field.decode(value) if from_text else field.convert(value)
@@ -132,6 +134,8 @@ class CompiledSignature:
 
 
 def _struct(name: str, fields: Iterable[FieldInfo]) -> type[msgspec.Struct]:
-    defaults = {field.name: msgspec.field(default_factory=field.absent) for field in fields if not field.required}
-    columns = [(f.name, f.constrained, defaults[f.name]) if f.name in defaults else (f.name, f.constrained) for f in fields]
+    columns: list[Any] = []
+    for field in fields:
+        default = () if field.required else (msgspec.field(default_factory=field.absent),)
+        columns.append((field.name, field.constrained, *default))
     return msgspec.defstruct(name, columns, kw_only=True)

@@ -3,15 +3,15 @@
 import keyword
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args
 
 import msgspec
 
 from dspex.core.errors import SignatureTypeError
 from dspex.core.nearest import did_you_mean
-from dspex.program.values import TEXT, Codec, codec, is_optional, type_text
+from dspex.program.values import TEXT, codec, is_optional, type_text
 
 _RESERVED = frozenset("signature demos config lm new_signature fields input_fields output_fields instructions".split())
 _WORD_ENDS = re.compile(r"(?<=[a-z])(?=[A-Z\d])|(?<=[A-Z])(?=[A-Z][a-z]|\d)|(?<=\d)(?=[A-Za-z])|_+")
@@ -88,22 +88,22 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
         if self.prefix:
             return self
         prefix = f"{infer_prefix(self.name)}:" if self.given_prefix is None else self.given_prefix
+        required = self.default is msgspec.UNSET and self.default_factory is None and not is_optional(self.annotation)
         if self.annotation is str and self.meta is None:
-            required = self.default is msgspec.UNSET and self.default_factory is None
             return msgspec.structs.replace(self, prefix=prefix, required=required)
         notes = [self.meta, *getattr(self.annotation, "__metadata__", ())]
-        bounds = [f"{sign} {bound}" for note in notes for key, sign in _SIGNS.items() if (bound := getattr(note, key, None)) is not None]
-        required = self.default is msgspec.UNSET and self.default_factory is None and not is_optional(self.annotation)
+        bounds = [(sign, getattr(note, key, None)) for note in notes for key, sign in _SIGNS.items()]
+        words = ", ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
         try:
             known = codec(self.constrained)
         except (TypeError, ValueError) as error:
             if self.role == "output":
-                raise SignatureTypeError(f"Field {self.name!r} of type {type_text(self.annotation)}: {error}") from error
+                raise SignatureTypeError(
+                    f"Field {self.name!r} of type {type_text(self.annotation)}: {error}"
+                ) from error
             known = TEXT  # an input is only written
-        return msgspec.structs.replace(
-            self, prefix=prefix, required=required, type_text=type_text(self.annotation), constraints=", ".join(bounds),
-            **msgspec.structs.asdict(known),
-        )  # fmt: skip
+        found = {"prefix": prefix, "required": required, "type_text": type_text(self.annotation), "constraints": words}
+        return msgspec.structs.replace(self, **found, **msgspec.structs.asdict(known))
 
 
 def field(
@@ -114,8 +114,8 @@ def field(
     default: Any = msgspec.UNSET,
     default_factory: Callable[[], Any] | None = None,
     description: str | None = None,
-    format: Any = None,
-    parser: Any = None,
+    format: Any = None,  # noqa: ARG001
+    parser: Any = None,  # noqa: ARG001
     **constraints: Any,
 ) -> FieldInfo:
     """A field of that role; `format` and `parser` are taken for DSPy's sake and do nothing."""
@@ -123,7 +123,8 @@ def field(
         name = min(unknown)
         raise TypeError(f"A field has no option {name!r}.{did_you_mean(name, (*_SIGNS, 'desc', 'prefix', 'default'))}")
     meta = msgspec.Meta(**constraints) if constraints else None
-    return FieldInfo(role, desc or description or "", prefix, msgspec.UNSET if default is ... else default, default_factory, meta)
+    default = msgspec.UNSET if default is ... else default
+    return FieldInfo(role, desc or description or "", prefix, default, default_factory, meta)
 
 
 def InputField(**options: Any) -> Any:  # noqa: N802  a declaration, named as DSPy does
@@ -147,4 +148,6 @@ def name_fault(name: str) -> str:
         return f"{name!r} cannot be a field's name: it must be an identifier and no Python keyword"
     if name in _RESERVED or name.startswith("_"):
         return f"{name!r} is reserved: rename the field"
-    return "" if name.isascii() or unicodedata.normalize("NFKC", name) == name else f"{name!r} is not in Unicode form NFKC"
+    return (
+        "" if name.isascii() or unicodedata.normalize("NFKC", name) == name else f"{name!r} is not in Unicode form NFKC"
+    )

@@ -1,9 +1,9 @@
 """The text form of a signature, read by hand: nothing in it is evaluated.
 
-    signature = [fields] "->" fields                 fields  = field {"," field} [","]
-    field     = NAME [":" type]                      type    = single {"|" single}
-    single    = NAME {"." NAME} ["[" argument {"," argument} "]"]
-    argument  = type | STRING | NUMBER | "..." | "[" argument {"," argument} "]"
+signature = [fields] "->" fields                 fields  = field {"," field} [","]
+field     = NAME [":" type]                      type    = single {"|" single}
+single    = NAME {"." NAME} ["[" argument {"," argument} "]"]
+argument  = type | STRING | NUMBER | "..." | "[" argument {"," argument} "]"
 """
 
 import builtins
@@ -74,7 +74,9 @@ class _Parser:
     def __init__(self, text: str, custom: Mapping[str, Any], frame: FrameType | None) -> None:
         self.text, self.custom = text, custom
         self.scopes: list[Mapping[str, Any]] = [frame.f_locals, frame.f_globals] if frame else []
-        self.tokens = [(m.lastgroup, m[m.lastgroup], m.start(m.lastgroup)) for m in _TOKEN.finditer(text) if m.lastgroup]
+        self.tokens = [
+            (m.lastgroup, m[m.lastgroup], m.start(m.lastgroup)) for m in _TOKEN.finditer(text) if m.lastgroup
+        ]
         self.place = self.depth = 0
         self.kind, self.word, self.at = self.tokens[0]
 
@@ -136,7 +138,9 @@ class _Parser:
             value = self.subscripted(value, path, at)
         if value is None or _is_type(value):
             return value
-        fail(self.text, at, f"{path!r} needs its types in brackets" if _is_generic(value) else f"{path!r} is not a type")
+        fail(
+            self.text, at, f"{path!r} needs its types in brackets" if _is_generic(value) else f"{path!r} is not a type"
+        )
 
     def subscripted(self, value: Any, path: str, at: int) -> Any:
         arguments = self.arguments(value)
@@ -227,5 +231,5 @@ def _data(kind: str, word: str) -> Any:
 def _imported(path: str) -> Any:
     try:
         return importlib.import_module(path)
-    except (Exception, SystemExit):  # whatever a foreign module does while it loads, the name is no type then
+    except (Exception, SystemExit):  # noqa: BLE001  whatever a foreign module does while it loads, it is no type
         return None

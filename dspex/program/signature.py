@@ -148,9 +148,8 @@ class Signature(metaclass=SignatureMeta):
         if not 0 <= place <= len(side):
             raise SignatureError(f"{cls.__name__} has {len(side)} {new.role} fields; {index} is no place among them.")
         side.insert(place, new)
-        return cls._with(
-            {one.name: one for one in (*side, *cls.fields.values()) if one.role != new.role or one in side}
-        )
+        others = [one for one in cls.fields.values() if one.role != new.role]
+        return cls._with({one.name: one for one in (*side, *others)})
 
     @classmethod
     def delete(cls, name: str) -> type[Self]:
@@ -189,23 +188,25 @@ class Signature(metaclass=SignatureMeta):
             saved = [(row.get("name"), {"prefix": str(row["prefix"]), "desc": str(row["description"])}) for row in rows]
         except (KeyError, TypeError, AttributeError) as error:
             raise ProgramFileError(f"This is no state of a signature: {error!r}.") from error
-        if len(saved) != len(own) or any(
-            name not in (None, one.name) for (name, _), one in zip(saved, own, strict=True)
-        ):
-            names = ", ".join(str(name or f"field {index}") for index, (name, _) in enumerate(saved, 1))
-            raise ProgramFileError(f"The saved signature has the fields {names}; this one is `{cls.signature}`.")
+        names = [name or one.name for (name, _), one in zip(saved, own, strict=False)]
+        if len(saved) != len(own) or names != list(cls.fields):
+            shown = ", ".join(str(name or "?") for name, _ in saved)
+            raise ProgramFileError(
+                f"The saved signature has {len(saved)} fields ({shown}); this one is `{cls.signature}`."
+            )
         fields = {}
         for (_, kept), one in zip(saved, own, strict=True):
             given = {"prefix": None if kept["prefix"] == f"{infer_prefix(one.name)}:" else kept["prefix"]}
             given["desc"] = "" if kept["desc"] == f"${{{one.name}}}" else kept["desc"]
             fields[one.name] = field(one.role, **{**one.options, **given}).bound(one.name, one.annotation)
-        same = instructions == cls.instructions
-        return cls._with(fields, cls.compiled.given_instructions if same else instructions)
+        return cls._with(fields, cls.compiled.given_instructions if instructions == cls.instructions else instructions)
 
     @classmethod
     def _with(cls, fields: Mapping[str, FieldInfo], *instructions: str | None) -> type[Self]:
         (given,) = instructions or (cls.compiled.given_instructions,)
-        return _new_class(cls.__name__, compile_signature(fields.values(), given), cls.__module__, cls.__qualname__)
+        compiled = compile_signature(fields.values(), given)
+        changed: type[Self] = _new_class(cls.__name__, compiled, cls.__module__, cls.__qualname__)
+        return changed
 
 
 def make_signature(
@@ -233,7 +234,7 @@ def make_signature(
 
 def ensure_signature(signature: Any, instructions: str | None = None) -> Any:
     """A signature's class from a text, a dict or a class; None stays None."""
-    if not isinstance(signature, SignatureMeta):
+    if not (isinstance(signature, type) and issubclass(signature, Signature)):
         return None if signature is None else make_signature(signature, instructions)
     if not signature.compiled.outputs:
         raise SignatureError(f"{signature.__name__} has no output field.")

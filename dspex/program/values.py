@@ -94,7 +94,7 @@ _encoder = msgspec.json.Encoder(enc_hook=_to_plain)
 
 
 def from_plain(kind: Any, value: Any) -> Any:
-    """msgspec's `dec_hook`: classes that it does not know. Raises ValueError."""
+    """The `dec_hook` of msgspec: classes that it does not know. Raises ValueError."""
     if isinstance(value, get_origin(kind) or kind):
         return value
     if (validate := getattr(kind, "model_validate", None)) is not None:
@@ -266,7 +266,7 @@ def _reader(annotation: Any, exact: Callable[[str], Any], convert: Callable[[Any
         try:
             return convert(read_json(text))
         except _UNREADABLE as error:
-            listed = getattr(error, "errors", list)()  # pydantic's own text has an address after each line
+            listed: list[Any] = getattr(error, "errors", list)()  # pydantic's own text has an address after each line
             why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed) or error
             raise _unfit(text, type_text(annotation), f": {why}") from None
 
@@ -299,7 +299,7 @@ def read_json(text: str) -> Any:
             continue
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", inner, flags=re.DOTALL)
     if not inner or any(bare.count(opening) != bare.count(closing) for opening, closing in ("[]", "{}")):
-        raise ValueError("it is not JSON" if not inner else "its JSON is cut off or broken")
+        raise ValueError("its JSON is cut off or broken" if starts else "it is not JSON")
     return _mended(inner)
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated, ClassVar, Literal
 
 import pytest
+
 from dspex.core.errors import InputError, SignatureError, SignatureTypeError
 from dspex.program.fields import InputField, OutputField, infer_prefix
 from dspex.program.signature import Signature
@@ -36,7 +37,12 @@ def test_the_docstring_gives_the_instructions_and_there_are_default_ones():
 
 def test_a_field_tells_what_dspy_asks_of_it():
     extra = QA.fields["score"].json_schema_extra
-    assert extra == {"desc": "${score}", "prefix": "How sure:", "__dspy_field_type": "output", "constraints": ">= 0, <= 1"}
+    assert extra == {
+        "desc": "${score}",
+        "prefix": "How sure:",
+        "__dspy_field_type": "output",
+        "constraints": ">= 0, <= 1",
+    }
     assert QA.fields["answer"].json_schema_extra["desc"] == "the answer"
     assert QA.fields["question"].is_required()
     assert not QA.fields["context"].is_required()
@@ -44,7 +50,13 @@ def test_a_field_tells_what_dspy_asks_of_it():
 
 @pytest.mark.parametrize(
     ("name", "prefix"),
-    [("camelCaseText", "Camel Case Text"), ("input1", "Input 1"), ("snake_case_2b", "Snake Case 2 B"), ("someHTMLText", "Some HTML Text"), ("URL", "URL")],
+    [
+        ("camelCaseText", "Camel Case Text"),
+        ("input1", "Input 1"),
+        ("snake_case_2b", "Snake Case 2 B"),
+        ("someHTMLText", "Some HTML Text"),
+        ("URL", "URL"),
+    ],
 )
 def test_a_name_becomes_words(name, prefix):
     assert infer_prefix(name) == prefix
@@ -123,7 +135,7 @@ def test_an_input_may_be_anything():
 
 
 def test_an_option_that_no_field_has_is_named():
-    with pytest.raises(TypeError, match="'max_lenght'.*'max_length'"):
+    with pytest.raises(TypeError, match=r"'max_lenght'.*'max_length'"):
         InputField(max_lenght=3)
 
 
@@ -147,7 +159,7 @@ def test_a_class_of_fields_makes_records():
 
 
 def test_an_annotation_that_cannot_be_resolved_is_named():
-    with pytest.raises(SignatureTypeError, match="Bad cannot be resolved.*Nowhere"):
+    with pytest.raises(SignatureTypeError, match=r"Bad cannot be resolved.*Nowhere"):
 
         class Bad(Signature):
             a: "Nowhere" = InputField()  # noqa: F821

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 import pytest
+
 from dspex.core.errors import AdapterParseError, InputError
 from dspex.plugin import SignatureView
 from dspex.program.fields import InputField, OutputField
@@ -34,7 +35,12 @@ def test_equal_text_and_types_share_one_compiled_signature():
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("int | str", "str | int"), ("Literal['a', 'b']", "Literal['b', 'a']"), ("Literal[1]", "Literal[True]"), ("int", "float")],
+    [
+        ("int | str", "str | int"),
+        ("Literal['a', 'b']", "Literal['b', 'a']"),
+        ("Literal[1]", "Literal[True]"),
+        ("int", "float"),
+    ],
 )
 def test_types_that_differ_do_not_share(one, other):
     assert Signature(f"q -> a: {one}").compiled is not Signature(f"q -> a: {other}").compiled
@@ -101,7 +107,11 @@ def test_outputs_come_typed_in_order_with_defaults():
 
 @pytest.mark.parametrize(
     ("data", "field"),
-    [({"steps": []}, "steps"), ({"steps": [{"text": "a"}]}, "verdict"), ({"steps": [{"text": "a"}], "verdict": None}, "verdict")],
+    [
+        ({"steps": []}, "steps"),
+        ({"steps": [{"text": "a"}]}, "verdict"),
+        ({"steps": [{"text": "a"}], "verdict": None}, "verdict"),
+    ],
 )
 def test_an_output_that_does_not_fit_is_named(data, field):
     with pytest.raises(AdapterParseError, match=f"`{field}`") as caught:
@@ -112,7 +122,12 @@ def test_an_output_that_does_not_fit_is_named(data, field):
 def test_the_schema_is_one_object_with_shared_definitions():
     schema = Plan.compiled.output_schema
     assert schema["required"] == ["steps", "verdict"]
-    assert schema["properties"]["steps"] == {"type": "array", "items": {"$ref": "#/$defs/Step"}, "minItems": 1, "description": "in order"}
+    assert schema["properties"]["steps"] == {
+        "type": "array",
+        "items": {"$ref": "#/$defs/Step"},
+        "minItems": 1,
+        "description": "in order",
+    }
     assert schema["properties"]["verdict"] == {"enum": ["go", "stop"]}
     assert schema["$defs"]["Step"]["required"] == ["text"]
 

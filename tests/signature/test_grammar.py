@@ -7,6 +7,7 @@ import typing
 from typing import Annotated, Any, Literal, Optional, Union
 
 import pytest
+
 from dspex.core.errors import SignatureError
 from dspex.program.signature import Signature, make_signature
 
@@ -33,11 +34,11 @@ def types_of(text: str, **custom: Any) -> dict[str, Any]:
         ("list[str]", list[str]),
         ("dict[str, list[int]]", dict[str, list[int]]),
         ("tuple[int, ...]", tuple[int, ...]),
-        ("str | None", Optional[str]),
-        ("Optional[int]", Optional[int]),
-        ("Union[int, str]", Union[int, str]),
-        ("int | str | None", Union[int, str, None]),
-        ("Literal['yes', \"no\", 3, -1, True, None]", Literal["yes", "no", 3, -1, True, None]),
+        ("str | None", Optional[str]),  # noqa: UP045
+        ("Optional[int]", Optional[int]),  # noqa: UP045
+        ("Union[int, str]", Union[int, str]),  # noqa: UP007
+        ("int | str | None", Union[int, str, None]),  # noqa: UP007
+        ("Literal['yes', \"no\", 3, -1, True]", Literal["yes", "no", 3, -1, True]),
         ("Literal['->', 'a, b', 'it\\'s', ']']", Literal["->", "a, b", "it's", "]"]),
         ("List[Dict[str, Any]]", typing.List[typing.Dict[str, Any]]),  # noqa: UP006
         ("typing.List[int]", typing.List[int]),  # noqa: UP006
@@ -81,7 +82,7 @@ def test_names_of_a_callers_caller_are_not_known():
         return Signature("q -> a: Hidden")
 
     assert Hidden.X
-    with pytest.raises(SignatureError, match="unknown type 'Hidden'|Unknown type 'Hidden'"):
+    with pytest.raises(SignatureError, match="Unknown type 'Hidden'"):
         inner()
 
 

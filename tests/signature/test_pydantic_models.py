@@ -54,7 +54,7 @@ def test_a_text_becomes_a_model(kind, text, value):
 
 
 def test_a_text_that_does_not_fit_says_so():
-    with pytest.raises(ValueError, match="expected Step, got .*: text: Field required$"):
+    with pytest.raises(ValueError, match=r"expected Step, got .*: text: Field required$"):
         field(Step).decode('{"cost": 1}')
 
 

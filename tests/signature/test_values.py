@@ -8,7 +8,8 @@ import enum
 import importlib.util
 import typing
 import uuid
-from typing import Annotated, Any, Literal, Optional
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -67,7 +68,7 @@ def field(kind: Any, **options: Any) -> Any:
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
-        (str, "as it is: \"x\"", "as it is: \"x\""),
+        (str, 'as it is: "x"', 'as it is: "x"'),
         (int, "42", 42),
         (int, " `42` ", 42),
         (int, "**-7**", -7),
@@ -93,17 +94,17 @@ def field(kind: Any, **options: Any) -> Any:
         (Level, "low", Level.LOW),
         (Mixed, "2", Mixed.B),
         (Swapped, "ONE", Swapped.TWO),
-        (Optional[str], "null", None),
-        (Optional[str], "None of these", "None of these"),
-        (Optional[str], '"null"', "null"),
-        (Optional[int], "", None),
-        (Optional[int], "3", 3),
-        (Optional[Literal["a"]], "A", "a"),
+        (str | None, "null", None),
+        (str | None, "None of these", "None of these"),
+        (str | None, '"null"', "null"),
+        (int | None, "", None),
+        (int | None, "3", 3),
+        (Literal["a"] | None, "A", "a"),
         (int | str, "5", 5),
         (int | str, "five", "five"),
         (int | str, '"5"', "5"),
         (datetime.date, "2024-02-29", datetime.date(2024, 2, 29)),
-        (datetime.datetime, "2024-02-29 10:30", datetime.datetime(2024, 2, 29, 10, 30)),
+        (datetime.datetime, "2024-02-29 10:30", datetime.datetime(2024, 2, 29, 10, 30)),  # noqa: DTZ001
         (datetime.time, "10:30", datetime.time(10, 30)),
         (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
         (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID("12345678-1234-5678-1234-567812345678")),
@@ -117,7 +118,7 @@ def field(kind: Any, **options: Any) -> Any:
         (Point, '{"x": "1"}', Point(1)),
         (Box, '{"size": 1, "inner": [{"x": 2}]}', Box(1.0, [Point(2)])),
         (Row, '{"a": 1}', {"a": 1}),
-        (list[Optional[Colour]], '["red", null]', [Colour.RED, None]),
+        (list[Colour | None], '["red", null]', [Colour.RED, None]),
         (Annotated[int, msgspec.Meta(ge=0)], "3", 3),
         (Any, '{"a": [1]}', {"a": [1]}),
         (Any, "words", "words"),
@@ -185,7 +186,7 @@ def test_a_text_that_may_mean_something_else_is_an_error(kind, text):
         (Point, Point(3), Point(3)),
         (datetime.date, "2024-01-02", datetime.date(2024, 1, 2)),
         (datetime.date, datetime.date(2024, 1, 2), datetime.date(2024, 1, 2)),
-        (Optional[str], None, None),
+        (str | None, None, None),
         (Literal["a"], "A", "a"),
     ],
 )
@@ -196,7 +197,16 @@ def test_json_data_becomes_the_value_it_means(kind, data, value):
 
 @pytest.mark.parametrize(
     ("kind", "data"),
-    [(str, None), (int, True), (int, 5.5), (int, None), (bool, 2), (datetime.datetime, 2024), (Colour, 3), (list[int], {"a": 1})],
+    [
+        (str, None),
+        (int, True),
+        (int, 5.5),
+        (int, None),
+        (bool, 2),
+        (datetime.datetime, 2024),
+        (Colour, 3),
+        (list[int], {"a": 1}),
+    ],
 )
 def test_json_data_of_another_kind_is_an_error(kind, data):
     with pytest.raises(ValueError, match=r"expected|Expected"):
@@ -229,11 +239,11 @@ VALUES = {
     int: st.integers(),
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
-    Optional[str]: st.none() | st.text() | st.sampled_from(["null", "None", '"null"', '""None"', 'null"']),
-    Optional[int]: st.none() | st.integers(),
+    str | None: st.none() | st.text() | st.sampled_from(["null", "None", '"null"', '""None"', 'null"']),
+    int | None: st.none() | st.integers(),
     Colour: st.sampled_from(Colour),
     Mixed: st.sampled_from(Mixed),
-    Literal["a", "A", 1, None]: st.sampled_from(["a", "A", 1, None]),
+    Literal["a", "A", 1, False]: st.sampled_from(["a", "A", 1, False]),
     list[str]: st.lists(st.text()),
     dict[str, list[int]]: st.dictionaries(st.text(), st.lists(st.integers(-(2**60), 2**60))),
     int | str: st.integers(-(2**60), 2**60) | st.text() | st.sampled_from(["5", '"5"', "null", "[1]"]),
@@ -248,7 +258,7 @@ def test_what_is_written_is_read_as_the_same_value(kind):
     known = field(kind)
 
     @given(VALUES[kind])
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     def round_trip(value: Any) -> None:
         text = known.render(value)
         again = known.decode(text.strip('"') if kind in (datetime.date, datetime.datetime) else text)
@@ -258,18 +268,16 @@ def test_what_is_written_is_read_as_the_same_value(kind):
 
 
 @given(st.text(alphabet="[]{}\"'`:,\\ab1 \nTrue", max_size=60))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_reading_json_ends_in_data_or_a_value_error(text):
-    try:
+    with suppress(ValueError):
         read_json(text)
-    except ValueError:
-        pass
 
 
 @pytest.mark.skipif(importlib.util.find_spec("json_repair") is None, reason="json-repair is not installed")
 def test_broken_json_is_mended_but_not_where_it_is_cut():
     with pytest.raises(ValueError, match="broken"):
         field(list[str]).decode('[a, "b \\/ c",]')
-    assert field(Point).decode('{x: 1, y: 2}') == Point(1, 2)
+    assert field(Point).decode("{x: 1, y: 2}") == Point(1, 2)
     with pytest.raises(ValueError, match="cut off"):
-        field(Point).decode('{x: 1, y: ')
+        field(Point).decode("{x: 1, y: ")

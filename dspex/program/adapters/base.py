@@ -35,13 +35,8 @@ def sorted_demos(compiled: CompiledSignature, demos: Sequence[Any]) -> list[tupl
     """Demos and whether they are whole, partial ones first; without any input or any output it is no demo."""
     whole, partial = [], []
     for demo in demos:
-        for name in compiled.fields:
-            if demo.get(name) is None:
-                break
-        else:
-            whole.append((demo, True))
-            continue
-        absent = [f.role for f in compiled.fields.values() if demo.get(f.name) is None and (f.required or f.name not in demo)]
+        without = [field for name, field in compiled.fields.items() if demo.get(name) is None]
+        absent = [field.role for field in without if field.required or field.name not in demo]
         if not absent:
             whole.append((demo, True))
         elif absent.count("input") < len(compiled.inputs) and absent.count("output") < len(compiled.outputs):
@@ -52,8 +47,10 @@ def sorted_demos(compiled: CompiledSignature, demos: Sequence[Any]) -> list[tupl
 def present(fields: Iterable[FieldInfo], record: Any, absent: Any = None) -> dict[FieldInfo, Any]:
     """Fields with their values; a required one without a value has `absent`, or is left out if that is None."""
     found = {field: record.get(field.name) for field in fields}
-    if any([value is None for value in found.values()]):
-        found = {f: absent if v is None and f.required else v for f, v in found.items() if v is not None or absent or not f.required}
+    for field in [field for field, value in found.items() if value is None and field.required]:
+        found[field] = absent
+        if absent is None:
+            del found[field]
     return found
 
 

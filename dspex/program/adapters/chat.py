@@ -16,7 +16,8 @@ _ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
 _MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)
 _END = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*completed[ \t]*##[ \t]*\]\]\s*\Z")
 _ESCAPE = base.Escape(r"\[\[[ \t]*##")
-_LEFT_OUT = "(An example; some of its fields are not given.)\n\n"
+_GAP = "\n\n"
+_LEFT_OUT = f"(An example; some of its fields are not given.){_GAP}"
 
 
 class ChatAdapter:
@@ -90,14 +91,17 @@ class ChatAdapter:
         """The inputs; at the end of a main request the order of the outputs."""
         compiled = base.compiled_of(signature)
         text = self.format_field_with_value(base.present(compiled.inputs, inputs))
-        reminder = f"\n\n{self.user_message_output_requirements(compiled)}" if main_request else ""
-        return f"{prefix}{text}{reminder}{suffix}"
+        if main_request:
+            text = f"{text and f'{text}{_GAP}'}{self.user_message_output_requirements(compiled)}"
+        return f"{prefix}{text}{suffix}"
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
     ) -> str:
         """A reply with these values, without the end marker."""
-        return self.format_field_with_value(base.present(base.compiled_of(signature).outputs, outputs, missing_field_message))
+        return self.format_field_with_value(
+            base.present(base.compiled_of(signature).outputs, outputs, missing_field_message)
+        )
 
     def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> str:
         """Marker, newline and value of each field, with a blank line between."""
@@ -181,7 +185,9 @@ def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[s
     known = {name.casefold(): name for name in ("completed", *compiled.fields)}
     marks = [mark for mark in marker.finditer(completion) if mark[1].casefold() in known]
     ends = [mark.start() for mark in marks[1:]] + [len(completion)]
-    sections = [(known[mark[1].casefold()], completion[mark.end() : end]) for mark, end in zip(marks, ends, strict=False)]
+    sections = [
+        (known[mark[1].casefold()], completion[mark.end() : end]) for mark, end in zip(marks, ends, strict=False)
+    ]
     for index, (name, text) in enumerate(sections[:-1]):
         if name == "completed" and not text.strip() and sections[index + 1][0] in compiled.input_names:
             sections = sections[:index]  # the model went on with an example of its own

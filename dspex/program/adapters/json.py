@@ -10,6 +10,7 @@ from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.compiled import CompiledSignature
+from dspex.program.fields import FieldInfo
 from dspex.program.values import read_json, render
 
 
@@ -31,10 +32,10 @@ class JSONAdapter:
         system = f"{given}{_wanted(compiled)}\n\nYour task:\n{compiled.instructions}"
         messages = [{"role": "system", "content": system}]
         for demo, _ in base.sorted_demos(compiled, demos):
-            messages.append({"role": "user", "content": _object(base.present(compiled.inputs, demo))})
+            messages.append({"role": "user", "content": _compact(base.present(compiled.inputs, demo))})
             answer = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
             messages.append({"role": "assistant", "content": answer})
-        return [*messages, {"role": "user", "content": _object(base.present(compiled.inputs, inputs))}]
+        return [*messages, {"role": "user", "content": _compact(base.present(compiled.inputs, inputs))}]
 
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """The same as messages."""
@@ -44,25 +45,25 @@ class JSONAdapter:
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
     ) -> str:
         """A reply with these values."""
-        return _object(base.present(base.compiled_of(signature).outputs, outputs, missing_field_message))
+        return _compact(base.present(base.compiled_of(signature).outputs, outputs, missing_field_message))
 
     def format_fields(self, values: Mapping[str, Any]) -> str:
         """A reply with these values where no signature is known."""
-        return _object(base.loose(values))
+        return msgspec.json.format(_compact(base.loose(values)), indent=2)
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         """Values of the object's keys, in any case; other keys are dropped. Raises AdapterParseError."""
         compiled = base.compiled_of(signature)
         try:
             data = read_json(completion)
+            if not isinstance(data, dict):
+                raise ValueError("it is no object")  # noqa: TRY004  the text is at fault, no caller
         except ValueError as error:
-            raise base.unreadable(self, signature, completion, AdapterParseError(str(error))) from error
-        if not isinstance(data, dict):
-            raise base.unreadable(self, signature, completion, AdapterParseError(f"it is no object but {data!r:.60}"))
-        if not compiled.input_names.keys() <= data.keys():
-            known = {str(name).casefold(): value for name, value in data.items()}
-            data = {f.name: known[f.name.casefold()] for f in compiled.outputs if f.name.casefold() in known} | data
-        return base.outputs(self, signature, completion, data, from_text=False)
+            fault = AdapterParseError(str(error))
+            raise base.unreadable(self, signature, completion, fault) from fault
+        known = {str(name).casefold(): value for name, value in data.items()}
+        folded = {f.name: known[f.name.casefold()] for f in compiled.outputs if f.name.casefold() in known}
+        return base.outputs(self, signature, completion, folded | data, from_text=False)
 
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Whether a reply came to the end of its object."""
@@ -78,6 +79,5 @@ def _wanted(compiled: CompiledSignature) -> str:
     return f"Reply with one JSON object and nothing else, {{{form}}}, where:\n{base.field_lines(compiled.outputs)}"
 
 
-def _object(values: Mapping[Any, Any]) -> str:
-    text = render({field.name: value for field, value in values.items()})
-    return msgspec.json.format(text, indent=2)
+def _compact(values: Mapping[FieldInfo, Any]) -> str:
+    return render({field.name: value for field, value in values.items()})

@@ -102,7 +102,9 @@ def _form(compiled: CompiledSignature) -> _Form:
     form: _Form | None = compiled.templates.get("plain")
     if form is None:
         labels = {name: field.prefix for name, field in compiled.fields.items()}
-        if len({label.casefold() for label in labels.values()}) < len(labels) or not all(map(_is_label, labels.values())):
+        if len({label.casefold() for label in labels.values()}) < len(labels) or not all(
+            map(_is_label, labels.values())
+        ):
             labels = {name: f"{name}:" for name in labels}  # prefixes of the user's that cannot tell fields apart
         hazard = "|".join(re.escape(label) for label in sorted(labels.values(), key=len, reverse=True))
         form = _Form(labels, re.compile(f"^({hazard})", re.MULTILINE | re.IGNORECASE), base.Escape(hazard, "^"))

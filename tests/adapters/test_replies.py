@@ -1,0 +1,165 @@
+"""How a reply is read: exact, then tolerant where the meaning is certain, else an error that tells the fault."""
+
+from typing import Any
+
+import pytest
+
+from dspex.core.errors import AdapterParseError
+from dspex.program.adapters.chat import ChatAdapter
+from dspex.program.adapters.json import JSONAdapter
+from dspex.program.adapters.plain import PlainAdapter
+from dspex.program.signature import Signature
+
+CHAT, JSON, PLAIN = ADAPTERS = ChatAdapter(), JSONAdapter(), PlainAdapter()
+QA = Signature("question -> reasoning, answer: int")
+WANTED = {"reasoning": "because", "answer": 4}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "[[ ## reasoning ## ]]\nbecause\n\n[[ ## answer ## ]]\n4\n\n[[ ## completed ## ]]",
+        "[[ ## reasoning ## ]]\nbecause\n\n[[ ## answer ## ]]\n4",
+        "\n[[ ## reasoning ## ]] because\n[[ ## answer ## ]] 4 [[ ## completed ## ]]\n",
+        "Sure:\n\n[[ ## reasoning ## ]]\nbecause\n[[ ## answer ## ]]\n**4**\n[[ ## completed ## ]]\nBye!",
+        "[[ ## answer ## ]]\n4\n\n[[ ## reasoning ## ]]\nbecause",
+        "[[ ## Reasoning ## ]]\nbecause\n[[##ANSWER##]]\n4",
+        "**[[ ## reasoning ## ]]**\nbecause\n### [[ ## answer ## ]]\n4",
+        "[[ ## reasoning ## ]] because [[ ## answer ## ]] 4 [[ ## completed ## ]]",
+        "[[ ## reasoning ## ]]\ndraft\n[[ ## answer ## ]]\n3\n\n[[ ## reasoning ## ]]\nbecause\n[[ ## answer ## ]]\n4",
+        "[[ ## answer ## ]]\n3\n[[ ## reasoning ## ]]\nbecause\n[[ ## answer ## ]]\n4",
+        "[[ ## reasoning ## ]]\nbecause\n[[ ## answer ## ]]\n4\n[[ ## reasoning ## ]]\ncut of",
+        "[[ ## reasoning ## ]]\nbecause\n[[ ## answer ## ]]\n4\n\n[[ ## completed ## ]]\n\n[[ ## question ## ]]\nNext?\n[[ ## reasoning ## ]]\nmade up\n[[ ## answer ## ]]\n5\n\n[[ ## completed ## ]]",
+        '{"reasoning": "because", "answer": 4}',
+        '```json\n{"reasoning": "because", "answer": "4"}\n```',
+    ],
+)
+def test_chat_reads_the_last_full_set(reply):
+    assert CHAT.parse(QA, reply) == WANTED
+
+
+def test_a_field_keeps_markers_of_no_field():
+    reply = "[[ ## reasoning ## ]]\nsee\n[[ ## note ## ]]\nthere\n\n[[ ## answer ## ]]\n4"
+    assert CHAT.parse(QA, reply)["reasoning"] == "see\n[[ ## note ## ]]\nthere"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"reasoning": "because", "answer": 4}',
+        'Here:\n```json\n{"Reasoning": "because", "ANSWER": "4", "more": 1}\n```\nDone.',
+        "{'reasoning': 'because', 'answer': 4,}",
+        'My answer is {"answer": 4.0, "reasoning": "because"}.',
+    ],
+)
+def test_json_reads_an_object(reply):
+    assert JSON.parse(QA, reply) == WANTED
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        " because\nAnswer: 4",
+        "because\nAnswer: 4\n\nQuestion: next?\nReasoning: x\nAnswer: 5",
+        "Reasoning: because\nAnswer: 4",
+        "\nreasoning: because\nanswer:4",
+        " because\nAnswer: 4\nAnswer: 5",
+    ],
+)
+def test_plain_reads_lines_up_to_the_next_example(reply):
+    assert PLAIN.parse(QA, reply) == WANTED
+
+
+def test_plain_keeps_further_lines_of_a_value():
+    assert PLAIN.parse(Signature("a -> b"), " one\n\ntwo: three\n") == {"b": "one\n\ntwo: three"}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "reply", "field", "words"),
+    [
+        (CHAT, "No more responses", "reasoning", "field `reasoning`: it is missing"),
+        (CHAT, "", "reasoning", "it is missing"),
+        (CHAT, "[[ ## reasoning ## ]]\nbecause", "answer", "field `answer`: it is missing"),
+        (CHAT, "[[ ## reasoning ## ]]\nx\n\n[[ ## answer ## ]]\nfour", "answer", "expected an integer, got 'four'"),
+        (CHAT, "[[ ## reasoning ## ]]\nsaid \\[[ ## answer ## ]] 4", "answer", "it is missing"),
+        (JSON, "no object", None, "it is not JSON"),
+        (JSON, '{"reasoning": "because", "answer": 4', None, "cut off"),
+        (JSON, "[1]", None, "it is no object"),
+        (JSON, '{"reasoning": "because", "answer": null}', "answer", "expected an integer"),
+        (JSON, '{"reasoning": "x", "answer": 1} or {"reasoning": "x", "answer": 2}', None, "broken"),
+        (PLAIN, " because", "answer", "it is missing"),
+        (PLAIN, " because\nAnswer: 4\nor 5", "answer", "expected an integer"),
+    ],
+)
+def test_a_reply_that_does_not_fit_says_where(adapter, reply, field, words):
+    with pytest.raises(AdapterParseError, match=words) as caught:
+        adapter.parse(QA, reply)
+    error = caught.value
+    assert (error.adapter_name, error.signature, error.lm_response, error.field) == (
+        type(adapter).__name__,
+        QA,
+        reply,
+        field,
+    )
+
+
+def test_what_could_be_read_is_kept_with_the_error():
+    with pytest.raises(AdapterParseError) as caught:
+        CHAT.parse(QA, "[[ ## reasoning ## ]]\nbecause\n[[ ## answer ## ]]\nx")
+    assert caught.value.parsed_result == {"reasoning": "because"}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_optional_outputs_may_be_absent(adapter):
+    signature = Signature("q -> a, note: str | None")
+    assert adapter.parse(
+        signature, adapter.format_assistant_message_content(QA, {"reasoning": "x"}).replace("reasoning", "a")
+    ) == {
+        "a": "x",
+        "note": None,
+    }
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_asking_again_shows_the_reply_the_fault_and_the_form(adapter):
+    with pytest.raises(AdapterParseError) as caught:
+        adapter.parse(QA, "nonsense")
+    reply, asked = adapter.reask(QA, "nonsense", caught.value)
+    assert (reply.role, reply.text, asked.role) == ("assistant", "nonsense", "user")
+    assert str(caught.value.__cause__) in asked.text
+    assert "It was" not in asked.text
+    assert {"chat": "[[ ## answer ## ]]\n{answer}", "json": '"answer": ...', "plain": "Answer: {answer}"}[
+        adapter.name
+    ] in asked.text
+
+
+def test_another_adapters_form_may_be_asked_for():
+    with pytest.raises(AdapterParseError) as caught:
+        CHAT.parse(QA, "nonsense")
+    assert "field `reasoning`: it is missing" in JSON.reask(QA.compiled, "nonsense", caught.value)[1].text
+
+
+@pytest.mark.parametrize(
+    ("adapter", "reply", "complete"),
+    [
+        (CHAT, "[[ ## answer ## ]]\n4\n\n[[ ## completed ## ]]\n", True),
+        (CHAT, "[[ ## answer ## ]]\n4", False),
+        (CHAT, "[[ ## answer ## ]]\nuse \\[[ ## completed ## ]]", False),
+        (JSON, '{"answer": 4}', True),
+        (JSON, '```\n{"answer": 4}\n```', True),
+        (JSON, '{"answer": 4', False),
+        (PLAIN, "4", False),
+    ],
+)
+def test_whether_a_reply_came_to_its_end(adapter, reply, complete):
+    assert adapter.is_complete(QA, reply) is complete
+
+
+def test_the_json_fallback_is_on_unless_it_is_switched_off():
+    assert CHAT.use_json_adapter_fallback
+    assert not ChatAdapter(use_json_adapter_fallback=False).use_json_adapter_fallback
+
+
+def test_a_class_and_its_compiled_form_are_read_alike():
+    reply: Any = "[[ ## reasoning ## ]]\nbecause\n[[ ## answer ## ]]\n4"
+    assert CHAT.parse(QA.compiled, reply) == CHAT.parse(QA, reply)
