@@ -7,6 +7,7 @@ environments of the last run. A plain `nox` runs all checks and ends with one li
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -245,3 +246,6 @@ def show_pyenv_interpreters() -> None:
 
 
 show_pyenv_interpreters()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts us in the background ignores Ctrl-C for all that we start, and tests send it to what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
