@@ -93,7 +93,7 @@ def test_progress_is_told_with_the_calls_that_are_planned(clerk, tmp_path):
     study(task, task.data(0, 12, 4, 10), lm, tmp_path / "run", seen.append, sets=2, demos=3)
     assert {now.planned for now in seen} == {2 * 4 + 3 * 10}
     assert [now.calls for now in seen] == sorted(now.calls for now in seen)
-    assert {now.phase for now in seen} <= {"load the model", "draw demos", "search", "judge"}
+    assert {now.phase for now in seen} <= {"load the model", "draw demos", "search", "judge", "judge the first set"}
 
 
 @pytest.mark.parametrize(

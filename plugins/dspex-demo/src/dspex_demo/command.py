@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,8 @@ from dspex_demo.study import Outcome, study
 from dspex_demo.tasks import TASKS
 
 MODEL = "llamacpp/gemma-3-270m"
+INTERRUPTED = 130  # as shells say it of a program that Ctrl-C ended
+CLOSE_S = 1.0
 VERSION = 1  # of data and study: another one is another run
 
 
@@ -53,11 +56,19 @@ def run(name: str, seed: int, folder: Path, lm: dspex.LM, as_json: bool = False)
             outcome = study(task, data, lm, folder, bar)
     except KeyboardInterrupt:
         interrupted(folder, again)
-        sys.exit(130)
+        end_soon(INTERRUPTED)
+        sys.exit(INTERRUPTED)
     if as_json:
         click.echo(json.dumps(as_data(outcome), indent=2))
     else:
         findings(out, name, task, data, outcome)
+
+
+def end_soon(code: int) -> None:
+    """End this process in a second even if closing takes longer: a model that is being loaded cannot be told to stop."""
+    last = threading.Timer(CLOSE_S, os._exit, (code,))
+    last.daemon = True
+    last.start()
 
 
 def as_data(outcome: Outcome) -> dict[str, Any]:

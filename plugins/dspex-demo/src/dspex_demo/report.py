@@ -50,7 +50,7 @@ def introduction(console: Console, name: str, task: Task, data: Data, *, seed: i
     console.print(f"[bold]dspex demo[/bold]: optimise the program `{name}` on a language model inside this process")
     console.print(table)
     console.print(f"  run    {escape(str(run_dir))}", soft_wrap=True)
-    console.print("         Ctrl-C or kill it when you like: the same run goes on and repeats no finished call.\n")
+    console.print("         Ctrl-C or kill it: the same run goes on and repeats no finished call.\n")
 
 
 class Bar:

@@ -31,6 +31,7 @@ class Now(msgspec.Struct, frozen=True):
 
 
 Watch = Callable[[Now], None]
+Metric = Callable[..., bool]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -63,6 +64,7 @@ def study(
     search = dspex.BootstrapFewShotWithRandomSearch(
         task.metric, max_bootstrapped_demos=0, max_labeled_demos=demos, num_candidate_programs=sets, race_z=None
     )
+    planned = sets * len(data.validation) + 3 * len(data.test)
     with dspex.context(lm=lm), dspex.track_usage() as usage:
         job = search.start(
             student,
@@ -72,11 +74,12 @@ def study(
             restrict=range(sets),
             run_dir=run_dir,
         )
-        program: Any = watched(job, watch, sets * len(data.validation) + 3 * len(data.test))
+        program: Any = watched(job, watch, planned)
         first = next(one["program"] for one in program.candidate_programs if one["seed"] == 0)
         before = usage.total
         programs = {"zero-shot": student, "first demo set": first, "optimised": program}
-        results = {name: dspex.Evaluate(data.test, task.metric)(one) for name, one in programs.items()}
+        metric = told(task.metric, watch, program.ledger, usage, planned)
+        results = {name: dspex.Evaluate(data.test, metric)(one) for name, one in programs.items()}
         after = usage.total
     saved = run_dir / "program.json"
     program.save(saved)
@@ -118,6 +121,20 @@ def watched(job: dspex.Job, watch: Watch, planned: int) -> Any:
     except KeyboardInterrupt:
         job.abort()
         raise
+
+
+def told(metric: Metric, watch: Watch, ledger: Any, usage: dspex.UsageTracker, planned: int) -> Metric:
+    """The metric, telling how far the judging is that comes after the search."""
+    before = usage.total
+
+    def telling(example: dspex.Example, prediction: dspex.Prediction, trace: object = None) -> bool:
+        now = usage.total
+        calls, tokens = now.calls - before.calls, now.total_tokens - before.total_tokens
+        reused = ledger.reused + ledger.cached
+        watch(Now("judge the first set", ledger.calls + calls, planned, ledger.tokens + tokens, reused))
+        return metric(example, prediction, trace)
+
+    return telling
 
 
 def seen(progress: Any, planned: int, seconds: float) -> Now:
