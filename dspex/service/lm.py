@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -73,7 +74,7 @@ class Shared(msgspec.Struct, frozen=True):
 class Call:
     """The state of one logical call."""
 
-    __slots__ = ("attempts", "cached", "number", "options", "salt", "scope", "timer")
+    __slots__ = ("attempts", "cached", "number", "options", "paid", "salt", "scope", "timer")
 
     def __init__(self, options: Options, scope: Scope, number: int, salt: tuple[int, int] = (1, 0)) -> None:
         self.options = options
@@ -82,6 +83,7 @@ class Call:
         self.salt = salt
         self.attempts = 0
         self.cached = False
+        self.paid: Usage | None = None  # where it is not that of the reply
         self.timer: asyncio.Timeout | None = None
 
 
@@ -203,8 +205,10 @@ class LMService:
                 raise reply
         call.attempts = sum(one.attempts for one in calls)
         whole = [reply for reply in replies if isinstance(reply, LMResponse)]
-        usage = sum((reply.usage or Usage() for reply in whole), Usage(calls=len(whole)))
-        return LMResponse(tuple(choice for reply in whole for choice in reply.choices), usage, whole[0].model)
+        call.cached = all(one.cached for one in calls)
+        call.paid = _sum(reply for one, reply in zip(calls, whole, strict=True) if not one.cached)
+        choices = tuple(choice for reply in whole for choice in reply.choices)
+        return LMResponse(choices, _sum(whole), whole[0].model)
 
     @staticmethod
     async def _settled(work: Awaitable[LMResponse]) -> LMResponse | DspexError:
@@ -236,11 +240,14 @@ class LMService:
         if call.options.timeout is None:
             reply, call.cached = await self._flights.join(key, lead)
             return reply
+        timer = asyncio.timeout(call.options.timeout)
         try:
-            async with asyncio.timeout(call.options.timeout):
+            async with timer:
                 reply, call.cached = await self._flights.join(key, lead)
                 return reply
         except TimeoutError as error:
+            if not timer.expired():
+                raise
             raise self._late(call, call.options.timeout) from error
 
     async def _timed(self, call: Call, request: LMRequest) -> LMResponse:
@@ -336,8 +343,9 @@ class LMService:
         """What a provider raised beyond its contract, as one of our own classes."""
         if isinstance(error, TimeoutError):
             return self.named(LMTimeout("The provider timed out."), call)
+        error.args = tuple(self._without_key(part) if isinstance(part, str) else part for part in error.args)
         return PluginError(
-            f"The provider {self.endpoint.provider!r} raised {type(error).__name__}: {error}. "
+            f"The provider {self.endpoint.provider!r} raised {type(error).__name__}: {self._without_key(str(error))}. "
             "A provider may raise LMError classes only; this is a fault of the plugin.",
             plugin=self.endpoint.provider,
             attempts=call.attempts,
@@ -374,7 +382,8 @@ class LMService:
         return True
 
     def _key(self, request: LMRequest, salt: tuple[int, int]) -> bytes:
-        body = _key_encoder.encode((request.messages, request.params, request.tools, request.schema, request.n, salt))
+        params = {name: _normal(value) for name, value in request.params.items()} if request.params else None
+        body = _key_encoder.encode((request.messages, params, request.tools, request.schema, request.n, salt))
         return hashlib.blake2b(self._key_prefix + body, digest_size=16).digest()
 
     def _failed(self, call: Call, error: BaseException, number: int, wait: float | None) -> None:
@@ -390,10 +399,13 @@ class LMService:
         error.model = error.model or self.name
         error.provider = error.provider or self.endpoint.provider
         error.attempts = max(1, call.attempts)
-        if self.endpoint.api_key is not None:
-            error.message = self.endpoint.api_key.redact(error.message)
-            error.args = (error.message,)
+        error.message = self._without_key(error.message)
+        error.args = (error.message,)
         return error
+
+    def _without_key(self, text: str) -> str:
+        key = self.endpoint.api_key
+        return text if key is None else key.redact(text)
 
     def _late(self, call: Call, seconds: float) -> LMTimeout:
         late = LMTimeout(f"No reply within {seconds:g} s; raise it by LM(..., timeout=).", code="deadline")
@@ -440,6 +452,15 @@ def _enc_hook(value: Any) -> Any:
     raise BadRequest(f"A parameter of type {type(value).__name__} cannot be sent: {value!r:.100}")
 
 
+def _normal(value: Any) -> Any:
+    # One number has one key; NaN and infinity, which would be encoded as None, have none.
+    if type(value) is not float:
+        return value
+    if not math.isfinite(value):
+        raise BadRequest(f"{value} cannot be sent as a parameter.")
+    return int(value) if value.is_integer() else value
+
+
 _key_encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_enc_hook)
 
 
@@ -456,7 +477,13 @@ def _time_left(call: Call) -> float:
     return float("inf") if when is None else when - asyncio.get_running_loop().time()
 
 
+def _sum(replies: Iterable[LMResponse]) -> Usage:
+    usages = [reply.usage or Usage() for reply in replies]
+    return msgspec.structs.replace(sum(usages, Usage()), calls=len(usages))
+
+
 def _track(call: Call, model: str, reply: LMResponse) -> None:
-    if not call.cached and reply.usage is not None:
+    usage = call.paid or reply.usage
+    if not call.cached and usage is not None:
         for tracker in call.scope.trackers:
-            tracker.add(model, reply.usage)
+            tracker.add(model, usage)

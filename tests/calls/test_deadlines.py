@@ -98,3 +98,15 @@ def test_a_thousand_deadlines_are_kept_at_once(virtual, script, settled):
     for number, done in enumerate(virtual(main)):
         assert type(done.error) is LMTimeout
         assert done.seconds == pytest.approx(1.0 + number / 100, rel=0.1)
+
+
+@pytest.mark.fault("S08")
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_time_out_that_the_server_reports_is_not_taken_for_the_deadline(virtual, script, settled, cache):
+    async def main():
+        provider = script(LMTimeout("gateway", status=504))
+        return await settled(dspex.LM("x/y", provider=provider, timeout=60.0, cache=cache).acall("2+2?"))
+
+    [done] = virtual(main)
+    assert str(done.error) == "[x/y] gateway (after 4 attempts)"
+    assert done.error.status == 504
