@@ -17,7 +17,7 @@ KEPT_PROGRAMS = 64
 
 def example_key(example: Example) -> str:
     """Identity of an example: its fields, and which of them are inputs."""
-    return digest([example.toDict(), sorted(example._input_keys or ())])
+    return digest([example._store, sorted(example._input_keys or ())])
 
 
 def structure_of(program: Module) -> str:
@@ -101,7 +101,7 @@ def fingerprint(thing: Any) -> Any:
         return plain(identity)
     code = getattr(thing, "__code__", None)
     if code is None and not callable(thing):
-        return plain(thing)
+        return _plain_or_kind(thing)
     name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}" if code else _kind(thing)
     if (given := getattr(thing, "cache_key", None)) is not None:
         return [name, plain(given)]
@@ -116,9 +116,18 @@ def fingerprint(thing: Any) -> Any:
 
 def _cell(cell: Any) -> Any:
     try:
-        return plain(cell.cell_contents)
-    except (TypeError, ValueError):
-        return type(cell.cell_contents).__name__
+        content = cell.cell_contents
+    except ValueError:  # empty: its function is not defined yet
+        return None
+    code = getattr(content, "__code__", None)  # without its own cells, which may hold itself
+    return digest(_code(code)) if code else _plain_or_kind(content)
+
+
+def _plain_or_kind(thing: Any) -> Any:
+    try:
+        return plain(thing)
+    except (TypeError, ValueError, NotImplementedError):
+        return _kind(thing)
 
 
 def _code(code: CodeType) -> list[Any]:

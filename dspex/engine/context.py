@@ -1,6 +1,7 @@
 """What an algorithm sees of its run: every effect is keyed by content, journalled, and executed once."""
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Coroutine, Mapping, Sequence
 from itertools import chain, zip_longest
@@ -34,7 +35,7 @@ from dspex.engine.recorder import StepRecorder, Tape
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Scheduler, Spend, Stop, Work
 from dspex.evaluate.running import Scorer
 from dspex.runtime.records import Considered, Step
-from dspex.runtime.scope import current, use
+from dspex.runtime.scope import SCOPE
 from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS
 
 OUTAGE = (AuthError, CircuitOpen, LMTimeout, RateLimited, Unavailable)
@@ -72,6 +73,7 @@ class Setup(msgspec.Struct, frozen=True):
     train: tuple[Example, ...]
     val: tuple[Example, ...]
     held: tuple[Example, ...]
+    keys: Mapping[int, str]
     metric: Any
     metric_identity: str
     roles: Mapping[str, Role]
@@ -129,7 +131,7 @@ class Context:
         self.phase_now: tuple[str, int | None] = ("", None)
         self.done = 0
         self._scorer = Scorer(setup.metric) if setup.metric is not None else None
-        self._keys = {id(one): example_key(one) for one in chain(setup.train, setup.val, setup.held)}
+        self._keys = {id(one): setup.keys[id(one)] for one in chain(setup.train, setup.val, setup.held)}
         self._open = {self._keys[id(one)] for one in chain(setup.train, setup.val)}
         self._labels: set[str] = set()
         self._probes: list[str] = []
@@ -192,8 +194,8 @@ class Context:
             raise ConfigurationError(
                 f"{example!r:.120} is not one of ctx.train or ctx.val; held examples are not for a search."
             )
-        run = digest([candidate.key, found, self.setup.roles[role].identity, params])
-        step = digest([run, self.setup.metric_identity, trace])
+        run = _key(candidate.key, found, self.setup.roles[role].identity, *map(str, params.items()))
+        step = _key(run, self.setup.metric_identity, str(trace))
         if len(self._probes) < PROBES:
             self._probes.append(step)
         return StepWork(run, bound, step, (candidate, example, *how))
@@ -205,7 +207,7 @@ class Context:
         tokens = tokens + tokens // 2 or most * DEFAULT_OUTPUT_TOKENS
         return Spend((most, tokens if self._limit.units[1] < UNLIMITED else 0, usd + usd // 2))
 
-    def _recall(self, work: StepWork) -> tuple[Rollout, Usage] | None:
+    def _recall(self, work: StepWork) -> tuple[Rollout, Spend] | None:
         """The result of a finished step. Whoever asks settles it, so what it stands for is counted here."""
         found = self._steps.get(work.step)
         if found is None:
@@ -216,20 +218,30 @@ class Context:
         else:
             rollout = found
         self.done += 1
-        self.spent[work.role] = self.spent.get(work.role, Spend()) + Spend.of(rollout.usage)
+        spend = Spend.of(rollout.usage)
+        self.spent[work.role] = self.spent[work.role] + spend if work.role in self.spent else spend
         self.touched.add(rollout.example)
         if work.role == "task" and not work.params:
             self.pool.attach(rollout)
-        return rollout, rollout.usage
+        return rollout, spend
 
     async def _execute(self, work: StepWork) -> None:
         recorder = StepRecorder(self.tape, work.key)
-        rollout = await self._rollout(work, recorder)
+        try:
+            rollout = await self._rollout(work, recorder)
+            value = _encoder.encode(rollout)
+        except (JournalError, Stop):
+            raise
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            rollout = self._failed(work, error, recorder.usage)
+            value = _encoder.encode(rollout)
         if isinstance(recorder.failure, BudgetExceeded):
             raise Stop("budget", str(recorder.failure))
         if recorder.failure is not None:
             raise recorder.failure
-        value = _encoder.encode(rollout)
         self.tape.journal.append(Step(work.step, "evaluate", msgspec.Raw(value)))
         # What a replay will see, and not what was in memory.
         self._steps[work.step] = msgspec.json.decode(value, type=Rollout)
@@ -237,38 +249,38 @@ class Context:
 
     async def _rollout(self, work: StepWork, recorder: StepRecorder) -> Rollout:
         program, paths = self.setup.programs.runnable(work.candidate)
-        trace: list[Any] = []
-        settings = {**current().overlay, **self.setup.roles[work.role].overlay}
+        scope = SCOPE.get()
+        trace: list[Any] | None = [] if work.traced else None
+        settings = {**scope.overlay, **self.setup.roles[work.role].overlay}
         if work.params:
             settings["lm_params"] = {**settings.get("lm_params", {}), **work.params}
-        example, found = work.example, self.key_of(work.example)
+        SCOPE.set(
+            scope.child(overlay=settings, trace=trace, recorder=recorder)
+        )  # a step has a task, and so a context, of its own
+        fields, keys = work.example._store, work.example._input_keys or ()
+        prediction = await program.acall(**{name: value for name, value in fields.items() if name in keys})
         score, feedback = 1.0, None  # without a metric a run that ends is a good one
-        try:
-            with use(overlay=settings, trace=trace, recorder=recorder):
-                keys = example._input_keys or ()
-                prediction = await program.acall(**{name: example[name] for name in example if name in keys})
-                if self._scorer is not None:
-                    score, feedback = await self._scorer(example, prediction, trace if work.traced else None)
-        except (JournalError, Stop):
-            raise
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise
-            return self._failed(work, found, error, recorder.usage)
-        steps = tuple(TraceStep(paths[id(p)], i, dict(o.items())) for p, i, o in trace if id(p) in paths)
-        outputs = dict(prediction.items()) if isinstance(prediction, Example) else {"prediction": prediction}
-        usage, kept = recorder.usage, steps if work.traced else None
-        return Rollout(found, work.candidate.key, score, True, outputs, feedback, None, usage, kept)
+        if self._scorer is not None:
+            score, feedback = await self._scorer(work.example, prediction, trace)
+        outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
+        kept = [
+            TraceStep(paths[id(part)], given, dict(made.items()))
+            for part, given, made in trace or ()
+            if id(part) in paths
+        ]
+        return Rollout(
+            self.key_of(work.example), work.candidate.key, score, True, outputs, feedback, None, recorder.usage,
+            None if trace is None else tuple(kept),
+        )  # fmt: skip
 
-    def _failed(self, work: StepWork, found: str, error: BaseException, usage: Usage) -> Rollout:
-        text = f"{type(error).__name__}: {error}"[:1_000]
+    def _failed(self, work: StepWork, error: BaseException, usage: Usage) -> Rollout:
+        text = f"{type(error).__name__}: {error}"[:1_000].encode(errors="replace").decode()
         self._failures += 1
         self._outage = self._outage + 1 if isinstance(error, OUTAGE) else 0
         if not isinstance(error, LMError | AdapterParseError):
             self._faults[work.step] = text
         score = float(getattr(self.setup.optimizer, "failure_score", 0.0))
-        return Rollout(found, work.candidate.key, score, False, {}, None, text, usage)
+        return Rollout(self.key_of(work.example), work.candidate.key, score, False, {}, None, text, usage)
 
     def _check(self, work: StepWork, last: Rollout) -> None:
         """End a run that nothing can come of. Raises EvaluationError."""
@@ -375,6 +387,10 @@ def _without(candidate: Candidate, origin: str) -> Candidate:
         if any(demo.origin == origin for demo in state.demos)
     }
     return candidate.with_demos(changed) if changed else candidate
+
+
+def _key(*parts: str) -> str:
+    return hashlib.blake2b("/".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def _json(value: Any) -> Any:

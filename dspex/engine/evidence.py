@@ -9,7 +9,6 @@ from dspex.core.candidate import Candidate
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
-from dspex.engine.artifact import example_key
 from dspex.engine.context import Context
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
 from dspex.evaluate.statistics import Comparison, Corrected, max_t, out_of_bag, verdict
@@ -51,17 +50,24 @@ class Evidence(msgspec.Struct, frozen=True):
         return f"{shown} {self.comparison}".strip()
 
 
+Parts = tuple[list[Example], list[Example], list[Example], list[str]]
+
+
 def set_apart(
-    train: Sequence[Example], val: Sequence[Example], holdout: Any, seed: int, most: int | None
-) -> tuple[list[Example], list[Example], list[Example], list[str]]:
+    train: list[Example], val: list[Example], holdout: Any, keys: Mapping[int, str], *, seed: int, most: int | None
+) -> Parts:
     """Train, val and held examples, and what is to be said about them; no held example is in the other two.
 
-    `holdout` is "auto" (a fifth of the larger set from 100 examples on), 0, a fraction, or a list; `most` is what the budget
-    allows. Raises ConfigurationError for another holdout.
+    `holdout` is "auto" (a fifth of the larger set from 100 examples on), 0, a fraction, or a list; `keys` has an example's key
+    by its `id`, `most` is what the budget allows. Raises ConfigurationError for another holdout.
     """
     if isinstance(holdout, list | tuple):
-        return _given_apart(train, val, holdout)
-    source = list(val) if len(val) > len(train) else list(train)
+        seen = {keys[id(one)] for one in (*train, *val)}
+        given = {key: one for one in holdout if (key := keys[id(one)]) not in seen}
+        dropped = len(holdout) - len(given)
+        notes = [f"{dropped} held examples are also in train or val, or twice, and were left out"] if dropped else []
+        return train, val, list(given.values()), notes
+    source = val if len(val) > len(train) else train
     if holdout == "auto":
         count = min(AUTO_MOST, max(AUTO_LEAST, len(source) // AUTO_SHARE)) if len(train) + len(val) >= AUTO_FROM else 0
         count = min(count, count if most is None else most)
@@ -71,22 +77,11 @@ def set_apart(
     else:
         raise ConfigurationError(f'holdout={holdout!r:.80}: "auto", 0, a fraction below 1, or a list of examples.')
     if not count:
-        return list(train), list(val), [], ["no examples were set apart"]
-    keys = sorted({example_key(one) for one in source}, key=lambda key: digest([seed, key]))[:count]
-    chosen = set(keys)
-    held = {example_key(one): one for one in source if example_key(one) in chosen}
-    rest = [[one for one in part if example_key(one) not in chosen] for part in (train, val)]
-    return rest[0], rest[1], list(held.values()), []
-
-
-def _given_apart(
-    train: Sequence[Example], val: Sequence[Example], holdout: Sequence[Example]
-) -> tuple[list[Example], list[Example], list[Example], list[str]]:
-    seen = {example_key(one) for one in (*train, *val)}
-    held = {key: one for one in holdout if (key := example_key(one)) not in seen}
-    dropped = len(holdout) - len(held)
-    notes = [f"{dropped} held examples are also in train or val, or twice, and were left out"] if dropped else []
-    return list(train), list(val), list(held.values()), notes
+        return train, val, [], ["no examples were set apart"]
+    found = {keys[id(one)]: one for one in source}
+    held = {key: found[key] for key in sorted(found, key=lambda key: digest([seed, key]))[:count]}
+    rest = [[one for one in part if keys[id(one)] not in held] for part in (train, val)]
+    return rest[0], rest[1], [one for key, one in found.items() if key in held], []
 
 
 async def weighed(

@@ -250,7 +250,9 @@ class Job:
         self._journal.close()
         if task.cancelled():
             self._state = "cancelled"
-            self._outcome.set_exception(concurrent.futures.CancelledError(f"The run was ended; its folder is {self.run_dir}."))
+            self._outcome.set_exception(
+                concurrent.futures.CancelledError(f"The run was ended; its folder is {self.run_dir}.")
+            )
         elif (error := task.exception()) is not None:
             self._state = "failed"
             self._outcome.set_exception(error)
@@ -274,7 +276,9 @@ class Job:
             self._watch_seconds()
             winner, why = await self._searched(context)
             self._journal.append(Stopped(why))
-            evidence = await weighed(context, winner, stopped=why, keep=self._keep, limit=self._limit, notes=self._notes)
+            evidence = await weighed(
+                context, winner, stopped=why, keep=self._keep, limit=self._limit, notes=self._notes
+            )
             kept = winner if evidence.kept else context.student
             self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
         finally:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -26,7 +27,7 @@ from dspex.engine.job import Job, Progress
 from dspex.evaluate.report import ProgressBar
 from dspex.program.module import Module
 from dspex.program.saving import kernel_version
-from dspex.runtime.journal import FORMAT, Journal
+from dspex.runtime.journal import FILE, FORMAT, Journal, replay
 from dspex.runtime.records import Run
 
 NOT_COMPARED = frozenset({"num_threads", "max_errors", "track_stats", "verbose", "log_dir"})
@@ -113,22 +114,32 @@ class Optimizer:
             raise ConfigurationError(f'keep={keep!r}: "estimate" or "better".')
         given = {**self.compile_arguments, **self._known(arguments)}
         whole, more = list(trainset), list(valset or ())
-        _check_data(student, whole, more, holdout)
-        predictors = len(student.predictors())
-        most = budget.calls // (8 * predictors) if budget and budget.calls is not None else None
-        train, val, held, notes = set_apart(whole, more, holdout if self.metric else 0, seed, most)
-        parts = [tuple(part) for part in (train, val or train, held)]
+        apart = list(holdout) if isinstance(holdout, list | tuple) else []
+        _check_data(student, trainset=whole, valset=more, holdout=apart)
+        keys = {id(one): example_key(one) for one in chain(whole, more, apart)}
+        most = budget.calls // (8 * len(student.predictors())) if budget and budget.calls is not None else None
+        most = _held_before(run_dir, most)
+        train, val, held, notes = set_apart(whole, more, holdout if self.metric else 0, keys, seed=seed, most=most)
         errors = self.max_errors if max_errors is None else max_errors
-        setup = self._setup((student, teacher), parts, given, seed=seed, num_threads=num_threads, max_errors=errors)
+        setup = self._setup(
+            (student, teacher),
+            (train, val or train, held),
+            keys,
+            given,
+            seed=seed,
+            num_threads=num_threads,
+            max_errors=errors,
+        )
         self._refuse(setup.shape, budget)
         identity = {
             "optimizer": [f"{type(self).__module__}.{type(self).__qualname__}", self._constructed()],
             "arguments": fingerprint({**given, "keep": keep}),
             "student": fingerprint(student),
             "teacher": fingerprint(teacher) if teacher is not None else None,
-            "trainset": _data(whole),
-            "valset": _data(more),
-            "held examples": _data(held),
+            **{
+                name: _data(part, keys)
+                for name, part in (("trainset", whole), ("valset", more), ("held examples", held))
+            },
             "metric": setup.metric_identity,
             "language model and adapter": {name: role.identity for name, role in setup.roles.items()},
             "seed": seed,
@@ -148,8 +159,8 @@ class Optimizer:
         return {name: fingerprint(value) for name, value in kept.items()}
 
     def _setup(
-        self, programs: tuple[Module, Module | None], parts: list[tuple[Example, ...]], arguments: Mapping[str, Any], *,
-        seed: int, num_threads: int | None, max_errors: int | None,
+        self, programs: tuple[Module, Module | None], parts: tuple[list[Example], ...], keys: Mapping[int, str],
+        arguments: Mapping[str, Any], *, seed: int, num_threads: int | None, max_errors: int | None,
     ) -> Setup:  # fmt: skip
         settings, (student, teacher) = current_app().settings, programs
         roles, capabilities = {}, {}
@@ -170,7 +181,7 @@ class Optimizer:
             optimizer=self, arguments=arguments, student=extracted(student),
             teacher=extracted(teacher) if teacher is not None else None,
             programs=Programs(*(one for one in programs if one is not None)),
-            train=parts[0], val=parts[1], held=parts[2], metric=self.metric,
+            train=tuple(parts[0]), val=tuple(parts[1]), held=tuple(parts[2]), keys=keys, metric=self.metric,
             metric_identity=digest(fingerprint(self.metric)), roles={**roles, "evidence": roles["task"]},
             capabilities=capabilities, shape=shape, seed=seed, concurrency=threads,
             max_errors=max_errors, by_candidate=bool(task.prefix_slots),
@@ -224,12 +235,12 @@ def runs_folder() -> Path:
     return platformdirs.user_state_path("dspex") / "runs"
 
 
-def _check_data(student: Module, train: list[Example], val: list[Example], holdout: Any) -> None:
+def _check_data(student: Module, **parts: list[Example]) -> None:
     if not getattr(student, "predictors", list)():
         raise ConfigurationError(f"compile needs a program with at least one predictor, not {student!r:.80}.")
-    if not train:
+    if not parts["trainset"]:
         raise ConfigurationError("The trainset is empty: an optimizer needs at least one example.")
-    for name, part in (("trainset", train), ("valset", val), ("holdout", holdout if isinstance(holdout, list) else [])):
+    for name, part in parts.items():
         for index, example in enumerate(part):
             if getattr(example, "_input_keys", None) is None:
                 raise EvaluationError(
@@ -237,8 +248,19 @@ def _check_data(student: Module, train: list[Example], val: list[Example], holdo
                 )
 
 
-def _data(part: Sequence[Example]) -> dict[str, Any]:
-    return {"examples": len(part), "digest": digest([example_key(one) for one in part])}
+def _data(part: Sequence[Example], keys: Mapping[int, str]) -> dict[str, Any]:
+    return {"examples": len(part), "digest": digest([keys[id(one)] for one in part])}
+
+
+def _held_before(run_dir: str | Path | None, most: int | None) -> int | None:
+    """How many examples a run begun before has set apart, whatever its budget was; else `most`."""
+    path = Path(run_dir or "", FILE)
+    if run_dir is None or not path.is_file():
+        return most
+    with path.open("rb") as file:
+        records, _ = replay(file.readline())
+    before = records[0] if records else None
+    return before.identity["held examples"]["examples"] if isinstance(before, Run) else most
 
 
 def _opened(

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
-from operator import add, ge, sub
 from typing import Any
 
 from dspex.core.errors import ConfigurationError
@@ -51,17 +50,20 @@ class Spend:
         return cls(UNLIMITED if limit is None else limit for limit in (budget.calls, budget.tokens, usd))
 
     def __add__(self, other: "Spend") -> "Spend":
-        return Spend(map(add, self.units, other.units))
+        (calls, tokens, usd), (more_calls, more_tokens, more_usd) = self.units, other.units
+        return Spend((calls + more_calls, tokens + more_tokens, usd + more_usd))
 
     def __sub__(self, other: "Spend") -> "Spend":
-        return Spend(map(sub, self.units, other.units))
+        (calls, tokens, usd), (less_calls, less_tokens, less_usd) = self.units, other.units
+        return Spend((calls - less_calls, tokens - less_tokens, usd - less_usd))
 
     def __or__(self, other: "Spend") -> "Spend":
         return Spend(map(max, self.units, other.units))
 
     def covers(self, need: "Spend") -> bool:
         """Whether there is enough of each unit."""
-        return all(map(ge, self.units, need.units))
+        (calls, tokens, usd), (least_calls, least_tokens, least_usd) = self.units, need.units
+        return calls >= least_calls and tokens >= least_tokens and usd >= least_usd
 
     def shares(self, count: int) -> "list[Spend]":
         """Equal parts; what cannot be divided goes to the first."""
@@ -123,14 +125,14 @@ class Branch:
 class Scheduler:
     """Admits, joins, runs and settles the steps of one run, on one loop.
 
-    `recall(work)` gives the result and usage of a step that is known, or None; `execute(work)` makes it known.
+    `recall(work)` gives the result and the spend of a step that is known, or None; `execute(work)` makes it known.
     """
 
     def __init__(
         self,
         limit: Spend,
         concurrency: int,
-        recall: Callable[[Any], tuple[Any, Usage] | None],
+        recall: Callable[[Any], tuple[Any, Spend] | None],
         execute: Callable[[Any], Coroutine[Any, Any, None]],
     ) -> None:
         self.root = Branch((), limit, Spend())
@@ -274,14 +276,14 @@ class Scheduler:
                 heapq.heappush(self._ready, work)
             return
         branch.open -= 1
-        branch.free += work.bound
         if known is None:
+            branch.free += work.bound
             branch.is_cut = True
             return
-        branch.results[work.index], usage = known
-        spend = Spend.of(usage)
-        branch.free -= spend
-        branch.seen |= spend
+        branch.results[work.index], spend = known
+        branch.free += work.bound - spend
+        if not branch.seen.covers(spend):
+            branch.seen |= spend
 
     def _shared_out(self) -> list[Branch]:
         """Once all live branches are short: those branches, with new shares. Empty while one still moves."""

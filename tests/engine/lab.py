@@ -22,8 +22,6 @@ from typing import Any
 import dspex
 from dspex.plugin import Capabilities, LMRequest, LMResponse
 
-DIGITS = re.compile(r"number: (\d+)|(\d+)\s*\n\nRespond", re.IGNORECASE)
-
 
 class Model:
     """A provider whose reply follows from the request: the more demos, the more often it is right.
@@ -77,7 +75,9 @@ class Search(dspex.Optimizer):
 
     compile_arguments = MappingProxyType({"sets": 4})
 
-    def __init__(self, metric: Any = right, want: int = 2, metric_threshold: float | None = None, z: float = 1.64) -> None:
+    def __init__(
+        self, metric: Any = right, want: int = 2, metric_threshold: float | None = None, z: float = 1.64
+    ) -> None:
         self.metric = metric
         self.want = want
         self.metric_threshold = metric_threshold
@@ -172,8 +172,15 @@ def main(folder: Path, kills: int, seed: int) -> None:
         ended, second = calls(name, None)
         program = folder / name / "program.json"
         same = program.exists() and program.read_bytes() == expected
-        told = {"at": at, "killed": killed, "ended": ended, "repeated": first + second - needed, "torn": torn, "same": same}
-        print(json.dumps(told), flush=True)
+        told = {
+            "at": at,
+            "killed": killed,
+            "ended": ended,
+            "repeated": first + second - needed,
+            "torn": torn,
+            "same": same,
+        }
+        sys.stdout.write(f"{json.dumps(told)}\n")
 
 
 if __name__ == "__main__":

@@ -172,13 +172,16 @@ def test_ctrl_c_leaves_a_whole_journal_and_names_the_folder(lab, tmp_path, reque
 
 
 async def test_cancelling_the_waiter_ends_the_run_and_it_can_go_on(lab, app, tmp_path):
+    reached = asyncio.Event()
+
     async def slow(number, text):
-        await asyncio.sleep(0 if number < 40 else 60)
+        if number >= 40:
+            reached.set()
+            await asyncio.sleep(60)
 
     task = asyncio.ensure_future(lab.compiled(lab.Model(slow), run_dir=tmp_path / "run"))
     model = lab.Model()
-    while not (tmp_path / "run").exists() or (tmp_path / "run" / FILE).stat().st_size < 10_000:
-        await asyncio.sleep(0.005)
+    await reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

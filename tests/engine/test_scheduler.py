@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dspex.core.errors import ConfigurationError
-from dspex.core.usage import Budget, Usage
+from dspex.core.usage import Budget
 from dspex.engine.scheduler import BRANCH, Scheduler, Spend, Stop, Work
 
 
@@ -27,7 +27,7 @@ class Bench:
         BRANCH.set(self.scheduler.root)
 
     def recall(self, work):
-        return (work.key, Usage(calls=self.takes(work.key))) if work.key in self.done else None
+        return (work.key, Spend((self.takes(work.key), 0, 0))) if work.key in self.done else None
 
     async def execute(self, work):
         self.most = max(self.most, self.scheduler.in_flight)
@@ -97,7 +97,7 @@ def test_the_same_steps_run_under_any_timing_and_concurrency(shape, calls, seed)
             return why, tuple(sorted(bench.ran))
 
         outcomes.add(asyncio.run(run()))
-    [(why, ran)] = outcomes
+    [(_, ran)] = outcomes
     assert sum(map(takes, ran)) <= calls
 
 
@@ -110,7 +110,7 @@ def test_a_run_that_knows_some_steps_ends_as_the_whole_run_did(data):
         why = await bench.finish(lambda b: branches_of_waves(b, shape))
         return why, sorted(bench.done), bench.ran
 
-    why, whole, ran = asyncio.run(run(0))
+    why, whole, _ = asyncio.run(run(0))
     known = data.draw(st.sets(st.sampled_from(whole))) if whole else set()
     again, resumed, rerun = asyncio.run(run(1, known))
     assert (again, resumed) == (why, whole)

@@ -1,56 +1,27 @@
-"""What a user sees first, in seconds; the matrix runs this on every Python."""
-
-import pytest
+"""The least that must hold on every Python."""
 
 import dspex
-from dspex.plugin import Capabilities, LMResponse, Usage
 
 
-class Doubler:
-    """Answers right for even numbers, or whenever it is shown an even demo's form; counts its calls."""
-
-    capabilities = Capabilities(chat=True)
-
-    def __init__(self):
-        self.calls = 0
-
-    async def complete(self, request):
-        self.calls += 1
-        number = int(request.messages[-1].text.split("[[ ## n ## ]]")[1].split()[0])
-        shown = len(request.messages) // 2
-        right = number % 2 == 0 or number % 5 < shown
-        return LMResponse.from_text(f"[[ ## twice ## ]]\n{2 * number if right else -1}", Usage(10, 5))
+def test_each_optimizer_is_found_by_its_name():
+    names = ["LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "BootstrapRS"]
+    assert [getattr(dspex, name).__name__ for name in names] == [*names[:3], names[2]]
 
 
-@pytest.fixture
-def model(tmp_path, monkeypatch):
-    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "runs"))
-    provider = Doubler()
-    with dspex.context(lm=dspex.LM("double/er", provider=provider, cache=False)):
-        yield provider
-
-
-def is_right(example, prediction, trace=None):
-    return prediction.twice == example.twice
-
-
-TRAIN = [dspex.Example(n=n, twice=2 * n).with_inputs("n") for n in range(40)]
-VAL = [dspex.Example(n=n, twice=2 * n).with_inputs("n") for n in range(100, 130)]
-
-
-def test_labelled_demos_cost_no_call(model):
-    program = dspex.LabeledFewShot(k=3).compile(dspex.Predict("n: int -> twice: int"), trainset=TRAIN)
-    assert [len(program.demos), model.calls] == [3, 0]
-
-
-def test_a_search_finds_demos_and_tells_what_it_can_claim(model, tmp_path):
-    search = dspex.BootstrapRS(is_right, max_bootstrapped_demos=2, max_labeled_demos=4, num_candidate_programs=3)
-    student = dspex.Predict("n: int -> twice: int")
-    program = search.compile(student, trainset=TRAIN, valset=VAL, holdout=0, run_dir=tmp_path / "run")
-    assert student.demos == []
+def test_a_search_gives_the_best_program_and_what_it_cost(model, data, student, right, tmp_path):
+    search = dspex.BootstrapRS(right, num_candidate_programs=4)
+    program = search.compile(student, trainset=data.trainset, valset=data.valset, run_dir=tmp_path / "run")
+    pool = program.candidate_programs
     assert program.demos
-    assert program.evidence.verdict in {"better", "not shown"}
-    paid = model.calls
-    again = search.compile(student, trainset=TRAIN, valset=VAL, holdout=0, run_dir=tmp_path / "run")
-    assert model.calls == paid
+    assert pool[0]["score"] == max(one["score"] or 0 for one in pool)
+    assert program.ledger.paid == len(model.prompts)
+    paid = len(model.prompts)
+    again = search.compile(student, trainset=data.trainset, valset=data.valset, run_dir=tmp_path / "run")
+    assert len(model.prompts) == paid
     assert again.dump_state() == program.dump_state()
+
+
+async def test_a_bootstrap_on_a_running_loop(model, data, student, right):
+    async with dspex.App(lm=dspex.settings.lm):
+        program = await dspex.BootstrapFewShot(right, max_labeled_demos=0).acompile(student, trainset=data.trainset)
+    assert [demo["augmented"] for demo in program.demos] == [True] * 4

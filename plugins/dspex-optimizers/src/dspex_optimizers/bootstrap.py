@@ -61,7 +61,9 @@ class BootstrapFewShot(Optimizer):
         teacher = ctx.teacher or bare
         if self.max_labeled_demos and not any(state.demos for state in teacher.predictors.values()):
             teacher = labelled(ctx, teacher, self.max_labeled_demos, train, ctx.rng(f"teacher/{label}"))
-        got = await ctx.collect(teacher, train, most, rounds=self.max_rounds) if most else []
+        # Without a metric every run passes, so none is run ahead.
+        ahead = self.metric is not None
+        got = await ctx.collect(teacher, train, most, rounds=self.max_rounds, speculate=ahead) if most else []
         used = {rollout.example for rollout in got}
         rest = [one for one in train if ctx.key_of(one) not in used]
         demos = {}

@@ -1,0 +1,455 @@
+"""What a compile gives: the same program for any timing, within its budget, with evidence that no step has touched."""
+
+import asyncio
+import json
+import random
+import threading
+from contextlib import suppress
+
+import msgspec
+import pytest
+
+import dspex
+from dspex.app.app import App
+from dspex.runtime.journal import FILE, replay
+from dspex.runtime.records import End, Sent, Step
+from dspex.testing.virtual_time import VirtualClock, simulate
+
+
+def delayed(seed, most=2.0, faults=0.0):
+    """Calls take up to `most` virtual seconds, and some fail."""
+    rng = random.Random(seed)
+
+    async def before(number, text):
+        await asyncio.sleep(rng.random() * most)
+        if rng.random() < faults:
+            raise dspex.BadRequest("a fault by script")
+
+    return before
+
+
+def simulated(lab, tmp_path, seed, concurrency, faults=0.0, **options):
+    """The program's bytes and the model, of a compile in virtual time under the delays of this seed."""
+    model = lab.Model(delayed(seed, faults=faults))
+
+    async def main():
+        async with App(clock=VirtualClock()):
+            folder = tmp_path / f"{random.random()}"
+            program = await lab.compiled(model, num_threads=concurrency, run_dir=folder, **options)
+            return lab.saved(program, folder), program.ledger
+
+    (data, ledger), _ = simulate(main, seed)
+    return data, model, ledger
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [None, dspex.Budget(calls=120, on_short="stop"), dspex.Budget(tokens=40_000, on_short="stop")],
+    ids=["no budget", "calls", "tokens"],
+)
+def test_delays_and_concurrency_do_not_change_the_program(lab, tmp_path, budget):
+    found = set()
+    for seed, concurrency in [(0, 1), (1, 3), (2, 8), (3, 8), (4, 32), (5, 32)]:
+        data, model, _ = simulated(lab, tmp_path, seed, concurrency, budget=budget)
+        assert model.most <= concurrency
+        found.add(data)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("calls", [0, 1, 25, 60, 150, 300])
+@pytest.mark.parametrize("faults", [0.0, 0.1], ids=["no faults", "faults"])
+def test_a_budget_of_calls_is_never_passed(lab, tmp_path, calls, faults):
+    budget = dspex.Budget(calls=calls, on_short="stop")
+    data, model, ledger = simulated(lab, tmp_path, calls, 8, faults, budget=budget)
+    assert len(model.prompts) == ledger.paid <= calls
+    assert ledger.calls <= calls
+    assert json.loads(data)["metadata"]["evidence"]["stopped"] == ("budget" if calls < 100 else "done")
+
+
+async def test_a_budget_that_the_estimate_passes_is_refused_before_anything_is_spent(lab, app):
+    class Bounded(lab.Search):
+        def estimate(self, shape):
+            return dspex.Estimate(task=dspex.Range(0, 5 * shape.val), teacher=dspex.Range(0, 4 * shape.train))
+
+    model = lab.Model()
+    with pytest.raises(dspex.BudgetExceeded, match=r"may take 160 calls .*; the budget has 100") as caught:
+        await lab.compiled(model, optimizer=Bounded(), budget=dspex.Budget(calls=100))
+    assert (caught.value.unit, caught.value.limit) == ("calls", 100)
+    assert model.prompts == []
+
+
+async def test_a_budget_around_the_compile_stops_it_with_the_best_so_far(lab, app):
+    with dspex.budget(calls=30) as spent:
+        program = await lab.compiled(lab.Model())
+    assert program.evidence.stopped == "budget"
+    assert spent.spent.calls <= 30
+
+
+def test_the_time_is_a_wall_too_and_a_replay_ends_there(lab, tmp_path):
+    def run(model):
+        async def main():
+            async with App(clock=VirtualClock()):
+                budget = dspex.Budget(seconds=8)
+                program = await lab.compiled(model, run_dir=tmp_path / "run", budget=budget)
+                return lab.saved(program, tmp_path), program.evidence.stopped
+
+        return simulate(main)
+
+    first, second = lab.Model(delayed(1)), lab.Model(delayed(2))
+    (data, stopped), seconds = run(first)
+    assert stopped == "budget"
+    assert 8 <= seconds <= 11
+    assert run(second)[0] == (data, stopped)
+    assert second.prompts == []
+
+
+# Examples set apart
+
+
+async def test_held_examples_are_asked_only_when_the_search_has_ended(lab, app):
+    model = lab.Model()
+    held = lab.examples(30, 500)
+    program = await lab.compiled(model, holdout=held)
+    last = [index for index, text in enumerate(model.prompts) if any(f"n={500 + i}" in text for i in range(30))]
+    assert len(last) == 60
+    assert last == list(range(len(model.prompts) - 60, len(model.prompts)))
+    assert (program.evidence.basis, program.evidence.n) == ("held", 30)
+    assert program.evidence.comparison.n == 30
+
+
+async def test_a_held_example_is_refused_to_the_search(lab, app):
+    held = lab.examples(3, 500)
+
+    class Cheat(lab.Search):
+        async def run(self, ctx):
+            await ctx.evaluate(ctx.student, held)
+
+    with pytest.raises(dspex.ConfigurationError, match=r"not one of ctx\.train or ctx\.val"):
+        await lab.compiled(lab.Model(), optimizer=Cheat(), holdout=held)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "holdout", "held"),
+    [
+        ((40, 20), "auto", 0),
+        ((90, 10), "auto", 20),
+        ((300, 10), "auto", 60),
+        ((10, 2_000), "auto", 200),
+        ((40, 20), 0.25, 10),
+        ((40, 20), 0, 0),
+    ],
+)
+async def test_as_many_examples_are_set_apart_as_asked(lab, app, sizes, holdout, held):
+    seen = {}
+
+    class Look(lab.Search):
+        async def run(self, ctx):
+            seen.update(train=len(ctx.train), val=len(ctx.val), held=len(ctx.setup.held))
+            return ctx.student
+
+    data = {"trainset": lab.examples(sizes[0]), "valset": lab.examples(sizes[1], 10_000)}
+    await lab.compiled(lab.Model(), optimizer=Look(), holdout=holdout, **data)
+    assert seen["held"] == held
+    assert seen["train"] + seen["val"] + held == sum(sizes)
+
+
+async def test_held_examples_that_are_also_used_are_left_out_and_that_is_said(lab, app):
+    program = await lab.compiled(lab.Model(), holdout=[*lab.examples(4), *lab.examples(25, 500)])
+    assert program.evidence.n == 25
+    assert "4 held examples are also in train or val" in program.evidence.notes[0]
+
+
+# Results
+
+
+async def test_the_student_is_not_touched_and_the_result_says_what_it_is(lab, app):
+    student = dspex.Predict("question -> answer")
+    before = student.dump_state()
+    with dspex.context(lm=lab.Model().lm):
+        program = await lab.Search().acompile(student, **lab.DATA)
+    assert student.dump_state() == before
+    assert not student._compiled
+    assert program._compiled
+    assert program.demos
+    pool = program.candidate_programs
+    assert pool[0]["label"] != "student"
+    assert pool[0]["score"] == max(one["score"] for one in pool if one["score"] is not None)
+    assert len(pool[0]["subscores"]) == 16
+    assert pool[0]["program"].dump_state() == program.dump_state()
+
+
+async def test_a_gain_on_the_examples_of_the_choice_is_corrected_for_it(lab, app):
+    evidence = (await lab.compiled(lab.Model())).evidence
+    assert evidence.basis == "selection, max-T"
+    assert 0 < evidence.corrected.score <= evidence.score
+    assert evidence.corrected.gain > 0
+    assert str(evidence).startswith(f"{100 * evidence.baseline:.1f} -> {100 * evidence.score:.1f} ")
+
+
+async def test_where_nothing_is_gained_the_student_comes_back_and_no_gain_is_claimed(lab, app):
+    program = await lab.compiled(lab.Model(), optimizer=lab.Search(metric=lambda example, prediction: True, z=9))
+    assert (program.evidence.verdict, program.evidence.kept) == ("not shown", False)
+    assert program.demos == []
+
+
+async def test_keep_better_returns_only_what_is_shown(lab, app):
+    program = await lab.compiled(lab.Model(), keep="better", valset=lab.examples(6, 100))
+    assert program.evidence.verdict == "not shown"
+    assert program.demos == []
+    with pytest.raises(dspex.ConfigurationError, match="keep='best'"):
+        await lab.compiled(lab.Model(), keep="best")
+
+
+async def test_a_saved_program_holds_neither_time_nor_run(lab, app, tmp_path):
+    program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    kept = lab.saved(program, tmp_path).decode()
+    assert not [word for word in ("seconds", "run_dir", str(tmp_path), "paid", "reused") if word in kept]
+    assert json.loads(kept)["metadata"]["evidence"]["usage"]["task"]["calls"] > 0
+
+
+# Steps
+
+
+async def test_equal_evaluations_are_made_once(lab, app):
+    class Twice(lab.Search):
+        async def run(self, ctx):
+            both = [ctx.evaluate(ctx.student, ctx.val), ctx.evaluate(ctx.student, ctx.val)]
+            first, second = await ctx.gather(*both)
+            traced = await ctx.evaluate(ctx.student, ctx.val, trace=True)
+            assert first == second
+            assert traced.values == first.values
+            assert all(row.trace for row in traced)
+            return ctx.student
+
+    model = lab.Model()
+    await lab.compiled(model, optimizer=Twice())
+    assert len(model.prompts) == 16
+
+
+async def test_another_sample_is_another_call(lab, app):
+    class Samples(lab.Search):
+        async def run(self, ctx):
+            for sample in (0, 1, 2):
+                await ctx.evaluate(ctx.student, ctx.val[:4], sample=sample, temperature=0.7 if sample else None)
+            return ctx.student
+
+    model = lab.Model()
+    await lab.compiled(model, optimizer=Samples())
+    assert len(model.prompts) == 12
+    assert ["temperature" in text for text in model.prompts] == [False] * 4 + [True] * 8
+
+
+async def test_a_demo_is_hidden_from_the_teacher_that_meets_its_example(lab, app):
+    class Own(lab.Search):
+        async def run(self, ctx):
+            demos = tuple(dspex.Demo(one.toDict(), origin=ctx.key_of(one)) for one in ctx.train[:3])
+            await ctx.collect(ctx.student.with_demos({"self": demos}), ctx.train[:3], 3)
+            return ctx.student
+
+    model = lab.Model()
+    await lab.compiled(model, optimizer=Own())
+    asked = [[f"n={n}" in text.rsplit("n=", 1)[0] for n in range(3)] for text in sorted(model.prompts)]
+    assert sorted(map(sum, asked)) == [2] * len(asked)
+
+
+async def test_no_more_runs_are_collected_than_a_walk_would_need_if_asked(lab, app):
+    class Walk(lab.Search):
+        async def run(self, ctx):
+            got = await ctx.collect(ctx.student, ctx.train, 2, speculate=False)
+            tried = [ctx.key_of(one) for one in ctx.train]
+            assert len(model.prompts) == tried.index(got[-1].example) + 1
+            return ctx.student
+
+    model = lab.Model()
+    await lab.compiled(model, optimizer=Walk())
+
+
+async def test_a_stream_of_draws_is_given_once(lab, app):
+    class Again(lab.Search):
+        async def run(self, ctx):
+            ctx.rng("x"), ctx.rng("x")
+
+    with pytest.raises(dspex.ConfigurationError, match=r"ctx\.rng\('x'\) was asked for twice"):
+        await lab.compiled(lab.Model(), optimizer=Again())
+
+
+# Failures
+
+
+async def test_a_failing_example_is_a_failed_row_and_not_the_end(lab, app):
+    def picky(example, prediction):
+        if int(example.question[2:]) % 4 == 3:
+            raise KeyError("label")
+        return lab.right(example, prediction)
+
+    program = await lab.compiled(lab.Model(), optimizer=lab.Search(metric=picky))
+    assert program.evidence.stopped == "done"
+    with pytest.raises(dspex.EvaluationError, match="more than max_errors allows; the last: KeyError"):
+        await lab.compiled(lab.Model(), optimizer=lab.Search(metric=picky), max_errors=5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "data", "says"),
+    [
+        (lambda example, prediction: prediction.anwser == 1, {}, "AttributeError.*anwser"),
+        (lambda example, prediction: None, {}, "EvaluationError: The metric returned None"),
+        (None, {"trainset": [dspex.Example(q=str(n)).with_inputs("q") for n in range(9)]}, "InputError"),
+    ],
+    ids=["typo", "no score", "missing input"],
+)
+@pytest.mark.fault("P17")
+async def test_a_slip_that_fails_every_example_ends_the_run_at_once(lab, app, metric, data, says):
+    model = lab.Model()
+    with pytest.raises(dspex.EvaluationError, match=f"(?s)first 3 examples all fail with {says}"):
+        await lab.compiled(model, optimizer=lab.Search(metric=metric or lab.right), **data)
+    assert len(model.prompts) <= 16
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"trainset": []}, "trainset is empty"),
+        (
+            {"trainset": [dspex.Example(question="n=1")]},
+            r"Example 0 of the trainset declares no inputs: call \.with_inputs",
+        ),
+        ({"setz": 3}, "no argument 'setz'. Did you mean 'sets'"),
+        ({"holdout": 2}, "holdout=2"),
+        ({"executor": "dask"}, "executor"),
+    ],
+    ids=["empty", "no inputs", "misspelt", "holdout", "executor"],
+)
+async def test_wrong_arguments_are_refused_before_anything_is_made(lab, app, tmp_path, options, says):
+    with pytest.raises(dspex.DspexError, match=says):
+        await lab.compiled(lab.Model(), run_dir=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+async def test_an_error_of_the_algorithm_ends_the_run_and_is_told(lab, app, tmp_path):
+    class Broken(lab.Search):
+        async def one(self, ctx, seed):
+            await ctx.evaluate(ctx.student, ctx.val)
+            raise ZeroDivisionError("a slip")
+
+    with pytest.raises(ZeroDivisionError, match="a slip"):
+        await lab.compiled(lab.Model(), optimizer=Broken(), run_dir=tmp_path / "run")
+
+
+# Jobs
+
+
+def started(lab, model, **options):
+    with dspex.context(lm=model.lm):
+        return lab.Search().start(dspex.Predict("question -> answer"), **lab.DATA, num_threads=4, **options)
+
+
+async def test_a_job_tells_how_far_it_is(lab, app):
+    async def slow(number, text):
+        await asyncio.sleep(0.002)
+
+    job = started(lab, lab.Model(slow), budget=dspex.Budget(calls=500, on_short="stop"))
+    assert job.status in ("queued", "running")
+    seen = [progress async for progress in job.events()]
+    assert {progress.phase for progress in seen} >= {"race"}
+    last = seen[-1]
+    assert (last.status, last.n) == ("done", 16)
+    assert 0 < last.low < last.best <= last.high == 1
+    assert last.left.calls == 500 - last.spent.calls
+    assert job.ledger == (await job).ledger
+
+
+async def test_a_paused_job_asks_for_nothing_until_it_is_resumed(lab, app, tmp_path):
+    async def slow(number, text):
+        if number == 20:
+            job.pause()
+        await asyncio.sleep(0)
+
+    model = lab.Model(slow)
+    job = started(lab, model)
+    async for progress in job.events():
+        if progress.status == "paused":
+            break
+    asked = len(model.prompts)
+    await asyncio.sleep(0.02)
+    assert asked == len(model.prompts) <= 25
+    job.resume()
+    assert lab.saved(await job, tmp_path) == lab.saved(await lab.compiled(lab.Model()), tmp_path)
+
+
+async def test_a_cancelled_job_gives_the_best_so_far_and_can_go_on(lab, app, tmp_path):
+    async def slow(number, text):
+        if number == 40:
+            job.cancel()
+        await asyncio.sleep(0)
+
+    model = lab.Model(slow)
+    job = started(lab, model, run_dir=tmp_path / "run")
+    program = await job
+    assert (job.status, program.evidence.stopped) == ("cancelled", "cancelled")
+    assert len(model.prompts) <= 45
+    again = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    assert lab.saved(again, tmp_path) == lab.saved(await lab.compiled(lab.Model()), tmp_path)
+
+
+async def test_a_job_is_a_supervised_child_of_its_app(lab, app):
+    job = started(lab, lab.Model())
+    await asyncio.sleep(0.01)
+    assert [row.name for row in app.tree()] == [f"job {job.run_dir}"]
+    await job
+    await asyncio.sleep(0.01)
+    assert app.tree() == []
+
+
+def test_sync_code_compiles_and_steers_from_any_thread(lab, tmp_path):
+    dspex.configure(lm=lab.Model().lm)
+    student = dspex.Predict("question -> answer")
+    program = lab.Search().compile(student, **lab.DATA)
+    job = lab.Search().start(student, **lab.DATA)
+    threading.Thread(target=lambda: (job.pause(), job.resume())).start()
+    assert lab.saved(job.result(10), tmp_path) == lab.saved(program, tmp_path)
+
+
+def test_a_program_with_a_sync_forward_is_optimised_too(lab, tmp_path):
+    class Twice(dspex.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = dspex.Predict("question -> answer")
+
+        def forward(self, question):
+            return self.first(question=question)
+
+    class Named(lab.Search):
+        async def one(self, ctx, seed):
+            got = await ctx.collect(ctx.student, ctx.train, 5)
+            demos = tuple(dspex.Demo({**s.inputs, **s.outputs}, True, r.example) for r in got for s in r.trace)
+            return ctx.consider(ctx.student.with_demos({"first": demos}), f"{seed}")
+
+    dspex.configure(lm=lab.Model().lm)
+    program = Named().compile(Twice(), run_dir=tmp_path / "run", **lab.DATA)
+    assert program.first.demos
+    model = lab.Model()
+    with dspex.context(lm=model.lm):
+        Named().compile(Twice(), run_dir=tmp_path / "run", **lab.DATA)
+    assert model.prompts == []
+
+
+# The journal of a run
+
+
+async def test_a_journal_has_a_sent_line_for_every_call_and_ends_with_the_evidence(lab, app, tmp_path):
+    model = lab.Model()
+    program = await lab.compiled(model, run_dir=tmp_path / "run")
+    records, _ = replay((tmp_path / "run" / FILE).read_bytes())
+    assert sum(isinstance(record, Sent) for record in records) == len(model.prompts)
+    assert len({record.key for record in records if isinstance(record, Step)}) == sum(
+        isinstance(record, Step) for record in records
+    )
+    assert isinstance(records[-1], End)
+    assert records[-1].evidence == msgspec.json.decode(msgspec.json.encode(program.evidence))
+
+
+async def test_no_key_is_written(lab, app, tmp_path):
+    lm = dspex.LM("lab", provider=lab.Model(), cache=False, api_key="sk-canary")
+    with dspex.context(lm=lm), suppress(dspex.DspexError):
+        await lab.Search().acompile(dspex.Predict("question -> answer"), run_dir=tmp_path / "run", **lab.DATA)
+    assert "sk-canary" not in (tmp_path / "run" / FILE).read_text()
