@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.app import App, current_app
+from dspex.app.app import App, current_app, warn
 from dspex.core.candidate import Candidate
 from dspex.core.errors import EvaluationError, JournalError
 from dspex.core.usage import Budget
@@ -280,6 +280,7 @@ class Job:
                 context, winner, stopped=why, keep=self._keep, limit=self._limit, notes=self._notes
             )
             kept = winner if evidence.kept else context.student
+            self._compare(kept, why)
             self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
         finally:
             ticking.cancel()
@@ -292,6 +293,17 @@ class Job:
         program.candidate_programs = CandidatePrograms(setup.programs, entries)
         self._state = "cancelled" if why == "cancelled" else "done"
         return program  # type: ignore[no-any-return]  # a Module with what a compile adds
+
+    def _compare(self, kept: Candidate, why: str) -> None:
+        """Say so if a run that had ended before ends otherwise now, which nothing but its algorithm can be the cause of."""
+        records = self._journal.records
+        whys = [record.why for record in records if isinstance(record, Stopped)]
+        ends = [record.winner for record in records if isinstance(record, End)]
+        if ends and whys[-1] == why == "done" and ends[-1] != kept.key:
+            name = type(self._setup.optimizer).__name__
+            warn(
+                f"{name} is not deterministic: its run in {self.run_dir} gave another program before. This is the new one."
+            )
 
     async def _searched(self, context: Context) -> tuple[Candidate, str]:
         """What the algorithm found, or the best so far where it was stopped."""

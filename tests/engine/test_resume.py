@@ -93,6 +93,30 @@ async def test_another_student_or_model_is_another_run(lab, app, tmp_path):
             await lab.Search().acompile(student, run_dir=tmp_path / "run", **lab.DATA)
 
 
+async def test_an_algorithm_that_ends_otherwise_the_second_time_is_named(lab, app, tmp_path):
+    class Moody(lab.Search):
+        _runs = 0
+
+        async def run(self, ctx):
+            self._runs += 1
+            demos = (dspex.Demo(ctx.train[0].toDict()),) * self._runs
+            return ctx.consider(ctx.student.with_demos({"self": demos}), "mood")
+
+    moody = Moody()
+    await lab.compiled(lab.Model(), optimizer=moody, run_dir=tmp_path / "run")
+    with pytest.warns(RuntimeWarning, match="Moody is not deterministic"):
+        await lab.compiled(lab.Model(), optimizer=moody, run_dir=tmp_path / "run")
+
+
+def test_the_order_of_hashes_does_not_change_the_program(lab, tmp_path, request):
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        command = [sys.executable, str(request.path.with_name("lab.py")), str(tmp_path / seed), "0", seed]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, timeout=60)
+    one, two = (tmp_path / seed / "whole" / "program.json" for seed in ("1", "2"))
+    assert one.read_bytes() == two.read_bytes()
+
+
 @pytest.mark.fault("P08")
 async def test_a_run_that_is_going_on_is_not_run_twice(lab, app, tmp_path):
     with dspex.context(lm=lab.Model().lm):
