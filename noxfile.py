@@ -233,12 +233,14 @@ def answers(python: str | Path, version: str) -> bool:
 
 def show_pyenv_interpreters() -> None:
     """Put interpreters that pyenv has, but does not put on PATH, where nox looks for them."""
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    # A shim tells where pyenv lives, also to a user whose home is empty.
+    shims = (Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if Path(entry).name == "shims")
+    roots = [Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"), *(shim.parent for shim in shims)]
     for version in PYTHONS:
         on_path = shutil.which(f"python{version}")
         if on_path and answers(on_path, version):
             continue
-        for python in root.glob(f"versions/{version}.*/bin/python{version}"):
+        for python in (found for root in roots for found in root.glob(f"versions/{version}.*/bin/python{version}")):
             if answers(python, version):
                 # In front: behind the shim, pyenv would run it through the shim.
                 os.environ["PATH"] = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
