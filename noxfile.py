@@ -141,6 +141,7 @@ def demo(session: nox.Session) -> None:
     install(session, "dspex", *siblings("dspex-demo"), "dspex-demo")
     # Ctrl-C reaches the demo too: it needs a moment to say what it saved and how to go on.
     session.run("dspex", "demo", *session.posargs, interrupt_timeout=20, terminate_timeout=5)
+    session.log(f"`dspex` in the lines above is {Path(session.bin, 'dspex').relative_to(ROOT)}")
 
 
 @nox.session(default=False, requires=["wheels"])
