@@ -37,9 +37,12 @@ def extracted(program: Module) -> Candidate:
     """A program's state as a candidate."""
     states = {}
     for path, predictor in program.named_predictors():
-        demos = tuple(_demo(demo) for demo in predictor.demos)
-        states[path] = PredictorState(predictor.signature.instructions, demos)
+        states[path] = PredictorState(predictor.signature.instructions, _demos(predictor))
     return Candidate(structure_of(program), states)
+
+
+def _demos(predictor: Any) -> tuple[Demo, ...]:
+    return tuple(map(_demo, predictor.demos))
 
 
 def _demo(demo: Any) -> Demo:
@@ -78,9 +81,9 @@ class Programs:
             state = candidate.predictors[path]
             if predictor.signature.instructions != state.instructions:
                 predictor.signature = predictor.signature.with_instructions(state.instructions)
-            predictor.demos = [
-                Example({"augmented": True, **demo.fields} if demo.augmented else demo.fields) for demo in state.demos
-            ]
+            if state.demos != _demos(predictor):  # else they stay what they are, and need not be JSON
+                given = [{"augmented": True, **demo.fields} if demo.augmented else demo.fields for demo in state.demos]
+                predictor.demos = [Example(fields) for fields in given]
         return program
 
 

@@ -254,13 +254,13 @@ class Context:
         settings = {**scope.overlay, **self.setup.roles[work.role].overlay}
         if work.params:
             settings["lm_params"] = {**settings.get("lm_params", {}), **work.params}
-        SCOPE.set(
-            scope.child(overlay=settings, trace=trace, recorder=recorder)
-        )  # a step has a task, and so a context, of its own
+        # Set and not reset: a step has a task, and so a context, of its own.
+        SCOPE.set(scope.child(overlay=settings, trace=trace, recorder=recorder))
         fields, keys = work.example._store, work.example._input_keys or ()
         prediction = await program.acall(**{name: value for name, value in fields.items() if name in keys})
         score, feedback = 1.0, None  # without a metric a run that ends is a good one
         if self._scorer is not None:
+            SCOPE.set(scope.child(trace=None, recorder=recorder))  # a judge has the caller's settings, not the role's
             score, feedback = await self._scorer(work.example, prediction, trace)
         outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
         kept = [

@@ -118,6 +118,7 @@ class Job:
         self._walls = [mark.value for mark in marks if mark.key == "wall"]
         self._began: float | None = None
         self._state = "queued"
+        self._is_aborted = False
         self._task: asyncio.Task[Module] | None = None
         self._outcome: concurrent.futures.Future[Module] = concurrent.futures.Future()
         self._limit = Spend.limit(budget or Budget())
@@ -186,7 +187,7 @@ class Job:
 
     def abort(self) -> None:
         """End at once, without a result; the same call with this `run_dir` goes on."""
-        self._told(lambda: self._task and self._task.cancel())
+        self._told(self._abort)
 
     def result(self, timeout: float | None = None) -> Module:
         """The program, waited for; not for use on the job's own loop. Raises what ended the run, or TimeoutError."""
@@ -201,6 +202,11 @@ class Job:
         outcome.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait([outcome])
         return outcome.result()
+
+    def _abort(self) -> None:
+        self._is_aborted = True
+        if self._task is not None:
+            self._task.cancel()
 
     def _told(self, act: Callable[[], object]) -> None:
         if not self._outcome.done():
@@ -234,6 +240,8 @@ class Job:
         # In the caller's context, which on the App's loop is not the running one.
         self._task = asyncio.get_running_loop().create_task(self._run(), context=self._scope)
         self._task.add_done_callback(self._ended)
+        if self._is_aborted:
+            self._task.cancel()
         return self._task
 
     async def _supervised(self) -> None:

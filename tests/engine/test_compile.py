@@ -273,6 +273,40 @@ async def test_a_stream_of_draws_is_given_once(lab, app):
         await lab.compiled(lab.Model(), optimizer=Again())
 
 
+async def test_a_judge_is_asked_under_the_callers_settings(lab, app):
+    judge = lab.Model()
+
+    class Judge(dspex.Module):
+        def __init__(self):
+            super().__init__()
+            self.verdict = dspex.Predict("question -> answer")
+            self.verdict.lm = judge.lm
+
+        async def aforward(self, example, prediction, trace=None):
+            await self.verdict.acall(question=example.question)
+            return lab.right(example, prediction)
+
+    class Warm(lab.Search):
+        async def run(self, ctx):
+            await ctx.evaluate(ctx.student, ctx.val, sample=1, temperature=1.0)
+            return ctx.student
+
+    model = lab.Model()
+    program = await lab.compiled(model, optimizer=Warm(metric=Judge()))
+    assert all("temperature" in text for text in model.prompts)
+    assert not any("temperature" in text for text in judge.prompts)
+    assert program.ledger.calls == len(model.prompts) + len(judge.prompts) == 32
+
+
+async def test_a_job_that_is_aborted_at_once_ends_at_once(lab, app):
+    model = lab.Model()
+    job = started(lab, model)
+    job.abort()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert (job.status, model.prompts) == ("cancelled", [])
+
+
 # Failures
 
 
