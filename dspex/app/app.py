@@ -243,6 +243,18 @@ class App:
             await cache.backend.aclose()
         self.bus.close()
 
+    def forked(self) -> None:
+        """In a forked child: go on without the parent's locks, permits, calls in flight and background work."""
+        self._lock = threading.RLock()
+        self._supervising = False
+        self.__dict__.pop("supervisor", None)
+        self._cache, self._cache_made = None, False
+        self.bus.forked()
+        for service in self._lm_services.values():
+            service.forked()
+        for ceiling in self._ceilings or ():
+            ceiling.forked()
+
     def close(self) -> None:
         """`aclose` for scripts; also stops the bridge's thread."""
         self.bridge.run(self.aclose())
@@ -251,6 +263,12 @@ class App:
 
 class _Default:
     """The slot for the default App."""
+
+    def forked(self) -> None:
+        """In a forked child: locks anew, for the slot and its App."""
+        self._lock = threading.Lock()
+        if self._app is not None:
+            self._app.forked()
 
     def __init__(self) -> None:
         self._app: App | None = None
@@ -272,6 +290,8 @@ class _Default:
 
 
 default_app = _Default()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=default_app.forked)
 
 
 def current_app() -> App:

@@ -66,6 +66,7 @@ class Bridge:
     def __init__(self, name: str = "dspex-bridge") -> None:
         self.name = name
         self.nested_calls = 0
+        self._blocked = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,6 +85,7 @@ class Bridge:
         if self._pid != os.getpid():
             # A forked child has neither the thread nor a lock it can trust.
             self._lock, self._loop, self._inner, self._pid = threading.Lock(), None, None, os.getpid()
+            self._blocked = 0
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
@@ -104,17 +106,28 @@ class Bridge:
     def run(self, coro: Coroutine[Any, Any, T], context: Context | None = None) -> T:
         """Run a coroutine to its end in a copy of the caller's context.
 
-        Called on the loop's own thread, as sync user code may do, it is served by a second bridge.
+        Called on the loop's own thread, as sync user code may do, it is served by a second bridge; and while that
+        thread waits there, so is every other call, since what it waits for may need one of them.
         """
-        if self._thread is not None and threading.get_ident() == self._thread.ident and self._pid == os.getpid():
-            self.nested_calls += 1
-            with self._lock:
-                self._inner = self._inner or Bridge(f"{self.name}+")
-            return self._inner.run(coro, context)
+        if self._thread is not None and self._pid == os.getpid():
+            if threading.get_ident() == self._thread.ident:
+                self.nested_calls += 1
+                self._blocked += 1
+                try:
+                    return self._second().run(coro, context)
+                finally:
+                    self._blocked -= 1
+            if self._blocked:
+                return self._second().run(coro, context)
         abandoned = _ABANDONED.get()
         if abandoned is None:
             return self.start(coro, context).wait()
         return abandoned.run(self, coro, context)
+
+    def _second(self) -> "Bridge":
+        with self._lock:
+            self._inner = self._inner or Bridge(f"{self.name}+")
+            return self._inner
 
     def stop(self) -> None:
         """Cancel what runs, stop the loop and join the thread."""

@@ -29,6 +29,11 @@ class Bus:
         for channel in self._channels:
             channel.put(event)
 
+    def forked(self) -> None:
+        """In a forked child: threads anew."""
+        for channel in self._channels:
+            channel.forked()
+
     def close(self, timeout: float = 1.0) -> None:
         """Deliver what is queued, within `timeout` seconds a subscriber, and stop."""
         for channel in self._channels:
@@ -51,9 +56,15 @@ class Channel:
         self._on_event = on_event
         self._on_failure = on_failure
         self._queue: deque[Event] = deque(maxlen=QUEUE_LIMIT)
-        self._ready = threading.Event()
         self._closing = False
+        self.forked()
+
+    def forked(self) -> None:
+        """Be as if nothing had been put yet."""
+        self._ready = threading.Event()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._queue.clear()
 
     def put(self, event: Event) -> None:
         """Queue an event; never waits."""
@@ -62,6 +73,11 @@ class Channel:
         self._queue.append(event)
         if not self._ready.is_set():
             self._ready.set()
+            if self._thread is None:
+                self._start()
+
+    def _start(self) -> None:
+        with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._drain, name=f"dspex-events-{self.name}", daemon=True)
                 self._thread.start()
@@ -74,7 +90,7 @@ class Channel:
             while self._queue:
                 try:
                     self._on_event(self._queue.popleft())
-                except Exception as error:  # noqa: BLE001  a subscriber is a guest: named once, and offered the next event
+                except (Exception, SystemExit) as error:  # noqa: BLE001  a subscriber is a guest: named once, and offered the next event
                     if not reported:
                         self._on_failure(f"Subscriber {self.name!r} failed: {type(error).__name__}: {error}")
                     reported = True

@@ -61,6 +61,11 @@ class BudgetScope:
             None if limits.seconds is None else max(0.0, limits.seconds - (self._clock.monotonic() - self._began)),
         )
 
+    def forked(self) -> None:
+        """In a forked child: calls in flight are the parent's to pay."""
+        self._lock = threading.Lock()
+        self._reserved, self._open, self._waiters = Charge(), 0, []
+
     async def reserve(self, bound: Charge) -> None:
         """Set `bound` aside. Raises BudgetExceeded if it cannot fit even when all open reservations are settled."""
         while True:

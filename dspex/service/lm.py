@@ -39,7 +39,7 @@ from dspex.service.ledger import (
     reserve_all,
 )
 from dspex.service.limits import InFlight
-from dspex.service.retry import Retry
+from dspex.service.retry import Retry, RetryTokens
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import LMProvider, Middleware
@@ -160,6 +160,13 @@ class LMService:
     def begin(self, options: Options) -> Call:
         """The state of a new logical call in the current scope."""
         return Call(options, SCOPE.get(), next(self._shared.numbers))
+
+    def forked(self) -> None:
+        """In a forked child: what the parent's calls hold is not ours, and nobody here would give it back."""
+        self._flights, self._start_flight = SingleFlight(), SingleFlight()
+        self._retry.tokens = RetryTokens()
+        if self.limit is not None:
+            self.limit = InFlight(self.limit.limit)
 
     async def aclose(self) -> None:
         """Let the provider go."""

@@ -13,6 +13,12 @@ from dspex.plugin.manager import PluginManager
 from dspex.testing import VirtualClock, simulate
 
 
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is installed, these tests use none of it."""
+    monkeypatch.setenv("DSPEX_PLUGINS", "none")
+
+
 class Script:
     """An LMProvider: each call takes the next step, the last one for ever.
 

@@ -1,0 +1,172 @@
+"""Sync calls are the same code as async ones, wherever they are made."""
+
+import asyncio
+import threading
+
+import pytest
+
+import dspex
+from dspex.plugin import LMResponse
+
+
+class Provider:
+    """Answers 4, and counts the loops it was asked on."""
+
+    def __init__(self):
+        self.loops = set()
+
+    async def complete(self, request):
+        self.loops.add(id(asyncio.get_running_loop()))
+        await asyncio.sleep(0.001)
+        return LMResponse.from_text("[[ ## answer ## ]]\n4")
+
+
+@pytest.fixture
+def predict():
+    dspex.configure(lm=dspex.LM("x/y", provider=Provider(), cache=False))
+    return dspex.Predict("question -> answer")
+
+
+def test_a_script_calls(predict):
+    assert predict(question="2+2?").answer == "4"
+    assert dspex.settings.lm("2+2?") == ["[[ ## answer ## ]]\n4"]
+
+
+def test_threads_call(predict):
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(predict(question="2+2?").answer)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["4"] * 20
+
+
+@pytest.mark.fault("P12")
+async def test_a_running_loop_may_call_and_is_blocked_alone(predict):
+    assert predict(question="2+2?").answer == "4"
+    assert (await predict.acall(question="2+2?")).answer == "4"
+
+
+@pytest.mark.fault("P11")
+def test_one_lm_serves_one_loop_after_the_other(predict):
+    async def both():
+        return predict(question="2+2?").answer, (await predict.acall(question="2+2?")).answer
+
+    assert [asyncio.run(both()) for _ in range(3)] == [("4", "4")] * 3
+    assert predict(question="2+2?").answer == "4"
+    assert len(dspex.settings.lm._provider.loops) == 4
+
+
+@pytest.mark.fault("P11")
+def test_one_lm_serves_loops_side_by_side(predict):
+    done = []
+
+    def on_a_loop():
+        async def calls():
+            return await asyncio.gather(*(predict.acall(question=f"{number}?") for number in range(20)))
+
+        done.extend(asyncio.run(calls()))
+
+    threads = [threading.Thread(target=on_a_loop) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one.answer for one in done] == ["4"] * 80
+
+
+def test_a_sync_call_from_the_loop_of_sync_calls_is_served(predict):
+    class Careless(dspex.Module):
+        async def aforward(self, question):
+            return predict(question=question)  # sync, on the bridge's own loop
+
+    assert Careless()(question="2+2?").answer == "4"
+
+
+@pytest.mark.parametrize("depth", [1, 3, 10])
+def test_sync_calls_nest(predict, depth):
+    class Deeper(dspex.Module):
+        def __init__(self, left):
+            self.inner = Deeper(left - 1) if left else predict
+
+        async def aforward(self, question):
+            return self.inner(question=question)
+
+    assert Deeper(depth)(question="2+2?").answer == "4"
+
+
+@pytest.mark.parametrize("kind", [ValueError, dspex.BadRequest, SystemExit])
+def test_an_error_is_raised_where_the_call_was_made(kind):
+    class Failing(dspex.Module):
+        async def aforward(self):
+            raise kind("no")
+
+    with pytest.raises(kind, match="no"):
+        Failing()()
+
+
+def test_a_context_reaches_a_sync_call_and_ends_with_its_block(predict):
+    class Second(Provider):
+        async def complete(self, request):
+            return LMResponse.from_text("[[ ## answer ## ]]\n5")
+
+    with dspex.context(lm=dspex.LM("x/z", provider=Second())):
+        assert predict(question="2+2?").answer == "5"
+    assert predict(question="2+2?").answer == "4"
+
+
+FORK = """
+dspex.configure(lm=fast)
+predict(question="2+2?")
+asyncio.run(predict.acall(question="3+3?"))
+child = os.fork()
+say(predict(question="1?").answer, asyncio.run(predict.acall(question="2?")).answer)
+if child:
+    say(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.fault("P10")
+def test_after_a_fork_parent_and_child_call(printed):
+    assert printed(FORK) == ["4 4", "4 4", "0"]
+
+
+FORK_IN_FLIGHT = """
+lm = dspex.LM("slow/m", provider=Provider(0.5), max_in_flight=1)
+dspex.configure(lm=lm)
+worker = threading.Thread(target=lm, args=("same?",))
+worker.start()
+while not lm.service.limit or not lm.service.limit.used:
+    time.sleep(0.001)
+child = os.fork()
+say(len(lm("same?")), len(lm("other?")))
+if child:
+    worker.join()
+    say(os.waitpid(child, 0)[1])
+os._exit(0) if not child else None
+"""
+
+
+@pytest.mark.fault("P10")
+def test_a_child_waits_for_no_call_of_its_parent(printed):
+    lines = [line for line in printed(FORK_IN_FLIGHT) if line != "asked"]
+    assert lines == ["1 1", "1 1", "0"]
+
+
+SPAWN = """
+if __name__ == "__main__":
+    import multiprocessing
+    predict(question="2+2?", lm=fast)
+    for method in ("fork", "forkserver"):
+        pipe, end = multiprocessing.Pipe()
+        process = multiprocessing.get_context(method).Process(target=os.write, args=(1, b"child\\n"))
+        process.start()
+        process.join()
+    print(process.exitcode)
+"""
+
+
+@pytest.mark.fault("P10")
+def test_processes_start_after_a_call(printed):
+    assert printed(SPAWN)[-1] == "0"
