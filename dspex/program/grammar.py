@@ -23,14 +23,14 @@ from dspex.program.fields import name_fault
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<name>[^\W\d]\w*) | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<sign>->|\.\.\.|[][:,|.])
-        | (?P<number>-?\d{1,18}(?:\.\d{1,18})?) | (?P<other>\S) | (?P<end>\Z) )""",
+        | (?P<number>-?\d{1,18}(?:\.\d{1,18})?) | (?P<open>['"].*) | (?P<other>\S) | (?P<end>\Z) )""",
     re.VERBOSE | re.DOTALL,
 )
 _BUILTINS = tuple("int str float bool list tuple dict set frozenset complex bytes bytearray object type".split())
 _CONSTANTS: Mapping[str, Any] = MappingProxyType({"None": None, "True": True, "False": False})
 _FAULTS: Mapping[str, str] = MappingProxyType(
     {"=": "a field has no default here; write a class with InputField(default=...)", "*": "stars have no meaning here"}
-    | dict.fromkeys("'\"", "this text has no closing quote")
+    | {"'": "this text has no closing quote", '"': "this text has no closing quote"}
     | {"->": "there can be only one arrow, after the inputs", "]": "this bracket was never opened", "": "the text ends"}
 )
 _ESCAPED = re.compile(r"\\(x[\da-f]{2}|u[\da-f]{4}|U00(?:0[\da-f]|10)[\da-f]{4}|.)", re.DOTALL)
@@ -90,12 +90,10 @@ class _Parser:
         return self.kind == "sign" and self.word == sign and bool(self.take())
 
     def unexpected(self, wanted: str) -> NoReturn:
-        message = _FAULTS.get(self.word) if self.kind != "string" else None
+        message = _FAULTS.get(self.word[0] if self.kind == "open" else self.word) if self.kind != "string" else None
         fail(self.text, self.at, f"{message or f'{self.word!r} does not belong here'}; expected {wanted}")
 
     def signature(self) -> list[Parsed]:
-        if not any(kind == "sign" and word == "->" for kind, word, _ in self.tokens):
-            fail(self.text, len(self.text), "there is no arrow: write `inputs -> outputs`")
         fields = self.fields("input", "sign", "->")
         self.take()
         outputs = self.fields("output", "end", "")
@@ -112,20 +110,22 @@ class _Parser:
         found: list[Parsed] = []
         while (self.kind, self.word) != (kind, end):
             at = self.at
+            if self.kind == "end":
+                fail(self.text, at, "there is no arrow: write `inputs -> outputs`")
             if self.kind != "name":
                 self.unexpected("a field's name")
             if wrong := name_fault(self.word):
                 fail(self.text, at, wrong)
             found.append(Parsed(role, self.take(), self.type() if self.accept(":") else str, at))
-            if not self.accept(",") and (self.kind, self.word) != (kind, end):
+            if not self.accept(",") and (self.kind, self.word) != (kind, end) and self.kind != "end":
                 self.unexpected("a comma or the arrow" if end else "a comma")
         return found
 
     def type(self) -> Any:
-        parts = [self.single()]
+        at, parts = self.at, [self.single()]
         while self.accept("|"):
             parts.append(self.single())
-        return parts[0] if len(parts) == 1 else Union[tuple(parts)]  # noqa: UP007  the members are data
+        return parts[0] if len(parts) == 1 else self.made(Union, parts, "a union", at)
 
     def single(self) -> Any:
         at = self.at
@@ -135,19 +135,18 @@ class _Parser:
         if self.accept("["):
             if not _is_generic(value):
                 fail(self.text, at, f"{path!r} takes nothing in brackets")
-            value = self.subscripted(value, path, at)
+            value = self.made(value, self.arguments(value), repr(path), at)
         if value is None or _is_type(value):
             return value
         fail(
             self.text, at, f"{path!r} needs its types in brackets" if _is_generic(value) else f"{path!r} is not a type"
         )
 
-    def subscripted(self, value: Any, path: str, at: int) -> Any:
-        arguments = self.arguments(value)
+    def made(self, generic: Any, arguments: list[Any], shown: str, at: int) -> Any:
         try:
-            return value[arguments[0] if len(arguments) == 1 else tuple(arguments)]
+            return generic[arguments[0] if len(arguments) == 1 else tuple(arguments)]
         except (TypeError, KeyError, ValueError) as error:
-            fail(self.text, at, f"{path!r} cannot have these types: {error}")
+            fail(self.text, at, f"{shown} cannot have these types: {error}")
 
     def arguments(self, value: Any) -> list[Any]:
         opened = self.tokens[self.place - 1][2]
@@ -172,7 +171,7 @@ class _Parser:
         if takes_data and self.kind in ("string", "number"):
             return _data(self.kind, self.take())
         at = self.at
-        if value is typing.Literal and self.kind != "other":
+        if value is typing.Literal and self.kind not in ("open", "other"):
             found = self.named()[0] if self.kind == "name" else self
             if found in (None, True, False) or isinstance(found, Enum):
                 return found

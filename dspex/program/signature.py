@@ -4,7 +4,7 @@ import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from types import FrameType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_origin, overload
 
 from dspex.core.errors import InputError, ProgramFileError, SignatureError, SignatureTypeError
 from dspex.core.nearest import did_you_mean
@@ -82,6 +82,17 @@ class Signature(metaclass=SignatureMeta):
     if TYPE_CHECKING:  # a prediction is typed as its signature, which so has a Prediction's members
         reasoning: str
 
+        @overload
+        def __new__(  # type: ignore[misc]  # a text makes a class
+            cls,
+            signature: str | Mapping[str, Any],
+            instructions: str | None = None,
+            signature_name: str = "",
+            custom_types: Mapping[str, Any] | None = None,
+        ) -> "type[Signature]": ...
+        @overload
+        def __new__(cls, **values: Any) -> Self: ...
+        def __new__(cls, *args: Any, **values: Any) -> Any: ...
         @property
         def completions(self) -> Completions | None: ...
         def __getitem__(self, name: str) -> Any: ...
@@ -94,13 +105,16 @@ class Signature(metaclass=SignatureMeta):
         def toDict(self) -> dict[str, Any]: ...  # noqa: N802
         def get_lm_usage(self) -> dict[str, Any] | None: ...
 
-    def __init__(self, /, **values: Any) -> None:
-        fields = type(self).compiled.fields
-        faults = [f"{name!r} is missing" for name, one in fields.items() if one.required and name not in values]
-        faults += [f"{name!r} is unknown.{did_you_mean(name, fields)}" for name in values if name not in fields]
-        if faults:
-            raise InputError(f"A record of {type(self).__name__}: {'; '.join(faults)}")
-        vars(self).update({name: values[name] if name in values else one.absent() for name, one in fields.items()})
+    else:
+
+        def __init__(self, /, **values: Any) -> None:
+            fields = type(self).compiled.fields
+            faults = [f"{name!r} is missing" for name, one in fields.items() if one.required and name not in values]
+            faults += [f"{name!r} is unknown.{did_you_mean(name, fields)}" for name in values if name not in fields]
+            if faults:
+                raise InputError(f"A record of {type(self).__name__}: {'; '.join(faults)}")
+            record = {name: values[name] if name in values else one.absent() for name, one in fields.items()}
+            vars(self).update(record)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
@@ -205,8 +219,7 @@ class Signature(metaclass=SignatureMeta):
     def _with(cls, fields: Mapping[str, FieldInfo], *instructions: str | None) -> type[Self]:
         (given,) = instructions or (cls.compiled.given_instructions,)
         compiled = compile_signature(fields.values(), given)
-        changed: type[Self] = _new_class(cls.__name__, compiled, cls.__module__, cls.__qualname__)
-        return changed
+        return _new_class(cls.__name__, compiled, cls.__module__, cls.__qualname__)  # type: ignore[return-value]  # in form
 
 
 def make_signature(
@@ -214,13 +227,14 @@ def make_signature(
     instructions: str | None = None,
     signature_name: str = "StringSignature",
     custom_types: Mapping[str, Any] | None = None,
-) -> Any:
+) -> type[Signature]:
     """A signature's class from a text, or from a dict of name to field or to (type, field). Raises SignatureError."""
     instructions = inspect.cleandoc(instructions or "") or None
     if isinstance(signature, Mapping):
         rows = {name: one if isinstance(one, tuple) else (None, one) for name, one in signature.items()}
         bound = [_bound(signature_name, name, one, kind) for name, (kind, one) in rows.items()]
-        return ensure_signature(_new_class(signature_name, compile_signature(bound, instructions)))
+        made: type[Signature] = ensure_signature(_new_class(signature_name, compile_signature(bound, instructions)))
+        return made
     if not isinstance(signature, str):
         raise SignatureTypeError(f"A signature is a text, a dict or a Signature class, not {type(signature).__name__}.")
     parsed = grammar.parse(signature, custom_types, grammar.caller())
@@ -241,9 +255,9 @@ def ensure_signature(signature: Any, instructions: str | None = None) -> Any:
     return signature if instructions is None else signature._with(signature.fields, instructions)
 
 
-def _new_class(name: str, compiled: CompiledSignature, module: str = __name__, qualname: str = "") -> Any:
+def _new_class(name: str, compiled: CompiledSignature, module: str = __name__, qualname: str = "") -> "type[Signature]":
     names = {"__module__": module, "__qualname__": qualname or name, "__doc__": compiled.instructions}
-    return SignatureMeta(name, (Signature,), names, compiled=compiled)
+    return SignatureMeta(name, (Signature,), names, compiled=compiled)  # type: ignore[return-value]  # it is one
 
 
 def _own_fields(owner: str, namespace: dict[str, Any], frame: FrameType | None) -> dict[str, FieldInfo]:

@@ -20,7 +20,7 @@ import msgspec
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0{0,2}")
-_FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)```", re.DOTALL)
 _NULLS = ("null", "None")
 _UNREADABLE = (ValueError, RecursionError)
 
@@ -297,10 +297,20 @@ def read_json(text: str) -> Any:
             return msgspec.json.decode(part)
         except _UNREADABLE:
             continue
-    bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", inner, flags=re.DOTALL)
-    if not inner or any(bare.count(opening) != bare.count(closing) for opening, closing in ("[]", "{}")):
+    if not _is_whole(inner):
         raise ValueError("its JSON is cut off or broken" if starts else "it is not JSON")
     return _mended(inner)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether brackets open and close around one value."""
+    depth = 0
+    brackets = re.sub(r'"(?:[^"\\]|\\.)*"|[^][}{"]', "", text, flags=re.DOTALL)
+    for index, bracket in enumerate(brackets, 1):
+        depth += 1 if bracket in "[{" else -1
+        if depth < 1:
+            return index == len(brackets) and depth == 0
+    return False
 
 
 def _mended(text: str) -> Any:

@@ -102,6 +102,9 @@ def test_any_reply_ends_in_values_or_a_parse_error(adapter):
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
 def test_a_flood_of_markers_is_read_in_bounded_time(adapter):
     for reply in (
+        "```\n" + " " * 100_000,
+        "[[ ## answer ## ]]\n" + "\\" * 100_000,
+        "Answer:" + "\\" * 100_000,
         "[[ ## answer ## ]]\n" * 20_000,
         "Answer:\n" * 20_000,
         "[[ ##" * 50_000,

@@ -117,6 +117,7 @@ def test_a_description_may_stand_in_annotated():
         ("a -> b: Literal['x]", 16, "no closing quote"),
         ("a -> b: Literal[int]", 16, "Literal takes texts"),
         ("a -> b: Literal", 8, "needs its types in brackets"),
+        ("a -> b: int | Generic", 8, "union cannot have these types"),
         ("a -> b: int[str]", 8, "takes nothing in brackets"),
         ("a -> b: json.dumps", 8, "is not a type"),
         ("a -> b: Callable[[int], str]", 5, "cannot be read from text"),
@@ -141,6 +142,14 @@ def test_of_a_long_text_the_part_around_the_fault_is_shown():
 def test_nesting_is_bounded():
     with pytest.raises(SignatureError, match="nested too deep"):
         Signature(f"a -> b: {'list[' * 10_000}int{']' * 10_000}")
+
+
+@pytest.mark.parametrize(
+    "text", ["'\\" * 200_000, "[" * 200_000, "a: " + "int|" * 50_000, "a," * 50_000, " " * 200_000]
+)
+def test_a_flood_is_read_in_bounded_time(text):
+    with pytest.raises(SignatureError):
+        Signature(text)
 
 
 def test_a_name_that_cannot_be_imported_is_an_unknown_type(tmp_path, monkeypatch):

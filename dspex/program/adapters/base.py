@@ -62,7 +62,7 @@ def loose(values: Mapping[str, Any]) -> dict[FieldInfo, Any]:
 class Escape:
     """Puts a backslash before what would mark a field, so that a value opens and closes none; reversible."""
 
-    def __init__(self, hazard: str, start: str = "") -> None:
+    def __init__(self, hazard: str, start: str = r"(?<!\\)") -> None:
         self._hide = re.compile(rf"{start}(\\*(?:{hazard}))", re.MULTILINE | re.IGNORECASE)
         self._show = re.compile(rf"{start}\\(\\*(?:{hazard}))", re.MULTILINE | re.IGNORECASE)
 
