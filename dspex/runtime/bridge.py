@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 CANCEL_GRACE_S = 1.0
+POLL_S = 0.05
 
 
 class Call(Generic[T]):
@@ -47,7 +48,7 @@ class Call(Generic[T]):
     def wait(self) -> T:
         """Its result or error; Ctrl-C cancels it, gives it a moment to clean up, and goes on as KeyboardInterrupt."""
         try:
-            self._done.acquire()
+            self._block()
         except BaseException:
             self.cancel()
             self._done.acquire(timeout=CANCEL_GRACE_S)
@@ -58,6 +59,20 @@ class Call(Generic[T]):
             finally:
                 self._error = None
         return self._result
+
+    def _block(self) -> None:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        if task is None:
+            self._done.acquire()
+            return
+        # This loop stands still, so a cancellation of its task, as Ctrl-C in asyncio.run is one, must be looked for.
+        before = task.cancelling()
+        while not self._done.acquire(timeout=POLL_S):
+            if task.cancelling() > before:
+                raise asyncio.CancelledError
 
 
 class Bridge:

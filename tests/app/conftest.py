@@ -22,9 +22,10 @@ def say(*words):
 
 class Provider:
     def __init__(self, seconds=0.0):
-        self.seconds = seconds
+        self.seconds, self.asked = seconds, 0
 
     async def complete(self, request):
+        self.asked += 1
         if self.seconds:
             say("asked")
         await asyncio.sleep(self.seconds)
