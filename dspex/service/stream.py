@@ -9,6 +9,7 @@ from dspex.core.errors import DspexError, LMTimeout, ProtocolError
 from dspex.core.messages import LMDelta, LMRequest
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
+from dspex.runtime.scope import SCOPE
 from dspex.service.ledger import BudgetScope, Charge, estimated_usage
 from dspex.service.lm import DEFAULT_TIMEOUT_S, Call, LMService, Options, on_wire
 
@@ -22,7 +23,8 @@ async def stream(service: LMService, request: LMRequest, options: Options) -> As
     """
     await HOP
     native = getattr(service.provider, "stream", None)
-    if native is None or service.capabilities.stream is False:
+    if native is None or service.capabilities.stream is False or SCOPE.get().recorder is not None:
+        # A recorder keeps whole replies, so in a compile a stream is one piece.
         reply = await service.complete(request, options)
         choice = reply.choices[0]
         yield LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
