@@ -1,6 +1,7 @@
 """Processes: killed, side by side, forked, and ended without a word."""
 
 import asyncio
+import gc
 import os
 import signal
 import sqlite3
@@ -69,6 +70,21 @@ asyncio.run(cache.set(b"k", b"v"))
     assert (done.returncode, done.stderr) == (0, b"")
     cache = SqliteCache({"path": path})
     assert cache.peek(b"k") == b"v"
+    asyncio.run(cache.aclose())
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_cache_that_nobody_closes_lets_go_of_its_file_even_in_the_midst_of_writing(path):
+    async def abandon():
+        cache = SqliteCache({"path": path})
+        await cache.set(b"k", b"v" * 200_000)
+        asyncio.get_running_loop().run_in_executor(None, cache._queue.commit)
+
+    for _ in range(20):
+        asyncio.run(abandon())
+        gc.collect()
+    cache = SqliteCache({"path": path})
+    assert cache.peek(b"k") == b"v" * 200_000
     asyncio.run(cache.aclose())
 
 

@@ -33,6 +33,7 @@ class WriteQueue:
         self._in_hand: dict[bytes, Entry | None] = {}
         self._asleep = False
         self._told = False
+        self._orphaned = False
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._in_hand)
@@ -72,6 +73,13 @@ class WriteQueue:
 
     def commit(self) -> None:
         """Write what waits, in one transaction. Raises CacheUnavailable, and then all of it still waits."""
+        try:
+            self._commit()
+        finally:
+            if self._orphaned:
+                self.orphan()
+
+    def _commit(self) -> None:
         with self._committing:
             with self._lock:
                 self._in_hand, self._waiting = self._waiting, {}
@@ -107,8 +115,9 @@ class WriteQueue:
         finally:
             self.database.close()
 
-    def close_if_free(self) -> None:
-        """`close` for a collector: it may run inside a commit, which must not wait for itself."""
+    def orphan(self) -> None:
+        """`close` for a collector, which may run inside a commit: that one then closes when it is done."""
+        self._orphaned = True
         if self._committing.acquire(blocking=False):
             self._committing.release()
             self.close()

@@ -34,7 +34,7 @@ class SqliteCache:
         self._forked()
         after_fork(self._forked)
         # For a cache that nobody closes: when it is collected, or at the interpreter's end.
-        weakref.finalize(self, self._queue.close_if_free)
+        weakref.finalize(self, self._queue.orphan)
 
     def _forked(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
