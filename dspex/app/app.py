@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dspex.service.http import HttpService
 
 EMPTY: tuple[Any, ...] = ()
+CLOSE_LIMIT_S = 5.0
 
 
 class App:
@@ -59,6 +60,7 @@ class App:
         self._clients: list[HttpService] = []
         self._cache: CacheService | None = None
         self._cache_made = False
+        self._caches: dict[int, CacheService] = {}  # also those that another has replaced
         self._middleware: tuple[Middleware, ...] | None = None
         self._ceilings: tuple[BudgetScope, ...] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,12 +105,12 @@ class App:
 
     def lm_service(self, endpoint: Endpoint, provider: Any = None, max_in_flight: int | None = None) -> LMService:
         """The service for an endpoint, made at first use; equal endpoints share one."""
-        identity: Any = id(provider) if provider is not None else _endpoint_identity(endpoint)
+        # By id: the service keeps the provider alive for as long as the key stands here.
+        identity = (id(provider) if provider is not None else 0, max_in_flight, _endpoint_identity(endpoint))
         with self._lock:
-            service = self._lm_services.get((identity, max_in_flight))
+            service = self._lm_services.get(identity)
             if service is None:
-                service = self._make_lm_service(endpoint, provider, max_in_flight)
-                self._lm_services[identity, max_in_flight] = service
+                service = self._lm_services[identity] = self._make_lm_service(endpoint, provider, max_in_flight)
             return service
 
     def _make_lm_service(self, endpoint: Endpoint, provider: Any, max_in_flight: int | None) -> LMService:
@@ -134,6 +136,8 @@ class App:
                 if not self._cache_made:
                     self._cache = self._make_cache()
                     self._cache_made = True
+                    if self._cache is not None:
+                        self._caches[id(self._cache.backend)] = self._cache
         return self._cache
 
     def _make_cache(self) -> CacheService | None:
@@ -183,7 +187,10 @@ class App:
             return
         self._subscribed = True
         for spec in self.plugins.specs("subscribers"):
-            self.bus.subscribe(_made(spec.load(), spec.name).on_event, spec.name)
+            try:
+                self.bus.subscribe(_made(spec.load(), spec.name).on_event, spec.name)
+            except (PluginError, AttributeError) as error:
+                warn(f"Subscriber {spec.name!r} hears nothing: {error}")
 
     # Background work and life
 
@@ -234,13 +241,15 @@ class App:
         with self._lock:
             services, self._lm_services = list(self._lm_services.values()), {}
             clients, self._clients = self._clients, []
-            cache, self._cache, self._cache_made = self._cache, None, False
-        for service in services:
-            await service.aclose()
+            caches, self._caches = list(self._caches.values()), {}
+            self._cache, self._cache_made = None, False
+        providers = {id(service.provider): service for service in services}
+        for service in providers.values():
+            await _closed(service.name, service.aclose)
         for client in clients:
-            await client.aclose()
-        if cache is not None:
-            await cache.backend.aclose()
+            await _closed("An HTTP client", client.aclose)
+        for cache in caches:
+            await _closed("A cache", cache.backend.aclose)
         self.bus.close()
 
     def forked(self) -> None:
@@ -248,7 +257,7 @@ class App:
         self._lock = threading.RLock()
         self._supervising = False
         self.__dict__.pop("supervisor", None)
-        self._cache, self._cache_made = None, False
+        self._cache, self._cache_made, self._caches = None, False, {}
         self.bus.forked()
         for service in self._lm_services.values():
             service.forked()
@@ -355,6 +364,14 @@ def _made(factory: Callable[..., Any], name: str, *arguments: Any) -> Any:
         raise
     except (Exception, SystemExit) as error:  # the factory is a plugin's
         raise PluginError(f"{name!r} could not be made: {type(error).__name__}: {error}", plugin=name) from error
+
+
+async def _closed(name: str, close: Callable[[], Awaitable[None]]) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            await close()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  it is a plugin's, and others wait to be closed
+        warn(f"{name} could not be closed: {type(error).__name__}: {error}")
 
 
 def _refined(made: list[Any], reply: tuple[Any, ...]) -> Any:

@@ -13,7 +13,6 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "lm": None,
         "adapter": None,
-        "rm": None,
         "cache": None,  # None: the plugin that offers "default", if one is installed; False: no cache
         "callbacks": (),
         "middleware": None,  # None: all that plugins offer, by name

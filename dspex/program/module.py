@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dspex.app.accounting import UsageTracker
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError, RecursionLimit
+from dspex.core.example import Prediction
 from dspex.program.saving import load_file, load_state, save_file
 from dspex.runtime.bridge import in_thread, run_stepped
 from dspex.runtime.callbacks import Emission
@@ -150,12 +152,13 @@ class Module:
 class _Entered:
     """The scope of a module's run, and its callbacks if there are any."""
 
-    __slots__ = ("_emission", "_inputs", "_module", "_scope", "outputs")
+    __slots__ = ("_emission", "_inputs", "_module", "_scope", "_tracker", "outputs")
 
     def __init__(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._module = module
         self._inputs = {**kwargs, "args": args} if args else kwargs
         self.outputs: Any = None
+        self._tracker: UsageTracker | None = None
 
     def __enter__(self) -> Self:
         path = SCOPE.get().path
@@ -164,9 +167,14 @@ class _Entered:
             raise RecursionLimit(
                 f"Modules are nested {len(path)} deep, the last being {' > '.join(path[-3:])} > {name}: does one call itself?"
             )
-        self._scope = use(path=(*path, name))
+        settings = current_app().settings
+        scope = SCOPE.get()
+        if not path and settings.track_usage:
+            self._tracker = UsageTracker()
+            scope = scope.child(trackers=(*scope.trackers, self._tracker))
+        self._scope = use(path=(*path, name), trackers=scope.trackers)
         self._scope.__enter__()
-        callbacks = [*current_app().settings.callbacks, *self._module.callbacks]
+        callbacks = [*settings.callbacks, *self._module.callbacks]
         self._emission = Emission(callbacks, "module", self._module, self._inputs) if callbacks else None
         if self._emission is not None:
             self._emission.__enter__()
@@ -177,6 +185,8 @@ class _Entered:
             self._emission.outputs = self.outputs
             self._emission.__exit__(*exc_info)
         self._scope.__exit__(*exc_info)
+        if self._tracker is not None and isinstance(self.outputs, Prediction):
+            self.outputs.set_lm_usage(self._tracker.get_total_tokens())
 
 
 def _walk(root: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,10 +1,12 @@
 """Predict: one signature, one call to a model, at most one more to mend a reply that does not parse."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from dspex.app.accounting import track_usage
 from dspex.app.app import App, current_app
 from dspex.app.lm import LM
 from dspex.core.endpoint import Capabilities
@@ -51,7 +53,15 @@ class Predict(Module):
             raise ValueError(f"Predict takes its inputs by keyword: call it with {names}")
         app = current_app()
         settings = app.settings
-        callbacks = settings.callbacks
+        if settings.track_usage and not SCOPE.get().path:
+            with track_usage() as usage:
+                prediction = await self._told(app, kwargs)
+            prediction.set_lm_usage(usage.get_total_tokens())
+            return prediction
+        return await self._told(app, kwargs)
+
+    async def _told(self, app: App, kwargs: dict[str, Any]) -> Prediction:
+        callbacks = app.settings.callbacks
         if self.callbacks or callbacks:
             callbacks = [*callbacks, *self.callbacks]
             with Emission(callbacks, "module", self, kwargs) as emission:
@@ -74,6 +84,9 @@ class Predict(Module):
             raise ConfigurationError("No LM is set: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
         compiled = signature.compiled
         inputs = compiled.check_inputs(given)
+        if settings.warn_on_type_mismatch:
+            for name, fault in compiled.mismatches(inputs).items():
+                warnings.warn(f"Input {name!r} of `{signature.signature}`: {fault}", RuntimeWarning, stacklevel=2)
         if self.demo_selector is not None:
             demos = self.demo_selector(inputs, demos)
         capabilities = lm.capabilities

@@ -91,3 +91,26 @@ def test_a_copy_of_the_settings_restores_them():
     dspex.configure(num_threads=3)
     dspex.configure(**before)
     assert dspex.settings.num_threads == 64
+
+
+def test_tracked_usage_is_on_the_outermost_prediction():
+    class Outer(dspex.Module):
+        def __init__(self):
+            self.inner = dspex.Predict("question -> answer")
+
+        def forward(self, question):
+            return self.inner(question=question)
+
+    dspex.configure(lm=DummyLM([{"answer": "a"}, {"answer": "b"}]), track_usage=True)
+    for program in (Outer(), Outer().inner):
+        usage = program(question="?").get_lm_usage()
+        assert [row["total_tokens"] for row in usage.values()] == [0]
+
+
+def test_an_input_of_another_type_is_warned_of_where_wanted():
+    predict = dspex.Predict("n: int -> answer")
+    dspex.configure(lm=DummyLM([{"answer": "a"}, {"answer": "b"}]))
+    with pytest.warns(RuntimeWarning, match="Input 'n'"):
+        predict(n="three")
+    with dspex.context(warn_on_type_mismatch=False):
+        assert predict(n="three").answer == "b"
