@@ -61,7 +61,11 @@ class Program:
     def first_line(self) -> str:
         """Wait for a line of output."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        line = b""
+        # Byte by byte: what a buffered reader took beyond the line would be lost to `communicate`.
+        while not line.endswith(b"\n") and (byte := os.read(self.process.stdout.fileno(), 1)):
+            line += byte
+        return line.decode().strip()
 
     def end(self) -> tuple[int, str, str, float]:
         """Exit code, the rest of its output, its errors, and the seconds that it still took."""
