@@ -63,4 +63,4 @@ def _plain_hook(value: Any) -> Any:
         return dict(value)
     if isinstance(value, complex):
         return str(value)
-    raise NotImplementedError(f"no JSON form for {type(value).__name__}")
+    raise TypeError(f"no JSON form for {type(value).__name__}")

@@ -13,7 +13,15 @@ FORMAT = 1
 
 def save_file(program: Any, path: Path) -> None:
     """Write a program's state beside its versions and evidence; holds no time, so equal programs are equal files."""
-    state = program.dump_state()
+    import json
+
+    try:
+        state = program.dump_state()
+        json.dumps(state, allow_nan=False, ensure_ascii=False).encode()  # a NaN would be written as null
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProgramFileError(
+            f"{path} cannot be written: a part of the program has no form in JSON: {error}."
+        ) from error
     if list(state) == ["self"]:
         state = state["self"]
     metadata: dict[str, Any] = {"dependency_versions": {"dspex": kernel_version()}, "version": FORMAT}

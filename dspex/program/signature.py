@@ -198,7 +198,9 @@ class Signature(metaclass=SignatureMeta):
         """
         own = list(cls.fields.values())
         try:
-            instructions, rows = str(state["instructions"]), list(state["fields"])
+            instructions, rows = state["instructions"], list(state["fields"])
+            if not isinstance(instructions, str):
+                raise TypeError("its instructions are no text")
             saved = [(row.get("name"), {"prefix": str(row["prefix"]), "desc": str(row["description"])}) for row in rows]
         except (KeyError, TypeError, AttributeError) as error:
             raise ProgramFileError(f"This is no state of a signature: {error!r}.") from error

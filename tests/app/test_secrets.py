@@ -1,0 +1,127 @@
+"""A key goes to its endpoint and nowhere else."""
+
+import asyncio
+import copy
+import json
+import logging
+import pickle
+import traceback
+
+import msgspec
+import pytest
+
+import dspex
+from dspex.app.app import default_app
+from dspex.plugin import LMResponse, Secret
+from dspex.plugin.manager import PluginManager, Source
+
+CANARY = "sk-canary-4711"
+
+
+class Provider:
+    """Answers with whether it was given the key; a model that is named so raises with the key in its text."""
+
+    def __init__(self, endpoint, http):
+        self.endpoint = endpoint
+
+    async def complete(self, request):
+        key = self.endpoint.api_key.reveal()
+        if self.endpoint.model == "typed":
+            raise dspex.AuthError(f"The key {key} is wrong.", retryable=False)
+        if self.endpoint.model == "foreign":
+            raise ValueError(f"Authorization: Bearer {key}")
+        return LMResponse.from_text(f"[[ ## answer ## ]]\n{key == CANARY}")
+
+
+class Module:
+    dspex_lm_providers = staticmethod(dspex.hookimpl(lambda: [dspex.Spec("acme", Provider)]))
+
+
+@pytest.fixture
+def lm():
+    """An LM with the key; by its model's name."""
+    default_app.replace(dspex.App(plugins=PluginManager(lambda: [Source("a", Module)], environ={})))
+    return lambda name: dspex.LM(f"acme/{name}", api_key=f" {CANARY}\n")
+
+
+@pytest.mark.fault("X01")
+@pytest.mark.fault("X02")
+def test_the_key_reaches_the_provider_and_no_record(lm, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    one = lm("fine")
+    program = dspex.Predict("question -> answer")
+    program.lm = one
+    with dspex.context(trace=[]):
+        assert program(question="2+2?").answer == "True"
+        trace = dspex.settings.trace
+    program.save(tmp_path / "p.json")
+    seen = [
+        repr(one),
+        repr(vars(one)),
+        repr(one.history),
+        str(one.dump_state()),
+        repr(one.identity),
+        repr(one.service.endpoint),
+        repr(program),
+        repr(trace),
+        repr(dspex.settings),
+        (tmp_path / "p.json").read_text(),
+        caplog.text,
+        repr(program.deepcopy().lm),
+    ]
+    assert [text for text in seen if CANARY in text] == []
+
+
+@pytest.mark.fault("S14")
+@pytest.mark.fault("X01")
+@pytest.mark.parametrize(("name", "kind"), [("typed", dspex.AuthError), ("foreign", dspex.PluginError)])
+def test_a_key_in_an_error_of_the_provider_is_not_shown(lm, name, kind):
+    with pytest.raises(kind, match=r"\*\*\*") as caught:
+        lm(name)("2+2?")
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.fault("X02")
+@pytest.mark.parametrize(
+    "encode",
+    [pickle.dumps, msgspec.json.encode, msgspec.msgpack.encode, json.dumps, lambda key: pickle.dumps({"key": key})],
+    ids=["pickle", "msgspec JSON", "MessagePack", "json", "pickle within"],
+)
+def test_a_secret_cannot_be_encoded(encode):
+    with pytest.raises(TypeError):
+        encode(Secret(CANARY))
+
+
+def test_a_secret_shows_as_stars_and_survives_a_copy():
+    secret = Secret(CANARY)
+    shown = [str(secret), repr(secret), f"{secret}", f"{secret:>20}", repr({"key": secret})]
+    assert [text for text in shown if "***" not in text or CANARY in text] == []
+    assert copy.deepcopy(secret).reveal() == CANARY
+
+
+@pytest.mark.fault("X03")
+@pytest.mark.parametrize(
+    ("text", "kept"), [("k\n", "k"), ("  k\t", "k"), ("a b", None), ("a\nb", None), ("", None), (" ", None)]
+)
+def test_white_space_around_a_key_is_stripped_and_within_refused(text, kept):
+    if kept is not None:
+        assert Secret(text).reveal() == kept
+        return
+    with pytest.raises(dspex.ConfigurationError, match="white space or control characters") as caught:
+        dspex.LM("acme/m", api_key=text)
+    assert "a b" not in str(caught.value)
+
+
+@pytest.mark.fault("S10")
+def test_a_key_from_the_environment_is_known_by_its_variable(lm, monkeypatch):
+    monkeypatch.setenv("ACME_API_KEY", CANARY)
+    one = dspex.LM("acme/fine")
+    assert asyncio.run(one.acall("2+2?")) == ["[[ ## answer ## ]]\nTrue"]
+    assert one.service.endpoint.api_key.source == "the environment variable ACME_API_KEY"
+    assert CANARY not in repr(vars(one))
+
+
+@pytest.mark.fault("X06")
+def test_a_saved_model_gets_no_endpoint_from_its_file():
+    one = dspex.LM.from_state({"model": "acme/m", "api_base": "http://evil", "base_url": "http://evil", "api_key": "x"})
+    assert (one._base_url, one._api_key) == (None, None)
