@@ -13,7 +13,7 @@ from dspex.app.settings import Settings, context
 from dspex.core.clock import Clock, SystemClock, derived_rng
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
-from dspex.core.events import CacheFailed
+from dspex.core.events import CacheFailed, ChildRestarted
 from dspex.core.usage import Budget
 from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
@@ -66,6 +66,7 @@ class App:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Any = None
         self._supervising = False
+        self._adding: set[asyncio.Task[None]] = set()
         self._subscribed = False
         self._shared = Shared(
             self.clock,
@@ -199,7 +200,14 @@ class App:
         """The root of the supervised children."""
         from dspex.runtime.supervisor import Supervisor
 
-        return Supervisor("app", clock=self.clock)
+        return Supervisor(
+            "app", clock=self.clock, on_restart=self._restarted, on_failure=lambda error: warn(str(error))
+        )
+
+    def _restarted(self, child: str, error: BaseException | None, restarts: int) -> None:
+        if self.bus.active:
+            what = type(error).__name__ if error is not None else "it returned"
+            self.bus.publish(ChildRestarted(self.clock.now(), 0, child, what, restarts))
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -211,7 +219,12 @@ class App:
         from dspex.runtime.supervisor import ChildSpec
 
         spec = ChildSpec(name, start, restart)
-        self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._add_child(spec)))
+        self.loop.call_soon_threadsafe(self._begin_child, spec)
+
+    def _begin_child(self, spec: "ChildSpec") -> None:
+        task = asyncio.get_running_loop().create_task(self._add_child(spec))
+        self._adding.add(task)
+        task.add_done_callback(self._adding.discard)
 
     async def _add_child(self, spec: "ChildSpec") -> None:
         if not self._supervising:
@@ -235,6 +248,9 @@ class App:
 
     async def aclose(self) -> None:
         """Stop background work and close every service; what is written is flushed first."""
+        # A child that was asked for and has not begun would outlive the supervisor.
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(task for task in self._adding if task.get_loop() is loop), return_exceptions=True)
         if self._supervising:
             self._supervising = False
             await self.supervisor.stop()
