@@ -215,10 +215,17 @@ async def test_cancelling_the_waiter_ends_the_run_and_it_can_go_on(lab, app, tmp
 
 
 async def test_closing_the_app_ends_its_jobs_and_their_journals_stay_whole(lab, tmp_path):
+    held_up = asyncio.Event()
+
+    async def hang(number, text):
+        if number > 20:
+            held_up.set()
+            await asyncio.Event().wait()
+
     async with App():
-        with dspex.context(lm=lab.Model().lm):
+        with dspex.context(lm=lab.Model(hang).lm):
             job = lab.Search().start(dspex.Predict("question -> answer"), run_dir=tmp_path / "run", **lab.DATA)
-        await asyncio.sleep(0.05)
+        await held_up.wait()
     with pytest.raises(concurrent.futures.CancelledError, match="folder is"):
         job.result(1)
     async with App():
