@@ -426,12 +426,19 @@ async def test_a_cancelled_job_gives_the_best_so_far_and_can_go_on(lab, app, tmp
 
 
 async def test_a_job_is_a_supervised_child_of_its_app(lab, app):
-    job = started(lab, lab.Model())
-    await asyncio.sleep(0.01)
+    begun, going_on = asyncio.Event(), asyncio.Event()
+
+    async def held(number, text):
+        begun.set()
+        await going_on.wait()
+
+    job = started(lab, lab.Model(held))
+    await begun.wait()
     assert [row.name for row in app.tree()] == [f"job {job.run_dir}"]
+    going_on.set()
     await job
-    await asyncio.sleep(0.01)
-    assert app.tree() == []
+    while app.tree():  # the supervisor hears of it a moment later
+        await asyncio.sleep(0)
 
 
 def test_sync_code_compiles_and_steers_from_any_thread(lab, tmp_path):
