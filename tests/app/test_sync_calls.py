@@ -16,7 +16,7 @@ class Provider:
         self.loops = set()
 
     async def complete(self, request):
-        self.loops.add(id(asyncio.get_running_loop()))
+        self.loops.add(asyncio.get_running_loop())
         await asyncio.sleep(0.001)
         return LMResponse.from_text("[[ ## answer ## ]]\n4")
 
