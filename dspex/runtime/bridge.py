@@ -124,9 +124,13 @@ class Bridge:
         Called on the loop's own thread, as sync user code may do, it is served by a second bridge; and while that
         thread waits there, so is every other call, since what it waits for may need one of them.
         """
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            self.nested_calls += 1
+            context = context or copy_context()
+            context.run(STANDING.set, STANDING.get() | {loop})
         if self._thread is not None and self._pid == os.getpid():
             if threading.get_ident() == self._thread.ident:
-                self.nested_calls += 1
                 self._blocked += 1
                 try:
                     return self._second().run(coro, context)
@@ -243,6 +247,31 @@ class Abandoned:
             call = bridge.start(coro, context)
             self._call = call
         return call.wait()
+
+
+# Loops whose threads wait for this call, so that what their tasks hold will not be given back meanwhile.
+STANDING: ContextVar[frozenset[asyncio.AbstractEventLoop]] = ContextVar("dspex_standing", default=frozenset())
+
+
+class LoopCounts:
+    """How much belongs to each loop; guarded by its owner's lock."""
+
+    def __init__(self) -> None:
+        self._counts: dict[asyncio.AbstractEventLoop, int] = {}
+
+    def change(self, by: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Count for a loop, the running one if none is given."""
+        loop = loop or asyncio.get_running_loop()
+        count = self._counts.get(loop, 0) + by
+        if count:
+            self._counts[loop] = count
+        else:
+            self._counts.pop(loop, None)
+
+    @property
+    def stands(self) -> bool:
+        """Whether anything belongs to a loop that stands still until the caller is done."""
+        return any(loop in self._counts for loop in STANDING.get())
 
 
 _STEPPING: ContextVar[bool] = ContextVar("dspex_stepping", default=False)

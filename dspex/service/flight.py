@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from dspex.core.errors import BudgetExceeded, LMError, PluginError
+from dspex.runtime.bridge import STANDING
 
 T = TypeVar("T")
 
@@ -13,9 +14,10 @@ T = TypeVar("T")
 class Flight(Generic[T]):
     """One leader's call and those who wait for it."""
 
-    __slots__ = ("waiters",)
+    __slots__ = ("loop", "waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[T | None]]] = []
 
 
@@ -32,14 +34,16 @@ class SingleFlight(Generic[T]):
 
     async def join(self, key: bytes, lead: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
         """The reply for `key`, and whether somebody else led."""
+        loop = asyncio.get_running_loop()
         while True:
             with self._lock:
                 flight = self._flights.get(key)
                 if flight is None:
-                    flight = self._flights[key] = Flight()
+                    flight = self._flights[key] = Flight(loop)
                     future = None
+                elif flight.loop in STANDING.get():
+                    break
                 else:
-                    loop = asyncio.get_running_loop()
                     future = loop.create_future()
                     flight.waiters.append((loop, future))
             if future is None:
@@ -47,6 +51,7 @@ class SingleFlight(Generic[T]):
             reply = await future
             if reply is not None:
                 return reply, True
+        return await lead(), False  # the leader's loop stands still until we are done
 
     async def _lead(self, key: bytes, flight: Flight[T], lead: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -10,6 +10,7 @@ from dspex.core.clock import Clock
 from dspex.core.errors import BudgetExceeded, ConfigurationError
 from dspex.core.messages import LMRequest
 from dspex.core.usage import Budget, Usage
+from dspex.runtime.bridge import LoopCounts
 
 DEFAULT_OUTPUT_TOKENS = 4_096
 
@@ -40,6 +41,7 @@ class BudgetScope:
         self._spent = Charge()
         self._reserved = Charge()
         self._open = 0
+        self._loops = LoopCounts()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
 
@@ -64,7 +66,7 @@ class BudgetScope:
     def forked(self) -> None:
         """In a forked child: calls in flight are the parent's to pay."""
         self._lock = threading.Lock()
-        self._reserved, self._open, self._waiters = Charge(), 0, []
+        self._reserved, self._open, self._waiters, self._loops = Charge(), 0, [], LoopCounts()
 
     async def reserve(self, bound: Charge) -> None:
         """Set `bound` aside. Raises BudgetExceeded if it cannot fit even when all open reservations are settled."""
@@ -74,8 +76,9 @@ class BudgetScope:
                 if short is None:
                     self._reserved += bound
                     self._open += 1
+                    self._loops.change(+1)
                     return
-                if self._open == 0 or short == "seconds":
+                if self._open == 0 or short == "seconds" or self._loops.stands:
                     raise self._exceeded(short, bound)
                 loop = asyncio.get_running_loop()
                 future: asyncio.Future[None] = loop.create_future()
@@ -88,6 +91,7 @@ class BudgetScope:
             self._reserved -= bound
             self._spent += actual
             self._open -= 1
+            self._loops.change(-1)
             waiters, self._waiters = self._waiters, []
         for loop, future in waiters:
             try:

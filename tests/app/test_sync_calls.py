@@ -96,6 +96,86 @@ def test_sync_calls_nest(predict, depth):
     assert Deeper(depth)(question="2+2?").answer == "4"
 
 
+class Slow(Provider):
+    """Answers after a while; `most` is how many calls were in flight at once."""
+
+    now = most = 0
+
+    async def complete(self, request):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.02)
+        self.now -= 1
+        return LMResponse.from_text("[[ ## answer ## ]]\n4")
+
+
+class Asks(dspex.Module):
+    """Makes async calls and beside them, on the same loop, a sync one that keeps the loop from going on."""
+
+    def __init__(self, lm, question="sync?"):
+        self.lm, self.question = lm, question
+
+    async def aforward(self):
+        tasks = [asyncio.create_task(self.lm.acall(f"{number}?")) for number in range(6)]
+        while not self.lm._provider.now:  # noqa: ASYNC110  one turn of the loop each
+            await asyncio.sleep(0)
+        try:
+            said = self.lm(self.question)
+        finally:
+            await asyncio.gather(*tasks)
+        return said
+
+
+BOTH = pytest.mark.parametrize(
+    "call", [lambda one: one(), lambda one: asyncio.run(one.acall())], ids=["bridge", "own loop"]
+)
+
+
+@BOTH
+def test_a_sync_call_waits_for_no_permit_of_the_loop_that_waits_for_it(call):
+    lm = dspex.LM("x/y", provider=Slow(), max_in_flight=2)
+    assert len(call(Asks(lm))) == 1
+    assert lm._provider.most == 3
+    assert lm.service.limit.used == 0
+
+
+@BOTH
+def test_a_sync_call_joins_no_equal_call_of_the_loop_that_waits_for_it(call):
+    lm = dspex.LM("x/y", provider=Slow())
+    assert len(call(Asks(lm, question="0?"))) == 1
+
+
+@BOTH
+def test_a_sync_call_waits_for_no_budget_of_the_loop_that_waits_for_it(call):
+    lm = dspex.LM("x/y", provider=Slow())
+    with dspex.budget(calls=6), pytest.raises(dspex.BudgetExceeded):
+        call(Asks(lm))
+
+
+async def test_a_sync_call_inside_a_loop_keeps_the_limit():
+    lm = dspex.LM("x/y", provider=Slow(), max_in_flight=2)
+
+    class Many(dspex.Module):
+        async def aforward(self):
+            await asyncio.gather(*(lm.acall(f"{number}?") for number in range(6)))
+
+    Many()()
+    assert lm._provider.most == 2
+
+
+def test_a_sync_metric_may_ask_a_model_that_takes_few_calls_at_once():
+    dspex.configure(lm=dspex.LM("x/y", provider=Slow(), max_in_flight=2))
+    judge = dspex.Predict("question -> answer: float")
+
+    def metric(example, prediction, trace=None):
+        return judge(question=f"{example.question} {prediction.answer}").answer / 4
+
+    devset = [dspex.Example(question=f"{number}?").with_inputs("question") for number in range(20)]
+    evaluate = dspex.Evaluate(devset=devset, metric=metric)
+    assert evaluate(dspex.Predict("question -> answer")).score == 100
+    assert asyncio.run(evaluate.acall(dspex.Predict("question -> answer"))).score == 100
+
+
 @pytest.mark.parametrize("kind", [ValueError, dspex.BadRequest, SystemExit])
 def test_an_error_is_raised_where_the_call_was_made(kind):
     class Failing(dspex.Module):
