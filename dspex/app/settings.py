@@ -30,7 +30,6 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     }
 )
 APP_WIDE = frozenset({"cache", "middleware", "budget", "prefer"})
-SCOPED = frozenset({"trace"})
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, Any]:
