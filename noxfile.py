@@ -76,9 +76,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, requires=["wheels"], tags=["release"])
 def kernel(session: nox.Session) -> None:
-    """The kernel's tests, on each Python, with no plugin installed."""
+    """The kernel's tests, on each Python, with no plugin installed; on all cores."""
     install(session, "dspex", others=group("test"))
-    run_pytest(session, "tests")
+    run_pytest(session, "--numprocesses=auto", "--dist=worksteal", "tests")
 
 
 @nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)

@@ -172,7 +172,11 @@ async def test_feedback_is_kept_and_a_trace_is_handed_on():
     assert seen == [["step"]]
 
 
-@pytest.mark.parametrize("metric", [None, 3, lambda example: 1, lambda a, b, c, d, e, f: 1], ids=str)
+@pytest.mark.parametrize(
+    "metric",
+    [None, 3, lambda example: 1, lambda a, b, c, d, e, f: 1],
+    ids=["nothing", "a number", "too few parameters", "too many parameters"],
+)
 def test_what_cannot_be_a_metric_is_refused_before_anything_runs(run, echo, questions, metric):
     program = echo()
     with pytest.raises(ConfigurationError, match=r"function of \(example, prediction"):

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 HEAVY = frozenset({"aiohttp", "click", "dspex.cli", "dspex.testing", "rich", "structlog", "tenacity"})
 TOUCH = "import dspex; dspex.LM, dspex.Predict, dspex.Evaluate"
 RAW = "import asyncio, msgspec, aiohttp"
-RUNS = 9
+RUNS = 5
 
 
 def answer(program: str, folder) -> str:
