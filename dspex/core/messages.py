@@ -15,9 +15,10 @@ class Text(msgspec.Struct, frozen=True, tag="text"):
 
 
 class Image(msgspec.Struct, frozen=True, tag="image"):
-    """A picture by URL or data URL."""
+    """A picture by URL or data URL; `detail` is how closely to look (low, high, auto), where a provider takes it."""
 
     url: str
+    detail: str | None = None
 
 
 class Audio(msgspec.Struct, frozen=True, tag="audio"):

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dspex.core.dictionaries import to_dictionaries, to_message
     from dspex.core.endpoint import Capabilities, Endpoint
     from dspex.core.errors import (
         AuthError,
@@ -116,11 +117,13 @@ __all__ = [
     "decode_json",
     "hookimpl",
     "status_error",
+    "to_dictionaries",
+    "to_message",
 ]
 
 
 _HOMES = (
-    *("core.endpoint", "core.errors", "core.messages", "core.secret", "core.usage", "core.wire"),
+    *("core.endpoint", "core.errors", "core.messages", "core.secret", "core.usage", "core.wire", "core.dictionaries"),
     *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
 )
 

@@ -3,18 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dspex.plugin import (
-    Audio,
-    BadRequest,
-    File,
-    Image,
-    LMRequest,
-    Message,
-    Part,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from dspex.plugin import BadRequest, LMRequest, to_dictionaries
 from dspex_openai.models import thinks_first
 from dspex_openai.options import OpenAIOptions
 
@@ -28,7 +17,8 @@ STRICT_WORDS = frozenset(
 
 def to_body(request: LMRequest, options: OpenAIOptions) -> dict[str, Any]:
     """The JSON body of a request. Raises BadRequest for what the server is not said to take."""
-    body: dict[str, Any] = {"model": request.model, "messages": [*_messages(request.messages)], **request.params}
+    messages = [turn for message in request.messages for turn in to_dictionaries(message)]
+    body: dict[str, Any] = {"model": request.model, "messages": messages, **request.params}
     if "max_tokens" in body and thinks_first(request.model):
         body["max_completion_tokens"] = body.pop("max_tokens")
     if request.n > 1:
@@ -99,47 +89,6 @@ def _place_grammar(body: dict[str, Any], options: OpenAIOptions) -> None:
         )
     if options.server == "vllm":
         body["structured_outputs"] = {"grammar": body.pop("grammar")}
-
-
-def _messages(messages: tuple[Message, ...]) -> Iterator[dict[str, Any]]:
-    for message in messages:
-        parts = message.parts
-        if len(parts) == 1 and type(parts[0]) is Text:
-            yield {"role": message.role, "content": parts[0].text}
-            continue
-        # Results of tools are turns of their own on this wire, and stand before what else their turn says.
-        results = [part for part in parts if isinstance(part, ToolResult)]
-        yield from ({"role": "tool", "tool_call_id": result.id, "content": result.text} for result in results)
-        calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
-        content = _content([part for part in parts if not isinstance(part, (ToolCall, ToolResult))])
-        if content or not results:
-            yield {"role": message.role, "content": content, **({"tool_calls": calls} if calls else {})}
-
-
-def _content(parts: list[Part]) -> str | list[dict[str, Any]] | None:
-    if not parts:
-        return None
-    if all(isinstance(part, Text) for part in parts):
-        return "".join(part.text for part in parts if isinstance(part, Text))
-    return [_part(part) for part in parts]
-
-
-def _part(part: Part) -> dict[str, Any]:
-    match part:
-        case Text():
-            return {"type": "text", "text": part.text}
-        case Image():
-            return {"type": "image_url", "image_url": {"url": part.url}}
-        case Audio():
-            return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
-        case File():
-            file = {"file_data": part.data, "file_id": part.file_id, "filename": part.filename}
-            return {"type": "file", "file": {name: value for name, value in file.items() if value is not None}}
-    raise BadRequest(f"A message part of type {type(part).__name__} cannot be sent to a chat endpoint.")
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
