@@ -5,11 +5,12 @@ import itertools
 import os
 import threading
 import warnings
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from dspex.app.settings import Settings, context
+from dspex.app.settings import Settings, checked, context
 from dspex.core.clock import Clock, SystemClock, derived_rng
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
@@ -63,6 +64,8 @@ class App:
         self._caches: dict[int, CacheService] = {}  # also those that another has replaced
         self._middleware: tuple[Middleware, ...] | None = None
         self._ceilings: tuple[BudgetScope, ...] | None = None
+        self._workers: dict[int, InFlight] = {}
+        self.history: deque[Any] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Any = None
         self._supervising = False
@@ -81,7 +84,8 @@ class App:
     # Settings
 
     def configure(self, **given: Any) -> None:
-        """Change settings; allowed from any thread or task."""
+        """Change settings; allowed from any thread or task. One that is given as it was goes on as it is."""
+        given = {name: value for name, value in checked(given).items() if value is not self.settings.own(name)}
         self.settings.update(given)
         with self._lock:
             if "middleware" in given:
@@ -183,6 +187,18 @@ class App:
             ceilings = self._ceilings = (BudgetScope(budget, self.clock),) if budget else EMPTY
         return ceilings
 
+    def workers(self) -> InFlight:
+        """The gate of `asyncify`'s threads, for the `async_max_workers` in force."""
+        limit = self.settings.async_max_workers
+        return self._workers.get(limit) or self._workers.setdefault(limit, InFlight(limit))
+
+    def redact(self, text: str) -> str:
+        """`text` without any key that a service of this App holds."""
+        for service in list(self._lm_services.values()):
+            key = service.endpoint.api_key
+            text = text if key is None else key.redact(text)
+        return text
+
     def _subscribe(self) -> None:
         if self._subscribed:
             return
@@ -274,6 +290,7 @@ class App:
         self._supervising = False
         self.__dict__.pop("supervisor", None)
         self._cache, self._cache_made, self._caches = None, False, {}
+        self._workers = {}
         self.bus.forked()
         for service in self._lm_services.values():
             service.forked()

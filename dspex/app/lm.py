@@ -3,14 +3,16 @@
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TextIO
 
 import msgspec
 
 from dspex.app.app import App, current_app
+from dspex.app.history import History, HistoryEntry, keep, show
+from dspex.app.openai_form import completions, to_message
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
-from dspex.core.messages import Audio, File, Image, LMDelta, LMRequest, LMResponse, Message, Part, Text
+from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
 from dspex.runtime.bridge import run_stepped
 from dspex.runtime.scope import SCOPE
@@ -71,7 +73,7 @@ class LM:
         self._options = Options(timeout, num_retries + 1, cache)
         self._bound: tuple[App, LMService] | None = None
         self._params: dict[str, Any] = {}
-        self._history: deque[HistoryEntry] = deque()
+        self._history: History = deque()
 
     # What Predict and the engine use
 
@@ -146,9 +148,8 @@ class LM:
         app = current_app()
         settings = app.settings
         if not settings.disable_history:
-            self._history.append(HistoryEntry(self.model, request, response, app.clock.now()))
-            if len(self._history) > settings.max_history_size:
-                self._history.popleft()
+            entry = HistoryEntry(self.model, request, response, app.clock.now())
+            keep(entry, (self._history, app.history), settings.max_history_size)
         return response
 
     def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
@@ -176,7 +177,7 @@ class LM:
             messages = [{"role": "user", "content": prompt or ""}]
         n = kwargs.pop("n", None) or 1
         reply = await self.complete(self.request(tuple(to_message(one) for one in messages), kwargs, n=n))
-        return _outputs(reply)
+        return completions(reply)
 
     def copy(self, **changes: Any) -> Self:
         """A handle with other settings or parameters and a history of its own; None removes a parameter."""
@@ -215,92 +216,9 @@ class LM:
         """The last calls, oldest first, bounded by `max_history_size`."""
         return [entry.to_dict() for entry in self._history]
 
+    def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
+        """Print the last `n` calls of this handle, as `dspex.inspect_history` does for all."""
+        show(self._history, n, file)
+
     def __repr__(self) -> str:
         return f"dspex.LM({self.model!r})"
-
-
-class HistoryEntry(msgspec.Struct, frozen=True):
-    """One call, kept as it was sent and answered."""
-
-    model: str
-    request: LMRequest
-    response: LMResponse
-    timestamp: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry under DSPy's keys."""
-        import uuid
-
-        usage = self.response.usage
-        return {
-            "prompt": None,
-            "messages": [from_message(message) for message in self.request.messages],
-            "kwargs": dict(self.request.params),
-            "response": self.response,
-            "outputs": _outputs(self.response),
-            "usage": msgspec.to_builtins(usage) if usage else {},
-            "cost": usage.usd if usage else None,
-            "timestamp": self.timestamp,
-            "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.timestamp}/{id(self.response)}")),
-            "model": self.model,
-        }
-
-
-def _outputs(reply: LMResponse) -> list[Any]:
-    return [_output(choice) for choice in reply.choices]
-
-
-def _output(choice: Any) -> Any:
-    if not (choice.tool_calls or choice.reasoning or choice.logprobs):
-        return choice.text
-    more = {
-        "reasoning_content": choice.reasoning,
-        "tool_calls": [msgspec.to_builtins(call) for call in choice.tool_calls],
-        "logprobs": choice.logprobs,
-    }
-    return {"text": choice.text, **{name: value for name, value in more.items() if value}}
-
-
-def to_message(given: Mapping[str, Any]) -> Message:
-    """A message from DSPy's (OpenAI's) dictionary form. Raises ConfigurationError for a part of unknown type."""
-    content = given.get("content")
-    if isinstance(content, str) or content is None:
-        return Message.of(given["role"], content or "")
-    return Message(given["role"], tuple(_to_part(part) for part in content))
-
-
-def _to_part(part: Mapping[str, Any]) -> Part:
-    match part.get("type"):
-        case "text":
-            return Text(part["text"])
-        case "image_url":
-            return Image(part["image_url"]["url"])
-        case "input_audio":
-            return Audio(part["input_audio"]["data"], part["input_audio"]["format"])
-        case "file":
-            file = part["file"]
-            return File(file.get("file_data"), file.get("file_id"), file.get("filename"))
-    raise ConfigurationError(
-        f"A message part of type {part.get('type')!r} is unknown: text, image_url, input_audio, file."
-    )
-
-
-def from_message(message: Message) -> dict[str, Any]:
-    """A message in DSPy's dictionary form; content is text where there is nothing else."""
-    if all(isinstance(part, Text) for part in message.parts):
-        return {"role": message.role, "content": message.text}
-    return {"role": message.role, "content": [_from_part(part) for part in message.parts]}
-
-
-def _from_part(part: Part) -> dict[str, Any]:
-    match part:
-        case Text():
-            return {"type": "text", "text": part.text}
-        case Image():
-            return {"type": "image_url", "image_url": {"url": part.url}}
-        case Audio():
-            return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
-        case File():
-            file = {"file_data": part.data, "file_id": part.file_id, "filename": part.filename}
-            return {"type": "file", "file": {name: value for name, value in file.items() if value is not None}}
-    return msgspec.to_builtins(part)  # type: ignore[no-any-return]  # a Struct is a dictionary then

@@ -13,6 +13,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "lm": None,
         "adapter": None,
+        "rm": None,
         "cache": None,  # None: the plugin that offers "default", if one is installed; False: no cache
         "callbacks": (),
         "middleware": None,  # None: all that plugins offer, by name
@@ -21,6 +22,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "prefer": MappingProxyType({}),
         "trace": None,
         "num_threads": 64,
+        "async_max_workers": 64,  # threads of asyncify at once
         "max_errors": 10,
         "provide_traceback": False,
         "track_usage": False,

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dspex.app.app import default_app
-from dspex.app.lm import LM, from_message
+from dspex.app.lm import LM
+from dspex.app.openai_form import from_message
 from dspex.core.endpoint import Capabilities
 from dspex.core.messages import Choice, LMRequest, LMResponse
 from dspex.core.usage import Usage

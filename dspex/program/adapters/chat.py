@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dspex.app.lm import to_message
+from dspex.app.openai_form import to_message
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
