@@ -4,25 +4,24 @@ Reading is tolerant where the meaning is certain (fences, quotes, case, Python's
 ValueError: a reply is never read as a value that it may not mean.
 """
 
-import ast
-import importlib
 import json
 import math
 import re
 import sys
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time
 from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from dspex.program.json_text import FENCED, UNREADABLE, read_json, refuse_doubles
+
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0{0,2}")
-_FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)```", re.DOTALL)
 _NULLS = ("null", "None")
-_UNREADABLE = (ValueError, RecursionError)
 
 
 class Codec(msgspec.Struct, frozen=True):
@@ -107,7 +106,8 @@ def _unfit(text: str, wanted: str, why: str = "") -> ValueError:
 
 
 def _bare(text: str) -> str:
-    return text.strip().strip("`*\"'").strip()
+    fenced = FENCED.fullmatch(text.strip()) if "```" in text else None
+    return (fenced[1] if fenced else text).strip().strip("`*\"'").strip()
 
 
 # Types that are read from words
@@ -258,14 +258,18 @@ def _reader(annotation: Any, exact: Callable[[str], Any], convert: Callable[[Any
     """JSON text first, then the text itself as a value (UUID, union with str), then JSON that needs mending."""
 
     def read(text: str) -> Any:
-        for attempt in (exact, convert):
-            try:
-                return attempt(text)
-            except _UNREADABLE:
-                continue
         try:
+            value = exact(text)
+        except UNREADABLE:
+            value = msgspec.UNSET
+        try:
+            if value is not msgspec.UNSET:
+                refuse_doubles(text)
+                return value
+            with suppress(*UNREADABLE):
+                return convert(text)
             return convert(read_json(text))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             listed: list[Any] = getattr(error, "errors", list)()  # pydantic's own text has an address after each line
             why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed) or error
             raise _unfit(text, type_text(annotation), f": {why}") from None
@@ -282,47 +286,3 @@ def _schema_of(kind: Any) -> dict[str, Any]:
     if hasattr(kind, "model_json_schema"):
         return {"type": "object"}
     raise TypeError(f"{type_text(kind)} cannot be read from text")
-
-
-def read_json(text: str) -> Any:
-    """JSON data out of a text with fences, prose around it, or Python's spelling; json-repair mends if installed.
-
-    Raises ValueError. What is cut off is never mended.
-    """
-    text = text.strip()
-    starts = [text.find(bracket) for bracket in "[{" if bracket in text]
-    inner = text[min(starts) : max(text.rfind("]"), text.rfind("}")) + 1] if starts else ""
-    for part in (text, *_FENCED.findall(text)[-1:], inner):
-        try:
-            return msgspec.json.decode(part)
-        except _UNREADABLE:
-            continue
-    if not _is_whole(inner):
-        raise ValueError("its JSON is cut off or broken" if starts else "it is not JSON")
-    return _mended(inner)
-
-
-def _is_whole(text: str) -> bool:
-    """Whether brackets open and close around one value."""
-    depth = 0
-    brackets = re.sub(r'"(?:[^"\\]|\\.)*"|[^][}{"]', "", text, flags=re.DOTALL)
-    for index, bracket in enumerate(brackets, 1):
-        depth += 1 if bracket in "[{" else -1
-        if depth < 1:
-            return index == len(brackets) and depth == 0
-    return False
-
-
-def _mended(text: str) -> Any:
-    try:
-        if not re.search(r"\\(?![\\\"'bfnrt])", text):  # one that JSON and Python read alike, and without a warning
-            return ast.literal_eval(text)
-    except (*_UNREADABLE, SyntaxError, MemoryError, TypeError):
-        pass
-    try:  # json-repair reads escapes wrongly
-        mended = None if "\\" in text else importlib.import_module("json_repair").loads(text)
-    except Exception as error:  # absent, or a bug in it over text from anywhere
-        raise ValueError("its JSON is broken") from error
-    if not isinstance(mended, (dict, list)):
-        raise ValueError("its JSON is broken")  # noqa: TRY004  the text is at fault, no caller
-    return mended

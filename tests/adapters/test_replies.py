@@ -163,3 +163,73 @@ def test_the_json_fallback_is_on_unless_it_is_switched_off():
 def test_a_class_and_its_compiled_form_are_read_alike():
     reply: Any = "[[ ## reasoning ## ]]\nbecause\n[[ ## answer ## ]]\n4"
     assert CHAT.parse(QA.compiled, reply) == CHAT.parse(QA, reply)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("int", "1,5"),
+        ("int", "3 or 4"),
+        ("int", "1 234"),
+        ("int", "12.500"),
+        ("float", "1,234"),
+        ("float", "12 %"),
+        ("bool", "yes, but"),
+        ("bool", "not true"),
+        ("Literal['good', 'bad']", "not bad"),
+        ("Literal['good', 'bad']", "good or bad"),
+        ("list[str]", '["a", "b'),
+        ("list[str]", '["a" "b"'),
+        ("list[int]", "[1, 2, ...]"),
+        ("list[int]", "[1 2]"),
+        ("list[int]", "[1] or [2]"),
+        ("dict[str, int]", '{"a": 1, "a": 2}'),
+        ("dict[str, int]", "{'a': 1, 'a': 2}"),
+        ("dict[str, int]", '{"a": 1, "b"}'),
+        ("dict[str, str]", "{a: 3 or 4}"),
+        ("dict[str, str]", "{a: 1,500}"),
+        ("dict[str, dict[str, int]]", '{"a": {"x": 1, "x": 2}}'),
+        ("dict[str, int]", '```json\n{"a": 1}\n```\nor\n```json\n{"a": 2}\n```'),
+    ],
+)
+def test_what_may_mean_two_things_is_never_read(kind, text):
+    signature = Signature(f"q -> answer: {kind}")
+    with pytest.raises(AdapterParseError, match="field `answer`") as caught:
+        CHAT.parse(signature, f"[[ ## answer ## ]]\n{text}\n\n[[ ## completed ## ]]")
+    assert caught.value.parsed_result == {}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"answer": 4, "answer": 5}',
+        '{"Answer": 4, "ANSWER": 5}',
+        '```json\n{"answer": 4}\n```\nNo:\n```json\n{"answer": 5}\n```',
+        '{"answer": 4} {"answer": 5}',
+        '{"answer": 4',
+        "{'answer': 4, 'answer': 5}",
+    ],
+)
+def test_an_object_with_two_answers_or_half_of_one_is_never_read(reply):
+    with pytest.raises(AdapterParseError):
+        JSON.parse(Signature("q -> answer: int"), reply)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("int", "```\n4\n```", 4),
+        ("int", "```text\n4\n```", 4),
+        ("bool", "**Yes**", True),
+        ("int", "1,234", 1234),
+        ("float", "1,234.5", 1234.5),
+        ("Literal['in_stock', 'sold out']", "In Stock", "in_stock"),
+        ("list[int]", "Here: ```json\n[1, 2,]\n```", [1, 2]),
+        ("list[int]", "```\n[1]\n```\nthat is\n```\n[1]\n```", [1]),
+        ("dict[str, int]", '{"a": 1, "a": 1}', {"a": 1}),
+        ("dict[str, bool]", "{'a': True,}", {"a": True}),
+    ],
+)
+def test_what_means_one_thing_is_read_without_a_further_call(kind, text, value):
+    reply = f"[[ ## answer ## ]]\n{text}\n\n[[ ## completed ## ]]"
+    assert CHAT.parse(Signature(f"q -> answer: {kind}"), reply) == {"answer": value}

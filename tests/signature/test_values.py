@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspex.program.fields import InputField, OutputField
+from dspex.program.json_text import read_json
 from dspex.program.signature import Signature
-from dspex.program.values import read_json
 
 
 class Colour(enum.Enum):

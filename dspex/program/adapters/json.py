@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.lm import to_message
+from dspex.app.openai_form import to_message
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
-from dspex.program.values import read_json, render
+from dspex.program.json_text import read_json
+from dspex.program.values import render
 
 
 class JSONAdapter:
@@ -58,12 +59,11 @@ class JSONAdapter:
             data = read_json(completion)
             if not isinstance(data, dict):
                 raise ValueError("it is no object")  # noqa: TRY004  the text is at fault, no caller
+            data = _by_output(compiled, data)
         except ValueError as error:
             fault = AdapterParseError(str(error))
             raise base.unreadable(self, signature, completion, fault) from fault
-        known = {str(name).casefold(): value for name, value in data.items()}
-        folded = {f.name: known[f.name.casefold()] for f in compiled.outputs if f.name.casefold() in known}
-        return base.outputs(self, signature, completion, folded | data, from_text=False)
+        return base.outputs(self, signature, completion, data, from_text=False)
 
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Whether a reply came to the end of its object."""
@@ -72,6 +72,19 @@ class JSONAdapter:
     def reask(self, signature: Any, completion: str, error: AdapterParseError) -> tuple[Message, ...]:
         """The turns of one more call, which show the model its reply and the fault."""
         return base.turns(completion, error, _wanted(base.compiled_of(signature)))
+
+
+def _by_output(compiled: CompiledSignature, data: dict[str, Any]) -> dict[str, Any]:
+    """The keys under the outputs' own names, whatever their case. Raises ValueError for two that mean one."""
+    for field in compiled.outputs:
+        if field.name in data:
+            continue
+        alike = [name for name in data if str(name).casefold() == field.name.casefold()]
+        if len(alike) > 1 and any(data[name] != data[alike[0]] for name in alike):
+            raise ValueError(f"it has two values for {field.name!r}")
+        if alike:
+            data[field.name] = data[alike[0]]
+    return data
 
 
 def _wanted(compiled: CompiledSignature) -> str:
