@@ -75,6 +75,22 @@ class Escape:
         return self._show.sub(r"\1", text)
 
 
+def last_full(compiled: CompiledSignature, sections: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The last run of sections that has each output once, in order if there is one; a field may quote another's mark."""
+    order = [field.name for field in compiled.outputs]
+    needed = {field.name for field in compiled.outputs if field.required}
+    for in_order in (True, False):
+        for end in range(len(sections), 0, -1):
+            run: dict[str, str] = {}
+            for name, text in reversed(sections[max(0, end - len(order)) : end]):
+                if name in run or name not in order:
+                    break
+                run[name] = text
+            if needed <= run.keys() and (not in_order or [*reversed(run)] == [name for name in order if name in run]):
+                return run
+    return {name: text for name, text in sections if name in order}
+
+
 def outputs(adapter: Any, signature: Any, reply: str, data: Mapping[str, Any], *, from_text: bool) -> dict[str, Any]:
     """Typed values out of what was found in a reply. Raises AdapterParseError."""
     try:

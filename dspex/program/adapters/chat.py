@@ -29,6 +29,7 @@ class ChatAdapter:
 
     name = "chat"
     version = 1
+    _settled = True  # says the same each time, so that what is prepared may be kept; a subclass of a user's may not
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class ChatAdapter:
         """The form of a reply."""
         compiled = base.compiled_of(signature)
         sections = "\n\n".join(f"[[ ## {field.name} ## ]]\n{{{field.name}}}" for field in compiled.outputs)
-        return f"Reply in this form, each marker on a line of its own:\n\n{_ended(compiled, sections)}"
+        return f"Reply in this form, each marker on a line of its own:\n\n{self._ended(compiled, sections)}"
 
     def format_task_description(self, signature: Any) -> str:
         """The instructions."""
@@ -82,7 +83,7 @@ class ChatAdapter:
             asked = self.format_user_message_content(compiled, demo, prefix="" if is_whole else _LEFT_OUT)
             answered = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
             messages.append({"role": "user", "content": asked})
-            messages.append({"role": "assistant", "content": _ended(compiled, answered)})
+            messages.append({"role": "assistant", "content": self._ended(compiled, answered)})
         return messages
 
     def format_user_message_content(
@@ -120,17 +121,21 @@ class ChatAdapter:
 
         def remind(compiled: CompiledSignature) -> str:
             markers = [f"`[[ ## {field.name} ## ]]`" for field in compiled.outputs]
-            return f"Reply with {', then '.join(markers)}{_ended(compiled, '', ', and end with `{}`')}."
+            return f"Reply with {', then '.join(markers)}{self._ended(compiled, '', ', and end with `{}`')}."
 
         return self._kept(signature, "reminder", remind)
 
+    def _ended(self, compiled: CompiledSignature, text: str, form: str = "\n\n{}") -> str:
+        """With the end marker, unless that is a field's."""
+        return text if "completed" in compiled.fields else text + form.format("[[ ## completed ## ]]")
+
     def _kept(self, signature: Any, what: str, make: Callable[[CompiledSignature], str]) -> str:
         compiled = base.compiled_of(signature)
-        if type(self) is not ChatAdapter:  # a subclass may say something else each time
+        if "_settled" not in vars(type(self)):
             return make(compiled)
-        text: str | None = compiled.templates.get(("chat", what))
+        text: str | None = compiled.templates.get((self.name, what))
         if text is None:
-            text = compiled.templates["chat", what] = make(compiled)
+            text = compiled.templates[self.name, what] = make(compiled)
         return text
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
@@ -152,11 +157,6 @@ class ChatAdapter:
 
 def _safe(field: FieldInfo, value: Any) -> str:
     return _ESCAPE.hide(field.render(value))
-
-
-def _ended(compiled: CompiledSignature, text: str, form: str = "\n\n{}") -> str:
-    """With the end marker, unless that is a field's."""
-    return text if "completed" in compiled.fields else text + form.format("[[ ## completed ## ]]")
 
 
 def _values(compiled: CompiledSignature, completion: str) -> dict[str, str]:
@@ -181,7 +181,7 @@ def _values(compiled: CompiledSignature, completion: str) -> dict[str, str]:
 
 
 def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[str]) -> dict[str, str]:
-    """The last run of sections that has each output once, in order if there is one; a field may quote another's marker."""
+    """The last full run of sections, up to where the model goes on with an example of its own."""
     known = {name.casefold(): name for name in ("completed", *compiled.fields)}
     marks = [mark for mark in marker.finditer(completion) if mark[1].casefold() in known]
     ends = [mark.start() for mark in marks[1:]] + [len(completion)]
@@ -190,17 +190,6 @@ def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[s
     ]
     for index, (name, text) in enumerate(sections[:-1]):
         if name == "completed" and not text.strip() and sections[index + 1][0] in compiled.input_names:
-            sections = sections[:index]  # the model went on with an example of its own
+            sections = sections[:index]
             break
-    order = [field.name for field in compiled.outputs]
-    needed = {field.name for field in compiled.outputs if field.required}
-    for in_order in (True, False):
-        for end in range(len(sections), 0, -1):
-            run: dict[str, str] = {}
-            for name, text in reversed(sections[max(0, end - len(order)) : end]):
-                if name in run or name not in order:
-                    break
-                run[name] = text
-            if needed <= run.keys() and (not in_order or [*reversed(run)] == [name for name in order if name in run]):
-                return run
-    return {name: text for name, text in sections if name in order}
+    return base.last_full(compiled, sections)
