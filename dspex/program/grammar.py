@@ -1,40 +1,56 @@
-"""The text form of a signature, read by hand: nothing in it is evaluated.
+"""The text form of a signature, read by hand (nothing in it is evaluated) and written back.
 
 signature = [fields] "->" fields                 fields  = field {"," field} [","]
 field     = NAME [":" type]                      type    = single {"|" single}
-single    = NAME {"." NAME} ["[" argument {"," argument} "]"]
-argument  = type | STRING | NUMBER | "..." | "[" argument {"," argument} "]"
+single    = path ["[" argument {"," argument} "]"]
+argument  = type | path | STRING | NUMBER | "..." | "[" [argument {"," argument}] "]" | "()"
+path      = NAME {"." NAME}
 """
 
-import builtins
 import importlib
 import re
 import sys
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
-from types import FrameType, MappingProxyType
-from typing import Any, NamedTuple, NoReturn, Union, get_origin
+from types import FrameType, MappingProxyType, ModuleType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
 
 from dspex.core.errors import SignatureError
 from dspex.core.nearest import did_you_mean
-from dspex.program.fields import name_fault
+from dspex.program.fields import FieldInfo, name_fault
 
 _TOKEN = re.compile(
-    r"""\s*(?: (?P<name>[^\W\d]\w*) | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<sign>->|\.\.\.|[][:,|.])
-        | (?P<number>-?\d{1,18}(?:\.\d{1,18})?) | (?P<open>['"].*) | (?P<other>\S) | (?P<end>\Z) )""",
+    r"""\s*(?: (?P<name>[^\W\d]\w*) | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<sign>->|\.\.\.|\(\)|[][:,|.])
+        | (?P<number>-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) | (?P<open>['"].*) | (?P<other>=>|\S) | (?P<end>\Z) )""",
     re.VERBOSE | re.DOTALL,
 )
-_BUILTINS = tuple("int str float bool list tuple dict set frozenset complex bytes bytearray object type".split())
+_BUILTINS: Mapping[str, Any] = MappingProxyType(
+    {
+        kind.__name__: kind
+        for kind in (int, str, float, bool, list, tuple, dict, set, frozenset, complex, bytes, bytearray, object, type)
+    }
+)
+_TYPING: Mapping[str, Any] = MappingProxyType({name: getattr(typing, name) for name in typing.__all__})
+_ABSENT = object()
 _CONSTANTS: Mapping[str, Any] = MappingProxyType({"None": None, "True": True, "False": False})
 _FAULTS: Mapping[str, str] = MappingProxyType(
     {"=": "a field has no default here; write a class with InputField(default=...)", "*": "stars have no meaning here"}
-    | {"'": "this text has no closing quote", '"': "this text has no closing quote"}
+    | dict.fromkeys("'\"", "this text has no closing quote")
+    | dict.fromkeys(("=>", "→", "⇒", "-", ">"), "the arrow is written `->`")
+    | dict.fromkeys(("(", "()"), "nothing is called here; give what you mean a name, in custom_types")
     | {"->": "there can be only one arrow, after the inputs", "]": "this bracket was never opened", "": "the text ends"}
 )
-_ESCAPED = re.compile(r"\\(x[\da-f]{2}|u[\da-f]{4}|U00(?:0[\da-f]|10)[\da-f]{4}|.)", re.DOTALL)
-_SHORT: Mapping[str, str] = MappingProxyType({"n": "\n", "r": "\r", "t": "\t"})
+_ESCAPED = re.compile(r"\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U00(?:0[\da-fA-F]|10)[\da-fA-F]{4}|.)", re.DOTALL)
+_SHORT: Mapping[str, str] = MappingProxyType(dict(zip("\\'\"nrtabfv0", "\\'\"\n\r\t\a\b\f\v\0", strict=True)))
+# What other languages call a type, and names that need their module in front.
+_MEANT: Mapping[str, str] = MappingProxyType(
+    {"string": "str", "text": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list"}
+    | {"json": "dict", "date": "datetime.date", "datetime": "datetime.datetime", "timedelta": "datetime.timedelta"}
+    | {"Decimal": "decimal.Decimal", "UUID": "uuid.UUID"}
+)
+_MAX_DIGITS = 18  # what every JSON reader takes for a whole number
 _MAX_DEPTH = 32
 
 
@@ -58,8 +74,8 @@ def parse(text: str, custom_types: Mapping[str, Any] | None = None, frame: Frame
 def fail(text: str, at: int, message: str) -> NoReturn:
     """Raise SignatureError that shows the text with a caret; of a long text the part around the fault."""
     start = max(0, at - 60)
-    shown = re.sub(r"\s", " ", text[start : at + 60])
-    raise SignatureError(f"{message[0].upper()}{message[1:]}.\n    {shown}\n    {' ' * (at - start)}^")
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[start : at + 60])
+    raise SignatureError(f"{message[0].upper()}{message[1:].rstrip('.')}.\n    {shown}\n    {' ' * (at - start)}^")
 
 
 def caller() -> FrameType | None:
@@ -68,6 +84,33 @@ def caller() -> FrameType | None:
     while frame is not None and f"{frame.f_globals.get('__name__', '')}.".startswith("dspex."):
         frame = frame.f_back
     return frame
+
+
+def render(fields: Iterable[FieldInfo]) -> str:
+    """The text of a signature with all types: what `parse` reads back as the same fields."""
+    sides: dict[str, list[str]] = {"input": [], "output": []}
+    for one in fields:
+        sides[one.role].append(f"{one.name}: {written(one.annotation)}")
+    return " -> ".join(map(", ".join, sides.values()))
+
+
+def written(annotation: Any) -> str:
+    """A type as `parse` reads it: with its module, unless that is builtins, typing, or where no import reaches."""
+    if annotation is None or annotation is type(None):
+        return "None"
+    if annotation is ...:
+        return "..."
+    if isinstance(annotation, list):
+        return f"[{', '.join(map(written, annotation))}]"
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " | ".join(map(written, args))
+    if origin is None or not hasattr(annotation, "__args__"):
+        return _path(annotation)
+    if origin is Annotated:
+        return f"Annotated[{', '.join([written(args[0]), *map(_noted, args[1:])])}]"
+    texts = map(_noted, args) if origin is Literal else map(written, args)
+    return f"{_path(annotation)}[{', '.join(texts) or '()'}]"
 
 
 class _Parser:
@@ -131,21 +174,20 @@ class _Parser:
         at = self.at
         if self.kind != "name":
             self.unexpected("a type")
-        value, path = self.named()
+        value, path = self.named(_is_usable)
         if self.accept("["):
             if not _is_generic(value):
                 fail(self.text, at, f"{path!r} takes nothing in brackets")
             value = self.made(value, self.arguments(value), repr(path), at)
         if value is None or _is_type(value):
             return value
-        fail(
-            self.text, at, f"{path!r} needs its types in brackets" if _is_generic(value) else f"{path!r} is not a type"
-        )
+        lack = "needs its types in brackets" if _is_generic(value) else "is not a type"
+        fail(self.text, at, f"{path!r} {lack}")
 
     def made(self, generic: Any, arguments: list[Any], shown: str, at: int) -> Any:
         try:
             return generic[arguments[0] if len(arguments) == 1 else tuple(arguments)]
-        except (TypeError, KeyError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  what a foreign class raises over its brackets
             fail(self.text, at, f"{shown} cannot have these types: {error}")
 
     def arguments(self, value: Any) -> list[Any]:
@@ -160,56 +202,85 @@ class _Parser:
             if found and not self.accept(","):
                 self.unexpected("a comma or a closing bracket")
             found.append(self.argument(value, len(found)))
-        if not found:
+        if not found and value is not None:
             fail(self.text, opened, "there is nothing in these brackets")
         self.depth -= 1
         return found
 
     def argument(self, value: Any, index: int) -> Any:
-        takes_data = value is typing.Literal or (value is typing.Annotated and index > 0)
+        is_note = value is Annotated and index > 0
+        takes_data = value is Literal or is_note
         takes_data = takes_data or (isinstance(value, type) and value.__module__ not in ("builtins", "typing"))
         if takes_data and self.kind in ("string", "number"):
-            return _data(self.kind, self.take())
+            return self.data()
         at = self.at
-        if value is typing.Literal and self.kind not in ("open", "other"):
-            found = self.named()[0] if self.kind == "name" else self
-            if found in (None, True, False) or isinstance(found, Enum):
+        if value is Literal and self.kind not in ("open", "other"):
+            found = self.named(_is_word)[0] if self.kind == "name" else self
+            if _is_word(found):
                 return found
             fail(self.text, at, "Literal takes texts, numbers, True, False, None and members of an enum")
+        if is_note and self.kind == "name":
+            return self.named(_is_anything)[0]
         if self.accept("..."):
             return ...
-        return self.arguments(value) if self.accept("[") else self.type()
+        if value is tuple and self.accept("()"):
+            return ()
+        # Brackets in brackets are the parameters of a Callable; they may be empty, which None stands for.
+        return self.arguments(None) if self.accept("[") else self.type()
 
-    def named(self) -> tuple[Any, str]:
-        at, path = self.at, self.take()
-        value = self.lookup(path, at)
+    def data(self) -> Any:
+        kind, at, word = self.kind, self.at, self.take()
+        if kind == "number":
+            if sum(map(str.isdigit, word)) > _MAX_DIGITS:
+                fail(self.text, at, f"a number has at most {_MAX_DIGITS} digits here")
+            return int(word) if word.lstrip("-").isdigit() else float(word)
+
+        def letter(match: re.Match[str]) -> str:
+            code = match[1]
+            if len(code) > 1:
+                return chr(int(code[1:], 16))
+            return _SHORT.get(code) or fail(self.text, at + 1 + match.start(), f"the escape `\\{code}` has no meaning")
+
+        return _ESCAPED.sub(letter, word[1:-1])
+
+    def named(self, is_wanted: Callable[[Any], bool]) -> tuple[Any, str]:
+        """What a path stands for, and the path; of several things by that name the first that is wanted, else the last."""
+        at, names = self.at, [self.take()]
         while self.accept("."):
             if self.kind != "name":
                 self.unexpected("a name after the point")
-            name = self.take()
-            path = f"{path}.{name}"
-            known = isinstance(value, (type, types.ModuleType)) and hasattr(value, name)
-            value = getattr(value, name) if known else isinstance(value, types.ModuleType) and _imported(path)
-            if not known and not value:
-                fail(self.text, at, f"there is no {path!r}")
-        return value, path
+            names.append(self.take())
+        path, found, ended = ".".join(names), [], None
+        for root in self.roots(names):
+            value, owner = root, None
+            for name in names[1:]:
+                value, owner = _member(value, name), value
+                if value is _ABSENT:
+                    ended = owner, name
+                    break
+            if value is not _ABSENT:
+                if is_wanted(value):
+                    return value, path
+                found.append(value)
+        if found:
+            return found[-1], path
+        if ended:
+            fail(self.text, at, f"there is no {path!r}.{did_you_mean(ended[1], dir(ended[0]))}")
+        fail(self.text, at, self.unknown(names[0]))
 
-    def lookup(self, name: str, at: int) -> Any:
-        for names in (self.custom, _CONSTANTS):
-            if name in names:
-                return names[name]
-        if name in _BUILTINS:
-            return getattr(builtins, name)
-        for names in self.scopes:
-            if name in names and (_is_type(names[name]) or isinstance(names[name], types.ModuleType)):
-                return names[name]
-        if name in typing.__all__:
-            return getattr(typing, name)
-        if (self.kind, self.word) == ("sign", ".") and (module := _imported(name)) is not None:
-            return module
+    def roots(self, names: list[str]) -> Iterator[Any]:
+        name = names[0]
+        for scope in (self.custom, _CONSTANTS, _BUILTINS, *self.scopes, _TYPING):
+            if name in scope:
+                yield scope[name]
+        if len(names) > 1 and (module := _imported(name)) is not None:
+            yield module
+
+    def unknown(self, name: str) -> str:
         own = [key for names in self.scopes for key, value in names.items() if _is_type(value)]
-        near = did_you_mean(name, (*_BUILTINS, *self.custom, *own, *typing.__all__))
-        fail(self.text, at, f"unknown type {name!r}.{near} A type from elsewhere: custom_types={{{name!r}: ...}}")
+        near = did_you_mean(name, (*_BUILTINS, *self.custom, *own, *_TYPING))
+        near = f" Did you mean {_MEANT[name]!r}?" if name in _MEANT else near
+        return f"unknown type {name!r}.{near} A type from elsewhere: custom_types={{{name!r}: ...}}"
 
 
 def _is_type(value: Any) -> bool:
@@ -218,13 +289,28 @@ def _is_type(value: Any) -> bool:
 
 
 def _is_generic(value: Any) -> bool:
-    return hasattr(value, "__class_getitem__") or (hasattr(value, "__getitem__") and value.__module__ == "typing")
+    return hasattr(value, "__class_getitem__") if isinstance(value, type) else type(value).__module__ == "typing"
 
 
-def _data(kind: str, word: str) -> Any:
-    if kind == "string":
-        return _ESCAPED.sub(lambda m: chr(int(m[1][1:], 16)) if m[1][1:] else _SHORT.get(m[1], m[1]), word[1:-1])
-    return float(word) if "." in word else int(word)
+def _is_usable(value: Any) -> bool:
+    return value is None or _is_type(value) or _is_generic(value)
+
+
+def _is_word(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, Enum)) or get_origin(value) is Literal
+
+
+def _is_anything(_: Any) -> bool:
+    return True
+
+
+def _member(owner: Any, name: str) -> Any:
+    if not isinstance(owner, (type, ModuleType)):
+        return _ABSENT
+    with suppress(Exception):  # a module's own __getattr__ may raise anything
+        return getattr(owner, name)
+    module = _imported(f"{owner.__name__}.{name}") if isinstance(owner, ModuleType) else None
+    return _ABSENT if module is None else module
 
 
 def _imported(path: str) -> Any:
@@ -232,3 +318,16 @@ def _imported(path: str) -> Any:
         return importlib.import_module(path)
     except (Exception, SystemExit):  # noqa: BLE001  whatever a foreign module does while it loads, it is no type
         return None
+
+
+def _path(kind: Any) -> str:
+    """The name of a type as it is reached from anywhere, or from where it was defined if nowhere else."""
+    name = getattr(kind, "__qualname__", None) or getattr(kind, "__name__", None) or str(kind)
+    module = getattr(kind, "__module__", None)
+    if "<" in name:
+        return name.rpartition(".")[2]
+    return name if module in ("builtins", "typing", "__main__", None) else f"{module}.{name}"
+
+
+def _noted(value: Any) -> str:
+    return f"{_path(type(value))}.{value.name}" if isinstance(value, Enum) else repr(value)
