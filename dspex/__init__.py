@@ -11,8 +11,10 @@ _HOMES = MappingProxyType(
     {
         "dspex.app.accounting": ("UsageTracker", "budget", "track_usage"),
         "dspex.app.app": ("App", "configure", "settings"),
+        "dspex.app.history": ("inspect_history",),
         "dspex.app.lm": ("LM",),
         "dspex.app.settings": ("context",),
+        "dspex.app.threads": ("carry",),
         "dspex.core.candidate": (
             "Candidate",
             "Demo",
@@ -72,6 +74,7 @@ _HOMES = MappingProxyType(
         "dspex.program.module": ("Module",),
         "dspex.program.predict": ("Predict",),
         "dspex.program.signature": ("Signature", "ensure_signature", "make_signature"),
+        "dspex.program.sync": ("asyncify", "syncify"),
         "dspex.runtime.callbacks": ("BaseCallback",),
         "dspex.runtime.supervisor": ("ChildSpec", "Supervisor"),
         "dspex.service.retry": ("is_retryable_lm_error",),

@@ -8,8 +8,10 @@ from dspex.app.accounting import track_usage as track_usage
 from dspex.app.app import App as App
 from dspex.app.app import configure as configure
 from dspex.app.app import settings as settings
+from dspex.app.history import inspect_history as inspect_history
 from dspex.app.lm import LM as LM
 from dspex.app.settings import context as context
+from dspex.app.threads import carry as carry
 from dspex.core.candidate import (
     Candidate as Candidate,
 )
@@ -152,6 +154,8 @@ from dspex.program.signature import (
 from dspex.program.signature import (
     make_signature as make_signature,
 )
+from dspex.program.sync import asyncify as asyncify
+from dspex.program.sync import syncify as syncify
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
 from dspex.runtime.supervisor import ChildSpec as ChildSpec
 from dspex.runtime.supervisor import Supervisor as Supervisor
