@@ -229,7 +229,7 @@ _SCALARS: Mapping[Any, Callable[[str], Any]] = types.MappingProxyType(
 
 
 def _structured(annotation: Any) -> Codec:
-    if any(hasattr(leaf, "__pydantic_validator__") for leaf in _leaves(annotation)):
+    if any(hasattr(leaf, "__pydantic_validator__") for leaf in leaves(annotation)):
         adapter = sys.modules["pydantic"].TypeAdapter(annotation)  # loaded, for it has made the model
         read = _reader(annotation, adapter.validate_json, adapter.validate_python)
         return Codec(read, adapter.validate_python, render, (), adapter.json_schema())
@@ -270,16 +270,21 @@ def _reader(annotation: Any, exact: Callable[[str], Any], convert: Callable[[Any
                 return convert(text)
             return convert(read_json(text))
         except UNREADABLE as error:
-            listed: list[Any] = getattr(error, "errors", list)()  # pydantic's own text has an address after each line
-            why = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed) or error
-            raise _unfit(text, type_text(annotation), f": {why}") from None
+            raise _unfit(text, type_text(annotation), f": {reason(error)}") from None
 
     return read
 
 
-def _leaves(annotation: Any) -> list[Any]:
+def reason(error: Exception) -> str:
+    """What a value lacks, in words: pydantic's own text has an address after each line."""
+    listed: list[Any] = getattr(error, "errors", list)()
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed) or str(error)
+
+
+def leaves(annotation: Any) -> list[Any]:
+    """The types that a type is made of."""
     args = get_args(annotation)
-    return [leaf for arg in args for leaf in _leaves(arg)] if args else [annotation]
+    return [leaf for arg in args for leaf in leaves(arg)] if args else [annotation]
 
 
 def _schema_of(kind: Any) -> dict[str, Any]:
