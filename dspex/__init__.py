@@ -11,6 +11,7 @@ _HOMES = MappingProxyType(
     {
         "dspex.app.accounting": ("UsageTracker", "budget", "track_usage"),
         "dspex.app.app": ("App", "configure", "settings"),
+        "dspex.app.base_lm": ("BaseLM",),
         "dspex.app.history": ("inspect_history",),
         "dspex.app.lm": ("LM",),
         "dspex.app.settings": ("context",),

@@ -8,6 +8,7 @@ from dspex.app.accounting import track_usage as track_usage
 from dspex.app.app import App as App
 from dspex.app.app import configure as configure
 from dspex.app.app import settings as settings
+from dspex.app.base_lm import BaseLM as BaseLM
 from dspex.app.history import inspect_history as inspect_history
 from dspex.app.lm import LM as LM
 from dspex.app.settings import context as context

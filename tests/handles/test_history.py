@@ -1,0 +1,100 @@
+"""What was sent and answered, for people."""
+
+import io
+
+import pytest
+
+import dspex
+from dspex.plugin import Choice, LMResponse, Secret, ToolCall, Usage
+
+KEY = "sk-canary-4711"
+
+
+class Provider:
+    """Gives one reply, which has the key in it as a hostile server might."""
+
+    capabilities = dspex.Capabilities(n=True)
+
+    def __init__(self, *choices):
+        self.reply = LMResponse(choices or (Choice(f"4 {KEY}"),), Usage(10, 5))
+
+    async def complete(self, request):
+        return self.reply
+
+
+def lm(name, *choices):
+    return dspex.LM(f"x/{name}", provider=Provider(*choices), cache=False, api_key=Secret(KEY))
+
+
+def shown(inspect, n=1):
+    file = io.StringIO()
+    inspect(n, file=file)
+    return file.getvalue()
+
+
+def test_the_last_calls_of_all_lms_are_shown_in_order():
+    a, b = lm("a"), lm("b")
+    for one, question in [(a, "first?"), (b, "second?"), (a, "third?")]:
+        one(question)
+    text = shown(dspex.inspect_history, 2)
+    assert "first?" not in text
+    assert text.index("x/b, 10 tokens in, 5 out\n\nUser:\nsecond?") < text.index("x/a") < text.index("User:\nthird?")
+    assert [word in shown(a.inspect_history, 9) for word in ("first?", "second?", "third?")] == [True, False, True]
+
+
+def test_it_prints_to_standard_output(capsys):
+    lm("a")("2+2?")
+    dspex.inspect_history()
+    assert "User:\n2+2?\n\nResponse:\n4" in capsys.readouterr().out
+
+
+def test_without_calls_it_says_so():
+    assert shown(dspex.inspect_history) == "No calls yet.\n"
+
+
+def test_a_key_is_never_shown():
+    one = lm("a")
+    one(f"Is {KEY} a key?", extra_headers={"Authorization": f"Bearer {KEY}"})
+    text = shown(dspex.inspect_history)
+    assert "Is *** a key?" in text
+    assert KEY not in text
+
+
+def test_each_kind_of_part_is_readable():
+    content = [
+        {"type": "text", "text": "Look:"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 10_000}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "file", "file": {"file_data": "data:x", "filename": "a.pdf"}},
+    ]
+    choices = Choice("", (ToolCall("1", "add", '{"a": 1}'),), reasoning="Hm."), Choice("cu", finish_reason="length")
+    lm("a", *choices)(messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}], n=2)
+    text = shown(dspex.inspect_history)
+    for piece in (
+        "System:\nBe brief.",
+        "Look:\n<image data:image/png;base64,AAA",
+        "(10022 characters)>",
+        "<audio wav, 4 characters of base64>",
+        "<file a.pdf>",
+        "Response 1 of 2:\n<reasoning>\nHm.\n</reasoning>\n<tool call add",
+        "Response 2 of 2:\ncu\n<ended by length>",
+    ):
+        assert piece in text
+    assert len(text) < 1_000
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_the_history_of_an_app_is_bounded_and_can_be_off(disabled):
+    dspex.configure(max_history_size=2, disable_history=disabled)
+    for number in range(4):
+        lm(f"m{number}")("?")
+    text = shown(dspex.inspect_history, 9)
+    assert [name for name in ("m0", "m1", "m2", "m3") if name in text] == ([] if disabled else ["m2", "m3"])
+
+
+async def test_apps_have_histories_of_their_own():
+    await lm("a").acall("outer?")
+    async with dspex.App():
+        await lm("b").acall("inner?")
+        assert "outer?" not in shown(dspex.inspect_history, 9)
+    assert "inner?" not in shown(dspex.inspect_history, 9)
