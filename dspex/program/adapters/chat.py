@@ -91,7 +91,7 @@ class ChatAdapter:
     ) -> str:
         """The inputs; at the end of a main request the order of the outputs."""
         compiled = base.compiled_of(signature)
-        text = self.format_field_with_value(base.present(compiled.inputs, inputs))
+        text = self._sections(compiled, base.present(compiled.inputs, inputs))
         if main_request:
             text = f"{text and f'{text}{_GAP}'}{self.user_message_output_requirements(compiled)}"
         return f"{prefix}{text}{suffix}"
@@ -100,9 +100,12 @@ class ChatAdapter:
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
     ) -> str:
         """A reply with these values, without the end marker."""
-        return self.format_field_with_value(
-            base.present(base.compiled_of(signature).outputs, outputs, missing_field_message)
-        )
+        compiled = base.compiled_of(signature)
+        return self._sections(compiled, base.present(compiled.outputs, outputs, missing_field_message))
+
+    def _sections(self, compiled: CompiledSignature, values: Mapping[FieldInfo, Any]) -> str:
+        """Fields of that signature with their values."""
+        return self.format_field_with_value(values)
 
     def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> str:
         """Marker, newline and value of each field, with a blank line between."""

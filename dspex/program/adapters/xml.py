@@ -1,0 +1,200 @@
+"""XML: each field between `<name>` and `</name>`; for models that were trained on tags.
+
+Values stand there as they are, but for a field's tag in one: its `<` is written `&lt;`, and what is written so in the
+value itself has one `amp;` more.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from dspex.core.errors import AdapterParseError
+from dspex.program.adapters import base
+from dspex.program.adapters.chat import ChatAdapter
+from dspex.program.adapters.json import JSONAdapter
+from dspex.program.adapters.nested_tags import read_tags
+from dspex.program.compiled import CompiledSignature
+from dspex.program.fields import FieldInfo
+
+_CDATA = re.compile(r"<!\[CDATA\[((?:(?!\]\]>).)*)\]\]>", re.DOTALL)
+
+
+class _Tag(NamedTuple):
+    """A field's tag in a reply; `kind` is "open", "close" or "empty"."""
+
+    name: str
+    kind: str
+    start: int
+    end: int
+    begins_line: bool
+
+
+class XMLAdapter(ChatAdapter):
+    """Chat's turns with tags for markers: the same arguments, and the same methods to override."""
+
+    name = "xml"
+    version = 1
+    _settled = True
+
+    def format_field_structure(self, signature: Any) -> str:
+        """The form of a reply."""
+        sections = "\n\n".join(f"<{f.name}>\n{{{f.name}}}\n</{f.name}>" for f in base.compiled_of(signature).outputs)
+        return f"Reply in this form, with each value as it is:\n\n{sections}"
+
+    def user_message_output_requirements(self, signature: Any) -> str:
+        """The reminder of the outputs' order."""
+
+        def remind(compiled: CompiledSignature) -> str:
+            return f"Reply with {', then '.join(f'`<{field.name}>`' for field in compiled.outputs)}."
+
+        return self._kept(signature, "reminder", remind)
+
+    def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> str:
+        """Each value between its tags, on lines of their own, with a blank line between fields."""
+        sections = [f"<{f.name}>\n{f.render(value)}\n</{f.name}>" for f, value in fields_with_values.items()]
+        return "\n\n".join(sections)
+
+    def format_fields(self, values: Mapping[str, Any]) -> str:
+        """A reply with these values where no signature is known."""
+        fields = base.loose(values)
+        tags = _Tags(fields)
+        return self.format_field_with_value({tags.safe[field.name]: value for field, value in fields.items()})
+
+    def _sections(self, compiled: CompiledSignature, values: Mapping[FieldInfo, Any]) -> str:
+        safe = _tags_of(compiled).safe
+        return self.format_field_with_value({safe[field.name]: value for field, value in values.items()})
+
+    def _ended(self, compiled: CompiledSignature, text: str, form: str = "") -> str:
+        return text
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Values between the tags: the last full set of them. Raises AdapterParseError."""
+        compiled = base.compiled_of(signature)
+        tags = _tags_of(compiled)
+        found = [*tags.found(completion)]
+        if not found and completion.lstrip().startswith(("{", "```")):
+            return JSONAdapter().parse(signature, completion)
+        try:
+            sections = _balanced(found, completion)
+            if sections is None:
+                sections = _by_lines(found, completion)
+            texts = base.last_full(compiled, _own(compiled, sections))
+            values = {name: _value(compiled.fields[name], tags.show(text)) for name, text in texts.items()}
+        except ValueError as error:
+            fault = AdapterParseError(str(error))
+            raise base.unreadable(self, signature, completion, fault) from fault
+        return base.outputs(self, signature, completion, values, from_text=True)
+
+    def is_complete(self, signature: Any, completion: str) -> bool:
+        """Whether a reply came to its last field's closing tag."""
+        last = base.compiled_of(signature).outputs[-1].name
+        return completion.rstrip("` \n").casefold().endswith(f"</{last}>".casefold())
+
+
+class _Tags:
+    """The tags of some fields: found in a reply, hidden in a value, shown again."""
+
+    def __init__(self, fields: Iterable[FieldInfo]) -> None:
+        fields = list(fields)
+        self._names = {field.name.casefold(): field.name for field in fields} | {f.name: f.name for f in fields}
+        names = "|".join(sorted(map(re.escape, self._names), key=len, reverse=True))
+        ahead = rf"(?=/?(?:{names})\b|!\[CDATA\[)"
+        self._tag = re.compile(rf"{_CDATA.pattern}|<(/?)({names})(?:\s[^<>]*?)?(/?)>", re.DOTALL | re.IGNORECASE)
+        self._hazard = re.compile(rf"<{ahead}|&(?=(?:amp;)*lt;{ahead})", re.IGNORECASE)
+        self._hidden = re.compile(rf"&(amp;)?((?:amp;)*lt;){ahead}", re.IGNORECASE)
+        self.safe = {f.name: msgspec.structs.replace(f, render=self._hiding(f)) for f in fields}
+
+    def _hiding(self, field: FieldInfo) -> Any:
+        def render(value: Any) -> str:
+            text = field.render(value)
+            return self._hazard.sub(_escaped, text) if "<" in text or "&" in text else text
+
+        return render
+
+    def show(self, text: str) -> str:
+        """A value as it was."""
+        text = text.strip()
+        if (data := _CDATA.fullmatch(text)) is not None:
+            return data[1]
+        return self._hidden.sub(lambda mark: f"&{mark[2]}" if mark[1] else "<", text) if "&" in text else text
+
+    def found(self, text: str) -> Iterator[_Tag]:
+        """The tags in a reply, but for those in CDATA."""
+        for mark in self._tag.finditer(text):
+            if mark[3] is None:
+                continue
+            name = self._names.get(mark[3]) or self._names[mark[3].casefold()]
+            kind = "close" if mark[2] else "empty" if mark[4] else "open"
+            start = mark.start()
+            line = text[text.rfind("\n", 0, start) + 1 : start]
+            yield _Tag(name, kind, start, mark.end(), not line.strip(" \t`*>-"))
+
+
+def _escaped(mark: re.Match[str]) -> str:
+    return "&lt;" if mark[0] == "<" else "&amp;"
+
+
+def _tags_of(compiled: CompiledSignature) -> _Tags:
+    tags: _Tags | None = compiled.templates.get("xml tags")
+    if tags is None:
+        tags = compiled.templates["xml tags"] = _Tags(compiled.fields.values())
+    return tags
+
+
+def _balanced(tags: Iterable[_Tag], text: str) -> list[tuple[str, str]] | None:
+    """Fields with the text between their tags, if each that opens is closed; a field's own tag may stand in it."""
+    sections = []
+    outer, depth = None, 0
+    for tag in tags:
+        if outer is None:
+            if tag.kind == "close":
+                return None
+            if tag.kind == "empty":
+                sections.append((tag.name, ""))
+            else:
+                outer, depth = tag, 1
+        elif tag.name == outer.name and tag.kind != "empty":
+            depth += 1 if tag.kind == "open" else -1
+            if depth == 0:
+                sections.append((tag.name, text[outer.end : tag.start]))
+                outer = None
+    return sections if outer is None else None
+
+
+def _by_lines(tags: Iterable[_Tag], text: str) -> list[tuple[str, str]]:
+    """The same where only a tag that begins a line opens; the last need not be closed. Raises ValueError."""
+    sections = []
+    outer, inner = None, False
+    for tag in tags:
+        if outer is None:
+            if tag.kind == "close":
+                raise ValueError(f"`</{tag.name}>` closes nothing")
+            if tag.kind == "open" and tag.begins_line:
+                outer, inner = tag, False
+        elif tag.name == outer.name and tag.kind == "close":
+            sections.append((tag.name, text[outer.end : tag.start]))
+            outer = None
+        else:
+            inner = True
+    if outer is not None and inner:
+        raise ValueError(f"`<{outer.name}>` is not closed")
+    return sections if outer is None else [*sections, (outer.name, text[outer.end :])]
+
+
+def _own(compiled: CompiledSignature, sections: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What comes before the model goes on with an example of its own."""
+    needed = {field.name for field in compiled.outputs if field.required}
+    for index, (name, _) in enumerate(sections):
+        if name in compiled.input_names and needed <= {name for name, _ in sections[:index]}:
+            return sections[:index]
+    return sections
+
+
+def _value(field: FieldInfo, text: str) -> str:
+    """The text, or JSON of it where a value of structure is written in tags. Raises ValueError."""
+    if field.annotation is str or not text.startswith("<"):
+        return text
+    data = read_tags(text, field.schema)
+    return text if data is None else msgspec.json.encode(data).decode()
