@@ -50,7 +50,7 @@ def codec(annotation: Any) -> Codec:
         return _chosen(annotation, members, {})
     if isinstance(annotation, type) and issubclass(annotation, Enum) and len(annotation):
         return _chosen(annotation, list(annotation), {member.name: member for member in annotation})
-    return _structured(annotation)
+    return structured(annotation)
 
 
 def is_optional(annotation: Any) -> bool:
@@ -84,20 +84,22 @@ def render(value: Any) -> str:
         return json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
 
 
-def _to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """The `enc_hook` of msgspec in a prompt: classes that it does not know."""
     dump = getattr(value, "model_dump", None) or getattr(value, "toDict", None)
     return dump() if dump else dict(value) if isinstance(value, Mapping) else str(value)
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_to_plain)
+_encoder = msgspec.json.Encoder(enc_hook=to_plain)
 
 
 def from_plain(kind: Any, value: Any) -> Any:
     """The `dec_hook` of msgspec: classes that it does not know. Raises ValueError."""
     if isinstance(value, get_origin(kind) or kind):
         return value
-    if (validate := getattr(kind, "model_validate", None)) is not None:
-        return validate(value)
+    for name in ("from_plain", "model_validate"):
+        if (read := getattr(kind, name, None)) is not None:
+            return read(value)
     raise ValueError(f"expected {type_text(kind)}, got {type(value).__name__}")
 
 
@@ -145,7 +147,7 @@ def _annotated(annotation: Any) -> Codec:
     inner = codec(get_args(annotation)[0])
     if not any(isinstance(note, msgspec.Meta) for note in annotation.__metadata__):
         return inner
-    schema = msgspec.json.schema(annotation, schema_hook=_schema_of)  # TypeError if a constraint does not fit the type
+    schema = msgspec.json.schema(annotation, schema_hook=schema_of)  # TypeError if a constraint does not fit the type
 
     def checked(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return lambda value: msgspec.convert(read(value), annotation, dec_hook=from_plain)
@@ -228,20 +230,14 @@ _SCALARS: Mapping[Any, Callable[[str], Any]] = types.MappingProxyType(
 # Types that are read from JSON
 
 
-def _structured(annotation: Any) -> Codec:
-    if any(hasattr(leaf, "__pydantic_validator__") for leaf in leaves(annotation)):
-        adapter = sys.modules["pydantic"].TypeAdapter(annotation)  # loaded, for it has made the model
-        read = _reader(annotation, adapter.validate_json, adapter.validate_python)
-        return Codec(read, adapter.validate_python, render, (), adapter.json_schema())
-    schema = msgspec.json.schema(annotation, schema_hook=_schema_of)
-    # Lax reading takes a bare number for a time since 1970, so a year would become a wrong date.
-    strict = bool(re.search("DateTimeType|TimeDeltaType", repr(msgspec.inspect.type_info(annotation))))
-    decoder = msgspec.json.Decoder(annotation, dec_hook=from_plain)
-
-    def convert(value: Any) -> Any:
-        return msgspec.convert(value, annotation, strict=strict, dec_hook=from_plain)
-
-    read = _reader(annotation, decoder.decode, convert)
+def structured(annotation: Any) -> Codec:
+    """The codec of a type that is written as JSON. Raises TypeError for one that can't be read."""
+    if (model := _model_of(annotation)) is not None:
+        read = _reader(annotation, model.validate_json, model.validate_python)
+        return Codec(read, model.validate_python, render, (), model.json_schema())
+    schema = msgspec.json.schema(annotation, schema_hook=schema_of)
+    convert = converter(annotation)
+    read = _reader(annotation, msgspec.json.Decoder(annotation, dec_hook=from_plain).decode, convert)
 
     def write(value: Any) -> str:
         if type(value) is not str:
@@ -252,6 +248,26 @@ def _structured(annotation: Any) -> Codec:
             return value
 
     return Codec(read, lambda value: read(value) if type(value) is str else convert(value), write, (), schema)
+
+
+def converter(annotation: Any) -> Callable[[Any], Any]:
+    """What makes values of a type out of JSON data; it raises ValueError, and TypeError for a type that it can't read."""
+    if (model := _model_of(annotation)) is not None:
+        validate: Callable[[Any], Any] = model.validate_python
+        return validate
+    # Lax reading takes a bare number for a time since 1970, so a year would become a wrong date.
+    try:
+        strict = bool(re.search("DateTimeType|TimeDeltaType", repr(msgspec.inspect.type_info(annotation))))
+    except TypeError:
+        strict = True
+    return lambda value: msgspec.convert(value, annotation, strict=strict, dec_hook=from_plain)
+
+
+def _model_of(annotation: Any) -> Any:
+    """Pydantic's way to values of a type with a model in it, None for other types."""
+    if not any(hasattr(leaf, "__pydantic_validator__") for leaf in leaves(annotation)):
+        return None
+    return sys.modules["pydantic"].TypeAdapter(annotation)  # loaded, for it has made the model
 
 
 def _reader(annotation: Any, exact: Callable[[str], Any], convert: Callable[[Any], Any]) -> Callable[[str], Any]:
@@ -287,7 +303,10 @@ def leaves(annotation: Any) -> list[Any]:
     return [leaf for arg in args for leaf in leaves(arg)] if args else [annotation]
 
 
-def _schema_of(kind: Any) -> dict[str, Any]:
+def schema_of(kind: Any) -> Any:
+    """The `schema_hook` of msgspec: classes that it does not know. Raises TypeError for what cannot be read."""
+    if (own := getattr(kind, "json_schema", None)) is not None:
+        return own()
     if hasattr(kind, "model_json_schema"):
         return {"type": "object"}
     raise TypeError(f"{type_text(kind)} cannot be read from text")

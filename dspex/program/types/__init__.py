@@ -1,0 +1,1 @@
+"""Types for fields that are more than data: media, history, code, reasoning, citations."""
