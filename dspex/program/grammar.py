@@ -33,6 +33,7 @@ _BUILTINS: Mapping[str, Any] = MappingProxyType(
     }
 )
 _TYPING: Mapping[str, Any] = MappingProxyType({name: getattr(typing, name) for name in typing.__all__})
+_GUESSED = tuple("Any Optional Union Literal Annotated List Dict Tuple Set Sequence Mapping Callable".split())
 _ABSENT = object()
 _CONSTANTS: Mapping[str, Any] = MappingProxyType({"None": None, "True": True, "False": False})
 _FAULTS: Mapping[str, str] = MappingProxyType(
@@ -74,7 +75,9 @@ def parse(text: str, custom_types: Mapping[str, Any] | None = None, frame: Frame
 def fail(text: str, at: int, message: str) -> NoReturn:
     """Raise SignatureError that shows the text with a caret; of a long text the part around the fault."""
     start = max(0, at - 60)
-    shown = "".join(letter if letter.isprintable() else " " for letter in text[start : at + 60])
+    shown = text[start : at + 60]
+    if not shown.isprintable():
+        shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     raise SignatureError(f"{message[0].upper()}{message[1:].rstrip('.')}.\n    {shown}\n    {' ' * (at - start)}^")
 
 
@@ -278,7 +281,7 @@ class _Parser:
 
     def unknown(self, name: str) -> str:
         own = [key for names in self.scopes for key, value in names.items() if _is_type(value)]
-        near = did_you_mean(name, (*_BUILTINS, *self.custom, *own, *_TYPING))
+        near = did_you_mean(name, (*_BUILTINS, *self.custom, *own, *_GUESSED))
         near = f" Did you mean {_MEANT[name]!r}?" if name in _MEANT else near
         return f"unknown type {name!r}.{near} A type from elsewhere: custom_types={{{name!r}: ...}}"
 

@@ -67,9 +67,7 @@ class SignatureMeta(type):
         return cls.compiled.text
 
     def __repr__(cls) -> str:
-        sides = (cls.compiled.inputs, cls.compiled.outputs)
-        typed = " -> ".join(", ".join(f"{field.name}: {field.type_text}" for field in side) for side in sides)
-        return f"{cls.__name__}({typed})"
+        return f"{cls.__name__}({grammar.render(cls.compiled.fields.values())})"
 
 
 class Signature(metaclass=SignatureMeta):

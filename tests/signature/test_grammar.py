@@ -4,12 +4,15 @@ import collections.abc
 import datetime
 import enum
 import typing
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Annotated, Any, Generic, Literal, NewType, Optional, TypeVar, Union
 
+import msgspec
 import pytest
 
 from dspex.core.errors import SignatureError
 from dspex.program.signature import Signature, make_signature
+
+T = TypeVar("T")
 
 
 class Colour(enum.Enum):
@@ -20,6 +23,21 @@ class Colour(enum.Enum):
 class Outer:
     class Inner(enum.Enum):
         ONE = 1
+
+
+class Pair(msgspec.Struct, Generic[T]):
+    left: T
+    right: T
+
+
+class Raises:
+    def __class_getitem__(cls, item: Any) -> Any:
+        raise RuntimeError("not today")
+
+
+Answer = Literal["yes", "no"]
+Identifier = NewType("Identifier", int)
+Percent = msgspec.Meta(ge=0, le=100)
 
 
 def types_of(text: str, **custom: Any) -> dict[str, Any]:
@@ -48,6 +66,16 @@ def types_of(text: str, **custom: Any) -> dict[str, Any]:
         ("Outer.Inner", Outer.Inner),
         ("Literal[Colour.RED]", Literal[Colour.RED]),
         ("collections.abc.Sequence[str]", collections.abc.Sequence[str]),
+        ("None", type(None)),
+        ("Literal['\\t\\x41\\u00e9\\\\', 1e3]", Literal["\tAé\\", 1000.0]),
+        ("Literal[Answer, 'maybe']", Literal["yes", "no", "maybe"]),
+        ("Answer | None", Optional[Answer]),  # noqa: UP045
+        ("Annotated[int, Percent]", Annotated[int, Percent]),
+        ("Annotated[list[str], 'names', 3]", Annotated[list[str], "names", 3]),
+        ("tuple[()]", tuple[()]),
+        ("Identifier", Identifier),
+        ("Pair[int]", Pair[int]),
+        ("list[dict[str, tuple[int, ...]] | None]", list[Optional[dict[str, tuple[int, ...]]]]),  # noqa: UP045
     ],
 )
 def test_a_type_is_what_python_would_make_of_it(written, meant):
@@ -84,6 +112,23 @@ def test_names_of_a_callers_caller_are_not_known():
     assert Hidden.X
     with pytest.raises(SignatureError, match="Unknown type 'Hidden'"):
         inner()
+
+
+def test_a_path_is_found_beside_a_class_of_its_first_name():
+    from datetime import date, datetime
+
+    fields = Signature("q -> day: datetime.date, at: datetime").fields
+    assert [fields["day"].annotation, fields["at"].annotation] == [date, datetime]
+
+
+def test_a_value_that_is_no_type_hides_no_type():
+    Colour = "red"  # noqa: F841  it stands in the caller's scope
+    assert Signature("q -> a: Colour").fields["a"].annotation is globals()["Colour"]
+
+
+def test_a_note_in_annotated_may_be_any_named_value():
+    signature = Signature("q -> share: Annotated[int, Limit]", custom_types={"Limit": Percent})
+    assert signature.fields["share"].constraints == ">= 0, <= 100"
 
 
 def test_a_description_may_stand_in_annotated():
@@ -123,6 +168,20 @@ def test_a_description_may_stand_in_annotated():
         ("a -> b: Callable[[int], str]", 5, "cannot be read from text"),
         ("a -> b: Literal['x', Colour.RED, 'red']", 5, "written alike"),
         ("a -> ﬁeld", 5, "Unicode"),
+        ("a => b", 2, "the arrow is written `->`"),
+        ("a → b", 2, "the arrow is written `->`"),
+        ("a --> b", 2, "the arrow is written `->`"),
+        ("a: string -> b", 3, "Did you mean 'str'"),
+        ("a -> day: date", 10, "Did you mean 'datetime.date'"),
+        ("a -> b: datetime.dat", 8, "Did you mean 'date'"),
+        ("a -> b: Annotated[int, Percent(ge=0)]", 30, "nothing is called here; .*custom_types"),
+        ("a -> b: Literal['\\d']", 17, "has no meaning"),
+        ("a -> b: Literal[1234567890123456789]", 16, "at most 18 digits"),
+        ("a -> b: Raises[int]", 8, "cannot have these types: not today"),
+        ("a -> b: Optional[int, str]", 8, "requires a single type"),
+        ("a -> b: int |", 13, "the text ends; expected a type"),
+        ("a -> b: list[int)", 16, "expected a comma or a closing bracket"),
+        ("a, , b -> c", 3, "expected a field's name"),
     ],
 )
 def test_a_fault_is_shown_with_a_caret_under_it(text, at, words):
