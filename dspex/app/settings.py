@@ -27,6 +27,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "provide_traceback": False,
         "track_usage": False,
         "warn_on_type_mismatch": True,
+        "allow_tool_async_sync_conversion": True,  # False: a sync call of an async tool is refused
         "max_history_size": 1_000,
         "disable_history": False,
     }

@@ -21,7 +21,9 @@ DspexError
 ├── BudgetExceeded             the next attempt would pass a budget
 ├── JournalError               a run folder is damaged, foreign or owned by another process
 ├── EvaluationError            too many examples failed, or one carries no inputs
-├── RetrieverError, SandboxError, ToolError
+├── RetrieverError, SandboxError
+├── ToolError                  a tool failed
+│   └── ToolInputError         a tool is unknown, or was called with arguments that do not fit
 ├── ProgramFileError           a saved program cannot be read, or does not fit
 │   └── MissingPredictor
 ├── SupervisorFailed           a background service died more often than it may be restarted
@@ -199,7 +201,11 @@ class SandboxError(DspexError):
 
 
 class ToolError(DspexError):
-    """A tool failed or was called wrongly."""
+    """A tool failed; `__cause__` has its own error."""
+
+
+class ToolInputError(ToolError, InputError):
+    """There is no tool of that name, or its arguments do not fit; the message is fit for the model to read."""
 
 
 class ProgramFileError(DspexError, ValueError):
