@@ -12,8 +12,10 @@ _HOMES = MappingProxyType(
         "dspex.app.accounting": ("UsageTracker", "budget", "track_usage"),
         "dspex.app.app": ("App", "configure", "settings"),
         "dspex.app.base_lm": ("BaseLM",),
+        "dspex.app.cache": ("cache", "configure_cache"),
         "dspex.app.history": ("inspect_history",),
         "dspex.app.lm": ("LM",),
+        "dspex.app.logging": ("disable_logging", "enable_logging"),
         "dspex.app.settings": ("context",),
         "dspex.app.threads": ("carry",),
         "dspex.core.candidate": (
@@ -78,6 +80,7 @@ _HOMES = MappingProxyType(
         "dspex.program.sync": ("asyncify", "syncify"),
         "dspex.runtime.callbacks": ("BaseCallback",),
         "dspex.runtime.supervisor": ("ChildSpec", "Supervisor"),
+        "dspex.service.cache": ("Cache",),
         "dspex.service.retry": ("is_retryable_lm_error",),
     }
 )

@@ -9,8 +9,12 @@ from dspex.app.app import App as App
 from dspex.app.app import configure as configure
 from dspex.app.app import settings as settings
 from dspex.app.base_lm import BaseLM as BaseLM
+from dspex.app.cache import cache as cache
+from dspex.app.cache import configure_cache as configure_cache
 from dspex.app.history import inspect_history as inspect_history
 from dspex.app.lm import LM as LM
+from dspex.app.logging import disable_logging as disable_logging
+from dspex.app.logging import enable_logging as enable_logging
 from dspex.app.settings import context as context
 from dspex.app.threads import carry as carry
 from dspex.core.candidate import (
@@ -160,6 +164,7 @@ from dspex.program.sync import syncify as syncify
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
 from dspex.runtime.supervisor import ChildSpec as ChildSpec
 from dspex.runtime.supervisor import Supervisor as Supervisor
+from dspex.service.cache import Cache as Cache
 from dspex.service.retry import is_retryable_lm_error as is_retryable_lm_error
 
 __version__: str

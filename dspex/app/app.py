@@ -20,7 +20,7 @@ from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import SCOPE
-from dspex.service.cache import CacheService
+from dspex.service.cache import Cache, CacheService
 from dspex.service.ledger import BudgetScope
 from dspex.service.limits import InFlight
 from dspex.service.lm import LMService, Shared
@@ -74,7 +74,7 @@ class App:
         self._shared = Shared(
             self.clock,
             self.bus,
-            self._cache_service,
+            self.cache_service,
             self._middlewares,
             self._budget_ceilings,
             lambda: self.settings.prices,
@@ -135,7 +135,8 @@ class App:
         retry = Retry(RetryPolicy(), self.clock, derived_rng(self._seed, "retry", endpoint.provider, endpoint.model))
         return LMService(endpoint, provider, self._shared, retry, limit)
 
-    def _cache_service(self) -> CacheService | None:
+    def cache_service(self) -> CacheService | None:
+        """The cache, made at first use; None where there is none."""
         if not self._cache_made:
             with self._lock:
                 if not self._cache_made:
@@ -150,16 +151,15 @@ class App:
         if wanted is False:
             return None
         if wanted is None or wanted is True:
-            found = self.plugins.find("caches", "default")
-            if found is None:
+            if self.plugins.find("caches", "default") is None:
                 return None
-            backend = _made(found.load(), found.name, {}, self.clock)
+            wanted = Cache("default")
         elif isinstance(wanted, str):
-            backend = _made(
-                self.plugins.spec("caches", wanted, f"configure(cache={wanted!r})").load(), wanted, {}, self.clock
-            )
-        else:
-            backend = wanted
+            wanted = Cache(wanted)
+        backend = wanted
+        if isinstance(wanted, Cache):
+            factory = self.plugins.spec("caches", wanted.name, f"configure(cache={wanted.name!r})").load()
+            backend = _made(factory, wanted.name, wanted.options, self.clock)
         background = getattr(backend, "background", None)
         if background is not None:
             self.supervise("cache", background)

@@ -8,7 +8,10 @@ from dspex.core.usage import Usage
 
 
 class Event(msgspec.Struct, frozen=True, tag=True):
-    """Base of all events: `at` is wall-clock time, `request` numbers the logical call in its process."""
+    """Base of all events: `at` is wall-clock time, `request` numbers the logical call in its process.
+
+    `path`, where an event has it, names the modules that are running, outermost first.
+    """
 
     at: float
     request: int = 0
@@ -19,6 +22,7 @@ class RequestStarted(Event, frozen=True):
 
     provider: str = ""
     model: str = ""
+    path: tuple[str, ...] = ()
 
 
 class RequestFinished(Event, frozen=True):
@@ -31,6 +35,7 @@ class RequestFinished(Event, frozen=True):
     cached: bool = False
     usage: Usage | None = None
     error: str | None = None
+    path: tuple[str, ...] = ()
 
 
 class AttemptFailed(Event, frozen=True):
@@ -41,6 +46,7 @@ class AttemptFailed(Event, frozen=True):
     attempt: int = 0
     error: str = ""
     wait: float | None = None
+    path: tuple[str, ...] = ()
 
 
 class ChildRestarted(Event, frozen=True):

@@ -24,6 +24,14 @@ class Bus:
         self.active = True
         return channel
 
+    def unsubscribe(self, name: str, timeout: float = 1.0) -> None:
+        """Deliver what is queued for the subscribers of that name, and send them no more."""
+        ended = [channel for channel in self._channels if channel.name == name]
+        self._channels = tuple(channel for channel in self._channels if channel.name != name)
+        self.active = bool(self._channels)
+        for channel in ended:
+            channel.close(timeout)
+
     def publish(self, event: Event) -> None:
         """Hand an event to each subscriber's queue."""
         for channel in self._channels:

@@ -1,7 +1,7 @@
 """The cache as a service: replies by content key; a backend that fails costs misses, never a call."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,6 +14,19 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(LMResponse)
 
 NOT_KEPT = frozenset({"length", "content_filter"})
+
+
+class Cache:
+    """A cache by its plugin's name, with that plugin's options: `configure(cache=dspex.Cache("sqlite", ttl=3600))`."""
+
+    __slots__ = ("name", "options")
+
+    def __init__(self, name: str, **options: Any) -> None:
+        self.name = name
+        self.options = options
+
+    def __repr__(self) -> str:
+        return f"Cache({', '.join([repr(self.name), *(f'{name}={value!r}' for name, value in self.options.items())])})"
 
 
 class CacheService:

@@ -128,8 +128,8 @@ class LMService:
             _track(call, self.name, reply)
             return reply
         began = clock.monotonic()
-        provider, model = self.endpoint.provider, self.endpoint.model
-        bus.publish(RequestStarted(clock.now(), call.number, provider, model))
+        provider, model, path = self.endpoint.provider, self.endpoint.model, call.scope.path
+        bus.publish(RequestStarted(clock.now(), call.number, provider, model, path))
         reply_usage, failure = None, None
         try:
             reply = await self._enter(call, request)
@@ -141,7 +141,16 @@ class LMService:
             seconds = clock.monotonic() - began
             bus.publish(
                 RequestFinished(
-                    clock.now(), call.number, provider, model, seconds, call.attempts, call.cached, reply_usage, failure
+                    at=clock.now(),
+                    request=call.number,
+                    provider=provider,
+                    model=model,
+                    seconds=seconds,
+                    attempts=call.attempts,
+                    cached=call.cached,
+                    usage=reply_usage,
+                    error=failure,
+                    path=path,
                 )
             )
         _track(call, self.name, reply)
@@ -396,10 +405,9 @@ class LMService:
     def _failed(self, call: Call, error: BaseException, number: int, wait: float | None) -> None:
         bus = self._shared.bus
         if bus.active:
-            now, kind = self._shared.clock.now(), type(error).__name__
-            bus.publish(
-                AttemptFailed(now, call.number, self.endpoint.provider, self.endpoint.model, number, kind, wait)
-            )
+            now, kind, path = self._shared.clock.now(), type(error).__name__, call.scope.path
+            provider, model = self.endpoint.provider, self.endpoint.model
+            bus.publish(AttemptFailed(now, call.number, provider, model, number, kind, wait, path))
 
     def named(self, error: LMError, call: Call) -> LMError:
         """The error with the model, the provider and the attempts so far."""
