@@ -1,9 +1,10 @@
 """Example and Prediction: records of fields, reached as items or attributes."""
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from reprlib import Repr
 from typing import Any, Self
 
-from dspex.core.identity import canonical, plain
+from dspex.core.identity import plain
 
 
 class Example:
@@ -24,13 +25,18 @@ class Example:
         keys = None
         if isinstance(base, Example):
             keys, base = base._input_keys, base._store
+        elif not isinstance(base, Mapping):
+            raise TypeError(
+                f"The first argument is an Example or a mapping of fields, not {type(base).__name__}; "
+                "a field of the name `base` is given as {'base': ...}."
+            )
         _set_store(self, {**base, **fields})
         _set_inputs(self, keys)
 
     # Access
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or name in _SLOTS:
             raise AttributeError(name)
         try:
             return self._store[name]
@@ -131,8 +137,29 @@ class Example:
         return self._input_keys
 
     def toDict(self) -> dict[str, Any]:  # noqa: N802  DSPy's name
-        """The fields as plain JSON data."""
-        return {key: plain(value) for key, value in self._store.items()}
+        """The fields as plain JSON data. Raises TypeError, naming the field, for a value without a JSON form."""
+        data = {}
+        for key, value in self._store.items():
+            try:
+                data[key] = plain(value)
+            except TypeError as error:
+                raise TypeError(f"Field {key!r}: {error}") from error
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], signature: Any = None) -> Self:
+        """The fields back from `toDict`; with a signature, its fields get their types again and its inputs are declared.
+
+        Raises ValueError, naming the field, for a value that does not fit.
+        """
+        made = cls(data)
+        fields = {} if signature is None else signature.fields
+        for key in fields.keys() & data.keys():
+            try:
+                made._store[key] = None if data[key] is None else fields[key].convert(data[key])
+            except ValueError as error:
+                raise ValueError(f"Field {key!r}: {error}") from error
+        return made.with_inputs(*(key for key in signature.input_fields if key in data)) if fields else made
 
     # Comparison
 
@@ -140,15 +167,11 @@ class Example:
         return self._store == other._store if isinstance(other, Example) else NotImplemented
 
     def __hash__(self) -> int:
-        try:
-            return hash(frozenset(self._store.items()))
-        except TypeError:
-            return hash(canonical(self.toDict()))
+        return _hash(self._store)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{key}={_short(value)}" for key, value in self.items())
         given = "" if self._input_keys is None else f" (inputs: {', '.join(sorted(self._input_keys))})"
-        return f"{type(self).__name__}({shown}){given}"
+        return f"{type(self).__name__}({_listed(self.items())}){given}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {slot: getattr(self, slot) for slot in _SLOTS if slot != "__weakref__" and hasattr(self, slot)}
@@ -176,8 +199,15 @@ class Completions(Sequence["Prediction"]):
         else:
             names = list(dict.fromkeys(name for row in completions for name in row))
             columns = {name: [row[name] for row in completions if name in row] for name in names}
+            if lacking := [str(row) for row, one in enumerate(completions) if len(one) < len(names)]:
+                raise ValueError(
+                    f"Completions have the same fields in each; {', '.join(lacking)} lack one of: {', '.join(names)}."
+                )
         if len({len(values) for values in columns.values()}) > 1:
-            raise ValueError("Completions need the same fields in each; some lack one.")
+            raise ValueError(
+                "The columns of completions have the same length; these have: "
+                + ", ".join(f"{name} {len(values)}" for name, values in columns.items())
+            )
         self._columns = columns
         self.signature = signature
 
@@ -206,7 +236,7 @@ class Completions(Sequence["Prediction"]):
         return self._columns.items()
 
     def __repr__(self) -> str:
-        return f"Completions({self._columns!r})"
+        return f"Completions({_listed(self.items())})"
 
 
 class Prediction(Example):
@@ -254,38 +284,42 @@ class Prediction(Example):
 
     def __repr__(self) -> str:
         more = "" if self.completions is None else f"  # of {len(self.completions)} completions"
-        return f"Prediction({', '.join(f'{key}={_short(value)}' for key, value in self.items())}){more}"
+        return f"{type(self).__name__}({_listed(self.items())}){more}"
 
     # Score protocol
 
     def __float__(self) -> float:
         try:
             return float(self._store["score"])
-        except KeyError:
-            raise ValueError(f"{self!r} has no field `score`, so it has no value as a number.") from None
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{self!r} has no number in a field `score`, so it is none itself.") from None
+
+    def __bool__(self) -> bool:
+        score = self._store.get("score")
+        return bool(score) if hasattr(score, "__float__") else bool(self._store)
 
     def __add__(self, other: Any) -> float:
-        return float(self) + float(other)
+        return float(self) + float(other) if hasattr(other, "__float__") else NotImplemented
 
     __radd__ = __add__
 
     def __truediv__(self, other: Any) -> float:
-        return float(self) / float(other)
+        return float(self) / float(other) if hasattr(other, "__float__") else NotImplemented
 
     def __rtruediv__(self, other: Any) -> float:
-        return float(other) / float(self)
+        return float(other) / float(self) if hasattr(other, "__float__") else NotImplemented
 
     def __lt__(self, other: Any) -> bool:
-        return float(self) < float(other)
+        return float(self) < float(other) if hasattr(other, "__float__") else NotImplemented
 
     def __le__(self, other: Any) -> bool:
-        return float(self) <= float(other)
+        return float(self) <= float(other) if hasattr(other, "__float__") else NotImplemented
 
     def __gt__(self, other: Any) -> bool:
-        return float(self) > float(other)
+        return float(self) > float(other) if hasattr(other, "__float__") else NotImplemented
 
     def __ge__(self, other: Any) -> bool:
-        return float(self) >= float(other)
+        return float(self) >= float(other) if hasattr(other, "__float__") else NotImplemented
 
 
 _get_completions = Prediction.__dict__["_completions"].__get__
@@ -293,6 +327,24 @@ _get_usage = Prediction.__dict__["_lm_usage"].__get__
 _SLOTS = frozenset(Example.__slots__) | frozenset(Prediction.__slots__)
 
 
-def _short(value: Any, limit: int = 200) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[: limit - 20]}...<{len(text)} characters>"
+def _listed(fields: Iterable[tuple[str, Any]]) -> str:
+    """Names and values, each cut to 200 characters or so; sets are sorted, so that any process writes the same."""
+    short = Repr()
+    short.maxstring = short.maxother = short.maxlong = 200
+    short.maxdict = short.maxlist = short.maxtuple = short.maxset = short.maxfrozenset = 8
+    texts = {key: short.repr(value) for key, value in fields}
+    return ", ".join(f"{key}={text if len(text) <= 300 else f'{text[:297]}...'}" for key, text in texts.items())
+
+
+def _hash(value: Any) -> int:
+    """A hash of content: equal values have equal ones, and what Python has none for counts as nothing."""
+    if isinstance(value, Mapping):
+        return hash(frozenset((key, _hash(item)) for key, item in value.items()))
+    if isinstance(value, (list, tuple)):
+        return hash(tuple(map(_hash, value)))
+    if isinstance(value, (set, frozenset)):
+        return hash(frozenset(value))
+    try:
+        return hash(value)
+    except TypeError:
+        return 0
