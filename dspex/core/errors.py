@@ -114,7 +114,8 @@ class CircuitOpen(LMError):
 class AdapterParseError(DspexError):
     """A completion does not fit the signature; `lm_response` keeps it whole.
 
-    `reason` is "length" when the reply was cut by max_tokens.
+    `reason` is "length" for a reply that max_tokens cut, "missing" or "value" for the `field` that is absent or cannot
+    be read, "form" for a reply without the adapter's form. `usage` (a Usage) sums what all its calls took.
     """
 
     def __init__(
@@ -127,9 +128,11 @@ class AdapterParseError(DspexError):
         parsed_result: Any = None,
         field: str | None = None,
         reason: str | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.usage = usage
         self.adapter_name = adapter_name
         self.signature = signature
         self.lm_response = lm_response

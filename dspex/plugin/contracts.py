@@ -185,7 +185,10 @@ class Adapter(Protocol):
     """Turns a signature, demos and inputs into messages, and a completion into values.
 
     Optional: `params(signature, capabilities) -> dict` gives LM params that the form needs, such as stop strings;
-    `parser(signature)` gives an incremental parser for streams.
+    `schema(signature, capabilities) -> (Mapping | None, str)` gives the JSON schema that the provider shall hold the
+    reply to, or None, and why; `reask(signature, completion, error) -> tuple[Message, ...]` gives the turns of a further
+    call after a reply that does not parse; `async aparse(signature, completion) -> dict` is awaited in place of `parse`,
+    for an adapter that has to ask a model; `parser(signature)` gives an incremental parser for streams.
     """
 
     name: str
@@ -203,6 +206,9 @@ class Adapter(Protocol):
 
     def parse(self, signature: Any, text: str) -> dict[str, Any]:
         """Typed values by output field. Raises AdapterParseError."""
+
+    def is_complete(self, signature: Any, completion: str) -> bool:
+        """Whether a reply that max_tokens cut came to its end all the same."""
 
 
 CallNext = Callable[[LMRequest], Awaitable[LMResponse]]

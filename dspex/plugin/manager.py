@@ -94,6 +94,7 @@ class PluginManager:
         self.prefer: dict[str, str] = {name.strip(): plugin.strip() for name, plugin in pairs} | dict(prefer or {})
         self._records: tuple[PluginRecord, ...] | None = None
         self._commands: tuple[Mapping[str, list[tuple[PluginRecord, Any]]], Mapping[str, str]] | None = None
+        self._made: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
 
     @property
@@ -150,6 +151,15 @@ class PluginManager:
         if found is None:
             raise ConfigurationError(self.unknown(kind, name, asked))
         return found
+
+    def made(self, kind: str, name: str, asked: str = "", own: Iterable[str] = ()) -> Any:
+        """The backend of that name, made without options and once. Raises as `spec`; `own` are the kernel's names."""
+        if (kind, name) not in self._made:
+            found = self.find(kind, name)
+            if found is None:
+                raise ConfigurationError(self.unknown(kind, name, asked, own))
+            self._made[kind, name] = found.load()({})
+        return self._made[kind, name]
 
     def conflicts(self) -> list[str]:
         """Names that two plugins offer and none is preferred for, in the words of the error that their use raises."""

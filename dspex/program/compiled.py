@@ -129,7 +129,9 @@ class CompiledSignature:
                 else:
                     values[name] = field.absent()
             except ValueError as error:
-                raise AdapterParseError(f"field `{name}`: {error}", field=name, parsed_result=values) from error
+                reason = "value" if name in data else "missing"
+                message = f"field `{name}`: {error}"
+                raise AdapterParseError(message, field=name, reason=reason, parsed_result=values) from error
         return values
 
 

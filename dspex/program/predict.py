@@ -1,4 +1,4 @@
-"""Predict: one signature, one call to a model, at most one more to mend a reply that does not parse."""
+"""Predict: one signature, one call to a model, and at most `max_reasks` more to mend a reply that does not parse."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,9 @@ from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError, ConfigurationError, ProgramFileError
 from dspex.core.example import Example, Prediction
 from dspex.core.identity import plain
-from dspex.core.messages import Choice, LMRequest, LMResponse, Message
-from dspex.program.adapters.choice import adapter_for, reask_adapter
+from dspex.core.messages import Choice, LMRequest, LMResponse
+from dspex.core.usage import Usage
+from dspex.program.adapters.choice import AdapterChoice, choose, reask_adapter, schema_for
 from dspex.program.module import Module
 from dspex.program.signature import ensure_signature
 from dspex.runtime.callbacks import Emission
@@ -79,9 +80,7 @@ class Predict(Module):
             lm = given.pop("lm", lm)
             given.pop("_trace", None)
         settings = app.settings
-        lm = lm or settings.lm
-        if lm is None:
-            raise ConfigurationError("No LM is set: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
+        lm = self._model(lm, app)
         compiled = signature.compiled
         inputs = compiled.check_inputs(given)
         if settings.warn_on_type_mismatch:
@@ -90,20 +89,38 @@ class Predict(Module):
         if self.demo_selector is not None:
             demos = self.demo_selector(inputs, demos)
         capabilities = lm.capabilities
-        ask = _Ask(lm, signature, callbacks)
+        ask = _Ask(lm, signature, callbacks, settings.max_reasks)
         wanted = settings.adapter
         if wanted is None and capabilities.chat is None:
             await lm.service.ready()
             capabilities = lm.capabilities
-        adapter = adapter_for(wanted, capabilities, app.plugins)
+        chosen = choose(wanted, compiled, capabilities, app.plugins, (*lm.kwargs, *config))
+        adapter = chosen.adapter
         rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
-        request = lm.request(rendered, _params(adapter, compiled, capabilities, config, lm))
+        params = _params(adapter, compiled, capabilities, config, lm)
+        request = lm.request(rendered, params, schema=chosen.schema)
         outputs = await ask.outputs(adapter, request)
         prediction = Prediction(outputs[0]) if len(outputs) == 1 else Prediction.from_completions(outputs, signature)
         trace = SCOPE.get().trace
         if trace is not None:
             trace.append((self, inputs, prediction))
         return prediction
+
+    def _model(self, lm: LM | None, app: App) -> LM:
+        found: LM | None = lm or app.settings.lm
+        if found is None:
+            raise ConfigurationError("No LM is set: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
+        return found
+
+    def adapter_choice(self, lm: LM | None = None) -> AdapterChoice:
+        """The adapter and form that a call would use, and why; `lm` None is this predictor's, else the settings'.
+
+        Raises ConfigurationError if there is no LM, or no adapter of the name that is set.
+        """
+        app = current_app()
+        model = self._model(lm or self.lm, app)
+        params = (*model.kwargs, *self.config)
+        return choose(app.settings.adapter, self.signature.compiled, model.capabilities, app.plugins, params)
 
     # State
 
@@ -153,12 +170,14 @@ class Predict(Module):
 class _Ask:
     """One prediction's way through adapter and model."""
 
-    __slots__ = ("callbacks", "lm", "signature")
+    __slots__ = ("callbacks", "lm", "reasks", "signature", "spent")
 
-    def __init__(self, lm: LM, signature: Any, callbacks: Sequence[Any]) -> None:
+    def __init__(self, lm: LM, signature: Any, callbacks: Sequence[Any], reasks: int) -> None:
         self.lm = lm
         self.signature = signature
         self.callbacks = callbacks
+        self.reasks = reasks
+        self.spent: list[Usage] = []
 
     def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
         """Run one step with its callbacks around it."""
@@ -169,39 +188,54 @@ class _Ask:
         return emission.outputs
 
     async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
-        """The fields of each completion; one that does not parse is asked for once more."""
+        """The fields of each completion; one that does not parse is asked for again."""
         reply = await self.complete(request)
         outputs = []
         for choice in reply.choices:
             try:
-                outputs.append(self.parsed(adapter, choice))
+                outputs.append(await self.parsed(adapter, choice))
             except AdapterParseError as error:
                 await self.lm.forget(request)
-                if error.reason == "length":
-                    raise
                 outputs.append(await self.asked_again(adapter, request, choice, error))
         return outputs
 
     async def asked_again(
         self, adapter: Any, request: LMRequest, choice: Choice, error: AdapterParseError
     ) -> dict[str, Any]:
-        """One more call that shows the model its reply and the fault."""
+        """Further calls that show the model its reply and the fault. Raises the last error, with all that was spent."""
         second = reask_adapter(adapter, self.lm.capabilities)
-        if second is None:
-            raise error
-        turns: tuple[Message, ...] = second.reask(self.signature.compiled, choice.text, error)
-        again = msgspec.structs.replace(request, messages=request.messages + turns, n=1)
-        if second is not adapter:
-            again = msgspec.structs.replace(again, params=_without_form(again.params))
-        reply = await self.complete(again)
-        try:
-            return self.parsed(second, reply.choices[0])
-        except AdapterParseError:
-            await self.lm.forget(again)
-            raise
+        for _ in range(self.reasks if second is not None else 0):
+            if error.reason == "length":
+                break
+            request = self.reask(adapter, second, request, choice, error)
+            choice = (await self.complete(request)).choices[0]
+            try:
+                return await self.parsed(second, choice)
+            except AdapterParseError as fault:
+                await self.lm.forget(request)
+                fault.add_note(f"It was asked for again after this: {error}")
+                error = fault
+        error.usage = sum(self.spent, Usage())
+        raise error
+
+    def reask(
+        self, adapter: Any, second: Any, request: LMRequest, choice: Choice, error: AdapterParseError
+    ) -> LMRequest:
+        """The request for one more reply, in the form of `second`."""
+        compiled = self.signature.compiled
+        messages = request.messages + second.reask(compiled, choice.text, error)
+        params = request.params if second is adapter else _without_form(request.params)
+        schema, _ = schema_for(second, compiled, self.lm.capabilities, params)
+        return msgspec.structs.replace(request, messages=messages, params=params, schema=schema, n=1)
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """The model's reply, with callbacks around it."""
+        reply = await self._complete(request)
+        if reply.usage is not None:
+            self.spent.append(reply.usage)
+        return reply
+
+    async def _complete(self, request: LMRequest) -> LMResponse:
         if not self.callbacks and not self.lm.callbacks:
             return await self.lm.complete(request)
         callbacks = [*self.callbacks, *self.lm.callbacks]
@@ -209,20 +243,26 @@ class _Ask:
             emission.outputs = await self.lm.complete(request)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 
-    def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
+    async def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
         """Typed fields of one completion."""
-        compiled = self.signature.compiled
-        if choice.finish_reason == "length" and not adapter.is_complete(compiled, choice.text):
+        compiled, text = self.signature.compiled, choice.text
+        if choice.finish_reason == "length" and not adapter.is_complete(compiled, text):
             raise AdapterParseError(
                 "The reply was cut by max_tokens before it was complete; raise max_tokens.",
                 adapter_name=type(adapter).__name__,
                 signature=self.signature,
-                lm_response=choice.text,
+                lm_response=text,
                 reason="length",
             )
-        return self.told(  # type: ignore[no-any-return]  # what an adapter's parse gives
-            "adapter_parse", adapter, {"completion": choice.text}, lambda: adapter.parse(compiled, choice.text)
-        )
+        aparse = getattr(adapter, "aparse", None)
+        if aparse is None:
+            found: dict[str, Any] = self.told(
+                "adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text)
+            )
+            return found
+        with Emission(self.callbacks, "adapter_parse", adapter, {"completion": text}) as emission:
+            emission.outputs = await aparse(compiled, text)
+        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 
 
 def _params(

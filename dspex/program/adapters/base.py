@@ -109,6 +109,7 @@ def unreadable(adapter: Any, signature: Any, reply: str, fault: AdapterParseErro
         lm_response=reply,
         parsed_result=fault.parsed_result,
         field=fault.field,
+        reason=fault.reason or "form",
     )
 
 

@@ -1,28 +1,74 @@
-"""Which adapter a call uses: the one that was set, else the one that fits what the model can do."""
+"""Which adapter a call uses, and in what form it asks: what was set, else what fits the model; with the reason."""
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from dspex.core.endpoint import Capabilities
+from dspex.core.errors import ConfigurationError
 from dspex.plugin.manager import PluginManager
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.adapters.json import JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter
+from dspex.program.adapters.xml import XMLAdapter
 
 CHAT = ChatAdapter()
 PLAIN = PlainAdapter()
 JSON = JSONAdapter()
+BUILT_IN: Mapping[str, Any] = MappingProxyType({one.name: one for one in (CHAT, JSON, XMLAdapter(), PLAIN)})
+# What a user asks for in these excludes a schema of ours.
+OWN_FORMS = frozenset({"response_format", "grammar"})
 
 
-def adapter_for(wanted: Any, capabilities: Capabilities, plugins: PluginManager) -> Any:
-    """The adapter: `wanted` as an object, a built-in name or a plugin's; None: Plain for a model without chat, else Chat."""
+class AdapterChoice(msgspec.Struct, frozen=True):
+    """An adapter, the JSON schema that the provider holds replies to (None: asked for in words), and why."""
+
+    adapter: Any
+    schema: Mapping[str, Any] | None
+    reason: str
+
+
+def choose(
+    wanted: Any, signature: Any, capabilities: Capabilities, plugins: PluginManager, params: Iterable[str]
+) -> AdapterChoice:
+    """The choice for `wanted`: an adapter, its name, or None for what fits the model; `params` are the call's by name.
+
+    Raises ConfigurationError for a name that nobody offers.
+    """
+    if wanted is None and capabilities.chat is not False:
+        return _DEFAULT if capabilities.chat else _UNSURE
     if wanted is None:
-        return PLAIN if capabilities.chat is False else CHAT
-    if not isinstance(wanted, str):
-        return wanted
-    for adapter in (CHAT, PLAIN, JSON):
-        if adapter.name == wanted:
-            return adapter
-    return plugins.spec("adapters", wanted, f"configure(adapter={wanted!r})").load()({})
+        return AdapterChoice(PLAIN, None, "the LM takes no turns")
+    adapter = _named(wanted, plugins) if isinstance(wanted, str) else wanted
+    if isinstance(adapter, type):
+        raise ConfigurationError(f"adapter={adapter.__name__} is a class: give an object, {adapter.__name__}(...).")
+    schema, reason = schema_for(adapter, signature, capabilities, params)
+    return AdapterChoice(adapter, schema, f"the adapter was set{reason and f'; {reason}'}")
+
+
+_DEFAULT = AdapterChoice(CHAT, None, "the default for an LM that takes turns")
+_UNSURE = AdapterChoice(CHAT, None, "the default; whether the LM takes turns is not known")
+
+
+def schema_for(
+    adapter: Any, signature: Any, capabilities: Capabilities, params: Iterable[str]
+) -> tuple[Mapping[str, Any] | None, str]:
+    """The schema that an adapter wants a reply held to, or None, and why."""
+    schema = getattr(adapter, "schema", None)
+    if schema is None:
+        return None, ""
+    if own := OWN_FORMS.intersection(params):
+        return None, f"{min(own)}= says what form the reply has"
+    found: tuple[Mapping[str, Any] | None, str] = schema(signature, capabilities)
+    return found
+
+
+def _named(name: str, plugins: PluginManager) -> Any:
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    return plugins.made("adapters", name, f"configure(adapter={name!r})", BUILT_IN)
 
 
 def reask_adapter(adapter: Any, capabilities: Capabilities) -> Any | None:

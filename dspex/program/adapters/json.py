@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 
 from dspex.app.openai_form import to_message
+from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
+from dspex.program.adapters.reply_schema import reply_schema
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.json_text import read_json
@@ -16,7 +18,7 @@ from dspex.program.values import render
 
 
 class JSONAdapter:
-    """One JSON object out. The arguments are DSPy's and do nothing."""
+    """One JSON object out, held to a schema where the provider can do that. The arguments are DSPy's and do nothing."""
 
     name = "json"
     version = 1
@@ -41,6 +43,16 @@ class JSONAdapter:
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """The same as messages."""
         return tuple(map(to_message, self.format(signature, demos, inputs)))
+
+    def schema(self, signature: Any, capabilities: Capabilities) -> tuple[Mapping[str, Any] | None, str]:
+        """The schema for the provider to hold the reply to, or None, and why."""
+        if not capabilities.json_schema:
+            known = "cannot hold" if capabilities.json_schema is False else "is not known to hold"
+            return None, f"asked for in words: the LM {known} a reply to a JSON schema"
+        found = reply_schema(base.compiled_of(signature))
+        if found.schema is None:
+            return None, f"asked for in words: {found.fault}"
+        return found.schema, "held to a JSON schema by the LM"
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
