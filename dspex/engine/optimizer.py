@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -29,6 +29,8 @@ from dspex.program.module import Module
 from dspex.program.saving import kernel_version
 from dspex.runtime.journal import FILE, FORMAT, Journal, replay
 from dspex.runtime.records import Run
+
+M = TypeVar("M", bound=Module)
 
 NOT_COMPARED = frozenset({"num_threads", "max_errors", "track_stats", "verbose", "log_dir"})
 
@@ -60,7 +62,7 @@ class Optimizer:
         """The settings that programs run under, by role."""
         return {"task": {}, "teacher": self.teacher_settings or {}}
 
-    def compile(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Module:
+    def compile(self, student: M, *, trainset: Sequence[Example], **options: Any) -> M:
         """`start`, a progress bar on a terminal, and wait. Ctrl-C leaves a run folder that the same call goes on from."""
         jobs: list[Job] = []
         try:
@@ -69,16 +71,16 @@ class Optimizer:
             where = f" Run folder: {jobs[0].run_dir}; the same call with this run_dir goes on." if jobs else ""
             raise KeyboardInterrupt(f"The compile was interrupted.{where}") from None
 
-    async def acompile(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Module:
+    async def acompile(self, student: M, *, trainset: Sequence[Example], **options: Any) -> M:
         """`compile` on the running loop; cancelling it ends the run, and the same `run_dir` goes on from there."""
         return await self._watched(student, [], trainset=trainset, **options)
 
-    async def _watched(self, student: Module, jobs: list[Job], **options: Any) -> Module:
+    async def _watched(self, student: M, jobs: list[Job], **options: Any) -> M:
         job = self.start(student, **options)
         jobs.append(job)
         try:
             with ProgressBar(type(self).__name__, lambda: shown(job.progress)):
-                return await job
+                return await job  # type: ignore[return-value]  # a changed copy of the student
         except asyncio.CancelledError:
             job.abort()
             await asyncio.wait([asyncio.ensure_future(job)])

@@ -3,9 +3,9 @@
 import keyword
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args
 
 import msgspec
 
@@ -19,6 +19,27 @@ _SIGNS: Mapping[str, str] = MappingProxyType(
     {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of"}
     | {"min_length": "length >=", "max_length": "length <=", "pattern": "pattern"}
 )
+
+
+class FieldOptions(TypedDict, total=False):
+    """What a field may be declared with."""
+
+    desc: str | None
+    prefix: str | None
+    default: Any
+    default_factory: Callable[[], Any] | None
+    gt: float
+    ge: float
+    lt: float
+    le: float
+    multiple_of: float
+    min_length: int
+    max_length: int
+    pattern: str
+    allow_inf_nan: bool
+    description: str | None
+    format: Any
+    parser: Any
 
 
 class FieldInfo(msgspec.Struct, frozen=True, eq=False):
@@ -59,18 +80,26 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
         return None if self.default is msgspec.UNSET else self.default
 
     def bound(self, name: str, annotation: Any) -> "FieldInfo":
-        """This field under a name and with a type."""
+        """This field under a name and with a type, whose notes (`Annotated`) tell what the field itself does not."""
         kind = type(None) if annotation is None else annotation
-        note = next((note for note in getattr(kind, "__metadata__", ()) if isinstance(note, str)), "")
-        desc = self.desc or note
-        return FieldInfo(self.role, desc, self.given_prefix, self.default, self.default_factory, self.meta, name, kind)
+        written = getattr(kind, "__metadata__", ())
+        notes = [note for note in written if not isinstance(note, FieldInfo)]
+        if len(notes) < len(written):
+            kind = Annotated[get_args(kind)[0], *notes] if notes else get_args(kind)[0]
+        told = (note if isinstance(note, str) else getattr(note, "description", None) for note in notes)
+        desc = self.desc or next(filter(None, told), "")
+        bounds = _foreign_bounds(notes)
+        try:
+            meta = msgspec.Meta(**{**bounds, **_bounds(self.meta)}) if bounds else self.meta
+        except (TypeError, ValueError) as error:
+            raise SignatureTypeError(f"Field {name!r} of type {type_text(kind)}: {error}") from error
+        return FieldInfo(self.role, desc, self.given_prefix, self.default, self.default_factory, meta, name, kind)
 
     @property
     def options(self) -> dict[str, Any]:
         """What it was declared with, as `field` takes it."""
-        bounds = {key: getattr(self.meta, key) for key in _SIGNS if getattr(self.meta, key, None) is not None}
         names = ("desc", "default", "default_factory")
-        return {**{name: getattr(self, name) for name in names}, "prefix": self.given_prefix, **bounds}
+        return {**{name: getattr(self, name) for name in names}, "prefix": self.given_prefix, **_bounds(self.meta)}
 
     @property
     def constrained(self) -> Any:
@@ -91,9 +120,9 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
         required = self.default is msgspec.UNSET and self.default_factory is None and not is_optional(self.annotation)
         if self.annotation is str and self.meta is None:
             return msgspec.structs.replace(self, prefix=prefix, required=required)
-        notes = [self.meta, *getattr(self.annotation, "__metadata__", ())]
-        bounds = [(sign, getattr(note, key, None)) for note in notes for key, sign in _SIGNS.items()]
-        words = ", ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
+        notes = [note for note in getattr(self.annotation, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
+        bounds = [bound for note in (self.meta, *notes) for bound in _bounds(note).items()]
+        words = ", ".join(f"{_SIGNS[key]} {bound}" for key, bound in bounds)
         try:
             known = codec(self.constrained)
         except (TypeError, ValueError) as error:
@@ -116,9 +145,12 @@ def field(
     description: str | None = None,
     format: Any = None,  # noqa: ARG001
     parser: Any = None,  # noqa: ARG001
+    allow_inf_nan: bool = False,
     **constraints: Any,
 ) -> FieldInfo:
     """A field of that role; `format` and `parser` are taken for DSPy's sake and do nothing."""
+    if allow_inf_nan:
+        raise TypeError("allow_inf_nan=True: numbers in a reply are always finite.")
     if unknown := constraints.keys() - _SIGNS.keys():
         name = min(unknown)
         raise TypeError(f"A field has no option {name!r}.{did_you_mean(name, (*_SIGNS, 'desc', 'prefix', 'default'))}")
@@ -127,14 +159,32 @@ def field(
     return FieldInfo(role, desc or description or "", prefix, default, default_factory, meta)
 
 
-def InputField(**options: Any) -> Any:  # noqa: N802  a declaration, named as DSPy does
+def InputField(**options: Unpack[FieldOptions]) -> Any:  # noqa: N802  a declaration, named as DSPy does
     """An input: desc, prefix, default, default_factory, gt, ge, lt, le, min_length, max_length, pattern, multiple_of."""
     return field("input", **options)
 
 
-def OutputField(**options: Any) -> Any:  # noqa: N802
-    """An output; takes what InputField takes. With a default, or a type that allows None, a reply may lack it."""
+def OutputField(*, init: Literal[False] = False, **options: Unpack[FieldOptions]) -> Any:  # noqa: ARG001, N802
+    """An output; takes what InputField takes. With a default, or a type that allows None, a reply may lack it.
+
+    `init` tells type checkers that a call is not given this field, and does nothing.
+    """
     return field("output", **options)
+
+
+def _bounds(meta: msgspec.Meta | None) -> dict[str, Any]:
+    return {key: bound for key in _SIGNS if (bound := getattr(meta, key, None)) is not None}
+
+
+def _foreign_bounds(notes: Iterable[Any]) -> dict[str, Any]:
+    """Constraints of annotated_types and of pydantic's Field, which holds them as `metadata`, by their names."""
+    foreign = (note for note in notes if not isinstance(note, (msgspec.Meta, str)))
+    return {
+        key: bound
+        for note in foreign
+        for part in getattr(note, "metadata", None) or (note,)
+        for key, bound in _bounds(part).items()
+    }
 
 
 def infer_prefix(name: str) -> str:

@@ -2,28 +2,53 @@
 
 import inspect
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import FrameType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_origin, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Self,
+    TypeVar,
+    Unpack,
+    dataclass_transform,
+    get_origin,
+    overload,
+)
 
 from dspex.core.errors import InputError, ProgramFileError, SignatureError, SignatureTypeError
 from dspex.core.nearest import did_you_mean
 from dspex.program import grammar
 from dspex.program.compiled import CompiledSignature, compile_signature
-from dspex.program.fields import FieldInfo, field, infer_prefix, name_fault
+from dspex.program.fields import (
+    FieldInfo,
+    FieldOptions,
+    InputField,
+    OutputField,
+    field,
+    infer_prefix,
+    name_fault,
+)
 
 if TYPE_CHECKING:
-    from dspex.core.example import Completions
+    from dspex.core.example import Prediction
+
+M = TypeVar("M", bound="SignatureMeta")
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(InputField, OutputField))
 class SignatureMeta(type):
-    """Compiles a signature's class when it is defined, and makes classes of texts."""
+    """Compiles a signature's class when it is defined, and makes classes of texts.
+
+    For type checkers a signature is a dataclass made from its inputs: so a predictor knows what it is called with.
+    """
 
     compiled: CompiledSignature
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> "SignatureMeta":
         compiled = options.pop("compiled", None)
-        if compiled is None and bases:
+        options.pop("init", None)
+        if compiled is None and any(isinstance(base, SignatureMeta) for base in bases):
             own = _own_fields(name, namespace, grammar.caller())
             parents = [base.compiled for base in reversed(bases) if isinstance(base, SignatureMeta)]
             fields = {key: one for parent in parents for key, one in parent.fields.items()} | own
@@ -34,8 +59,10 @@ class SignatureMeta(type):
         made.compiled = compiled or compile_signature((), None)
         return made
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        return make_signature(*args, **kwargs) if cls is Signature else super().__call__(*args, **kwargs)
+    if not TYPE_CHECKING:  # checkers find in it no more than that anything can be made
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            return make_signature(*args, **kwargs) if cls is Signature else super().__call__(*args, **kwargs)
 
     @property
     def instructions(cls) -> str:
@@ -69,88 +96,35 @@ class SignatureMeta(type):
     def __repr__(cls) -> str:
         return f"{cls.__name__}({grammar.render(cls.compiled.fields.values())})"
 
+    # Changes: each gives a new signature
 
-class Signature(metaclass=SignatureMeta):
-    """Declares a task: subclass it, with fields as attributes and the instructions as docstring, or call it with a text.
-
-    `Signature("question, context: list[str] -> answer", "Answer briefly.")` is a class too. A subclass called with
-    values for its fields makes a record of them. Raises SignatureError where the definition is wrong.
-    """
-
-    if TYPE_CHECKING:  # a prediction is typed as its signature, which so has a Prediction's members
-        reasoning: str
-
-        @overload
-        def __new__(  # type: ignore[misc]  # a text makes a class
-            cls,
-            signature: str | Mapping[str, Any],
-            instructions: str | None = None,
-            signature_name: str = "",
-            custom_types: Mapping[str, Any] | None = None,
-        ) -> "type[Signature]": ...
-        @overload
-        def __new__(cls, **values: Any) -> Self: ...
-        def __new__(cls, *args: Any, **values: Any) -> Any: ...
-        @property
-        def completions(self) -> Completions | None: ...
-        def __getitem__(self, name: str) -> Any: ...
-        def __contains__(self, name: object) -> bool: ...
-        def __float__(self) -> float: ...
-        def get(self, name: str, default: Any = None) -> Any: ...
-        def keys(self) -> Iterable[str]: ...
-        def values(self) -> Iterable[Any]: ...
-        def items(self) -> Iterable[tuple[str, Any]]: ...
-        def toDict(self) -> dict[str, Any]: ...  # noqa: N802
-        def get_lm_usage(self) -> dict[str, Any] | None: ...
-
-    else:
-
-        def __init__(self, /, **values: Any) -> None:
-            fields = type(self).compiled.fields
-            faults = [f"{name!r} is missing" for name, one in fields.items() if one.required and name not in values]
-            faults += [f"{name!r} is unknown.{did_you_mean(name, fields)}" for name in values if name not in fields]
-            if faults:
-                raise InputError(f"A record of {type(self).__name__}: {'; '.join(faults)}")
-            record = {name: values[name] if name in values else one.absent() for name, one in fields.items()}
-            vars(self).update(record)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    __hash__ = None  # type: ignore[assignment]  # its values may change
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
-
-    @classmethod
-    def with_instructions(cls, instructions: str) -> type[Self]:
+    def with_instructions(cls: M, instructions: str) -> M:
         """The same fields with other instructions."""
-        return cls._with(cls.fields, instructions or None)
+        return cls._with(instructions or None)
 
-    @classmethod
-    def append_instructions(cls, text: str) -> type[Self]:
+    def append_instructions(cls: M, text: str) -> M:
         """The instructions, a blank line, and `text`."""
-        return cls._with(cls.fields, f"{cls.instructions}\n\n{text}")
+        return cls._with(f"{cls.instructions}\n\n{text}")
 
-    @classmethod
-    def with_updated_fields(cls, name: str, type_: Any = None, **options: Any) -> type[Self]:
+    @overload
+    def with_updated_fields(cls: M, name: str, type_: None = None, **options: Unpack[FieldOptions]) -> M: ...
+    @overload
+    def with_updated_fields(cls, name: str, type_: Any, **options: Unpack[FieldOptions]) -> "type[TextSignature]": ...
+    def with_updated_fields(cls, name: str, type_: Any = None, **options: Any) -> Any:
         """One field with another type or other options (as InputField takes them). Raises KeyError if there is none."""
         old = cls.fields[name]
         new = field(old.role, **{**old.options, **options})
-        return cls._with({**cls.fields, name: new.bound(name, old.annotation if type_ is None else type_)})
+        return cls._remade({**cls.fields, name: new.bound(name, old.annotation if type_ is None else type_)})
 
-    @classmethod
-    def append(cls, name: str, field: Any, type_: Any = None) -> type[Self]:
+    def append(cls, name: str, field: Any, type_: Any = None) -> "type[TextSignature]":
         """One more field, behind those of its side."""
         return cls.insert(-1, name, field, type_)
 
-    @classmethod
-    def prepend(cls, name: str, field: Any, type_: Any = None) -> type[Self]:
+    def prepend(cls, name: str, field: Any, type_: Any = None) -> "type[TextSignature]":
         """One more field, before those of its side."""
         return cls.insert(0, name, field, type_)
 
-    @classmethod
-    def insert(cls, index: int, name: str, field: Any, type_: Any = None) -> type[Self]:
+    def insert(cls, index: int, name: str, field: Any, type_: Any = None) -> "type[TextSignature]":
         """One more field at a place among the inputs, or outputs; -1 is behind the last. Raises SignatureError."""
         new = _bound(cls.__name__, name, field, type_)
         if name in cls.fields:
@@ -161,19 +135,16 @@ class Signature(metaclass=SignatureMeta):
             raise SignatureError(f"{cls.__name__} has {len(side)} {new.role} fields; {index} is no place among them.")
         side.insert(place, new)
         others = [one for one in cls.fields.values() if one.role != new.role]
-        return cls._with({one.name: one for one in (*side, *others)})
+        return cls._remade({one.name: one for one in (*side, *others)})
 
-    @classmethod
-    def delete(cls, name: str) -> type[Self]:
+    def delete(cls, name: str) -> "type[TextSignature]":
         """Without that field; an absent one is no error."""
-        return cls._with({key: one for key, one in cls.fields.items() if key != name})
+        return cls._remade({key: one for key, one in cls.fields.items() if key != name})
 
-    @classmethod
     def equals(cls, other: Any) -> bool:
         """Whether names, types, options and instructions are the same."""
         return isinstance(other, SignatureMeta) and other.compiled.key == cls.compiled.key
 
-    @classmethod
     def dump_state(cls) -> dict[str, Any]:
         """Instructions and fields under DSPy's keys, with names, roles and types beside them."""
         fields = [
@@ -188,8 +159,7 @@ class Signature(metaclass=SignatureMeta):
         ]
         return {"instructions": cls.instructions, "fields": fields}
 
-    @classmethod
-    def load_state(cls, state: Mapping[str, Any]) -> type[Self]:
+    def load_state(cls: M, state: Mapping[str, Any]) -> M:
         """The signature with a saved one's instructions, prefixes and descriptions.
 
         Raises ProgramFileError if the saved one has other fields.
@@ -213,13 +183,84 @@ class Signature(metaclass=SignatureMeta):
             given = {"prefix": None if kept["prefix"] == f"{infer_prefix(one.name)}:" else kept["prefix"]}
             given["desc"] = "" if kept["desc"] == f"${{{one.name}}}" else kept["desc"]
             fields[one.name] = field(one.role, **{**one.options, **given}).bound(one.name, one.annotation)
-        return cls._with(fields, cls.compiled.given_instructions if instructions == cls.instructions else instructions)
+        return cls._with(cls.compiled.given_instructions if instructions == cls.instructions else instructions, fields)
 
-    @classmethod
-    def _with(cls, fields: Mapping[str, FieldInfo], *instructions: str | None) -> type[Self]:
+    def _with(cls: M, instructions: str | None, fields: Mapping[str, FieldInfo] | None = None) -> M:
+        return cls._remade(cls.fields if fields is None else fields, instructions)  # type: ignore[return-value]  # in form
+
+    def _remade(cls, fields: Mapping[str, FieldInfo], *instructions: str | None) -> "type[TextSignature]":
         (given,) = instructions or (cls.compiled.given_instructions,)
         compiled = compile_signature(fields.values(), given)
-        return _new_class(cls.__name__, compiled, cls.__module__, cls.__qualname__)  # type: ignore[return-value]  # in form
+        return _new_class(cls.__name__, compiled, cls.__module__, cls.__qualname__)
+
+
+if TYPE_CHECKING:
+
+    class _Result(Prediction):
+        """What checkers know of every result: a prediction is typed as its signature."""
+
+        reasoning: str
+        __getattr__: None  # type: ignore[assignment,misc]  # a name that is no field is an error
+
+        def __init__(self, **values: Any) -> None: ...
+        def __init_subclass__(cls, *, init: bool = True) -> None: ...
+
+else:
+    _Result = object
+
+
+class Signature(_Result, metaclass=SignatureMeta, init=False):
+    """Declares a task: subclass it, with fields as attributes and the instructions as docstring, or call it with a text.
+
+    `Signature("question, context: list[str] -> answer", "Answer briefly.")` is a class too. A subclass called with
+    values for its fields makes a record of them. Raises SignatureError where the definition is wrong.
+
+    Type checkers take a result for an instance of its signature, so `Predict(QA)(question=...).answer` has the field's
+    type. The price: they offer a Prediction's members and `reasoning` on each, and know the inputs as what makes a
+    record. They cannot see fields inside `Annotated` nor ones without a type: `class QA(Signature, init=False)` has
+    them accept any inputs.
+    """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __new__(cls, **values: Any) -> Self: ...
+        @overload
+        def __new__(  # type: ignore[misc]  # a text makes a class
+            cls,
+            signature: str | Mapping[str, Any],
+            instructions: str | None = None,
+            signature_name: str = "",
+            custom_types: Mapping[str, Any] | None = None,
+        ) -> "type[TextSignature]": ...
+        def __new__(cls, *args: Any, **values: Any) -> Any: ...
+
+    else:
+
+        def __init__(self, /, **values: Any) -> None:
+            fields = type(self).compiled.fields
+            faults = [f"{name!r} is missing" for name, one in fields.items() if one.required and name not in values]
+            faults += [f"{name!r} is unknown.{did_you_mean(name, fields)}" for name in values if name not in fields]
+            if faults:
+                raise InputError(f"A record of {type(self).__name__}: {'; '.join(faults)}")
+            record = {name: values[name] if name in values else one.absent() for name, one in fields.items()}
+            vars(self).update(record)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]  # its values may change
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+if TYPE_CHECKING:
+
+    class TextSignature(Signature, init=False):
+        """What checkers know of a signature made or changed at run time: it may have any fields."""
+
+        def __getattr__(self, name: str) -> Any: ...  # type: ignore[override]  # as a Prediction has it
 
 
 def make_signature(
@@ -227,14 +268,13 @@ def make_signature(
     instructions: str | None = None,
     signature_name: str = "StringSignature",
     custom_types: Mapping[str, Any] | None = None,
-) -> type[Signature]:
+) -> "type[TextSignature]":
     """A signature's class from a text, or from a dict of name to field or to (type, field). Raises SignatureError."""
     instructions = inspect.cleandoc(instructions or "") or None
     if isinstance(signature, Mapping):
         rows = {name: one if isinstance(one, tuple) else (None, one) for name, one in signature.items()}
         bound = [_bound(signature_name, name, one, kind) for name, (kind, one) in rows.items()]
-        made: type[Signature] = ensure_signature(_new_class(signature_name, compile_signature(bound, instructions)))
-        return made
+        return ensure_signature(_new_class(signature_name, compile_signature(bound, instructions)))
     if not isinstance(signature, str):
         raise SignatureTypeError(f"A signature is a text, a dict or a Signature class, not {type(signature).__name__}.")
     parsed = grammar.parse(signature, custom_types, grammar.caller())
@@ -246,16 +286,24 @@ def make_signature(
         grammar.fail(signature, at, str(error))
 
 
+@overload
+def ensure_signature(signature: None, instructions: str | None = None) -> None: ...
+@overload
+def ensure_signature(signature: M, instructions: str | None = None) -> M: ...
+@overload
+def ensure_signature(signature: str | Mapping[str, Any], instructions: str | None = None) -> "type[TextSignature]": ...
 def ensure_signature(signature: Any, instructions: str | None = None) -> Any:
     """A signature's class from a text, a dict or a class; None stays None."""
     if not (isinstance(signature, type) and issubclass(signature, Signature)):
         return None if signature is None else make_signature(signature, instructions)
     if not signature.compiled.outputs:
         raise SignatureError(f"{signature.__name__} has no output field.")
-    return signature if instructions is None else signature._with(signature.fields, instructions)
+    return signature if instructions is None else signature._with(instructions)
 
 
-def _new_class(name: str, compiled: CompiledSignature, module: str = __name__, qualname: str = "") -> "type[Signature]":
+def _new_class(
+    name: str, compiled: CompiledSignature, module: str = __name__, qualname: str = ""
+) -> "type[TextSignature]":
     names = {"__module__": module, "__qualname__": qualname or name, "__doc__": compiled.instructions}
     return SignatureMeta(name, (Signature,), names, compiled=compiled)  # type: ignore[return-value]  # it is one
 
