@@ -20,10 +20,12 @@ from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import SCOPE
+from dspex.service.attempts import Attempts
 from dspex.service.cache import Cache, CacheService
+from dspex.service.call import Shared
 from dspex.service.ledger import BudgetScope
 from dspex.service.limits import InFlight
-from dspex.service.lm import LMService, Shared
+from dspex.service.lm import LMService
 from dspex.service.retry import Retry, RetryPolicy
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ class App:
             self._clients.append(client)
         limit = InFlight(max_in_flight) if max_in_flight else None
         retry = Retry(RetryPolicy(), self.clock, derived_rng(self._seed, "retry", endpoint.provider, endpoint.model))
-        return LMService(endpoint, provider, self._shared, retry, limit)
+        return LMService(endpoint, provider, self._shared, Attempts(endpoint, self._shared, retry, limit))
 
     def cache_service(self) -> CacheService | None:
         """The cache, made at first use; None where there is none."""

@@ -16,7 +16,8 @@ from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
 from dspex.runtime.bridge import run_stepped
 from dspex.runtime.scope import SCOPE
-from dspex.service.lm import LMService, Options
+from dspex.service.call import Options
+from dspex.service.lm import LMService
 from dspex.service.stream import stream
 
 NOT_SAVED = frozenset({"api_key", "api_base", "base_url", "headers", "extra_headers", "model_list", "provider", "path"})

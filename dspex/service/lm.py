@@ -1,104 +1,43 @@
-"""The way of a logical call: middleware > recorder > cache > single-flight > retry { limit > budget > provider }."""
+"""One model as a service: middleware > recorder > cache > single-flight > attempts."""
 
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dspex.core.clock import Clock
 from dspex.core.endpoint import Capabilities, Endpoint
-from dspex.core.errors import (
-    BadRequest,
-    BudgetExceeded,
-    ContentFiltered,
-    DspexError,
-    LMError,
-    LMTimeout,
-    PluginError,
-    ProtocolError,
-)
-from dspex.core.events import AttemptFailed, RequestFinished, RequestStarted
+from dspex.core.errors import BadRequest, ContentFiltered, DspexError, PluginError, ProtocolError
+from dspex.core.events import RequestFinished, RequestStarted
 from dspex.core.identity import canonical
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
-from dspex.runtime.bus import Bus
-from dspex.runtime.scope import SCOPE, Scope
-from dspex.service.cache import CacheService
+from dspex.service.attempts import Attempts
+from dspex.service.call import Call, Options, Shared
 from dspex.service.flight import SingleFlight
-from dspex.service.ledger import (
-    BudgetScope,
-    Charge,
-    Prices,
-    bound_of,
-    estimated_usage,
-    price_of,
-    reserve_all,
-)
-from dspex.service.limits import InFlight
-from dspex.service.retry import Retry, RetryTokens
+from dspex.service.ledger import Charge, bound_of, estimated_usage, price_of
+from dspex.service.middleware import Wrapped
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import LMProvider, Middleware
+    from dspex.plugin.contracts import LMProvider
 
-T = TypeVar("T")
-
-DEFAULT_TIMEOUT_S = 120.0
 UNKNOWN = Capabilities()
 LOCAL_PARAMS = ("rollout_id",)  # in the key, never on the wire
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit."""
-
-    timeout: float | None = None
-    attempts: int = 4
-    cache: bool = True
-
-
-class Shared(msgspec.Struct, frozen=True):
-    """What the services of an App have in common."""
-
-    clock: Clock
-    bus: Bus
-    cache: Callable[[], CacheService | None]
-    middleware: Callable[[], "Sequence[Middleware]"]
-    ceilings: Callable[[], tuple[BudgetScope, ...]]
-    prices: Callable[[], Prices]
-    numbers: Iterator[int]
-
-
-class Call:
-    """The state of one logical call."""
-
-    __slots__ = ("attempts", "cached", "number", "options", "paid", "salt", "scope", "timer")
-
-    def __init__(self, options: Options, scope: Scope, number: int, salt: tuple[int, int] = (1, 0)) -> None:
-        self.options = options
-        self.scope = scope
-        self.number = number
-        self.salt = salt
-        self.attempts = 0
-        self.cached = False
-        self.paid: Usage | None = None  # where it is not that of the reply
-        self.timer: asyncio.Timeout | None = None
 
 
 class LMService:
     """One model behind one endpoint, for all loops and threads of an App."""
 
-    def __init__(
-        self, endpoint: Endpoint, provider: "LMProvider", shared: Shared, retry: Retry, limit: InFlight | None = None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, provider: "LMProvider", shared: Shared, attempts: Attempts) -> None:
         self.endpoint = endpoint
         self.provider = provider
-        self.name = f"{endpoint.provider}/{endpoint.model}"
-        self.limit = limit
+        self.attempts = attempts
+        self.name = attempts.name
         self._shared = shared
-        self._retry = retry
         self._flights: SingleFlight[LMResponse] = SingleFlight()
         self._start_flight: SingleFlight[bool] = SingleFlight()
         self._started = getattr(provider, "start", None) is None
@@ -121,7 +60,7 @@ class LMService:
 
     async def complete(self, request: LMRequest, options: Options) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
-        call = self.begin(options)
+        call = self.attempts.begin(options)
         bus, clock = self._shared.bus, self._shared.clock
         if not bus.active:
             reply = await self._enter(call, request)
@@ -166,16 +105,10 @@ class LMService:
             for place in range(request.n if request.n > 1 else 0):
                 await cache.forget(self._key(single, (request.n, place)))
 
-    def begin(self, options: Options) -> Call:
-        """The state of a new logical call in the current scope."""
-        return Call(options, SCOPE.get(), next(self._shared.numbers))
-
     def forked(self) -> None:
         """In a forked child: what the parent's calls hold is not ours, and nobody here would give it back."""
         self._flights, self._start_flight = SingleFlight(), SingleFlight()
-        self._retry.tokens = RetryTokens()
-        if self.limit is not None:
-            self.limit = InFlight(self.limit.limit)
+        self.attempts.forked()
 
     async def aclose(self) -> None:
         """Let the provider go."""
@@ -188,7 +121,7 @@ class LMService:
     async def _enter(self, call: Call, request: LMRequest) -> LMResponse:
         chain: Callable[[LMRequest], Awaitable[LMResponse]] | None = None
         for middleware in reversed(self._shared.middleware()):
-            chain = _Wrapped(middleware, chain or _Bound(self._recorded, call))
+            chain = Wrapped(middleware, chain or _Bound(self._recorded, call), LMResponse)
         if chain is None:
             return await self._recorded(call, request)
         await HOP
@@ -253,87 +186,31 @@ class LMService:
                 await cache.keep(key, reply)
             return reply
 
-        if call.options.timeout is None:
+        async def join() -> LMResponse:
             reply, call.cached = await self._flights.join(key, lead)
             return reply
-        timer = asyncio.timeout(call.options.timeout)
-        try:
-            async with timer:
-                reply, call.cached = await self._flights.join(key, lead)
-                return reply
-        except TimeoutError as error:
-            if not timer.expired():
-                raise
-            raise self._late(call, call.options.timeout) from error
+
+        return await (join() if call.options.timeout is None else self.attempts.in_time(call, join))
 
     async def _timed(self, call: Call, request: LMRequest) -> LMResponse:
         await HOP
-        try:
-            async with asyncio.timeout(call.options.timeout) as call.timer:
-                return await self.attempts(call, lambda: self._attempt(call, request))
-        except TimeoutError as error:
-            if call.timer is None or not call.timer.expired():
-                raise
-            raise self._late(call, call.options.timeout or DEFAULT_TIMEOUT_S) from error
-
-    async def attempts(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Attempt after attempt, as the policy says; the retry object is made when the first one has failed."""
-        try:
-            result = await attempt()
-        except (LMError, PluginError) as error:
-            first = error
-        else:
-            self._retry.tokens.succeeded()
-            return result
-        try:
-            result = await self._retry.go_on(
-                first,
-                attempt,
-                attempts=call.options.attempts,
-                time_left=lambda: _time_left(call),
-                on_failure=lambda error, number, wait: self._failed(call, error, number, wait),
-            )
-        except (LMError, PluginError) as error:
-            error.attempts = max(1, call.attempts)
-            raise
-        self._retry.tokens.succeeded()
-        return result
+        work = partial(self.attempts.run, call, partial(self._attempt, call, request))
+        return await (work() if call.timer is not None else self.attempts.in_time(call, work))
 
     async def _attempt(self, call: Call, request: LMRequest) -> LMResponse:
-        budgets = await self.admitted(call)
-        try:
-            if not budgets:
-                return await self._complete_once(call, request)
-            bound = await self.reserved(request, budgets)
-            actual = Charge(1)
-            try:
-                reply = await self._complete_once(call, request)
-                actual = self.charge(reply.usage or Usage())
-                return reply
-            finally:
-                for scope in budgets:
-                    scope.settle(bound, actual)
-        finally:
-            if self.limit is not None:
-                self.limit.release()
-
-    async def admitted(self, call: Call) -> tuple[BudgetScope, ...]:
-        """Wait for a permit, which the caller releases, and start the default clock at the first one."""
         if not self._started:
             await self.ready()
-        if self.limit is not None:
-            await self.limit.acquire()
-        if call.options.timeout is None and call.attempts == 0 and call.timer is not None:
-            call.timer.reschedule(asyncio.get_running_loop().time() + DEFAULT_TIMEOUT_S)
-        return call.scope.budgets + self._shared.ceilings()
+        return await self.attempts.once(
+            call,
+            lambda needs_price: self.bound(request, needs_price),
+            lambda: self._replied(request),
+            lambda reply: self.charge(reply.usage or Usage()),
+        )
 
-    async def reserved(self, request: LMRequest, budgets: tuple[BudgetScope, ...]) -> Charge:
-        """Reserve the upper bound of one attempt in each budget."""
-        needs_price = any(scope.limits.usd is not None for scope in budgets)
+    def bound(self, request: LMRequest, needs_price: bool) -> Charge:
+        """The most that one attempt may take. Raises ConfigurationError for a price that is needed and unknown."""
         limit = self.capabilities.max_output_tokens
-        bound = bound_of(request, self.name, limit, self._shared.prices(), needs_price)
-        await reserve_all(budgets, bound)
-        return bound
+        return bound_of(request, self.name, limit, self._shared.prices(), needs_price)
 
     def charge(self, usage: Usage) -> Charge:
         """What an attempt really took."""
@@ -342,30 +219,8 @@ class LMService:
             usd = price_of(self.name, usage.input_tokens, usage.output_tokens, self._shared.prices(), False)
         return Charge(1, usage.total_tokens, usd)
 
-    async def _complete_once(self, call: Call, request: LMRequest) -> LMResponse:
-        call.attempts += 1
-        try:
-            reply = await self.provider.complete(on_wire(request))
-        except LMError as error:
-            self.named(error, call)
-            raise
-        except (BudgetExceeded, PluginError):
-            raise
-        except (Exception, SystemExit, GeneratorExit) as error:
-            raise self.foreign(error, call) from error
-        return self._checked(request, reply)
-
-    def foreign(self, error: BaseException, call: Call) -> DspexError:
-        """What a provider raised beyond its contract, as one of our own classes."""
-        if isinstance(error, TimeoutError):
-            return self.named(LMTimeout("The provider timed out."), call)
-        error.args = tuple(self._without_key(part) if isinstance(part, str) else part for part in error.args)
-        return PluginError(
-            f"The provider {self.endpoint.provider!r} raised {type(error).__name__}: {self._without_key(str(error))}. "
-            "A provider may raise LMError classes only; this is a fault of the plugin.",
-            plugin=self.endpoint.provider,
-            attempts=call.attempts,
-        )
+    async def _replied(self, request: LMRequest) -> LMResponse:
+        return self._checked(request, await self.provider.complete(on_wire(request)))
 
     def _checked(self, request: LMRequest, given: Any) -> LMResponse:
         if not isinstance(given, LMResponse):
@@ -402,31 +257,6 @@ class LMService:
         body = _key_encoder.encode((request.messages, params, request.tools, request.schema, request.n, salt))
         return hashlib.blake2b(self._key_prefix + body, digest_size=16).digest()
 
-    def _failed(self, call: Call, error: BaseException, number: int, wait: float | None) -> None:
-        bus = self._shared.bus
-        if bus.active:
-            now, kind, path = self._shared.clock.now(), type(error).__name__, call.scope.path
-            provider, model = self.endpoint.provider, self.endpoint.model
-            bus.publish(AttemptFailed(now, call.number, provider, model, number, kind, wait, path))
-
-    def named(self, error: LMError, call: Call) -> LMError:
-        """The error with the model, the provider and the attempts so far."""
-        error.model = error.model or self.name
-        error.provider = error.provider or self.endpoint.provider
-        error.attempts = max(1, call.attempts)
-        error.message = self._without_key(error.message)
-        error.args = (error.message,)
-        return error
-
-    def _without_key(self, text: str) -> str:
-        key = self.endpoint.api_key
-        return text if key is None else key.redact(text)
-
-    def _late(self, call: Call, seconds: float) -> LMTimeout:
-        late = LMTimeout(f"No reply within {seconds:g} s; raise it by LM(..., timeout=).", code="deadline")
-        self.named(late, call)
-        return late
-
 
 class _Bound:
     """A step of the onion with its call; cheaper and more readable in a traceback than a partial."""
@@ -439,28 +269,6 @@ class _Bound:
 
     async def __call__(self, request: LMRequest) -> LMResponse:
         return await self._step(self.call, request)
-
-
-class _Wrapped:
-    """A middleware around the next step; what it gives back is checked, as it is a guest's."""
-
-    __slots__ = ("_middleware", "_next")
-
-    def __init__(self, middleware: "Middleware", call_next: Callable[[LMRequest], Awaitable[LMResponse]]) -> None:
-        self._middleware = middleware
-        self._next = call_next
-
-    async def __call__(self, request: LMRequest) -> LMResponse:
-        name = type(self._middleware).__name__
-        try:
-            reply = await self._middleware(request, self._next)
-        except DspexError:
-            raise
-        except Exception as error:  # the middleware is a plugin
-            raise PluginError(f"The middleware {name} raised {type(error).__name__}: {error}", plugin=name) from error
-        if not isinstance(reply, LMResponse):
-            raise ProtocolError(f"The middleware {name} gave a {type(reply).__name__}, not an LMResponse.")
-        return reply
 
 
 def _enc_hook(value: Any) -> Any:
@@ -485,11 +293,6 @@ def on_wire(request: LMRequest) -> LMRequest:
         return request
     params = {name: value for name, value in request.params.items() if name not in LOCAL_PARAMS}
     return msgspec.structs.replace(request, params=params)
-
-
-def _time_left(call: Call) -> float:
-    when = call.timer.when() if call.timer else None
-    return float("inf") if when is None else when - asyncio.get_running_loop().time()
 
 
 def _sum(replies: Iterable[LMResponse]) -> Usage:

@@ -1,17 +1,18 @@
 """A streamed call: the same permit, budget and retry as a plain one, held for as long as the stream runs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import TypeVar
 
-from dspex.core.errors import DspexError, LMTimeout, ProtocolError
+from dspex.core.errors import LMError, ProtocolError
 from dspex.core.messages import LMDelta, LMRequest
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE
-from dspex.service.ledger import BudgetScope, Charge, estimated_usage
-from dspex.service.lm import DEFAULT_TIMEOUT_S, Call, LMService, Options, on_wire
+from dspex.service.attempts import Entry
+from dspex.service.call import Call, Options
+from dspex.service.ledger import estimated_usage
+from dspex.service.lm import LMService, on_wire
 
 T = TypeVar("T")
 
@@ -30,47 +31,44 @@ async def stream(service: LMService, request: LMRequest, options: Options) -> As
         yield LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
         return
     running = _Stream(service, request, options)
+    failure: BaseException | None = None
     try:
-        delta: LMDelta | None = await service.attempts(running.call, running.open)
+        delta: LMDelta | None = await service.attempts.run(running.call, running.open)
         while delta is not None:
             yield delta
             delta = await running.next()
+    except BaseException as error:
+        failure = error
+        raise
     finally:
-        await running.close()
+        await running.close(failure)
 
 
 class _Stream:
     def __init__(self, service: LMService, request: LMRequest, options: Options) -> None:
         self.service = service
         self.request = request
-        self.call: Call = service.begin(options)
-        self.timeout = options.timeout or DEFAULT_TIMEOUT_S
-        self.deadline: float | None = None
+        self.call: Call = service.attempts.begin(options)
         self.text: list[str] = []
         self.usage: Usage | None = None
         self.finished = False
         self._pieces: AsyncIterator[LMDelta] | None = None
-        self._release: list[Callable[[], None]] = []
+        self._entry: Entry | None = None
 
     async def open(self) -> LMDelta | None:
         """One attempt, up to its first piece."""
-        await self.close()
-        loop = asyncio.get_running_loop()
-        if self.deadline is None and self.call.options.timeout is not None:
-            self.deadline = loop.time() + self.timeout
-        budgets = await self._timed(self.service.admitted(self.call))
-        if self.service.limit is not None:
-            self._release.append(self.service.limit.release)
-        self.deadline = self.deadline or loop.time() + self.timeout
-        if budgets:
-            bound = await self._timed(self.service.reserved(self.request, budgets))
-            self._release.extend(partial(self._settle, scope, bound) for scope in budgets)
-        self.call.attempts += 1
+        await self.service.ready()
+        if self.call.options.timeout is not None:
+            self.call.start_clock()
+        self._entry = await self._timed(
+            self.service.attempts.enter(self.call, lambda needs_price: self.service.bound(self.request, needs_price))
+        )
         self._pieces = self.service.provider.stream(on_wire(self.request))  # type: ignore[attr-defined]  # optional member
+        self.call.attempts += 1
         try:
             return await self.next()
-        except BaseException:
-            await self.close()
+        except BaseException as error:
+            await self.close(error)
             raise
 
     async def next(self) -> LMDelta | None:
@@ -78,12 +76,13 @@ class _Stream:
         assert self._pieces is not None
         try:
             delta: LMDelta | None = await self._timed(anext(self._pieces, None))
-        except DspexError as error:
-            if self.text and hasattr(error, "partial"):
-                error.partial = "".join(self.text)
-            raise
         except (Exception, SystemExit) as error:
-            raise self.service.foreign(error, self.call) from error
+            ours = self.service.attempts.ours(error, self.call)
+            if isinstance(ours, LMError):
+                ours.partial = "".join(self.text) or ours.partial
+            if ours is error:
+                raise
+            raise ours from error
         if delta is None:
             if not self.finished:
                 raise ProtocolError(
@@ -95,33 +94,29 @@ class _Stream:
         self.finished = self.finished or delta.finish_reason is not None
         return delta
 
-    async def close(self) -> None:
+    async def close(self, error: BaseException | None = None) -> None:
         """Close the provider's stream, settle and give the permit back."""
         pieces, self._pieces = self._pieces, None
-        release, self._release = self._release, []
+        entry, self._entry = self._entry, None
         try:
             if pieces is not None and hasattr(pieces, "aclose"):
                 await pieces.aclose()
         finally:
-            for give_back in reversed(release):
-                give_back()
-
-    def _settle(self, scope: BudgetScope, bound: Charge) -> None:
-        usage = self.usage or estimated_usage(self.request, "".join(self.text))
-        scope.settle(bound, self.service.charge(usage))
+            if entry is not None:
+                usage = self.usage or estimated_usage(self.request, "".join(self.text))
+                entry.leave(self.service.charge(usage), error)
 
     async def _timed(self, work: Awaitable[T]) -> T:
         # Around each piece and not around the whole: the time that the reader takes between two pieces is its own task's.
-        if self.deadline is None:
-            return await work
-        timer = asyncio.timeout_at(self.deadline)
+        timer = asyncio.timeout(None)
+        self.call.timer = timer
         try:
             async with timer:
+                timer.reschedule(self.call.deadline)
                 return await work
         except TimeoutError as error:
             if not timer.expired():
                 raise
-            late = LMTimeout(
-                f"The stream took longer than {self.timeout:g} s.", partial="".join(self.text), code="deadline"
-            )
-            raise self.service.named(late, self.call) from error
+            late = self.service.attempts.late(self.call)
+            late.partial = "".join(self.text)
+            raise late from error

@@ -69,7 +69,7 @@ for number in range(3):
     try:
         slow(f"{number}?")
     except KeyboardInterrupt:
-        say("interrupted", slow.service.limit)
+        say("interrupted", slow.service.attempts.limit)
 say(len(fast("and now?")), len(asyncio.run(fast.acall("and then?"))))
 """
 

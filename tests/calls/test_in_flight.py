@@ -70,7 +70,7 @@ def test_a_limit_holds_over_loops_and_threads(script):
         thread.join()
     assert len(provider.requests) == 250
     assert provider.most == 5
-    assert lm.service.limit.used == 0
+    assert lm.service.attempts.limit.used == 0
 
 
 @pytest.mark.fault("P14")
@@ -87,7 +87,7 @@ def test_a_cancelled_call_gives_its_permit_back(virtual, script):
                 task.cancel()
             await asyncio.sleep(rng.random())
         await asyncio.gather(*tasks, return_exceptions=True)
-        return lm.service.limit.used, await lm.acall("and now?")
+        return lm.service.attempts.limit.used, await lm.acall("and now?")
 
     assert virtual(main) == (0, ["4"])
     assert provider.most <= 3
@@ -108,7 +108,7 @@ def test_waiters_of_a_loop_that_ended_take_no_permit_with_them(script):
     asyncio.run(give_up())  # which cancels the five that wait, and closes their loop
     holder.join()
     assert lm("after?") == ["4"]
-    assert lm.service.limit.used == 0
+    assert lm.service.attempts.limit.used == 0
 
 
 @pytest.mark.fault("R11")

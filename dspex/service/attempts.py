@@ -1,0 +1,192 @@
+"""How calls go out to one endpoint, of whatever kind: deadline > retry { limit > budget > attempt }."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from dspex.core.endpoint import Endpoint
+from dspex.core.errors import BudgetExceeded, DspexError, LMError, LMTimeout, PluginError
+from dspex.core.events import AttemptFailed
+from dspex.runtime.scope import SCOPE
+from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
+from dspex.service.ledger import BudgetScope, Charge, reserve_all
+from dspex.service.limits import InFlight
+from dspex.service.retry import Retry, RetryTokens
+
+T = TypeVar("T")
+
+NOTHING = Charge()
+ONE_CALL = Charge(1)
+FOREIGN = (Exception, SystemExit, GeneratorExit)  # what a fault of a provider may raise; not a cancellation or Ctrl-C
+
+
+class Attempts:
+    """Retry, limits and budgets of one endpoint, for all loops and threads of an App.
+
+    A service gives `run` a coroutine function that makes one attempt, and makes it with `once`.
+    """
+
+    def __init__(self, endpoint: Endpoint, shared: Shared, retry: Retry, limit: InFlight | None = None) -> None:
+        self.name = f"{endpoint.provider}/{endpoint.model}"
+        self.limit = limit
+        self._endpoint = endpoint
+        self._shared = shared
+        self._retry = retry
+
+    def begin(self, options: Options) -> Call:
+        """The state of a new logical call in the current scope."""
+        return Call(options, SCOPE.get(), next(self._shared.numbers))
+
+    def forked(self) -> None:
+        """In a forked child: what the parent's calls hold is not ours, and nobody here would give it back."""
+        self._retry.tokens = RetryTokens()
+        if self.limit is not None:
+            self.limit = InFlight(self.limit.limit)
+
+    async def in_time(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
+        """`work` within the call's deadline; without an explicit one its clock starts later, at the first permit."""
+        timer = call.timer = asyncio.timeout(None)
+        try:
+            async with timer:
+                if call.options.timeout is not None:
+                    call.start_clock()
+                return await work()
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            raise self.late(call) from error
+
+    async def run(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Attempt after attempt, as the policy says; the retry object is made when the first one has failed."""
+        try:
+            result = await attempt()
+        except BudgetExceeded:
+            raise
+        except DspexError as error:
+            first = error
+        else:
+            self._retry.tokens.succeeded()
+            return result
+        try:
+            result = await self._retry.go_on(
+                first,
+                attempt,
+                attempts=call.options.attempts,
+                time_left=lambda: call.time_left,
+                on_failure=lambda error, number, wait: self._failed(call, error, number, wait),
+            )
+        except (LMError, PluginError) as error:
+            error.attempts = call.attempts
+            raise
+        self._retry.tokens.succeeded()
+        return result
+
+    async def once(
+        self,
+        call: Call,
+        bound: Callable[[bool], Charge],
+        send: Callable[[], Awaitable[T]],
+        spent: Callable[[T], Charge],
+    ) -> T:
+        """One attempt: `bound(needs_price)` is the most it may take, `spent` what its reply took.
+
+        Raises LMError classes, PluginError for what else `send` raises, or BudgetExceeded.
+        """
+        entry = await self.enter(call, bound)
+        call.attempts += 1
+        try:
+            reply = await send()
+            actual = spent(reply) if entry.is_counted else NOTHING
+        except BaseException as error:
+            ours = self.ours(error, call)
+            entry.leave(ONE_CALL, ours)
+            if ours is error:
+                raise
+            raise ours from error
+        entry.leave(actual)
+        return reply
+
+    async def enter(self, call: Call, bound: Callable[[bool], Charge]) -> "Entry":
+        """Wait for a permit and reserve the bound; whoever enters leaves again."""
+        budgets = call.scope.budgets + self._shared.ceilings()
+        limit = self.limit
+        if limit is not None:
+            await limit.acquire()
+        call.start_clock()
+        if not budgets:
+            return Entry(limit, budgets, NOTHING)
+        try:
+            charge = bound(any(scope.limits.usd is not None for scope in budgets))
+            await reserve_all(budgets, charge)
+        except BaseException:
+            Entry(limit, (), NOTHING).leave(NOTHING)
+            raise
+        return Entry(limit, budgets, charge)
+
+    # Errors
+
+    def named(self, error: LMError, call: Call) -> LMError:
+        """The error with the model, the provider and the attempts so far."""
+        error.model = error.model or self.name
+        error.provider = error.provider or self._endpoint.provider
+        error.attempts = call.attempts
+        error.message = self._without_key(error.message)
+        error.args = (error.message,)
+        return error
+
+    def ours(self, error: BaseException, call: Call) -> BaseException:
+        """What a provider raised, with our names on it; beyond its contract as one of our own classes."""
+        if isinstance(error, LMError):
+            return self.named(error, call)
+        if isinstance(error, DspexError) or not isinstance(error, FOREIGN):
+            return error
+        if isinstance(error, TimeoutError):
+            return self.named(LMTimeout("The provider timed out."), call)
+        provider = self._endpoint.provider
+        error.args = tuple(self._without_key(part) if isinstance(part, str) else part for part in error.args)
+        return PluginError(
+            f"The provider {provider!r} raised {type(error).__name__}: {self._without_key(str(error))}. "
+            "A provider may raise LMError classes only; this is a fault of the plugin.",
+            plugin=provider,
+            attempts=call.attempts,
+        )
+
+    def late(self, call: Call) -> LMError:
+        """The error of a call whose own time is over."""
+        seconds = call.options.timeout or DEFAULT_TIMEOUT_S
+        late = LMTimeout(f"No reply within {seconds:g} s; raise it by LM(..., timeout=).", code="deadline")
+        return self.named(late, call)
+
+    def _without_key(self, text: str) -> str:
+        key = self._endpoint.api_key
+        return text if key is None else key.redact(text)
+
+    def _failed(self, call: Call, error: BaseException, number: int, wait: float | None) -> None:
+        bus = self._shared.bus
+        if bus.active:
+            now, kind, path = self._shared.clock.now(), type(error).__name__, call.scope.path
+            provider, model = self._endpoint.provider, self._endpoint.model
+            bus.publish(AttemptFailed(now, call.number, provider, model, number, kind, wait, path))
+
+
+class Entry:
+    """One attempt on its way: the permit and the reservations that it holds until it leaves."""
+
+    __slots__ = ("_bound", "_budgets", "_limit")
+
+    def __init__(self, limit: InFlight | None, budgets: tuple[BudgetScope, ...], bound: Charge) -> None:
+        self._limit = limit
+        self._budgets = budgets
+        self._bound = bound
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether anybody wants to know what the attempt took."""
+        return bool(self._budgets)
+
+    def leave(self, actual: Charge, error: BaseException | None = None) -> None:
+        """Settle what was really taken, and give everything back."""
+        for scope in self._budgets:
+            scope.settle(self._bound, actual)
+        if self._limit is not None:
+            self._limit.release()

@@ -1,0 +1,69 @@
+"""One logical call: how it is wanted, where it stands, and what the services of an App share for it."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dspex.core.clock import Clock
+from dspex.core.usage import Usage
+from dspex.runtime.bus import Bus
+from dspex.runtime.scope import Scope
+from dspex.service.cache import CacheService
+from dspex.service.ledger import BudgetScope, Prices
+
+if TYPE_CHECKING:
+    from dspex.plugin.contracts import Middleware
+
+DEFAULT_TIMEOUT_S = 120.0
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit."""
+
+    timeout: float | None = None
+    attempts: int = 4
+    cache: bool = True
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What the services of an App have in common."""
+
+    clock: Clock
+    bus: Bus
+    cache: Callable[[], CacheService | None]
+    middleware: Callable[[], "Sequence[Middleware]"]
+    ceilings: Callable[[], tuple[BudgetScope, ...]]
+    prices: Callable[[], Prices]
+    numbers: Iterator[int]
+
+
+class Call:
+    """The state of one logical call; `deadline` is in the running loop's time, None before its clock has started."""
+
+    __slots__ = ("attempts", "cached", "deadline", "number", "options", "paid", "salt", "scope", "timer")
+
+    def __init__(self, options: Options, scope: Scope, number: int, salt: tuple[int, int] = (1, 0)) -> None:
+        self.options = options
+        self.scope = scope
+        self.number = number
+        self.salt = salt
+        self.attempts = 0
+        self.cached = False
+        self.paid: Usage | None = None  # where it is not that of the reply
+        self.deadline: float | None = None
+        self.timer: asyncio.Timeout | None = None
+
+    def start_clock(self) -> None:
+        """Let the time of the whole call run from now on, if it does not yet."""
+        if self.deadline is None:
+            now = asyncio.get_running_loop().time()
+            self.deadline = now + (self.options.timeout or DEFAULT_TIMEOUT_S)
+            if self.timer is not None:
+                self.timer.reschedule(self.deadline)
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the deadline."""
+        return float("inf") if self.deadline is None else self.deadline - asyncio.get_running_loop().time()
