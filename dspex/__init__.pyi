@@ -161,6 +161,15 @@ from dspex.program.signature import (
 )
 from dspex.program.sync import asyncify as asyncify
 from dspex.program.sync import syncify as syncify
+from dspex.program.types.base import Type as Type
+from dspex.program.types.citations import Citations as Citations
+from dspex.program.types.citations import Document as Document
+from dspex.program.types.code import Code as Code
+from dspex.program.types.history import History as History
+from dspex.program.types.media import Audio as Audio
+from dspex.program.types.media import File as File
+from dspex.program.types.media import Image as Image
+from dspex.program.types.reasoning import Reasoning as Reasoning
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
 from dspex.runtime.supervisor import ChildSpec as ChildSpec
 from dspex.runtime.supervisor import Supervisor as Supervisor

@@ -41,9 +41,10 @@ def content(value: Any) -> Content:
         return render(form)
     if not found:
         return text
-    sections: list[Content] = []
-    for before, part in zip(text.split("\0"), [*found, ""], strict=True):
-        sections += (before, part)
+    first, *texts = text.split("\0")
+    sections: list[Content] = [first]
+    for part, behind in zip(found, texts, strict=True):
+        sections += (part, behind)
     return joined("", sections)
 
 
