@@ -1,67 +1,51 @@
 """Evaluate: a program scored on examples, many at a time, rows as they finish."""
 
 import asyncio
-import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence, Sized
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, aclosing, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dspex.app.accounting import UsageTracker, track_usage
 from dspex.app.app import current_app
-from dspex.core.clock import derived_rng
-from dspex.core.errors import ConfigurationError, EvaluationError
-from dspex.core.example import Example, Prediction
-from dspex.core.usage import Usage
-from dspex.evaluate.report import ProgressBar, print_table, save
-from dspex.evaluate.running import Row, Scorer, run_example, runner
-from dspex.evaluate.statistics import Interval, mean_interval, wilson
+from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError
+from dspex.core.example import Example
+from dspex.core.usage import Budget
+from dspex.evaluate.devset import checked, length
+from dspex.evaluate.finished import Finished, opening
+from dspex.evaluate.report import ProgressBar, Tally, print_table, save
+from dspex.evaluate.result import EvaluationResult, SliceBy, collected, pairs
+from dspex.evaluate.running import Row, Scorer, Worker, runner
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
+from dspex.runtime.scope import SCOPE, Scope
+from dspex.service.ledger import BudgetScope
 
-
-class EvaluationResult(Prediction):
-    """A score in per cent and `results`, (example, prediction, score) in the devset's order.
-
-    `rows` has each example's feedback, traceback and seconds too, `usage` what the evaluation paid for.
-    """
-
-    __slots__ = ("rows", "usage")
-    rows: Sequence[Row]
-    usage: Usage
-
-    def __init__(self, score: float, results: list[Any], rows: Sequence[Row] = (), usage: Usage | None = None) -> None:
-        super().__init__(score=score, results=results)
-        object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "usage", usage or Usage())
-
-    @property
-    def interval(self) -> Interval:
-        """Where the true score lies, in per cent, at 95 %: Wilson's for 0/1 scores, else the bootstrap's."""
-        low, high = mean_interval([score for _, _, score in self.results], derived_rng("evaluate", "bootstrap"))
-        return Interval(round(100 * low, 2), round(100 * high, 2))
-
-    @property
-    def failures(self) -> list[Row]:
-        """Rows whose program or metric raised; they count with the failure score."""
-        return [row for row in self.rows if not row.ok]
-
-    def __repr__(self) -> str:
-        return f"EvaluationResult(score={self.score}, results=<{len(self.results)} results>, failures={len(self.failures)})"
-
+__all__ = ["Crew", "Evaluate", "EvaluationResult", "named"]  # the result is also found at DSPy's path
 
 class Evaluate(msgspec.Struct, eq=False):
     """Scores programs on a devset; what a call is given goes before what is given here.
 
-    `num_threads` is how many examples run at once (None: the setting, 64, or what the LM can do). An example whose program
-    or metric raises counts as `failure_score`; at `max_errors` of them (None: the setting, 10) EvaluationError is raised,
-    with `.results` so far, and with the last traceback if `provide_traceback`. EvaluationError is also raised, before
-    anything is paid, for an example that declares no inputs or lacks one.
+    `devset` is any iterable or async iterable of Examples. `num_threads` is how many examples run at once (None: the
+    setting, 64, or what the LM can do). An example whose program or metric raises counts as `failure_score`; at
+    `max_errors` of them (None: the setting, 10) EvaluationError is raised, with `.results` so far, and with the last
+    traceback if `provide_traceback`. EvaluationError is also raised, before anything is paid, for an example that declares
+    no inputs or lacks one; BudgetExceeded, with `.results` too, at a budget around the evaluation.
+
+    `metric` may be a list of functions or a dictionary of named ones: the first one's mean is the score. A metric is a
+    function of (example, prediction[, trace]), sync or async, or a Module. `metric_executor` runs sync ones, as a
+    ProcessPoolExecutor for those that are heavy. `judge_lm` is the model of a metric that asks one, `judge_budget` a wall
+    of its own around what metrics pay. `slice_by`, a field's name or a function of the example, gives `result.slices`.
+
+    `run_dir` is a folder in which each finished example is kept: the same evaluation on it runs the others only, failed
+    ones included; predictions come back from it as JSON data. Raises JournalError if it belongs to another.
     """
 
-    devset: Iterable[Example] | None = None
+    devset: Iterable[Example] | AsyncIterable[Example] | None = None
     metric: Any = None
     num_threads: int | None = None
     display_progress: bool = False
@@ -71,6 +55,11 @@ class Evaluate(msgspec.Struct, eq=False):
     failure_score: float = 0.0
     save_as_csv: str | None = None
     save_as_json: str | None = None
+    metric_executor: Executor | None = None
+    judge_lm: Any = None
+    judge_budget: Budget | None = None
+    slice_by: SliceBy | None = None
+    run_dir: str | Path | None = None
 
     def __call__(self, program: Any, *args: Any, **kwargs: Any) -> EvaluationResult:
         """`acall`, waited for."""
@@ -85,81 +74,61 @@ class Evaluate(msgspec.Struct, eq=False):
         inputs = {"program": program, "metric": run.metric, "callback_metadata": callback_metadata}
         with Emission(current_app().settings.callbacks, "evaluate", self, inputs) as emission:
             emission.outputs = result = await run._collect(program)
-        name = getattr(run.metric, "__name__", type(run.metric).__name__)
+        names = list(named(run.metric))
         if run.display_table:
-            print_table(result.rows, name, None if run.display_table is True else run.display_table)
+            print_table(result, names, None if run.display_table is True else run.display_table)
         if run.save_as_csv or run.save_as_json:
-            await in_thread(save, result.rows, name, run.save_as_csv, run.save_as_json)
+            await in_thread(save, result.rows, names, run.save_as_csv, run.save_as_json)
         return result
 
     async def stream(
-        self, program: Any, metric: Any = None, devset: Any = None, num_threads: int | None = None
+        self, program: Any, metric: Any = None, devset: Any = None, num_threads: int | None = None, **changes: Any
     ) -> AsyncGenerator[Row, None]:
         """Rows as examples finish. A slow consumer holds the workers up; one that leaves cancels them."""
-        run = self._with(metric=metric, devset=devset, num_threads=num_threads)
-        scorer, called = Scorer(run.metric), runner(program)
-        examples, limit = _checked(run.devset, program), run._limit(program)
-        ready: deque[Row] = deque()
-        fatal: list[BaseException] = []
-        news, room, working = asyncio.Event(), asyncio.Event(), limit
-
-        async def work() -> None:
-            nonlocal working
-            try:
-                for index, example in examples:
-                    ready.append(await run_example(index, called, example, scorer, run.failure_score))
-                    news.set()
-                    if len(ready) >= 2 * limit:
-                        room.clear()
-                        await room.wait()
-            except BaseException as error:  # noqa: BLE001  KeyboardInterrupt in a task would end its loop
-                fatal.append(error)
-            finally:
-                working -= 1
-                news.set()
-
-        workers = [asyncio.create_task(work()) for _ in range(limit)]
-        done = errors = 0
-        try:
-            while ready or (working and not fatal):
-                while ready:
-                    row = ready.popleft()
-                    if len(ready) <= limit:
-                        room.set()
-                    done, errors = done + 1, errors + (not row.ok)
+        run = self._with(metric=metric, devset=devset, num_threads=num_threads, **changes)
+        metrics = named(run.metric)
+        scorers = {name: Scorer(one, run.metric_executor) for name, one in metrics.items()}
+        examples, limit = checked(run.devset, program, run.slice_by), run._limit(program)
+        with ExitStack() as stack:
+            kept: Finished | None = None
+            if run.run_dir is not None:
+                opened = opening(run.run_dir, program, metrics, run.devset, run.judge_lm)
+                kept = stack.enter_context(await in_thread(opened))
+            crew = Crew(limit, runner(program), scorers, run.failure_score, run._judge(), kept)
+            async with aclosing(crew.rows(examples)) as rows:
+                done = errors = 0
+                async for row in rows:
+                    done += 1
                     yield row
                     if not row.ok:
+                        errors += 1
                         run._check_errors(errors, done, row)
-                news.clear()
-                if working and not fatal:
-                    await news.wait()
-            if fatal:
-                raise fatal[0]
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _collect(self, program: Any) -> EvaluationResult:
         rows: list[Row] = []
-        total = _length(self.devset)
-        with track_usage() as usage:
-            bar = ProgressBar("Evaluate", lambda: (len(rows), total, _so_far(rows, usage)))
-            try:
-                with bar if self.display_progress else nullcontext():
-                    async for row in self.stream(program):
-                        rows.append(row)  # noqa: PERF401  the bar looks at them as they come
-            except EvaluationError as error:
-                error.results = _results(rows)  # type: ignore[attr-defined]  # no other EvaluationError has them
-                raise
+        bar = ProgressBar("Evaluate", Tally(rows, length(self.devset)).state) if self.display_progress else None
+        try:
+            with bar or nullcontext():
+                async for row in self.stream(program):
+                    rows.append(row)  # noqa: PERF401  the bar looks at them as they come
+        except (EvaluationError, BudgetExceeded) as error:
+            error.results = pairs(rows)  # type: ignore[union-attr]  # no other error of these classes has them
+            raise
         if not rows:
             raise EvaluationError("The devset is empty: a score needs at least one example.")
-        rows.sort(key=lambda row: row.index)
-        score = round(100 * sum(row.score for row in rows) / len(rows), 2)
-        return EvaluationResult(score, _results(rows), rows, usage.total)
+        return collected(rows, named(self.metric), self.slice_by)
 
     def _with(self, **given: Any) -> "Evaluate":
         return msgspec.structs.replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def _judge(self) -> Scope | None:
+        """The scope of the metrics, where they have a model or a budget of their own."""
+        if self.judge_lm is None and self.judge_budget is None:
+            return None
+        scope = SCOPE.get()
+        own = {} if self.judge_lm is None else {"lm": self.judge_lm}
+        wall = () if self.judge_budget is None else (BudgetScope(self.judge_budget, current_app().clock),)
+        return scope.child(overlay={**scope.overlay, **own}, budgets=(*scope.budgets, *wall))
 
     def _limit(self, program: Any) -> int:
         """How many examples run at once."""
@@ -170,8 +139,8 @@ class Evaluate(msgspec.Struct, eq=False):
         if self.num_threads is None:
             lms = {id(lm): lm for part in getattr(program, "predictors", tuple)() if (lm := part.lm or settings.lm)}
             limit = min([limit, *(lm.capabilities.max_concurrency or limit for lm in lms.values())])
-        length = _length(self.devset)
-        return limit if length is None else min(limit, length)
+        known = length(self.devset)
+        return limit if known is None else min(limit, known)
 
     def _check_errors(self, errors: int, done: int, last: Row) -> None:
         settings = current_app().settings
@@ -185,43 +154,85 @@ class Evaluate(msgspec.Struct, eq=False):
         )
 
 
-def _checked(devset: Iterable[Example] | None, program: Any) -> Iterator[tuple[int, Example]]:
-    """Numbered examples with the inputs that the program needs; those of a devset with a length are checked at once."""
-    if devset is None:
-        raise ConfigurationError("Evaluate has no devset: give it one, Evaluate(devset=[...]), or give the call one.")
-    required = _required(program)
-    checked = ((index, _check(index, example, required)) for index, example in enumerate(devset))
-    return checked if _length(devset) is None else iter(list(checked))
+class Crew:
+    """Workers over one devset: a task each, and none an example; rows as they finish, recorded ones without running."""
+
+    def __init__(  # noqa: PLR0917  made in one place
+        self,
+        size: int,
+        run: Any,
+        scorers: Mapping[str, Scorer],
+        failure_score: float,
+        judge: Scope | None,
+        kept: Finished | None,
+    ) -> None:
+        self._size = size
+        self._new = partial(Worker, run, scorers, failure_score, judge)
+        self._kept = kept
+        self._ready: deque[Row] = deque()
+        self._fatal: list[BaseException] = []
+        self._news, self._room, self._working = asyncio.Event(), asyncio.Event(), size
+
+    async def rows(self, examples: Any) -> AsyncGenerator[Row, None]:
+        """The row of each example; leaving cancels all work."""
+        ready, fatal, news = self._ready, self._fatal, self._news
+        workers = [asyncio.create_task(self._work(examples)) for _ in range(self._size)]
+        try:
+            while ready or (self._working and not fatal):
+                while ready:
+                    row = ready.popleft()
+                    if len(ready) <= self._size:
+                        self._room.set()
+                    yield row
+                news.clear()
+                if self._working and not fatal:
+                    await news.wait()
+            if fatal:
+                raise fatal[0]
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self, examples: Any) -> None:
+        try:
+            worker = self._new()
+            if hasattr(examples, "__aiter__"):
+                async for index, example in examples:
+                    await self._take(worker, index, example)
+            else:
+                for index, example in examples:
+                    await self._take(worker, index, example)
+        except BaseException as error:  # noqa: BLE001  KeyboardInterrupt in a task would end its loop
+            self._fatal.append(error)
+        finally:
+            self._working -= 1
+            self._news.set()
+
+    async def _take(self, worker: Worker, index: int, example: Example) -> None:
+        row = None if self._kept is None else self._kept.row(index, example)
+        if row is None:
+            row = await worker.row(index, example)
+            if self._kept is not None:
+                self._kept.keep(row)
+        self._ready.append(row)
+        self._news.set()
+        if len(self._ready) >= 2 * self._size:
+            self._room.clear()
+            await self._room.wait()
 
 
-def _check(index: int, example: Example, required: frozenset[str]) -> Example:
-    declared = getattr(example, "_input_keys", None)
-    if declared is None:
-        raise EvaluationError(f"Example {index} declares no inputs: call .with_inputs(...) on {example!r:.200}")
-    if missing := [name for name in declared | required if name not in example or name not in declared]:
-        raise EvaluationError(f"Example {index} lacks the input {', '.join(sorted(missing))}: {example!r:.200}")
-    return example
-
-
-def _required(program: Any) -> frozenset[str]:
-    """Inputs that the program cannot do without, as far as its signature or its `forward` tells."""
-    if (compiled := getattr(getattr(program, "signature", None), "compiled", None)) is not None:
-        return frozenset(field.name for field in compiled.inputs if field.required)
-    run = getattr(program, "aforward", None) or getattr(program, "forward", None)
-    named = inspect.signature(run).parameters.values() if run else ()
-    return frozenset(one.name for one in named if one.default is one.empty and "*" not in str(one))
-
-
-def _length(devset: Any) -> int | None:
-    return len(devset) if isinstance(devset, Sized) else None
-
-
-def _results(rows: Sequence[Row]) -> list[tuple[Example, Any, float]]:
-    return [(row.example, row.prediction, row.score) for row in rows]
-
-
-def _so_far(rows: Sequence[Row], usage: UsageTracker) -> str:
-    done, total, spent = len(rows), sum(row.score for row in rows), usage.total
-    low, high = wilson(total, done) if 0 <= total <= done > 0 else (0.0, 1.0)  # graded scores vary less than 0/1 ones
-    score = f"{100 * total / done:.1f} [{100 * low:.1f}, {100 * high:.1f}], " if done else ""
-    return f"{score}{spent.calls:,} calls, {spent.total_tokens:,} tokens"
+def named(metric: Any) -> dict[str, Any]:
+    """Metrics by name; one alone, and those of a list, bear their own. Raises ConfigurationError for none or equal names."""
+    if isinstance(metric, Mapping):
+        metrics = dict(metric)
+    else:
+        several = metric if isinstance(metric, Sequence) and not isinstance(metric, str) else [metric]
+        metrics = {getattr(one, "__name__", type(one).__name__): one for one in several}
+        if len(metrics) < len(several):
+            raise ConfigurationError(
+                "Two of the metrics have one name: give them as a dictionary, metric={'name': function}."
+            )
+    if not metrics:
+        raise ConfigurationError("Evaluate was given no metric: the list or dictionary is empty.")
+    return metrics

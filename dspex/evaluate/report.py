@@ -11,7 +11,11 @@ import msgspec
 
 from dspex.core.example import Example
 from dspex.core.identity import plain
+from dspex.core.usage import Usage
+from dspex.evaluate.meter import NOTHING
+from dspex.evaluate.result import EvaluationResult, measured
 from dspex.evaluate.running import Row
+from dspex.evaluate.statistics import wilson
 from dspex.program.saving import write_atomically
 
 State = tuple[int, int | None, str]
@@ -55,13 +59,50 @@ class ProgressBar:
         seconds = time.monotonic() - self._start
         going = done and total and done < total
         clock = f"{seconds / done * (total - done):.0f} s left" if going and total else f"{seconds:.0f} s"
+        rate = f"{done / seconds:.1f}/s" if done and seconds else ""
         line = Table.grid(padding=(0, 1))
-        line.add_row(self._title, Bar(total, done, width=24), f"{done}/{total or '?'}", text, clock)
+        line.add_row(self._title, Bar(total, done, width=24), f"{done}/{total or '?'}", rate, text, clock)
         return line
 
 
-def records(rows: Sequence[Row], metric: str) -> list[dict[str, Any]]:
-    """A dictionary an example with DSPy's columns: its fields and the prediction's, a shared x as example_x and pred_x."""
+class Tally:
+    """What a bar says of rows while they come: each is looked at once."""
+
+    def __init__(self, rows: Sequence[Row], total: int | None) -> None:
+        self._rows, self._total = rows, total
+        self._seen, self._sum, self._squares, self._usage = 0, 0.0, 0.0, NOTHING
+
+    def state(self) -> State:
+        """Done, total, and score with interval and cost."""
+        fresh = self._rows[self._seen :]
+        self._seen += len(fresh)
+        self._sum += sum(row.score for row in fresh)
+        self._squares += sum(row.score * row.score for row in fresh)
+        self._usage = sum((row.usage + row.judge_usage for row in fresh), self._usage)
+        return self._seen, self._total, f"{self._score()}{cost(self._usage)}"
+
+    def _score(self) -> str:
+        if not self._seen:
+            return ""
+        mean = self._sum / self._seen
+        if self._sum == self._squares:  # all are 0 or 1
+            low, high = wilson(self._sum, self._seen)
+        else:
+            half = 1.96 * (max(0.0, self._squares / self._seen - mean * mean) / self._seen) ** 0.5
+            low, high = mean - half, mean + half
+        return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}], "
+
+
+def cost(usage: Usage) -> str:
+    """Calls, tokens and, where it is known, the price, as words."""
+    price = "" if usage.usd is None else f", ${usage.usd:.4f}"
+    return f"{usage.calls:,} calls, {usage.total_tokens:,} tokens{price}"
+
+
+def records(rows: Sequence[Row], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """A dictionary an example with DSPy's columns: its fields and the prediction's, a shared x as example_x and pred_x; last
+    the metrics.
+    """
     made = []
     for row in rows:
         found, given = row.prediction, row.example.toDict()
@@ -69,26 +110,28 @@ def records(rows: Sequence[Row], metric: str) -> list[dict[str, Any]]:
         both = given.keys() & found.keys()
         record = {f"example_{key}" if key in both else key: value for key, value in given.items()}
         record |= {f"pred_{key}" if key in both else key: value for key, value in found.items()}
-        made.append(record | {metric: row.score})
+        made.append(record | (dict(row.scores) if row.scores else {metrics[0]: row.score}))
     return made
 
 
-def print_table(rows: Sequence[Row], metric: str, limit: int | None) -> None:
-    """Show the first `limit` rows (None: all) on stdout, long values cut."""
+def print_table(result: EvaluationResult, metrics: Sequence[str], limit: int | None) -> None:
+    """Show the first `limit` rows (None: all) on stdout, long values cut, and the score below them."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    shown = records(rows[:limit], metric)
+    shown = records(result.rows[:limit], metrics)
     columns = _columns(shown)
-    table = Table(*columns)
+    score = measured([row.score for row in result.rows], len(result.failures))
+    table = Table(*map(escape, columns), caption=f"{score}; {cost(result.usage)}".replace("[", "\\["))
     for record in shown:
-        table.add_row(*(str(record.get(column, ""))[:120] for column in columns))
+        table.add_row(*(escape(str(record.get(column, ""))[:120]) for column in columns))
     Console().print(table)
 
 
-def save(rows: Sequence[Row], metric: str, csv_path: str | None, json_path: str | None) -> None:
+def save(rows: Sequence[Row], metrics: Sequence[str], csv_path: str | None, json_path: str | None) -> None:
     """Write the rows as CSV, as JSON, or both."""
-    made = records(rows, metric)
+    made = records(rows, metrics)
     if csv_path:
         import csv
 

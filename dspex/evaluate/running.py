@@ -4,17 +4,22 @@ import asyncio
 import inspect
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from dspex.app.app import current_app
-from dspex.core.errors import ConfigurationError, InputError
+from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, InputError
 from dspex.core.example import Example, Prediction
+from dspex.core.usage import Budget, Usage
+from dspex.evaluate.meter import NOTHING, Meter
 from dspex.evaluate.metrics import normalized
 from dspex.runtime.bridge import in_thread
+from dspex.runtime.scope import SCOPE, Scope
 
 FAST_S = 0.001  # what a sync metric may take of the loop
 MUCH_S = 0.05  # what moves it to threads at once
@@ -24,7 +29,11 @@ Run = Callable[..., Awaitable[Any]]
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One example's outcome; with `ok` False the prediction is empty and `error` holds the traceback."""
+    """One example's outcome; with `ok` False the prediction is empty and `error` holds the traceback.
+
+    `scores` has all scores by name where several metrics were given. `seconds` is the program's time, `usage` what it paid
+    for, `judge_usage` what the metric did.
+    """
 
     index: int
     example: Example
@@ -34,6 +43,13 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     feedback: str | None = None
     error: str | None = None
     seconds: float = 0.0
+    scores: Mapping[str, float] | None = None
+    usage: Usage = NOTHING
+    judge_usage: Usage = NOTHING
+
+
+class ExecutorDied(EvaluationError):
+    """The metric_executor takes no more work."""
 
 
 class Scorer:
@@ -41,19 +57,25 @@ class Scorer:
 
     Forms: (example, prediction), with a third `trace`, or GEPA's five (gold, pred, trace, pred_name, pred_trace); sync,
     async, or a module. A sync metric runs on the loop while it is fast; once it blocks it, or makes a sync dspex call, it
-    runs in threads. Raises ConfigurationError for what cannot be a metric, EvaluationError for what it may not return.
+    runs in threads; with an `executor` it runs there, and what it is given is pickled if that is a pool of processes.
+    Raises ConfigurationError for what cannot be a metric, EvaluationError for what it may not return.
     """
 
-    def __init__(self, metric: Any) -> None:
+    def __init__(self, metric: Any, executor: Executor | None = None) -> None:
         self._wants_trace, self._more = _arity(metric)
         self._call: Callable[..., Any] = getattr(metric, "acall", metric)
         self._bridge = current_app().bridge
+        self._executor = executor
         self._slow = 0
+        if executor is not None:
+            _check_executor(metric, executor)
 
     async def __call__(self, example: Example, prediction: Any, trace: Any = None) -> tuple[float, str | None]:
         given: tuple[Any, ...] = (example, prediction)
         if self._wants_trace == "always" or (self._wants_trace and trace is not None):
             given = (example, prediction, trace, *self._more)
+        if self._executor is not None:
+            return normalized(await _elsewhere(self._executor, self._call, given))
         result = self._inline(given) if self._slow < PATIENCE else await in_thread(self._call, *given)
         return normalized(await result if inspect.iscoroutine(result) else result)
 
@@ -75,23 +97,123 @@ def runner(program: Any) -> Run:
     return call or (program if inspect.iscoroutinefunction(program) else partial(in_thread, program))
 
 
-async def run_example(index: int, run: Run, example: Example, scorer: Scorer, failure_score: float) -> Row:
-    """One example run and scored; what the program or the metric raises becomes a row with the failure score."""
-    start = time.perf_counter()
-    keys = example._input_keys or ()
+class Worker:
+    """Runs and scores one example after another, in the task that made it; what raises becomes a failed row.
+
+    The first scorer's score is the row's. `judge` is the scope of the metrics, if they have one of their own.
+    """
+
+    def __init__(self, run: Run, scorers: Mapping[str, Scorer], failure_score: float, judge: Scope | None) -> None:
+        self._run = run
+        self._names = tuple(scorers)
+        self._first, *self._others = scorers.values()
+        self._failure_score = failure_score
+        self._meter = Meter()
+        scope = SCOPE.get()
+        self._scope = scope.child(trackers=(*scope.trackers, self._meter))
+        self._judge = judge and judge.child(trackers=self._scope.trackers)
+        SCOPE.set(self._scope)  # for the rest of the task
+
+    async def row(self, index: int, example: Example) -> Row:
+        """The example's row. Raises what would befall every other example too."""
+        start, seconds = time.perf_counter(), None
+        keys = example._input_keys or ()
+        meter, used = self._meter, NOTHING
+        try:
+            # `**example.inputs()` makes two more objects: 8 us an example against 1.
+            prediction = await self._run(**{key: value for key, value in example._store.items() if key in keys})
+            seconds, used = time.perf_counter() - start, meter.take()
+            if self._judge is not None:
+                SCOPE.set(self._judge)
+            score, feedback = await self._first(example, prediction)
+            scores = None
+            if self._others:
+                scores, feedback = await self._all(example, prediction, score, feedback)
+        except (Exception, SystemExit, asyncio.CancelledError) as failure:
+            if self._is_common(index, failure):
+                raise
+            late = meter.take()
+            used, judged = (used, late) if seconds is not None else (late, NOTHING)
+            error, seconds = traceback.format_exc(), seconds or time.perf_counter() - start
+            scores = dict.fromkeys(self._names, self._failure_score) if self._others else None
+            return Row(
+                index, example, Prediction(), self._failure_score, False, None, error, seconds, scores, used, judged
+            )
+        finally:
+            if self._judge is not None:
+                SCOPE.set(self._scope)
+        return Row(index, example, prediction, score, True, feedback, None, seconds, scores, used, meter.take())
+
+    async def _all(
+        self, example: Example, prediction: Any, score: float, feedback: str | None
+    ) -> tuple[dict[str, float], str | None]:
+        found = [(score, feedback), *[await one(example, prediction) for one in self._others]]
+        told = [f"{name}: {text}" for name, (_, text) in zip(self._names, found, strict=True) if text]
+        scores = {name: value for name, (value, _) in zip(self._names, found, strict=True)}
+        return scores, "\n".join(told) or None
+
+    def _is_common(self, index: int, failure: BaseException) -> bool:
+        """Whether it ends the evaluation: every further row would say the same, and the score be a false 0."""
+        if isinstance(failure, asyncio.CancelledError):
+            task = asyncio.current_task()
+            return task is not None and task.cancelling() > 0
+        if isinstance(failure, BudgetExceeded):
+            return self._is_wall(failure)
+        return isinstance(failure, ExecutorDied) or (index == 0 and isinstance(failure, InputError))
+
+    def _is_wall(self, failure: BudgetExceeded) -> bool:
+        """Whether it is a budget around this evaluation, and not one that the program itself opens for each example."""
+        scopes = (self._judge or self._scope).budgets
+        walls = [current_app().settings.own("budget"), *(scope.limits for scope in scopes)]
+        return any(isinstance(wall, Budget) and getattr(wall, failure.unit) == failure.limit for wall in walls)
+
+
+async def _elsewhere(executor: Executor, call: Callable[..., Any], given: Sequence[Any]) -> Any:
+    if isinstance(executor, ThreadPoolExecutor):
+        call = partial(copy_context().run, call)
     try:
-        # `**example.inputs()` makes two more objects: 8 us an example against 1.
-        prediction = await run(**{key: value for key, value in example._store.items() if key in keys})
-        score, feedback = await scorer(example, prediction)
-    except (Exception, SystemExit, asyncio.CancelledError) as failure:
-        task = asyncio.current_task()
-        if isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise
-        if index == 0 and isinstance(failure, InputError):
-            raise  # the devset does not fit the program: every row would say so, and the score would be a false 0
-        error = traceback.format_exc()
-        return Row(index, example, Prediction(), failure_score, False, None, error, time.perf_counter() - start)
-    return Row(index, example, prediction, score, True, feedback, None, time.perf_counter() - start)
+        return await asyncio.get_running_loop().run_in_executor(executor, call, *given)
+    except BrokenExecutor as error:
+        raise ExecutorDied(
+            f"The metric_executor died: {error} A metric that crashes its process, or is killed for the memory it takes, does "
+            "that; give a new executor."
+        ) from error
+    except Exception as error:
+        if _in_processes(executor) and (fault := _pickled(given)) is not None:
+            raise EvaluationError(
+                f"What the metric is given cannot be sent to a process of the metric_executor: {fault}. Return plain data "
+                "from the program, or use a ThreadPoolExecutor."
+            ) from error
+        raise
+
+
+def _check_executor(metric: Any, executor: Executor) -> None:
+    if not isinstance(executor, Executor):
+        raise ConfigurationError(f"metric_executor={executor!r}: give a concurrent.futures.Executor.")
+    if hasattr(metric, "acall") or inspect.iscoroutinefunction(metric):
+        raise ConfigurationError(f"metric={metric!r} is async and waits on the loop: it needs no metric_executor.")
+    if _in_processes(executor) and (fault := _pickled(metric)) is not None:
+        raise ConfigurationError(
+            f"metric={metric!r} cannot be sent to a process of the metric_executor: {fault}. Define it at the top of an "
+            "importable module."
+        )
+
+
+def _in_processes(executor: Executor) -> bool:
+    from concurrent.futures import ProcessPoolExecutor  # late: it loads multiprocessing
+
+    return isinstance(executor, ProcessPoolExecutor)
+
+
+def _pickled(value: Any) -> str | None:
+    """Why a value cannot be pickled, or None."""
+    import pickle
+
+    try:
+        pickle.dumps(value)
+    except Exception as error:  # noqa: BLE001  any code of the value may run, and raise
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _arity(metric: Any) -> tuple[str, tuple[Any, ...]]:

@@ -58,7 +58,8 @@ def test_the_table_shows_rows_on_stdout(run, echo, questions, exact, capsys, ask
     run(Evaluate(questions(6), exact, display_table=asked), echo())
     out = capsys.readouterr().out
     assert "question" in out
-    assert out.count("1.0") == shown
+    assert out.count("│ 1.0 ") == shown
+    assert "100.00 [61.0, 100.0] (n=6); 0 calls, 0 tokens" in out
 
 
 def test_progress_is_silent_where_there_is_no_terminal(run, echo, questions, exact, capsys):

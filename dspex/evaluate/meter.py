@@ -1,0 +1,42 @@
+"""What one example pays for: the program and the judge that scores it are told apart by when they ran."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from dspex.app.app import current_app
+from dspex.core.usage import Usage
+from dspex.service.ledger import price_of
+
+NOTHING = Usage()
+
+
+class Meter:
+    """Stands among a scope's usage trackers; `take` gives what was paid since it was last asked.
+
+    One worker runs one example at a time, so it needs one meter and no scope of its own for each example.
+    """
+
+    __slots__ = ("_paid",)
+
+    def __init__(self) -> None:
+        self._paid: list[tuple[str, Usage]] = []
+
+    def add(self, model: str, usage: Usage) -> None:
+        """Note one call; from any thread."""
+        self._paid.append((model, usage))
+
+    def take(self) -> Usage:
+        """The sum, with its price where the provider or the setting `prices` tells it."""
+        if not self._paid:
+            return NOTHING
+        paid, self._paid = self._paid, []
+        prices = current_app().settings.prices
+        return sum((_priced(model, usage, prices) for model, usage in paid), NOTHING)
+
+
+def _priced(model: str, usage: Usage, prices: Mapping[str, tuple[float, float]]) -> Usage:
+    usd = usage.usd
+    if usd is None and model in prices:
+        usd = price_of(model, usage.input_tokens, usage.output_tokens, prices, needs_price=False)
+    return msgspec.structs.replace(usage, usd=usd, calls=max(1, usage.calls))
