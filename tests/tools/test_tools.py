@@ -273,7 +273,7 @@ def test_a_value_becomes_what_the_function_wants(kind, given, got):
 )
 def test_a_value_that_does_not_fit_is_named_with_what_was_wanted(kind, given, words):
     ran = []
-    tool = Tool(lambda **given: ran.append(given), "same", {"value": {}}, arg_types={"value": kind})
+    tool = Tool(lambda **given: ran.append(given), "same", args={"value": {}}, arg_types={"value": kind})
     with pytest.raises(ToolInputError) as caught:
         tool(value=given)
     assert words in str(caught.value)
