@@ -22,6 +22,8 @@ WHEELS = OURS / "wheels"
 REPORTS = OURS / "reports"
 CACHE = OURS / "cache"
 RUNS = OURS / "runs"
+# Tests that run type checkers, which only the session of types has.
+CHECKERS = "tests/typing"
 
 # nox writes its own record there when it ends, and makes no folder for it.
 REPORTS.mkdir(parents=True, exist_ok=True)
@@ -69,16 +71,17 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"], tags=["release"], allow_parallel=True)
 def types(session: nox.Session) -> None:
-    """Mypy, strict, over the kernel and every plugin, as the oldest Python sees them."""
+    """Mypy, strict, over the kernel and every plugin, as the oldest Python sees them; what mypy and pyright tell a user."""
     install(session, "dspex", *PLUGINS, others=group("types"))
-    session.run("mypy", *session.posargs)
+    session.run("mypy")
+    run_pytest(session, CHECKERS)
 
 
 @nox.session(python=PYTHONS, requires=["wheels"], tags=["release"])
 def kernel(session: nox.Session) -> None:
     """The kernel's tests, on each Python, with no plugin installed; on all cores."""
     install(session, "dspex", others=group("test"))
-    run_pytest(session, "--numprocesses=auto", "--dist=worksteal", "tests")
+    run_pytest(session, "--numprocesses=auto", "--dist=worksteal", f"--ignore={CHECKERS}", "tests")
 
 
 @nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)

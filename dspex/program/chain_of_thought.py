@@ -1,20 +1,47 @@
 """ChainOfThought: a Predict that writes its reasoning first."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 from dspex.core.example import Prediction
 from dspex.program.fields import OutputField
-from dspex.program.module import Module
 from dspex.program.predict import Predict
 from dspex.program.signature import ensure_signature
+from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 
 
-class ChainOfThought(Module):
+class ChainOfThought(SignatureModule[P, S_co]):
     """Adds the output field `reasoning` before the others; the Predict inside is `.predict`."""
 
     _steps = True
 
+    @overload
+    def __init__(
+        self: "ChainOfThought[Q, T]",
+        signature: SignatureClass[Q, T],
+        rationale_field: Any = None,
+        rationale_field_type: Any = str,
+        callbacks: Sequence[Any] | None = None,
+        **config: Any,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "ChainOfThought[..., T]",
+        signature: type[T],
+        rationale_field: Any = None,
+        rationale_field_type: Any = str,
+        callbacks: Sequence[Any] | None = None,
+        **config: Any,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "ChainOfThought[..., Prediction]",
+        signature: str | Mapping[str, Any],
+        rationale_field: Any = None,
+        rationale_field_type: Any = str,
+        callbacks: Sequence[Any] | None = None,
+        **config: Any,
+    ) -> None: ...
     def __init__(
         self,
         signature: Any,
@@ -29,4 +56,5 @@ class ChainOfThought(Module):
 
     async def aforward(self, **kwargs: Any) -> Prediction:
         """One prediction with its reasoning."""
-        return await self.predict.acall(**kwargs)
+        prediction: Prediction = await self.predict.acall(**kwargs)
+        return prediction

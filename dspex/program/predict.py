@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
@@ -16,8 +16,8 @@ from dspex.core.identity import plain
 from dspex.core.messages import Choice, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.program.adapters.choice import AdapterChoice, choose, reask_adapter, schema_for
-from dspex.program.module import Module
-from dspex.program.signature import ensure_signature
+from dspex.program.signature import Signature, ensure_signature
+from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
 
@@ -27,7 +27,7 @@ SAMPLING_TEMPERATURE = 0.7
 DemoSelector = Callable[[Mapping[str, Any], Sequence[Any]], Sequence[Any]]
 
 
-class Predict(Module):
+class Predict(SignatureModule[P, S_co]):
     """Calls a model for a signature. Extra keywords are LM parameters for each call (`temperature`, `n`, ...).
 
     `demos` are Examples or dictionaries; `lm` None is the settings' LM; `demo_selector(inputs, demos)` may choose
@@ -37,9 +37,24 @@ class Predict(Module):
     is_parameter = True
     _steps = True
 
+    @overload
+    def __init__(
+        self: "Predict[Q, T]", signature: SignatureClass[Q, T], callbacks: Sequence[Any] | None = None, **config: Any
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Predict[..., T]", signature: type[T], callbacks: Sequence[Any] | None = None, **config: Any
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Predict[..., Prediction]",
+        signature: str | Mapping[str, Any],
+        callbacks: Sequence[Any] | None = None,
+        **config: Any,
+    ) -> None: ...
     def __init__(self, signature: Any, callbacks: Sequence[Any] | None = None, **config: Any) -> None:
         super().__init__(callbacks)
-        self.signature = ensure_signature(signature)
+        self.signature: type[Signature] = ensure_signature(signature)
         self.config: dict[str, Any] = config
         self.demos: list[Any] = []
         self.lm: LM | None = None
@@ -47,7 +62,7 @@ class Predict(Module):
         self.traces: list[Any] = []
         self.train: list[Any] = []
 
-    async def acall(self, *args: Any, **kwargs: Any) -> Prediction:
+    async def _acall(self, *args: Any, **kwargs: Any) -> Prediction:
         """One prediction; inputs by keyword only."""
         if args:
             names = ", ".join(f"{field.name}=" for field in self.signature.compiled.inputs)
@@ -60,6 +75,9 @@ class Predict(Module):
             prediction.set_lm_usage(usage.get_total_tokens())
             return prediction
         return await self._told(app, kwargs)
+
+    if not TYPE_CHECKING:  # checkers know it from SignatureModule
+        acall = _acall
 
     async def _told(self, app: App, kwargs: dict[str, Any]) -> Prediction:
         callbacks = app.settings.callbacks
@@ -215,7 +233,7 @@ class _Ask:
                 await self.lm.forget(request)
                 fault.add_note(f"It was asked for again after this: {error}")
                 error = fault
-        error.usage = sum(self.spent, Usage())
+        error.usage = sum(self.spent, error.usage or Usage())  # what an adapter's own calls took, and ours
         raise error
 
     def reask(
@@ -246,7 +264,7 @@ class _Ask:
     async def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
         """Typed fields of one completion."""
         compiled, text = self.signature.compiled, choice.text
-        if choice.finish_reason == "length" and not adapter.is_complete(compiled, text):
+        if choice.finish_reason == "length" and not _is_complete(adapter, compiled, text):
             raise AdapterParseError(
                 "The reply was cut by max_tokens before it was complete; raise max_tokens.",
                 adapter_name=type(adapter).__name__,
@@ -274,6 +292,11 @@ def _params(
         # n equal answers at the model's greedy setting would be n times the price of one.
         return {**params, "temperature": SAMPLING_TEMPERATURE}
     return params
+
+
+def _is_complete(adapter: Any, compiled: Any, text: str) -> bool:
+    known = getattr(adapter, "is_complete", None)
+    return known is not None and bool(known(compiled, text))
 
 
 def _without_form(params: Mapping[str, Any]) -> dict[str, Any]:
