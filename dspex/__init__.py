@@ -72,6 +72,8 @@ _HOMES = MappingProxyType(
         "dspex.program.adapters.chat": ("ChatAdapter",),
         "dspex.program.adapters.json": ("JSONAdapter",),
         "dspex.program.adapters.plain": ("PlainAdapter",),
+        "dspex.program.adapters.two_step": ("TwoStepAdapter",),
+        "dspex.program.adapters.xml": ("XMLAdapter",),
         "dspex.program.chain_of_thought": ("ChainOfThought",),
         "dspex.program.fields": ("InputField", "OutputField"),
         "dspex.program.module": ("Module",),

@@ -145,6 +145,8 @@ from dspex.plugin.spec import Spec as Spec
 from dspex.program.adapters.chat import ChatAdapter as ChatAdapter
 from dspex.program.adapters.json import JSONAdapter as JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter as PlainAdapter
+from dspex.program.adapters.two_step import TwoStepAdapter as TwoStepAdapter
+from dspex.program.adapters.xml import XMLAdapter as XMLAdapter
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField

@@ -188,7 +188,8 @@ class Adapter(Protocol):
     `schema(signature, capabilities) -> (Mapping | None, str)` gives the JSON schema that the provider shall hold the
     reply to, or None, and why; `reask(signature, completion, error) -> tuple[Message, ...]` gives the turns of a further
     call after a reply that does not parse; `async aparse(signature, completion) -> dict` is awaited in place of `parse`,
-    for an adapter that has to ask a model; `parser(signature)` gives an incremental parser for streams.
+    for an adapter that has to ask a model; `is_complete(signature, completion) -> bool` says whether a reply that
+    max_tokens cut came to its end all the same; `parser(signature)` gives an incremental parser for streams.
     """
 
     name: str
@@ -206,9 +207,6 @@ class Adapter(Protocol):
 
     def parse(self, signature: Any, text: str) -> dict[str, Any]:
         """Typed values by output field. Raises AdapterParseError."""
-
-    def is_complete(self, signature: Any, completion: str) -> bool:
-        """Whether a reply that max_tokens cut came to its end all the same."""
 
 
 CallNext = Callable[[LMRequest], Awaitable[LMResponse]]

@@ -6,6 +6,7 @@ null), choices have a type.
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -14,7 +15,9 @@ from dspex.program.compiled import CompiledSignature
 
 _FORMATS = frozenset({"date-time", "date", "time", "uuid"})
 _LEFT_OUT = frozenset({"$defs", "default", "discriminator", "description", "title"})
-_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+_JSON_TYPES: Mapping[Any, str] = MappingProxyType(
+    {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+)
 
 
 class ReplySchema(msgspec.Struct, frozen=True):
