@@ -126,11 +126,22 @@ class LMDelta(msgspec.Struct, frozen=True):
 
 
 class Vectors(msgspec.Struct, frozen=True):
-    """Embeddings: `data` is float32, row-major, behind the buffer protocol; `dim` values a row."""
+    """Embeddings: `data` is float32, row-major, behind the buffer protocol; `dim` values a row.
+
+    `len(vectors)` rows, each a memoryview of floats: `vectors[0]`, `for row in vectors`.
+    """
 
     data: Any
     dim: int
     usage: Usage | None = None
+
+    def __len__(self) -> int:
+        return memoryview(self.data).nbytes // (4 * self.dim) if self.dim else 0
+
+    def __getitem__(self, row: int) -> memoryview:
+        if not 0 <= row < len(self):
+            raise IndexError(f"There is no row {row}: there are {len(self)}.")
+        return memoryview(self.data).cast("B").cast("f")[row * self.dim : (row + 1) * self.dim]
 
 
 class Passage(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The cache as a service: replies by content key; a backend that fails costs misses, never a call."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -9,6 +9,8 @@ from dspex.core.messages import LMResponse
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import CacheBackend
+
+T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(LMResponse)
@@ -45,7 +47,7 @@ class CacheService:
         if self._peek is None:
             return None
         try:
-            return self._found(self._peek(key))
+            return self._found(self._peek(key), _decoder.decode)
         except Exception as error:  # noqa: BLE001  the backend is a plugin: whatever it raises is a miss
             self._failed("read", error)
             return None
@@ -55,20 +57,34 @@ class CacheService:
         if self._peek is not None:
             return None
         try:
-            return self._found(await self.backend.get(key))
+            return self._found(await self.backend.get(key), _decoder.decode)
         except Exception as error:  # noqa: BLE001  as above
             self._failed("read", error)
             return None
 
-    async def keep(self, key: bytes, reply: LMResponse) -> None:
-        """Keep a whole reply."""
-        self.misses += 1
-        if any(choice.finish_reason in NOT_KEPT for choice in reply.choices):
-            return
+    async def load(self, key: bytes, decode: Callable[[bytes], T]) -> T | None:
+        """A value of another kind than a reply; `decode` raises for bytes that are damaged."""
         try:
-            await self.backend.set(key, _encoder.encode(reply))
+            value = await self.backend.get(key) if self._peek is None else self._peek(key)
+            return self._found(value, decode)
+        except Exception as error:  # noqa: BLE001  as above
+            self._failed("read", error)
+            return None
+
+    async def store(self, key: bytes, value: bytes) -> None:
+        """Keep a value of another kind."""
+        self.misses += 1
+        try:
+            await self.backend.set(key, value)
         except Exception as error:  # noqa: BLE001  as above
             self._failed("write", error)
+
+    async def keep(self, key: bytes, reply: LMResponse) -> None:
+        """Keep a whole reply."""
+        if any(choice.finish_reason in NOT_KEPT for choice in reply.choices):
+            self.misses += 1
+        else:
+            await self.store(key, _encoder.encode(reply))
 
     async def forget(self, key: bytes) -> None:
         """Drop a reply that turned out to be of no use."""
@@ -77,12 +93,12 @@ class CacheService:
         except Exception as error:  # noqa: BLE001  as above
             self._failed("delete", error)
 
-    def _found(self, value: bytes | None) -> LMResponse | None:
+    def _found(self, value: bytes | None, decode: Callable[[bytes], T]) -> T | None:
         if value is None:
             return None
-        reply: LMResponse = _decoder.decode(value)
+        found = decode(value)
         self.hits += 1
-        return reply
+        return found
 
     def _failed(self, what: str, error: Exception) -> None:
         if not self._warned:

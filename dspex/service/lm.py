@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dspex.core.endpoint import Capabilities, Endpoint
-from dspex.core.errors import BadRequest, ContentFiltered, DspexError, PluginError, ProtocolError
-from dspex.core.events import RequestFinished, RequestStarted
+from dspex.core.errors import BadRequest, ContentFiltered, DspexError, ProtocolError
 from dspex.core.identity import canonical
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
@@ -20,7 +19,9 @@ from dspex.service.attempts import Attempts
 from dspex.service.call import Call, Options, Shared
 from dspex.service.flight import SingleFlight
 from dspex.service.ledger import Charge, bound_of, estimated_usage, price_of
+from dspex.service.life import Life
 from dspex.service.middleware import Wrapped
+from dspex.service.reported import reported, track
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import LMProvider
@@ -39,8 +40,7 @@ class LMService:
         self.name = attempts.name
         self._shared = shared
         self._flights: SingleFlight[LMResponse] = SingleFlight()
-        self._start_flight: SingleFlight[bool] = SingleFlight()
-        self._started = getattr(provider, "start", None) is None
+        self._life = Life(provider, endpoint.provider)
         # A provider may know its address from elsewhere than the handle: two servers must not share replies.
         self.base_url: str | None = getattr(provider, "base_url", None) or endpoint.base_url
         self._key_prefix = canonical([endpoint.provider, self.base_url, endpoint.model, dict(endpoint.options)])
@@ -54,45 +54,17 @@ class LMService:
 
     async def ready(self) -> None:
         """Start the provider, once."""
-        if not self._started:
-            await HOP
-            await self._start_flight.join(b"", self._start)
+        await self._life.start()
 
     async def complete(self, request: LMRequest, options: Options) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
         call = self.attempts.begin(options)
-        bus, clock = self._shared.bus, self._shared.clock
-        if not bus.active:
+        if self._shared.bus.active:
+            work = partial(self._enter, call, request)
+            reply = await reported(self._shared, self.endpoint, call, work, lambda reply: reply.usage)
+        else:
             reply = await self._enter(call, request)
-            _track(call, self.name, reply)
-            return reply
-        began = clock.monotonic()
-        provider, model, path = self.endpoint.provider, self.endpoint.model, call.scope.path
-        bus.publish(RequestStarted(clock.now(), call.number, provider, model, path))
-        reply_usage, failure = None, None
-        try:
-            reply = await self._enter(call, request)
-            reply_usage = reply.usage
-        except BaseException as error:
-            failure = type(error).__name__
-            raise
-        finally:
-            seconds = clock.monotonic() - began
-            bus.publish(
-                RequestFinished(
-                    at=clock.now(),
-                    request=call.number,
-                    provider=provider,
-                    model=model,
-                    seconds=seconds,
-                    attempts=call.attempts,
-                    cached=call.cached,
-                    usage=reply_usage,
-                    error=failure,
-                    path=path,
-                )
-            )
-        _track(call, self.name, reply)
+        track(call, self.name, call.paid or reply.usage)
         return reply
 
     async def forget(self, request: LMRequest) -> None:
@@ -107,14 +79,13 @@ class LMService:
 
     def forked(self) -> None:
         """In a forked child: what the parent's calls hold is not ours, and nobody here would give it back."""
-        self._flights, self._start_flight = SingleFlight(), SingleFlight()
+        self._flights = SingleFlight()
+        self._life.forked()
         self.attempts.forked()
 
     async def aclose(self) -> None:
         """Let the provider go."""
-        close = getattr(self.provider, "aclose", None)
-        if close is not None:
-            await close()
+        await self._life.aclose()
 
     # The onion, outside in
 
@@ -198,8 +169,8 @@ class LMService:
         return await (work() if call.timer is not None else self.attempts.in_time(call, work))
 
     async def _attempt(self, call: Call, request: LMRequest) -> LMResponse:
-        if not self._started:
-            await self.ready()
+        if not self._life.started:
+            await self._life.start()
         return await self.attempts.once(
             call,
             lambda needs_price: self.bound(request, needs_price),
@@ -239,18 +210,6 @@ class LMService:
         return reply
 
     # Small parts
-
-    async def _start(self) -> bool:
-        try:
-            await self.provider.start()  # type: ignore[attr-defined]  # optional in the contract; its presence was checked
-        except DspexError:
-            raise
-        except Exception as error:  # the provider is a plugin
-            name = self.endpoint.provider
-            message = f"The provider {name!r} could not start: {type(error).__name__}: {error}"
-            raise PluginError(message, plugin=name) from error
-        self._started = True
-        return True
 
     def _key(self, request: LMRequest, salt: tuple[int, int]) -> bytes:
         params = {name: _normal(value) for name, value in request.params.items()} if request.params else None
@@ -298,10 +257,3 @@ def on_wire(request: LMRequest) -> LMRequest:
 def _sum(replies: Iterable[LMResponse]) -> Usage:
     usages = [reply.usage or Usage() for reply in replies]
     return msgspec.structs.replace(sum(usages, Usage()), calls=len(usages))
-
-
-def _track(call: Call, model: str, reply: LMResponse) -> None:
-    usage = call.paid or reply.usage
-    if not call.cached and usage is not None:
-        for tracker in call.scope.trackers:
-            tracker.add(model, usage)
