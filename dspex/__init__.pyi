@@ -125,6 +125,9 @@ from dspex.core.errors import (
     ToolError as ToolError,
 )
 from dspex.core.errors import (
+    ToolInputError as ToolInputError,
+)
+from dspex.core.errors import (
     Unavailable as Unavailable,
 )
 from dspex.core.example import Completions as Completions
@@ -172,6 +175,9 @@ from dspex.program.types.media import Audio as Audio
 from dspex.program.types.media import File as File
 from dspex.program.types.media import Image as Image
 from dspex.program.types.reasoning import Reasoning as Reasoning
+from dspex.program.types.tool import Tool as Tool
+from dspex.program.types.tool_calls import ToolCallResults as ToolCallResults
+from dspex.program.types.tool_calls import ToolCalls as ToolCalls
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
 from dspex.runtime.supervisor import ChildSpec as ChildSpec
 from dspex.runtime.supervisor import Supervisor as Supervisor

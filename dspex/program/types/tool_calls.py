@@ -107,7 +107,7 @@ class ToolCalls(Type):
     @classmethod
     def from_dict_list(cls, calls: Iterable[Mapping[str, Any]]) -> Self:
         """Calls out of dictionaries of name and args. Raises ValueError for one that is no call."""
-        return cls(tool_calls=tuple(map(_call, calls)))
+        return cls(tool_calls=_calls(tuple(calls)))
 
     @classmethod
     def from_plain(cls, data: Any) -> Self:
@@ -118,20 +118,15 @@ class ToolCalls(Type):
             return cls.parse(data)
         if isinstance(data, Mapping) and "tool_calls" in data:
             results = data.get("tool_call_results")
-            calls = cls.from_plain(list(data["tool_calls"] or ())).tool_calls
             kept = None if results is None else ToolCallResults.from_plain(results)
-            return cls(tool_calls=calls, tool_call_results=kept)
-        if isinstance(data, (Mapping, list, tuple)):
-            return cls.from_dict_list([data] if isinstance(data, Mapping) else data)
-        raise ValueError(f"expected tool calls, got {type(data).__name__}")
+            return cls(tool_calls=_calls(data["tool_calls"] or []), tool_call_results=kept)
+        return cls(tool_calls=_calls(data))
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Calls out of a text with JSON in it. Raises ValueError."""
         data = read_json(text)
-        if isinstance(data, str):
-            raise ValueError("expected tool calls, got a text")  # noqa: TRY004  the text is at fault, no caller
-        return cls.from_plain(data)
+        return cls(tool_calls=_calls(data)) if isinstance(data, str) else cls.from_plain(data)
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -181,6 +176,10 @@ def _given(functions: Any) -> dict[str, Tool]:
             "Name the tools that may be called: execute(functions=[...]). None is searched for elsewhere."
         )
     return tools_by_name(functions)
+
+
+def _calls(given: Any) -> tuple[ToolCall, ...]:
+    return tuple(map(_call, given if isinstance(given, (list, tuple)) else (given,)))
 
 
 def _call(given: Any) -> ToolCall:
