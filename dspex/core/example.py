@@ -20,7 +20,6 @@ class Example:
     def __init__(self, base: "Example | Mapping[str, Any] | None" = None, **fields: Any) -> None:
         if base is None:
             _set_store(self, fields)
-            _set_inputs(self, None)
             return
         keys = None
         if isinstance(base, Example):
@@ -36,6 +35,8 @@ class Example:
     # Access
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_input_keys":  # most records are made without: each write to a slot costs
+            return None
         if name.startswith("__") or name in _SLOTS:
             raise AttributeError(name)
         try:
@@ -99,17 +100,23 @@ class Example:
 
     def with_inputs(self, *names: str) -> Self:
         """A copy that gives the named fields to a program and keeps the others as labels."""
-        twin = self.copy()
+        if type(self) is not Example:
+            return self._twin(self._store.copy(), frozenset(names))
+        twin = _new(Example)
+        _set_store(twin, self._store.copy())
         _set_inputs(twin, frozenset(names))
         return twin
 
     def copy(self, **changes: Any) -> Self:
         """A shallow copy with some fields changed."""
-        twin = object.__new__(type(self))
+        return self._twin({**self._store, **changes}, self._input_keys)
+
+    def _twin(self, store: dict[str, Any], inputs: frozenset[str] | None) -> Self:
+        twin = _new(type(self))
         if type(self) is not Example:
             twin.__setstate__(self.__getstate__())
-        _set_store(twin, {**self._store, **changes})
-        _set_inputs(twin, self._input_keys)
+        _set_store(twin, store)
+        _set_inputs(twin, inputs)
         return twin
 
     def without(self, *names: str) -> Self:
@@ -182,6 +189,7 @@ class Example:
 
 
 # The slots' own setters: `self.x = y` would go through Example.__setattr__, at five times the cost.
+_new = object.__new__
 _set_store = Example.__dict__["_store"].__set__
 _set_inputs = Example.__dict__["_input_keys"].__set__
 
@@ -249,7 +257,6 @@ class Prediction(Example):
     def __init__(self, base: Example | Mapping[str, Any] | None = None, **fields: Any) -> None:
         if base is None:
             _set_store(self, fields)
-            _set_inputs(self, None)
         else:
             super().__init__(base, **fields)
 
