@@ -21,6 +21,7 @@ DspexError
 ├── BudgetExceeded             the next attempt would pass a budget
 ├── JournalError               a run folder is damaged, foreign or owned by another process
 ├── EvaluationError            too many examples failed, or one carries no inputs
+├── DatasetError               a file of examples is damaged, or lacks a field (`.path`, `.line`, `.column`)
 ├── RetrieverError, SandboxError
 ├── ToolError                  a tool failed
 │   └── ToolInputError         a tool is unknown, or was called with arguments that do not fit
@@ -193,6 +194,22 @@ class EvaluationError(DspexError):
     def __init__(self, message: str = "", *, best: Any = None) -> None:
         super().__init__(message)
         self.best = best
+
+
+class DatasetError(DspexError, ValueError):
+    """A file of examples is damaged, or lacks a field.
+
+    `line` and `column` count from 1; in what has no lines (parquet, arrays, tables) `line` is the row, and in CSV the
+    column is a cell.
+    """
+
+    def __init__(
+        self, message: str = "", *, path: str = "", line: int | None = None, column: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
+        self.column = column
 
 
 class RetrieverError(DspexError):
