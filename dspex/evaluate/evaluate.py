@@ -27,6 +27,7 @@ from dspex.service.ledger import BudgetScope
 
 __all__ = ["Crew", "Evaluate", "EvaluationResult", "named"]  # the result is also found at DSPy's path
 
+
 class Evaluate(msgspec.Struct, eq=False):
     """Scores programs on a devset; what a call is given goes before what is given here.
 

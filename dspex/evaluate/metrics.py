@@ -34,6 +34,11 @@ def F1(prediction: Any, answers: Sequence[Any]) -> float:  # noqa: N802  DSPy's 
     return max((_f1(prediction, answer) for answer in answers), default=0.0)
 
 
+def HotPotF1(prediction: Any, answers: Sequence[Any]) -> float:  # noqa: N802  DSPy's name
+    """As F1, but "yes", "no" and "noanswer" score only against themselves."""
+    return max((_hotpot_f1(prediction, answer) for answer in answers), default=0.0)
+
+
 def answer_exact_match(example: Example, pred: Example, trace: Any = None, frac: float = 1.0) -> bool:  # noqa: ARG001
     """Whether `pred.answer` matches `example.answer`, a text or a list of right ones; below 1, `frac` is the least F1."""
     answers = _listed(example.answer)
@@ -89,3 +94,8 @@ def _equal(one: Any, other: Any) -> bool:
 def _f1(one: Any, other: Any) -> float:
     words, wanted = Counter(_form(one).split()), Counter(_form(other).split())
     return 1.0 if _equal(one, other) else 2 * (words & wanted).total() / ((words + wanted).total() or 1)
+
+
+def _hotpot_f1(one: Any, other: Any) -> float:
+    forms = {_form(one), _form(other)}
+    return 0.0 if len(forms) > 1 and not forms.isdisjoint({"yes", "no", "noanswer"}) else _f1(one, other)

@@ -18,7 +18,7 @@ RESAMPLES = 2_000
 FLIPS = 9_999
 NORMAL_FROM = 2_000  # from here on a resample differs from the normal form by less than its own noise
 _POWER_80 = 0.8416212335729143
-_BETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+BETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class Interval(NamedTuple):
@@ -145,7 +145,7 @@ def betting(gains: Sequence[float]) -> float:
     """
     if any(abs(gain) > 1 for gain in gains):
         return 0.0
-    return sum(math.prod(1 + bet * gain for gain in gains) for bet in _BETS) / len(_BETS)
+    return sum(math.prod(1 + bet * gain for gain in gains) for bet in BETS) / len(BETS)
 
 
 def verdict(
