@@ -68,6 +68,9 @@ from dspex.core.errors import (
     ContextWindowExceeded as ContextWindowExceeded,
 )
 from dspex.core.errors import (
+    DatasetError as DatasetError,
+)
+from dspex.core.errors import (
     DspexError as DspexError,
 )
 from dspex.core.errors import (
@@ -140,6 +143,8 @@ from dspex.engine.job import Job as Job
 from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.evaluate.compare import acompare as acompare
 from dspex.evaluate.compare import compare as compare
+from dspex.evaluate.datasets import load_examples as load_examples
+from dspex.evaluate.datasets import read_examples as read_examples
 from dspex.evaluate.evaluate import Evaluate as Evaluate
 from dspex.evaluate.evaluate import EvaluationResult as EvaluationResult
 from dspex.evaluate.statistics import Comparison as Comparison
