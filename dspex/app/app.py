@@ -8,7 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dspex.app.settings import Settings, checked, context
 from dspex.core.clock import Clock, SystemClock, derived_rng
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from dspex.plugin.contracts import Middleware
     from dspex.runtime.supervisor import ChildSpec, Restart, Supervisor
     from dspex.service.http import HttpService
+
+ServiceT = TypeVar("ServiceT")
 
 EMPTY: tuple[Any, ...] = ()
 CLOSE_LIMIT_S = 5.0
@@ -59,7 +61,7 @@ class App:
         self._plugins = plugins
         self._seed = os.urandom(8).hex() if seed is None else seed
         self._lock = threading.RLock()
-        self._lm_services: dict[Any, LMService] = {}
+        self._services: dict[Any, Any] = {}
         self._clients: list[HttpService] = []
         self._cache: CacheService | None = None
         self._cache_made = False
@@ -73,7 +75,7 @@ class App:
         self._supervising = False
         self._adding: set[asyncio.Task[None]] = set()
         self._subscribed = False
-        self._shared = Shared(
+        self.shared = Shared(
             self.clock,
             self.bus,
             self.cache_service,
@@ -112,30 +114,49 @@ class App:
 
     def lm_service(self, endpoint: Endpoint, provider: Any = None, max_in_flight: int | None = None) -> LMService:
         """The service for an endpoint, made at first use; equal endpoints share one."""
-        # By id: the service keeps the provider alive for as long as the key stands here.
-        identity = (id(provider) if provider is not None else 0, max_in_flight, _endpoint_identity(endpoint))
+
+        def make() -> LMService:
+            made = provider
+            if made is None:
+                asked = f"dspex.LM('{endpoint.provider}/{endpoint.model}')"
+                made = self.provider("lm_providers", endpoint, asked)
+            return LMService(endpoint, made, self.shared, self.attempts(endpoint, max_in_flight))
+
+        # By id: the service keeps the provider alive for as long as the key stands there.
+        return self.service((LMService, endpoint_identity(endpoint), id(provider), max_in_flight), make)
+
+    def service(self, identity: Any, make: Callable[[], ServiceT]) -> ServiceT:
+        """The service of that identity, made at first use."""
         with self._lock:
-            service = self._lm_services.get(identity)
+            service: ServiceT | None = self._services.get(identity)
             if service is None:
-                service = self._lm_services[identity] = self._make_lm_service(endpoint, provider, max_in_flight)
+                self._subscribe()
+                service = self._services[identity] = make()
             return service
 
-    def _make_lm_service(self, endpoint: Endpoint, provider: Any, max_in_flight: int | None) -> LMService:
-        self._subscribe()
-        if provider is None:
-            spec = self.plugins.spec(
-                "lm_providers", endpoint.provider, f"dspex.LM('{endpoint.provider}/{endpoint.model}')"
-            )
-            from dspex.service.http import HttpService
+    def provider(
+        self,
+        kind: str,
+        endpoint: Endpoint,
+        asked: str,
+        arguments: Callable[["HttpService"], tuple[Any, ...]] | None = None,
+    ) -> Any:
+        """A plugin's provider for an endpoint, with an HTTP client of its own; `arguments` are the factory's."""
+        spec = self.plugins.spec(kind, endpoint.provider, asked)
+        from dspex.service.http import HttpService
 
-            made: list[Any] = []
-            client = HttpService(endpoint, error=lambda *reply: _refined(made, reply))
-            provider = _made(spec.load(), spec.name, endpoint, client)
-            made.append(provider)
-            self._clients.append(client)
+        made: list[Any] = []
+        client = HttpService(endpoint, error=lambda *reply: _refined(made, reply))
+        provider = _made(spec.load(), spec.name, *(arguments(client) if arguments else (endpoint, client)))
+        made.append(provider)
+        self._clients.append(client)
+        return provider
+
+    def attempts(self, endpoint: Endpoint, max_in_flight: int | None) -> Attempts:
+        """How the calls of a new service go out to its endpoint."""
         limit = InFlight(max_in_flight) if max_in_flight else None
         retry = Retry(RetryPolicy(), self.clock, derived_rng(self._seed, "retry", endpoint.provider, endpoint.model))
-        return LMService(endpoint, provider, self._shared, Attempts(endpoint, self._shared, retry, limit))
+        return Attempts(endpoint, self.shared, retry, limit)
 
     def cache_service(self) -> CacheService | None:
         """The cache, made at first use; None where there is none."""
@@ -196,7 +217,7 @@ class App:
 
     def redact(self, text: str) -> str:
         """`text` without any key that a service of this App holds."""
-        for service in list(self._lm_services.values()):
+        for service in list(self._services.values()):
             key = service.endpoint.api_key
             text = text if key is None else key.redact(text)
         return text
@@ -273,7 +294,7 @@ class App:
             self._supervising = False
             await self.supervisor.stop()
         with self._lock:
-            services, self._lm_services = list(self._lm_services.values()), {}
+            services, self._services = list(self._services.values()), {}
             clients, self._clients = self._clients, []
             caches, self._caches = list(self._caches.values()), {}
             self._cache, self._cache_made = None, False
@@ -294,7 +315,7 @@ class App:
         self._cache, self._cache_made, self._caches = None, False, {}
         self._workers = {}
         self.bus.forked()
-        for service in self._lm_services.values():
+        for service in self._services.values():
             service.forked()
         for ceiling in self._ceilings or ():
             ceiling.forked()
@@ -379,7 +400,8 @@ def warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
-def _endpoint_identity(endpoint: Endpoint) -> Any:
+def endpoint_identity(endpoint: Endpoint) -> Any:
+    """What is equal for equal endpoints, and can be a key."""
     key = endpoint.api_key
     options: Mapping[str, Any] = endpoint.options
     return (

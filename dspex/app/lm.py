@@ -1,13 +1,11 @@
 """LM: the user's handle on a model; cheap to make, resolved to a service of the current App at its first call."""
 
-import os
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Self, TextIO
 
-import msgspec
-
 from dspex.app.app import App, current_app
+from dspex.app.endpoints import Connection
 from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import completions, to_message
 from dspex.core.endpoint import Capabilities, Endpoint
@@ -68,9 +66,7 @@ class LM:
         self.max_in_flight = max_in_flight
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
-        self._api_key = Secret(api_key) if isinstance(api_key, str) else api_key
-        self._base_url = api_base or base_url
-        self._headers = dict(headers or {})
+        self._connection = Connection.of(api_key, api_base or base_url, headers)
         self._options = Options(timeout, num_retries + 1, cache)
         self._bound: tuple[App, LMService] | None = None
         self._params: dict[str, Any] = {}
@@ -94,15 +90,8 @@ class LM:
         params = {name: value for name, value in self.kwargs.items() if value is not None}
         if self._provider is not None:
             name, _, model = self.model.rpartition("/")
-            return Endpoint(name or "custom", model, self._base_url, self._api_key, self._headers), params
-        name, _, model = self.model.partition("/")
-        spec = app.plugins.spec("lm_providers", name, repr(self))
-        known = {field.name for field in msgspec.structs.fields(spec.options)} if spec.options else set()
-        options = {key: params.pop(key) for key in known & params.keys()}
-        key = self._api_key
-        if key is None and (found := os.environ.get(variable := f"{name.upper().replace('-', '_')}_API_KEY")):
-            key = Secret(found, f"the environment variable {variable}")
-        return Endpoint(name, model, self._base_url, key, self._headers, options), params
+            return self._connection.bare(name or "custom", model), params
+        return self._connection.endpoint(app, "lm_providers", self.model, params, repr(self))
 
     @property
     def capabilities(self) -> Capabilities:

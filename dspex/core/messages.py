@@ -138,7 +138,7 @@ class Vectors(msgspec.Struct, frozen=True):
     def __len__(self) -> int:
         return memoryview(self.data).nbytes // (4 * self.dim) if self.dim else 0
 
-    def __getitem__(self, row: int) -> memoryview:
+    def __getitem__(self, row: int) -> "memoryview[float]":
         if not 0 <= row < len(self):
             raise IndexError(f"There is no row {row}: there are {len(self)}.")
         return memoryview(self.data).cast("B").cast("f")[row * self.dim : (row + 1) * self.dim]

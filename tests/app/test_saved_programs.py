@@ -198,7 +198,7 @@ def test_loading_imports_nothing_and_runs_nothing(tmp_path):
     assert set(sys.modules) == before
     lm = program.parts[0].lm
     assert lm._provider is None
-    assert lm._base_url is None
+    assert lm._connection.base_url is None
     assert "canary" not in repr(vars(lm))
 
 

@@ -1,0 +1,46 @@
+"""From a handle's keywords to the endpoint that its calls go to."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dspex.app.app import App
+from dspex.core.endpoint import Endpoint
+from dspex.core.secret import Secret
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """What LM, Embedder and Retriever take alike: where the endpoint is, and what it is shown."""
+
+    api_key: Secret | None = None
+    base_url: str | None = None
+    headers: Mapping[str, str] = {}
+
+    @classmethod
+    def of(cls, api_key: str | Secret | None, base_url: str | None, headers: Mapping[str, str] | None) -> "Connection":
+        """From a handle's keywords. Raises ConfigurationError for a key that cannot be one."""
+        return cls(Secret(api_key) if isinstance(api_key, str) else api_key, base_url, dict(headers or {}))
+
+    def bare(self, provider: str, model: str) -> Endpoint:
+        """An endpoint without options, for a provider that is an object of the user's."""
+        return Endpoint(provider, model, self.base_url, self.api_key, self.headers)
+
+    def endpoint(
+        self, app: App, kind: str, name: str, given: Mapping[str, Any], asked: str
+    ) -> tuple[Endpoint, dict[str, Any]]:
+        """The endpoint of a "provider/model", with those of the keywords `given` that are the provider's options, and the other keywords.
+
+        Without an explicit key that of the environment is taken, as OPENAI_API_KEY. Raises ConfigurationError for an
+        unknown provider.
+        """
+        provider, _, model = name.partition("/")
+        spec = app.plugins.spec(kind, provider, asked)
+        known = {field.name for field in msgspec.structs.fields(spec.options)} if spec.options else set()
+        options = {word: value for word, value in given.items() if word in known}
+        others = {word: value for word, value in given.items() if word not in known}
+        key = self.api_key
+        if key is None and (found := os.environ.get(variable := f"{provider.upper().replace('-', '_')}_API_KEY")):
+            key = Secret(found, f"the environment variable {variable}")
+        return Endpoint(provider, model, self.base_url, key, self.headers, options), others
