@@ -167,7 +167,7 @@ def price_of(model: str, input_tokens: int, output_tokens: int, prices: Prices, 
 
 def prompt_tokens(request: LMRequest) -> int:
     """A high guess of a prompt's tokens: three bytes of text each, and 8 for each message."""
-    return sum(8 + len(message.text.encode()) // 3 for message in request.messages)
+    return sum(8 + len(message.text.encode(errors="surrogatepass")) // 3 for message in request.messages)
 
 
 def estimated_usage(request: LMRequest, text: str) -> Usage:
