@@ -16,6 +16,8 @@ from dspex.core.identity import plain
 from dspex.core.messages import Choice, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.program.adapters.choice import AdapterChoice, choose, reask_adapter, schema_for
+from dspex.program.compiled import CompiledSignature
+from dspex.program.native import NativePlan, native_plan
 from dspex.program.signature import Signature, ensure_signature
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 from dspex.runtime.callbacks import Emission
@@ -107,16 +109,23 @@ class Predict(SignatureModule[P, S_co]):
         if self.demo_selector is not None:
             demos = self.demo_selector(inputs, demos)
         capabilities = lm.capabilities
-        ask = _Ask(lm, signature, callbacks, settings.max_reasks)
         wanted = settings.adapter
         if wanted is None and capabilities.chat is None:
             await lm.service.ready()
             capabilities = lm.capabilities
-        chosen = choose(wanted, compiled, capabilities, app.plugins, (*lm.kwargs, *config))
+        chosen, plan = _chosen(wanted, compiled, capabilities, app, (*lm.kwargs, *config))
         adapter = chosen.adapter
-        rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
-        params = _params(adapter, compiled, capabilities, config, lm)
-        request = lm.request(rendered, params, schema=chosen.schema)
+        ask = _Ask(lm, signature, callbacks, settings.max_reasks, plan)
+        if plan is None:
+            rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
+            tools: tuple[Any, ...] = ()
+        else:
+            rendered = ask.told("adapter_format", adapter, inputs, lambda: plan.render(adapter, demos, inputs))
+            tools = plan.definitions(inputs)
+        params = _params(adapter, ask.compiled, capabilities, config, lm)
+        if tools and (parallel := getattr(adapter, "parallel_tool_calls", None)) is not None:
+            params = {"parallel_tool_calls": parallel, **params}
+        request = lm.request(rendered, params, tools=tools, schema=chosen.schema)
         outputs = await ask.outputs(adapter, request)
         prediction = Prediction(outputs[0]) if len(outputs) == 1 else Prediction.from_completions(outputs, signature)
         trace = SCOPE.get().trace
@@ -138,7 +147,7 @@ class Predict(SignatureModule[P, S_co]):
         app = current_app()
         model = self._model(lm or self.lm, app)
         params = (*model.kwargs, *self.config)
-        return choose(app.settings.adapter, self.signature.compiled, model.capabilities, app.plugins, params)
+        return _chosen(app.settings.adapter, self.signature.compiled, model.capabilities, app, params)[0]
 
     # State
 
@@ -188,10 +197,14 @@ class Predict(SignatureModule[P, S_co]):
 class _Ask:
     """One prediction's way through adapter and model."""
 
-    __slots__ = ("callbacks", "lm", "reasks", "signature", "spent")
+    __slots__ = ("callbacks", "compiled", "lm", "plan", "reasks", "signature", "spent")
 
-    def __init__(self, lm: LM, signature: Any, callbacks: Sequence[Any], reasks: int) -> None:
+    def __init__(
+        self, lm: LM, signature: Any, callbacks: Sequence[Any], reasks: int, plan: NativePlan | None = None
+    ) -> None:
         self.lm = lm
+        self.plan = plan
+        self.compiled: CompiledSignature = signature.compiled if plan is None else plan.compiled
         self.signature = signature
         self.callbacks = callbacks
         self.reasks = reasks
@@ -221,9 +234,9 @@ class _Ask:
         self, adapter: Any, request: LMRequest, choice: Choice, error: AdapterParseError
     ) -> dict[str, Any]:
         """Further calls that show the model its reply and the fault. Raises the last error, with all that was spent."""
-        second = reask_adapter(adapter, self.lm.capabilities)
-        for _ in range(self.reasks if second is not None else 0):
-            if error.reason == "length":
+        for _ in range(self.reasks):
+            second = self.second(adapter, error)
+            if second is None or error.reason == "length":
                 break
             request = self.reask(adapter, second, request, choice, error)
             choice = (await self.complete(request)).choices[0]
@@ -236,12 +249,19 @@ class _Ask:
         error.usage = sum(self.spent, error.usage or Usage())  # what an adapter's own calls took, and ours
         raise error
 
+    def second(self, adapter: Any, error: AdapterParseError) -> Any | None:
+        """The adapter of one more call: calls that cannot be read are no fault of the text's form."""
+        if self.plan is not None and self.plan.is_of_calls(error):
+            return adapter
+        return reask_adapter(adapter, self.lm.capabilities)
+
     def reask(
         self, adapter: Any, second: Any, request: LMRequest, choice: Choice, error: AdapterParseError
     ) -> LMRequest:
         """The request for one more reply, in the form of `second`."""
-        compiled = self.signature.compiled
-        messages = request.messages + second.reask(compiled, choice.text, error)
+        compiled, plan = self.compiled, self.plan
+        turns = second.reask(compiled, choice.text, error) if plan is None else plan.reask(second, choice, error)
+        messages = request.messages + turns
         params = request.params if second is adapter else _without_form(request.params)
         schema, _ = schema_for(second, compiled, self.lm.capabilities, params)
         return msgspec.structs.replace(request, messages=messages, params=params, schema=schema, n=1)
@@ -263,7 +283,7 @@ class _Ask:
 
     async def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
         """Typed fields of one completion."""
-        compiled, text = self.signature.compiled, choice.text
+        compiled, text = self.compiled, choice.text
         if choice.finish_reason == "length" and not _is_complete(adapter, compiled, text):
             raise AdapterParseError(
                 "The reply was cut by max_tokens before it was complete; raise max_tokens.",
@@ -272,6 +292,12 @@ class _Ask:
                 lm_response=text,
                 reason="length",
             )
+        if self.plan is not None:
+            return await self.plan.read(choice, lambda: self._parsed(adapter, text))
+        return await self._parsed(adapter, text)
+
+    async def _parsed(self, adapter: Any, text: str) -> dict[str, Any]:
+        compiled = self.compiled
         aparse = getattr(adapter, "aparse", None)
         if aparse is None:
             found: dict[str, Any] = self.told(
@@ -281,6 +307,19 @@ class _Ask:
         with Emission(self.callbacks, "adapter_parse", adapter, {"completion": text}) as emission:
             emission.outputs = await aparse(compiled, text)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+
+
+def _chosen(
+    wanted: Any, compiled: CompiledSignature, capabilities: Capabilities, app: App, params: tuple[str, ...]
+) -> tuple[AdapterChoice, NativePlan | None]:
+    """The adapter, and what goes beside its prompt."""
+    chosen = choose(wanted, compiled, capabilities, app.plugins, params)
+    plan = native_plan(compiled, chosen.adapter, capabilities)
+    if plan is None:
+        return chosen, None
+    schema, _ = schema_for(chosen.adapter, plan.compiled, capabilities, params)
+    reason = f"{chosen.reason}; natively: {plan.words}"
+    return msgspec.structs.replace(chosen, schema=schema, reason=reason), plan
 
 
 def _params(

@@ -57,7 +57,7 @@ def schema_for(
 ) -> tuple[Mapping[str, Any] | None, str]:
     """The schema that an adapter wants a reply held to, or None, and why."""
     schema = getattr(adapter, "schema", None)
-    if schema is None:
+    if schema is None or not signature.outputs:  # all of them travel beside the text
         return None, ""
     if own := OWN_FORMS.intersection(params):
         return None, f"{min(own)}= says what form the reply has"
@@ -68,6 +68,8 @@ def schema_for(
 def _named(name: str, plugins: PluginManager) -> Any:
     if name in BUILT_IN:
         return BUILT_IN[name]
+    if name == "two_step":
+        raise ConfigurationError("'two_step' needs a second model: adapter=dspex.TwoStepAdapter(extraction_model).")
     return plugins.made("adapters", name, f"configure(adapter={name!r})", BUILT_IN)
 
 
