@@ -8,6 +8,7 @@ import click
 
 from dspex.app.app import current_app, default_app
 from dspex.cli.doctor import doctor, version_of
+from dspex.cli.gate import gate
 from dspex.cli.plugins import plugins
 from dspex.cli.run import run
 from dspex.core.errors import ConfigurationError, DspexError
@@ -67,7 +68,7 @@ def cli(_blocked: None) -> None:
     """
 
 
-for command in (doctor, plugins, run):
+for command in (doctor, gate, plugins, run):
     cli.add_command(command)
 
 

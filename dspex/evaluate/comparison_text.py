@@ -44,8 +44,9 @@ def scored(result: EvaluationResult) -> str:
 
 def described(old: Row, new: Row) -> Iterator[tuple[str, str]]:
     """What one example was given, what it should have been, and what both programs made of it."""
+    inputs = old.example._input_keys or ()
     for name, value in old.example.items():
-        yield name, str(value)
+        yield name if name in inputs else f"wanted, {name}", str(value)
     for side, row in (("before", old), ("after", new)):
         yield from _outcome(side, row)
 
