@@ -11,7 +11,8 @@ from dspex.core.errors import AdapterParseError, InputError
 from dspex.core.identity import digest
 from dspex.core.nearest import did_you_mean
 from dspex.program.fields import FieldInfo
-from dspex.program.values import from_plain, type_text
+from dspex.program.types.history import History
+from dspex.program.values import from_plain, leaves, type_text
 
 _interned: WeakValueDictionary[Any, "CompiledSignature"] = WeakValueDictionary()  # equal text and types share one
 
@@ -48,6 +49,7 @@ class CompiledSignature:
         self.outputs = tuple(field for field in self.fields.values() if field.role == "output")
         self.input_names = {field.name: None for field in self.inputs}
         self.templates: dict[Any, Any] = {}
+        self.history = next((f.name for f in self.inputs if f.restore and History in leaves(f.annotation)), None)
         self.given_instructions = instructions
         given, wanted = (", ".join([f"`{field.name}`" for field in side]) for side in (self.inputs, self.outputs))
         start = f"Given the fields {given}, produce" if given else "Produce"
@@ -63,6 +65,12 @@ class CompiledSignature:
         """Digest of text, types and instructions."""
         names = ("role", "name", "type_text", "desc", "prefix", "constraints", "required", "choices")
         return digest([self.instructions, [[getattr(f, name) for name in names] for f in self.fields.values()]])
+
+    @cached_property
+    def without_history(self) -> "CompiledSignature":
+        """What is shown of it where an input has the earlier turns: the other fields."""
+        others = [field for field in self.fields.values() if field.name != self.history]
+        return compile_signature(others, self.given_instructions)
 
     @cached_property
     def input_struct(self) -> type[msgspec.Struct]:

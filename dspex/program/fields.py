@@ -11,6 +11,7 @@ import msgspec
 
 from dspex.core.errors import SignatureTypeError
 from dspex.core.nearest import did_you_mean
+from dspex.program.parts import restorer
 from dspex.program.values import TEXT, codec, is_optional, type_text
 
 _RESERVED = frozenset("signature demos config lm new_signature fields input_fields output_fields instructions".split())
@@ -62,6 +63,7 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
     convert: Callable[[Any], Any] = TEXT.convert
     choices: tuple[str, ...] = ()
     schema: Mapping[str, Any] = TEXT.schema
+    restore: Callable[[Any], Any] | None = None
 
     @property
     def json_schema_extra(self) -> dict[str, Any]:
@@ -132,7 +134,9 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
                 ) from error
             known = TEXT  # an input is only written
         found = {"prefix": prefix, "required": required, "type_text": type_text(self.annotation), "constraints": words}
-        return msgspec.structs.replace(self, **found, **msgspec.structs.asdict(known))
+        return msgspec.structs.replace(
+            self, **found, restore=restorer(self.annotation), **msgspec.structs.asdict(known)
+        )
 
 
 def field(

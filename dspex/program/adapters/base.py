@@ -4,10 +4,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dspex.core.errors import AdapterParseError
+from dspex.core.errors import AdapterParseError, InputError
 from dspex.core.messages import Message
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
+from dspex.program.parts import Content, content, mapped
+from dspex.program.types.base import Type
+from dspex.program.types.history import History
 from dspex.program.values import render
 
 NOT_GIVEN = "(not given)"
@@ -28,7 +31,38 @@ def _kind(field: FieldInfo) -> str:
     kind = f"one of: {', '.join(field.choices)}" if field.choices else field.type_text
     if field.role == "output" and re.search(r"'(\$ref|properties)'", str(field.schema)):
         kind = f"JSON of the schema {render(dict(field.schema))}"
+    elif isinstance(field.annotation, type) and issubclass(field.annotation, Type):
+        kind = ": ".join(filter(None, (kind, field.annotation.description())))
     return f"{kind}, {field.constraints}" if field.constraints else kind
+
+
+def shown(field: FieldInfo, value: Any) -> Content:
+    """A value as it stands in a message."""
+    if field.restore is not None:
+        value = field.restore(value)
+    may_hold_parts = field.restore is not None or isinstance(value, (Type, Mapping, Sequence))
+    return (
+        content(value) if may_hold_parts and value is not None and not isinstance(value, str) else field.render(value)
+    )
+
+
+def earlier(compiled: CompiledSignature, inputs: Mapping[str, Any]) -> list[tuple[dict[FieldInfo, Any], ...]]:
+    """Inputs and outputs of each turn in the inputs' History, as far as they are there. Raises InputError."""
+    value = inputs.get(compiled.history) if compiled.history else None
+    try:
+        messages = [] if value is None else History.from_plain(value).messages
+    except ValueError as error:
+        raise InputError(f"Input {compiled.history!r}: {error}") from error
+    turns = []
+    for turn in messages:
+        known = [f for f in compiled.without_history.fields.values() if turn.get(f.name) is not None]
+        if not known:
+            names = ", ".join(compiled.without_history.fields)
+            raise InputError(
+                f"A turn of {compiled.history!r} has none of the fields {names}; it has: {', '.join(turn)}."
+            )
+        turns.append(tuple({f: turn[f.name] for f in known if f.role == role} for role in ("input", "output")))
+    return turns
 
 
 def sorted_demos(compiled: CompiledSignature, demos: Sequence[Any]) -> list[tuple[Any, bool]]:
@@ -69,6 +103,10 @@ class Escape:
     def hide(self, text: str) -> str:
         """The text with no mark in it."""
         return self._hide.sub(r"\\\1", text)
+
+    def hidden(self, section: Content) -> Content:
+        """The same of each text in it."""
+        return self.hide(section) if isinstance(section, str) else mapped(self.hide, section)
 
     def show(self, text: str) -> str:
         """The text as it was."""

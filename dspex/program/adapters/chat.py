@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dspex.app.openai_form import to_message
+from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.adapters.json import JSONAdapter
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
+from dspex.program.parts import Content, joined
 
 _ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
 _MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)
@@ -42,11 +43,17 @@ class ChatAdapter:
         self.use_json_adapter_fallback = use_json_adapter_fallback
 
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """System message, a pair of turns for each demo, and the question."""
+        """System message, a pair of turns for each demo, earlier turns, and the question."""
+        compiled = base.compiled_of(signature)
+        earlier: list[dict[str, Any]] = []
+        if compiled.history is not None:
+            earlier = self.format_conversation_history(compiled, inputs)
+            signature = compiled.without_history
         content = self.format_user_message_content(signature, inputs, main_request=True)
         return [
             {"role": "system", "content": self.format_system_message(signature)},
             *self.format_demos(signature, demos),
+            *earlier,
             {"role": "user", "content": content},
         ]
 
@@ -83,39 +90,52 @@ class ChatAdapter:
             asked = self.format_user_message_content(compiled, demo, prefix="" if is_whole else _LEFT_OUT)
             answered = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
             messages.append({"role": "user", "content": asked})
-            messages.append({"role": "assistant", "content": self._ended(compiled, answered)})
+            messages.append({"role": "assistant", "content": joined("", [answered, self._ended(compiled, "")])})
+        return messages
+
+    def format_conversation_history(self, signature: Any, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The turns of the inputs' History, in the form of demos."""
+        compiled = base.compiled_of(signature)
+        shown, messages = compiled.without_history, []
+        for asked, answered in base.earlier(compiled, inputs):
+            if asked:
+                messages.append({"role": "user", "content": self._sections(shown, asked)})
+            if answered:
+                content = joined("", [self._sections(shown, answered), self._ended(shown, "")])
+                messages.append({"role": "assistant", "content": content})
         return messages
 
     def format_user_message_content(
         self, signature: Any, inputs: Any, prefix: str = "", suffix: str = "", main_request: bool = False
-    ) -> str:
+    ) -> Content:
         """The inputs; at the end of a main request the order of the outputs."""
         compiled = base.compiled_of(signature)
-        text = self._sections(compiled, base.present(compiled.inputs, inputs))
-        if main_request:
-            text = f"{text and f'{text}{_GAP}'}{self.user_message_output_requirements(compiled)}"
-        return f"{prefix}{text}{suffix}"
+        content = self._sections(compiled, base.present(compiled.inputs, inputs))
+        end = f"{_GAP if content else ''}{self.user_message_output_requirements(compiled)}" if main_request else ""
+        return joined("", (prefix, content, end, suffix))
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
-    ) -> str:
+    ) -> Content:
         """A reply with these values, without the end marker."""
         compiled = base.compiled_of(signature)
         return self._sections(compiled, base.present(compiled.outputs, outputs, missing_field_message))
 
-    def _sections(self, compiled: CompiledSignature, values: Mapping[FieldInfo, Any]) -> str:
+    def _sections(self, compiled: CompiledSignature, values: Mapping[FieldInfo, Any]) -> Content:
         """Fields of that signature with their values."""
         return self.format_field_with_value(values)
 
-    def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> str:
+    def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> Content:
         """Marker, newline and value of each field, with a blank line between."""
         sections = [
-            f"[[ ## {f.name} ## ]]\n{v if type(v) is str and f.annotation is str and '[[' not in v else _safe(f, v)}"
+            f"[[ ## {f.name} ## ]]\n{v}"
+            if type(v) is str and f.annotation is str and "[[" not in v
+            else joined("", (f"[[ ## {f.name} ## ]]\n", _ESCAPE.hidden(base.shown(f, v))))
             for f, v in fields_with_values.items()
         ]
-        return "\n\n".join(sections)
+        return joined(_GAP, sections)
 
-    def format_fields(self, values: Mapping[str, Any]) -> str:
+    def format_fields(self, values: Mapping[str, Any]) -> Content:
         """A reply with these values where no signature is known."""
         return self.format_field_with_value(base.loose(values))
 
@@ -156,10 +176,6 @@ class ChatAdapter:
     def reask(self, signature: Any, completion: str, error: AdapterParseError) -> tuple[Message, ...]:
         """The turns of one more call, which show the model its reply and the fault."""
         return base.turns(completion, error, self.format_field_structure(signature))
-
-
-def _safe(field: FieldInfo, value: Any) -> str:
-    return _ESCAPE.hide(field.render(value))
 
 
 def _values(compiled: CompiledSignature, completion: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.openai_form import to_message
+from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
@@ -14,6 +14,7 @@ from dspex.program.adapters.reply_schema import reply_schema
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.json_text import read_json
+from dspex.program.parts import Content, content
 from dspex.program.values import render
 
 
@@ -29,15 +30,20 @@ class JSONAdapter:
         pass
 
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """System message, a pair of turns for each demo, and the question."""
+        """System message, a pair of turns for each demo, earlier turns, and the question."""
         compiled = base.compiled_of(signature)
+        earlier = base.earlier(compiled, inputs) if compiled.history else ()
+        compiled = compiled.without_history if compiled.history else compiled
         given = f"You are given a JSON object with:\n{base.field_lines(compiled.inputs)}\n\n" if compiled.inputs else ""
         system = f"{given}{_wanted(compiled)}\n\nYour task:\n{compiled.instructions}"
-        messages = [{"role": "system", "content": system}]
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
         for demo, _ in base.sorted_demos(compiled, demos):
             messages.append({"role": "user", "content": _compact(base.present(compiled.inputs, demo))})
             answer = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
             messages.append({"role": "assistant", "content": answer})
+        for asked, answered in earlier:
+            messages += [{"role": "user", "content": _compact(asked)}] if asked else []
+            messages += [{"role": "assistant", "content": _compact(answered)}] if answered else []
         return [*messages, {"role": "user", "content": _compact(base.present(compiled.inputs, inputs))}]
 
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -56,13 +62,13 @@ class JSONAdapter:
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
-    ) -> str:
+    ) -> Content:
         """A reply with these values."""
         return _compact(base.present(base.compiled_of(signature).outputs, outputs, missing_field_message))
 
     def format_fields(self, values: Mapping[str, Any]) -> str:
         """A reply with these values where no signature is known."""
-        return msgspec.json.format(_compact(base.loose(values)), indent=2)
+        return msgspec.json.format(render(dict(values)), indent=2)
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         """Values of the object's keys, in any case; other keys are dropped. Raises AdapterParseError."""
@@ -104,5 +110,5 @@ def _wanted(compiled: CompiledSignature) -> str:
     return f"Reply with one JSON object and nothing else, {{{form}}}, where:\n{base.field_lines(compiled.outputs)}"
 
 
-def _compact(values: Mapping[FieldInfo, Any]) -> str:
-    return render({field.name: value for field, value in values.items()})
+def _compact(values: Mapping[FieldInfo, Any]) -> Content:
+    return content({f.name: value if f.restore is None else f.restore(value) for f, value in values.items()})

@@ -4,12 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
+from dspex.program.parts import Content, joined
 
 
 class _Form(NamedTuple):
@@ -32,17 +34,20 @@ class PlainAdapter:
 
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """The same as a message."""
-        return (Message.of("user", self._prompt(base.compiled_of(signature), demos, inputs)),)
+        return tuple(map(to_message, self.format(signature, demos, inputs)))
 
-    def _prompt(self, compiled: CompiledSignature, demos: Sequence[Any], inputs: Mapping[str, Any]) -> str:
+    def _prompt(self, compiled: CompiledSignature, demos: Sequence[Any], inputs: Mapping[str, Any]) -> Content:
+        earlier = base.earlier(compiled, inputs) if compiled.history else ()
+        compiled = compiled.without_history if compiled.history else compiled
         form = _form(compiled)
-        blocks = [compiled.instructions]
+        blocks: list[Content] = [compiled.instructions]
         for demo, _ in base.sorted_demos(compiled, demos):
             given, answer = base.present(compiled.inputs, demo), base.present(compiled.outputs, demo, base.NOT_GIVEN)
             blocks.append(_lines(form, {**given, **answer}))
-        asked = _lines(form, base.present(compiled.inputs, inputs))
-        blocks.append(f"{asked}\n{form.labels[compiled.outputs[0].name]}".lstrip("\n"))
-        return "\n\n".join(blocks)
+        blocks += [_lines(form, {**asked, **answered}) for asked, answered in earlier]
+        asked, label = _lines(form, base.present(compiled.inputs, inputs)), form.labels[compiled.outputs[0].name]
+        blocks.append(joined("\n", (asked, label)) if asked else label)
+        return joined("\n\n", blocks)
 
     def params(self, signature: Any, capabilities: Capabilities) -> dict[str, Any]:
         """Stop strings, and a grammar for a choice where the provider takes one."""
@@ -57,12 +62,12 @@ class PlainAdapter:
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
-    ) -> str:
+    ) -> Content:
         """A reply with these values: what follows the first label."""
         compiled = base.compiled_of(signature)
         form = _form(compiled)
         text = _lines(form, base.present(compiled.outputs, outputs, missing_field_message))
-        return text.removeprefix(form.labels[compiled.outputs[0].name])
+        return text.removeprefix(form.labels[compiled.outputs[0].name]) if isinstance(text, str) else text
 
     def format_fields(self, values: Mapping[str, Any]) -> str:
         """A reply with these values where no signature is known."""
@@ -116,10 +121,14 @@ def _is_label(text: str) -> bool:
     return text.strip() == text != "" and "\n" not in text
 
 
-def _lines(form: _Form, values: Mapping[FieldInfo, Any]) -> str:
-    return "\n".join(
-        f"{form.labels[field.name]} {form.escape.hide(field.render(value).strip())}" for field, value in values.items()
-    )
+def _lines(form: _Form, values: Mapping[FieldInfo, Any]) -> Content:
+    return joined("\n", [_line(form, field, base.shown(field, value)) for field, value in values.items()])
+
+
+def _line(form: _Form, field: FieldInfo, shown: Content) -> Content:
+    if isinstance(shown, str):
+        return f"{form.labels[field.name]} {form.escape.hide(shown.strip())}"
+    return joined("", (f"{form.labels[field.name]} ", form.escape.hidden(shown)))
 
 
 def _quoted(text: str) -> str:

@@ -5,14 +5,15 @@ from typing import Any
 
 from dspex.app.app import current_app
 from dspex.app.lm import LM
-from dspex.app.openai_form import to_message
 from dspex.app.settings import context
+from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.compiled import CompiledSignature
-from dspex.program.fields import InputField
+from dspex.program.fields import FieldInfo, InputField
+from dspex.program.parts import Content, joined
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature
 from dspex.runtime.bridge import run_stepped
@@ -36,11 +37,17 @@ class TwoStepAdapter:
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """System message, a pair of turns for each demo, and the inputs, which stand as in Chat."""
         compiled = base.compiled_of(signature)
-        messages = [{"role": "system", "content": _system(compiled)}]
+        earlier = base.earlier(compiled, inputs) if compiled.history else ()
+        compiled = compiled.without_history if compiled.history else compiled
+        messages: list[dict[str, Any]] = [{"role": "system", "content": _system(compiled)}]
         for demo, _ in base.sorted_demos(compiled, demos):
             asked = self._chat.format_user_message_content(compiled, demo)
             answered = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
             messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+        for given, said in earlier:
+            asked = self._chat.format_field_with_value(given)
+            messages += [{"role": "user", "content": asked}] if given else []
+            messages += [{"role": "assistant", "content": _listed(said)}] if said else []
         return [*messages, {"role": "user", "content": self._chat.format_user_message_content(compiled, inputs)}]
 
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -49,10 +56,10 @@ class TwoStepAdapter:
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
-    ) -> str:
+    ) -> Content:
         """A reply with these values, as a person would list them."""
         values = base.present(base.compiled_of(signature).outputs, outputs, missing_field_message)
-        return "\n".join(f"{field.prefix} {field.render(value)}" for field, value in values.items())
+        return _listed(values)
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         """As `aparse`, for code that is not async."""
@@ -82,6 +89,10 @@ class TwoStepAdapter:
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Never known: this form has no end."""
         return False
+
+
+def _listed(values: Mapping[FieldInfo, Any]) -> Content:
+    return joined("\n", [joined("", (f"{field.prefix} ", base.shown(field, value))) for field, value in values.items()])
 
 
 def _system(compiled: CompiledSignature) -> str:

@@ -17,6 +17,7 @@ from dspex.program.adapters.json import JSONAdapter
 from dspex.program.adapters.nested_tags import read_tags
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
+from dspex.program.parts import Content, joined, mapped
 
 _CDATA = re.compile(r"<!\[CDATA\[((?:(?!\]\]>).)*)\]\]>", re.DOTALL)
 
@@ -51,18 +52,20 @@ class XMLAdapter(ChatAdapter):
 
         return self._kept(signature, "reminder", remind)
 
-    def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> str:
+    def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> Content:
         """Each value between its tags, on lines of their own, with a blank line between fields."""
-        sections = [f"<{f.name}>\n{f.render(value)}\n</{f.name}>" for f, value in fields_with_values.items()]
-        return "\n\n".join(sections)
+        sections = [
+            joined("", (f"<{f.name}>\n", f.render(value), f"\n</{f.name}>")) for f, value in fields_with_values.items()
+        ]
+        return joined("\n\n", sections)
 
-    def format_fields(self, values: Mapping[str, Any]) -> str:
+    def format_fields(self, values: Mapping[str, Any]) -> Content:
         """A reply with these values where no signature is known."""
         fields = base.loose(values)
         tags = _Tags(fields)
         return self.format_field_with_value({tags.safe[field.name]: value for field, value in fields.items()})
 
-    def _sections(self, compiled: CompiledSignature, values: Mapping[FieldInfo, Any]) -> str:
+    def _sections(self, compiled: CompiledSignature, values: Mapping[FieldInfo, Any]) -> Content:
         safe = _tags_of(compiled).safe
         return self.format_field_with_value({safe[field.name]: value for field, value in values.items()})
 
@@ -107,9 +110,11 @@ class _Tags:
         self.safe = {f.name: msgspec.structs.replace(f, render=self._hiding(f)) for f in fields}
 
     def _hiding(self, field: FieldInfo) -> Any:
-        def render(value: Any) -> str:
-            text = field.render(value)
+        def hide(text: str) -> str:
             return self._hazard.sub(_escaped, text) if "<" in text or "&" in text else text
+
+        def render(value: Any) -> Content:
+            return mapped(hide, base.shown(field, value))
 
         return render
 
