@@ -151,3 +151,11 @@ class Passage(msgspec.Struct, frozen=True):
     score: float = 0.0
     id: str = ""
     metadata: Mapping[str, Any] = {}
+
+
+class RetrieverRequest(msgspec.Struct, frozen=True):
+    """One search: the `k` best passages for a query, from the retriever of that name."""
+
+    retriever: str
+    query: str
+    k: int
