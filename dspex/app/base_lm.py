@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from dspex.app.lm import LM
-from dspex.app.openai_form import from_message
+from dspex.core.dictionaries import to_dictionaries
 from dspex.core.errors import ConfigurationError, ProtocolError
 from dspex.core.messages import Choice, LMRequest, LMResponse, ToolCall
 from dspex.core.usage import Usage
@@ -64,7 +64,7 @@ class _Written:
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """The reply of the user's code."""
-        messages = [from_message(message) for message in request.messages]
+        messages = [turn for message in request.messages for turn in to_dictionaries(message)]
         arguments = {**_arguments(request), "prompt": None, "messages": messages}
         if self._aforward is not None:
             given = await self._aforward(**arguments)

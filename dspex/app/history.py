@@ -10,7 +10,8 @@ from typing import Any, TextIO
 import msgspec
 
 from dspex.app.app import current_app
-from dspex.app.openai_form import completions, from_message
+from dspex.app.openai_form import completions
+from dspex.core.dictionaries import to_dictionaries
 from dspex.core.messages import Audio, Choice, File, Image, LMRequest, LMResponse, Message, Part, Text, ToolCall
 
 SHOWN_URL = 80
@@ -31,7 +32,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
         usage = self.response.usage
         return {
             "prompt": None,
-            "messages": [from_message(message) for message in self.request.messages],
+            "messages": [turn for message in self.request.messages for turn in to_dictionaries(message)],
             "kwargs": dict(self.request.params),
             "response": self.response,
             "outputs": completions(self.response),

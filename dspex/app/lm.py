@@ -7,7 +7,8 @@ from typing import Any, Literal, Self, TextIO
 from dspex.app.app import App, current_app
 from dspex.app.endpoints import Connection
 from dspex.app.history import History, HistoryEntry, keep, show
-from dspex.app.openai_form import completions, to_message
+from dspex.app.openai_form import completions
+from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message

@@ -6,7 +6,7 @@ from typing import Any
 
 from dspex.app.app import default_app
 from dspex.app.lm import LM
-from dspex.app.openai_form import from_message
+from dspex.core.dictionaries import to_dictionaries
 from dspex.core.endpoint import Capabilities
 from dspex.core.messages import Choice, LMRequest, LMResponse
 from dspex.core.usage import Usage
@@ -63,8 +63,7 @@ class ScriptedProvider:
         return None
 
     def _formatted(self, fields: Mapping[str, Any]) -> str:
-        text: str = self._adapter.format_fields(fields)
-        return text
+        return str(self._adapter.format_fields(fields))
 
 
 def _inputs_of(text: str) -> str:
@@ -89,7 +88,8 @@ class DummyLM(LM):
     def get_convo(self, index: int) -> tuple[list[dict[str, Any]], list[Any]]:
         """Messages and outputs of one call."""
         entry = self._history[index]
-        return [from_message(message) for message in entry.request.messages], [c.text for c in entry.response.choices]
+        messages = [turn for message in entry.request.messages for turn in to_dictionaries(message)]
+        return messages, [choice.text for choice in entry.response.choices]
 
 
 class DummyVectorizer:
