@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
@@ -16,7 +17,9 @@ from dspex.core.identity import plain
 from dspex.core.messages import Choice, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.program.adapters.choice import AdapterChoice, choose, reask_adapter, schema_for
+from dspex.program.choice_bias import Bias, decided, read_bias, with_logprobs
 from dspex.program.compiled import CompiledSignature
+from dspex.program.demo_selection import DemoSelector, select_demos
 from dspex.program.native import NativePlan, native_plan
 from dspex.program.signature import Signature, ensure_signature
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
@@ -26,14 +29,14 @@ from dspex.runtime.scope import SCOPE
 CALL_WORDS = frozenset({"signature", "new_signature", "demos", "config", "lm", "_trace"})
 SAMPLING_TEMPERATURE = 0.7
 
-DemoSelector = Callable[[Mapping[str, Any], Sequence[Any]], Sequence[Any]]
-
 
 class Predict(SignatureModule[P, S_co]):
     """Calls a model for a signature. Extra keywords are LM parameters for each call (`temperature`, `n`, ...).
 
-    `demos` are Examples or dictionaries; `lm` None is the settings' LM; `demo_selector(inputs, demos)` may choose
-    demos for each call. Raises InputError, AdapterParseError, LMError classes.
+    `demos` are Examples or dictionaries; `lm` None is the settings' LM; `demo_selector(inputs, demos)`, which may be
+    async, chooses or makes the demos of each call. `choice_bias` is added to the log-probabilities of an output's choices
+    (`{"yes": 0.5}`; by field where several have choices) before the likeliest is taken; it needs a model that gives
+    them. Raises InputError, AdapterParseError, LMError classes.
     """
 
     is_parameter = True
@@ -61,6 +64,7 @@ class Predict(SignatureModule[P, S_co]):
         self.demos: list[Any] = []
         self.lm: LM | None = None
         self.demo_selector: DemoSelector | None = None
+        self.choice_bias: Mapping[Any, Any] | None = None
         self.traces: list[Any] = []
         self.train: list[Any] = []
 
@@ -107,7 +111,7 @@ class Predict(SignatureModule[P, S_co]):
             for name, fault in compiled.mismatches(inputs).items():
                 warnings.warn(f"Input {name!r} of `{signature.signature}`: {fault}", RuntimeWarning, stacklevel=2)
         if self.demo_selector is not None:
-            demos = self.demo_selector(inputs, demos)
+            demos = await select_demos(self.demo_selector, inputs, demos)
         capabilities = lm.capabilities
         wanted = settings.adapter
         if wanted is None and capabilities.chat is None:
@@ -123,6 +127,9 @@ class Predict(SignatureModule[P, S_co]):
             rendered = ask.told("adapter_format", adapter, inputs, lambda: plan.render(adapter, demos, inputs))
             tools = plan.definitions(inputs)
         params = _params(adapter, ask.compiled, capabilities, config, lm)
+        if self.choice_bias:
+            ask.bias = read_bias(ask.compiled, self.choice_bias)
+            params = with_logprobs(params, capabilities, adapter)
         if tools and (parallel := getattr(adapter, "parallel_tool_calls", None)) is not None:
             params = {"parallel_tool_calls": parallel, **params}
         request = lm.request(rendered, params, tools=tools, schema=chosen.schema)
@@ -152,8 +159,8 @@ class Predict(SignatureModule[P, S_co]):
     # State
 
     def reset(self) -> None:
-        """Forget LM, demos and traces."""
-        self.lm = None
+        """Forget LM, demos, biases and traces."""
+        self.lm, self.choice_bias = None, None
         self.demos, self.traces, self.train = [], [], []
 
     def update_config(self, **config: Any) -> None:
@@ -173,6 +180,7 @@ class Predict(SignatureModule[P, S_co]):
             "signature": self.signature.dump_state(),
             "lm": self.lm.dump_state() if self.lm is not None else None,
             "config": plain(self.config),
+            **({"choice_bias": read_bias(self.signature.compiled, self.choice_bias)} if self.choice_bias else {}),
         }
 
     def prepare_state(self, state: Any) -> Callable[[], None]:
@@ -183,9 +191,11 @@ class Predict(SignatureModule[P, S_co]):
         signature = self.signature.load_state(state["signature"])
         config = dict(state.get("config", self.config))
         lm = LM.from_state(state["lm"]) if state.get("lm") else self.lm
+        bias = read_bias(signature.compiled, state["choice_bias"]) if state.get("choice_bias") else None
 
         def apply() -> None:
             self.demos, self.signature, self.config, self.lm = demos, signature, config, lm
+            self.choice_bias = bias
 
         return apply
 
@@ -197,7 +207,7 @@ class Predict(SignatureModule[P, S_co]):
 class _Ask:
     """One prediction's way through adapter and model."""
 
-    __slots__ = ("callbacks", "compiled", "lm", "plan", "reasks", "signature", "spent")
+    __slots__ = ("bias", "callbacks", "compiled", "lm", "plan", "reasks", "signature", "spent")
 
     def __init__(
         self, lm: LM, signature: Any, callbacks: Sequence[Any], reasks: int, plan: NativePlan | None = None
@@ -208,6 +218,7 @@ class _Ask:
         self.signature = signature
         self.callbacks = callbacks
         self.reasks = reasks
+        self.bias: Bias = {}
         self.spent: list[Usage] = []
 
     def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
@@ -293,17 +304,17 @@ class _Ask:
                 reason="length",
             )
         if self.plan is not None:
-            return await self.plan.read(choice, lambda: self._parsed(adapter, text))
-        return await self._parsed(adapter, text)
+            return await self.plan.read(choice, lambda: self._parsed(adapter, choice))
+        return await self._parsed(adapter, choice)
 
-    async def _parsed(self, adapter: Any, text: str) -> dict[str, Any]:
-        compiled = self.compiled
+    async def _parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
+        compiled, text = self.compiled, choice.text
         aparse = getattr(adapter, "aparse", None)
         if aparse is None:
             found: dict[str, Any] = self.told(
                 "adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text)
             )
-            return found
+            return decided(compiled, partial(adapter.parse, compiled), choice, found, self.bias) if self.bias else found
         with Emission(self.callbacks, "adapter_parse", adapter, {"completion": text}) as emission:
             emission.outputs = await aparse(compiled, text)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
