@@ -12,7 +12,7 @@ import msgspec
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import BadRequest, ContentFiltered, DspexError, ProtocolError
 from dspex.core.identity import canonical
-from dspex.core.messages import LMRequest, LMResponse
+from dspex.core.messages import Image, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
 from dspex.service.attempts import Attempts
@@ -171,12 +171,20 @@ class LMService:
     async def _attempt(self, call: Call, request: LMRequest) -> LMResponse:
         if not self._life.started:
             await self._life.start()
+        self.check(request)
         return await self.attempts.once(
             call,
             lambda needs_price: self.bound(request, needs_price),
             lambda: self._replied(request),
             lambda reply: self.charge(reply.usage or Usage()),
         )
+
+    def check(self, request: LMRequest) -> None:
+        """Raises BadRequest for pictures, if the model says that it takes none."""
+        if self.capabilities.images is False and any(
+            isinstance(part, Image) for m in request.messages for part in m.parts
+        ):
+            raise BadRequest("It takes no pictures (capability: images); use another model.", model=self.name)
 
     def bound(self, request: LMRequest, needs_price: bool) -> Charge:
         """The most that one attempt may take. Raises ConfigurationError for a price that is needed and unknown."""

@@ -58,6 +58,7 @@ class _Stream:
     async def open(self) -> LMDelta | None:
         """One attempt, up to its first piece."""
         await self.service.ready()
+        self.service.check(self.request)
         if self.call.options.timeout is not None:
             self.call.start_clock()
         self._entry = await self._timed(
