@@ -102,7 +102,7 @@ class Example:
         """A copy that gives the named fields to a program and keeps the others as labels."""
         if type(self) is not Example:
             return self._twin(self._store.copy(), frozenset(names))
-        twin = _new(Example)
+        twin = _new(type(self))
         _set_store(twin, self._store.copy())
         _set_inputs(twin, frozenset(names))
         return twin
@@ -163,7 +163,8 @@ class Example:
         fields = {} if signature is None else signature.fields
         for key in fields.keys() & data.keys():
             try:
-                made._store[key] = None if data[key] is None else fields[key].convert(data[key])
+                read = fields[key].restore or fields[key].convert
+                made._store[key] = None if data[key] is None else read(data[key])
             except ValueError as error:
                 raise ValueError(f"Field {key!r}: {error}") from error
         return made.with_inputs(*(key for key in signature.input_fields if key in data)) if fields else made

@@ -225,6 +225,21 @@ def test_typed_values_come_back_from_json(kind):
     assert dict(again.inputs()) == {"day": record.day, "points": record.points, "note": None}
 
 
+def test_conversations_pictures_and_code_come_back_from_json():
+    signature = dspex.Signature(
+        "history: dspex.History, pictures: list[dspex.Image] | None -> code: dspex.Code['python']", "Go on."
+    )
+    picture = dspex.Image("https://example.com/a.png")
+    record = Example(
+        history=dspex.History(messages=[{"question": "Why?", "answer": "So."}]),
+        pictures=[picture, picture],
+        code=dspex.Code["python"](code="x = 1"),
+    )
+    data = json.loads(json.dumps(record.toDict()))
+    assert data["history"] == {"messages": [{"question": "Why?", "answer": "So."}]}
+    assert Example.from_dict(data, signature) == record
+
+
 def test_without_a_signature_plain_data_come_back_as_they_are():
     data = Example(a=Point(1), b=Colour.RED).toDict()
     assert data == {"a": {"x": 1}, "b": "red"}
