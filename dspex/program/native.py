@@ -11,7 +11,7 @@ import msgspec
 
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError
-from dspex.core.messages import Choice, Message, ToolCall, ToolResult
+from dspex.core.messages import Choice, Message, Text, ToolCall, ToolResult
 from dspex.program.adapters.base import NOT_GIVEN, sorted_demos, turns
 from dspex.program.compiled import CompiledSignature, compile_signature
 from dspex.program.fields import FieldInfo
@@ -19,24 +19,28 @@ from dspex.program.types import tool_calls
 from dspex.program.types.history import History
 from dspex.program.types.reasoning import Reasoning
 from dspex.program.types.tool import Tool, tools_by_name
-from dspex.program.types.tool_calls import ToolCalls
+from dspex.program.types.tool_calls import ToolCallResults, ToolCalls
 from dspex.program.values import is_optional, leaves, render
 
 _KEY = "native"
 _USE_TOOLS = "Call the tools that the task needs."
 _CALL_AGAIN = "Call the tool again; its arguments are one JSON object of its schema."
 _NOT_SHOWN = "(not shown)"
+_CAME = "What came of the calls:"
 
 
 class NativePlan(msgspec.Struct, frozen=True, eq=False):
-    """How a signature is asked of one kind of model: `whole` is the user's, `compiled` what the prompt says."""
+    """How a signature is asked of one kind of model: `whole` is the user's, `compiled` what the prompt says.
+
+    `tools`, `calls` and `reasoning` are the fields that travel beside it; `called` is that of calls in any form.
+    """
 
     whole: CompiledSignature
     compiled: CompiledSignature
     tools: FieldInfo | None = None
     calls: FieldInfo | None = None
     reasoning: FieldInfo | None = None
-    history: FieldInfo | None = None
+    called: FieldInfo | None = None
 
     @property
     def words(self) -> str:
@@ -52,43 +56,57 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
         return tuple({"type": "function", "function": tool.definition} for tool in tools.values())
 
     def render(self, adapter: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The adapter's messages; what demos and earlier turns called stands there as the provider's own turns."""
-        earlier = inputs.get(self.history.name) if self.history else None
+        """The adapter's messages; what demos and earlier turns called, and what came of it, are turns of their own."""
+        history = self.compiled.history
+        earlier = None if history is None else inputs.get(history)
         if earlier is None and not any(map(self._has_calls, demos)):
-            rendered: tuple[Message, ...] = adapter.render(self.compiled, demos, inputs)
-            return rendered
-        *first, last = adapter.render(self.compiled, (), inputs)
-        shown = [demo for demo, _ in sorted_demos(self.whole, demos)]
-        for number, record in enumerate(shown):
-            first += self._turns(adapter, record, inputs, f"example_{number}")
-        for number, record in enumerate(History.from_plain(earlier).messages if earlier is not None else ()):
-            given = {field.name: NOT_GIVEN for field in self.compiled.inputs}
-            asked, *answered = self._turns(adapter, {**given, **record}, inputs, f"turn_{number}")
-            first += [asked, *answered] if given.keys() & record.keys() else answered
-        return (*first, last)
+            return self._rendered(adapter, demos, inputs)
+        alone = inputs if history is None else {**inputs, history: None}
+        *first, last = self._rendered(adapter, (), alone)
+        if not first:  # a form without turns
+            return self._rendered(adapter, demos, inputs)
+        for number, (demo, _) in enumerate(sorted_demos(self.whole, demos)):
+            first += self._with_calls(self._demo(adapter, demo, alone), demo, f"example_{number}")
+        for number, turn in enumerate(History.from_plain(earlier).messages if earlier is not None else ()):
+            first += self._with_calls(self._turn(adapter, turn, inputs), turn, f"turn_{number}")
+        return (*first, last) if last.parts != (Text(""),) else tuple(first)
+
+    def _rendered(self, adapter: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        rendered: tuple[Message, ...] = adapter.render(self.compiled, demos, inputs)
+        return rendered
 
     def _has_calls(self, record: Any) -> bool:
         return self.calls is not None and bool(record.get(self.calls.name))
 
-    def _turns(self, adapter: Any, record: Any, inputs: Mapping[str, Any], prefix: str) -> list[Message]:
-        """A record as what was asked, what was answered and called, and what came of the calls."""
-        filled = dict(record.items())
-        answered = [one.name for one in self.compiled.outputs if filled.get(one.name) is not None]
-        filled |= {one.name: NOT_GIVEN for one in self.compiled.outputs if one.name not in answered}
-        rendered = adapter.render(self.compiled, (filled,), inputs)
-        pair = rendered[-3:-1]
-        if len(rendered) < 3:  # nothing that a prompt would show
-            return []
-        calls = ToolCalls.from_plain(filled[self.calls.name]) if self.calls and self._has_calls(filled) else ToolCalls()
+    def _demo(self, adapter: Any, demo: Any, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """What a demo's text has: a demo of calls may have no other output."""
+        absent = {field.name: NOT_GIVEN for field in self.compiled.outputs if demo.get(field.name) is None}
+        rendered = self._rendered(adapter, ({**dict(demo.items()), **absent},), inputs)
+        pair = rendered[-3:-1] if len(rendered) > 2 else ()
+        return pair if len(absent) < len(self.compiled.outputs) else pair[:1]
+
+    def _turn(self, adapter: Any, turn: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """What an earlier turn's text has; one of calls may have none."""
+        history = self.compiled.history
+        if history is None or all(turn.get(name) is None for name in self.compiled.fields):
+            return ()
+        return self._rendered(adapter, (), {**inputs, history: History([turn])})[1:-1]
+
+    def _with_calls(self, shown: Sequence[Message], record: Any, prefix: str) -> list[Message]:
+        called = record.get(self.called.name) if self.called else None
+        calls = ToolCalls.from_plain(called) if called else ToolCalls()
+        given = record.get("tool_call_results") or calls.tool_call_results
+        results = None if given is None else ToolCallResults.from_plain(given)
+        if self.calls is None:  # they stand in the text
+            told = "" if results is None else render(results.format()["tool_call_results"])
+            return [*shown, Message.of("user", f"{_CAME}\n{told}")] if told else [*shown]
+        if not calls:
+            return [*shown]
         ids = [call.id or f"{prefix}_{place}" for place, call in enumerate(calls)]
-        asked = [ToolCall(id_, call.name, render(call.args)) for id_, call in zip(ids, calls, strict=True)]
-        said = pair[1].parts if answered else ()
-        results = _results(calls, record.get("tool_call_results"), ids)
-        return [
-            pair[0],
-            *([Message("assistant", (*said, *asked))] if said or asked else []),
-            *([Message("tool", results)] if results else []),
-        ]
+        parts = [ToolCall(id_, call.name, render(call.args)) for id_, call in zip(ids, calls, strict=True)]
+        said = [part for message in shown if message.role == "assistant" for part in message.parts]
+        asked = [message for message in shown if message.role != "assistant"]
+        return [*asked, Message("assistant", (*said, *parts)), Message("tool", _results(results, ids))]
 
     # What came
 
@@ -181,14 +199,12 @@ def _goes(wanted: bool | None, can: bool | None, what: str, compiled: CompiledSi
 
 
 def _native_fields(compiled: CompiledSignature) -> dict[str, FieldInfo]:
-    found = {
-        "tools": _first(compiled.inputs, Tool),
-        "calls": _first(compiled.outputs, ToolCalls),
-        "reasoning": _first(compiled.outputs, Reasoning),
-    }
-    if not (found["tools"] and found["calls"]):
-        found["tools"] = found["calls"] = None
-    return {name: field for name, field in found.items() if field is not None}
+    tools, calls = _first(compiled.inputs, Tool), _first(compiled.outputs, ToolCalls)
+    reasoning = _first(compiled.outputs, Reasoning)
+    found = {"reasoning": reasoning} if reasoning else {}
+    if calls is not None and (tools is not None or compiled.history is not None):
+        found["called"] = calls
+    return {**found, "tools": tools, "calls": calls} if tools is not None and calls is not None else found
 
 
 def _first(fields: Sequence[FieldInfo], kind: type) -> FieldInfo | None:
@@ -197,13 +213,12 @@ def _first(fields: Sequence[FieldInfo], kind: type) -> FieldInfo | None:
 
 def _made(compiled: CompiledSignature, *, has_tools: bool, has_reasoning: bool) -> NativePlan | None:
     found = _native_fields(compiled)
-    wanted = {name: field for name, field in found.items() if (has_reasoning if name == "reasoning" else has_tools)}
-    if not wanted:
-        return None
-    history = _first(compiled.inputs, History)
-    if "tools" in wanted and history is not None:
-        wanted["history"] = history
-    taken = {field.name for field in wanted.values()}
+    goes = {"tools": has_tools, "calls": has_tools, "reasoning": has_reasoning, "called": True}
+    wanted = {name: field for name, field in found.items() if goes[name]}
+    taken = {field.name for name, field in wanted.items() if name != "called"}
+    if not taken:
+        # Calls in text need a plan only for what came of them in earlier turns.
+        return NativePlan(compiled, compiled, **wanted) if wanted and compiled.history else None
     kept = [field for field in compiled.fields.values() if field.name not in taken]
     instructions = compiled.given_instructions
     if instructions is None and "tools" in wanted:
@@ -212,13 +227,13 @@ def _made(compiled: CompiledSignature, *, has_tools: bool, has_reasoning: bool) 
     return NativePlan(compiled, compile_signature(kept, instructions), **wanted)
 
 
-def _results(calls: ToolCalls, apart: Any, ids: Sequence[str]) -> tuple[ToolResult, ...]:
+def _results(results: ToolCallResults | None, ids: Sequence[str]) -> tuple[ToolResult, ...]:
     """What came of each call, as far as it is known; a provider wants a result for every call."""
-    kept = apart if apart is not None else calls.tool_call_results
-    rows = tool_calls.ToolCallResults.from_plain(kept).tool_call_results if kept is not None else ()
+    rows = results.tool_call_results if results is not None else ()
     by_id = {row.call_id: row for row in rows if row.call_id is not None}
     found = []
     for place, id_ in enumerate(ids):
-        row = by_id.get(id_) or (rows[place] if place < len(rows) else None)
+        by_place = rows[place] if place < len(rows) and rows[place].call_id is None else None
+        row = by_id.get(id_) or by_place
         found.append(ToolResult(id_, row.text, row.is_error) if row else ToolResult(id_, _NOT_SHOWN))
     return tuple(found)

@@ -24,8 +24,9 @@ _LEFT_OUT = f"(An example; some of its fields are not given.){_GAP}"
 class ChatAdapter:
     """The default form. Subclasses may override any `format_*` method.
 
-    `use_json_adapter_fallback`: the one more call after a reply that can't be read is in JSON form. The other arguments
-    are DSPy's and do nothing.
+    `use_json_adapter_fallback`: the one more call after a reply that can't be read is in JSON form. The next three say
+    what goes beside the prompt (`native_plan`): tools as the provider's functions (None: where it is known to have
+    them), several calls at once, and which types are filled by what the model thought. `callbacks` does nothing.
     """
 
     name = "chat"
@@ -35,12 +36,15 @@ class ChatAdapter:
     def __init__(
         self,
         callbacks: Any = None,
-        use_native_function_calling: bool = False,
+        use_native_function_calling: bool | None = False,
         native_response_types: Any = None,
         use_json_adapter_fallback: bool = True,
         parallel_tool_calls: bool | None = None,
     ) -> None:
+        self.use_native_function_calling = use_native_function_calling
+        self.native_response_types = native_response_types
         self.use_json_adapter_fallback = use_json_adapter_fallback
+        self.parallel_tool_calls = parallel_tool_calls
 
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """System message, a pair of turns for each demo, earlier turns, and the question."""
@@ -63,14 +67,18 @@ class ChatAdapter:
 
     def format_system_message(self, signature: Any) -> str:
         """Fields, form and task; kept with the signature."""
-        parts = (self.format_field_description, self.format_field_structure, self.format_task_description)
-        return self._kept(signature, "system", lambda compiled: "\n\n".join(part(compiled) for part in parts))
+        parts = [self.format_field_description, self.format_task_description]
+        if base.compiled_of(signature).outputs:  # else all that is wanted are calls
+            parts.insert(1, self.format_field_structure)
+        return self._kept(
+            signature, "system", lambda compiled: "\n\n".join(filter(None, [part(compiled) for part in parts]))
+        )
 
     def format_field_description(self, signature: Any) -> str:
         """Names, types and descriptions."""
         compiled = base.compiled_of(signature)
-        given, wanted = (base.field_lines(fields) for fields in (compiled.inputs, compiled.outputs))
-        return f"You are given:\n{given}\n\nYou produce:\n{wanted}" if given else f"You produce:\n{wanted}"
+        sides = {"You are given": compiled.inputs, "You produce": compiled.outputs}
+        return "\n\n".join(f"{head}:\n{base.field_lines(fields)}" for head, fields in sides.items() if fields)
 
     def format_field_structure(self, signature: Any) -> str:
         """The form of a reply."""
@@ -110,8 +118,9 @@ class ChatAdapter:
     ) -> Content:
         """The inputs; at the end of a main request the order of the outputs."""
         compiled = base.compiled_of(signature)
-        content = self._sections(compiled, base.present(compiled.inputs, inputs))
-        end = f"{_GAP if content else ''}{self.user_message_output_requirements(compiled)}" if main_request else ""
+        content, end = self._sections(compiled, base.present(compiled.inputs, inputs)), ""
+        if main_request and compiled.outputs:
+            end = f"{_GAP if content else ''}{self.user_message_output_requirements(compiled)}"
         return joined("", (prefix, content, end, suffix))
 
     def format_assistant_message_content(

@@ -19,15 +19,23 @@ from dspex.program.values import render
 
 
 class JSONAdapter:
-    """One JSON object out, held to a schema where the provider can do that. The arguments are DSPy's and do nothing."""
+    """One JSON object out, held to a schema where the provider can do that.
+
+    `use_native_function_calling`: tools go as the provider's functions; None: where it is known to have them.
+    `parallel_tool_calls`: whether several may be called at once. `callbacks` does nothing.
+    """
 
     name = "json"
     version = 1
 
     def __init__(
-        self, callbacks: Any = None, use_native_function_calling: bool = True, parallel_tool_calls: bool | None = None
+        self,
+        callbacks: Any = None,
+        use_native_function_calling: bool | None = None,
+        parallel_tool_calls: bool | None = None,
     ) -> None:
-        pass
+        self.use_native_function_calling = use_native_function_calling
+        self.parallel_tool_calls = parallel_tool_calls
 
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """System message, a pair of turns for each demo, earlier turns, and the question."""
@@ -35,7 +43,8 @@ class JSONAdapter:
         earlier = base.earlier(compiled, inputs) if compiled.history else ()
         compiled = compiled.without_history if compiled.history else compiled
         given = f"You are given a JSON object with:\n{base.field_lines(compiled.inputs)}\n\n" if compiled.inputs else ""
-        system = f"{given}{_wanted(compiled)}\n\nYour task:\n{compiled.instructions}"
+        wanted = f"{_wanted(compiled)}\n\n" if compiled.outputs else ""  # none: all that is wanted are calls
+        system = f"{given}{wanted}Your task:\n{compiled.instructions}"
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
         for demo, _ in base.sorted_demos(compiled, demos):
             messages.append({"role": "user", "content": _compact(base.present(compiled.inputs, demo))})

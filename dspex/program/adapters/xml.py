@@ -92,8 +92,8 @@ class XMLAdapter(ChatAdapter):
 
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Whether a reply came to its last field's closing tag."""
-        last = base.compiled_of(signature).outputs[-1].name
-        return completion.rstrip("` \n").casefold().endswith(f"</{last}>".casefold())
+        last = [field.name for field in base.compiled_of(signature).outputs[-1:]]
+        return completion.rstrip("` \n").casefold().endswith(tuple(f"</{name}>".casefold() for name in last))
 
 
 class _Tags:

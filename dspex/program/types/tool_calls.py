@@ -62,7 +62,7 @@ class ToolCallResults(Type):
 
     readable: ClassVar[bool] = False
 
-    tool_call_results: Sequence[ToolCallResult] = ()
+    tool_call_results: Sequence[ToolCallResult] = []
 
     @classmethod
     def from_tool_calls_and_values(
@@ -101,7 +101,7 @@ class ToolCalls(Type):
 
     ToolCall: ClassVar[type[_Call]] = ToolCall
 
-    tool_calls: Sequence[_Call] = ()
+    tool_calls: Sequence[_Call] = []
     tool_call_results: ToolCallResults | None = None
 
     @classmethod
