@@ -326,8 +326,8 @@ def _chosen(
     """The adapter, and what goes beside its prompt."""
     chosen = choose(wanted, compiled, capabilities, app.plugins, params)
     plan = native_plan(compiled, chosen.adapter, capabilities)
-    if plan is None:
-        return chosen, None
+    if plan is None or plan.compiled is compiled:
+        return chosen, plan
     schema, _ = schema_for(chosen.adapter, plan.compiled, capabilities, params)
     reason = f"{chosen.reason}; natively: {plan.words}"
     return msgspec.structs.replace(chosen, schema=schema, reason=reason), plan
