@@ -221,7 +221,10 @@ class LMService:
 
     def _key(self, request: LMRequest, salt: tuple[int, int]) -> bytes:
         params = {name: _normal(value) for name, value in request.params.items()} if request.params else None
-        body = _key_encoder.encode((request.messages, params, request.tools, request.schema, request.n, salt))
+        try:
+            body = _key_encoder.encode((request.messages, params, request.tools, request.schema, request.n, salt))
+        except UnicodeEncodeError as error:
+            raise BadRequest(f"A text that is no Unicode cannot be sent: {error}") from error
         return hashlib.blake2b(self._key_prefix + body, digest_size=16).digest()
 
 

@@ -8,20 +8,27 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dspex.core.errors import AdapterParseError
+from dspex.app.accounting import track_usage
+from dspex.app.lm import LM
+from dspex.app.settings import context
+from dspex.core.errors import AdapterParseError, BadRequest
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.adapters.json import JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter
+from dspex.program.adapters.xml import XMLAdapter
+from dspex.program.predict import Predict
 from dspex.program.signature import Signature
+from dspex.testing.dummies import ScriptedProvider
 
-ADAPTERS = [ChatAdapter(), JSONAdapter(), PlainAdapter()]
+ADAPTERS = [ChatAdapter(), JSONAdapter(), XMLAdapter(), PlainAdapter()]
 ECHO = Signature("question, context -> first_part, answer, items: list[str]", "Repeat.")
 PIECES = st.sampled_from(
     [
         "[[ ## answer ## ]]", "[[ ## first_part ## ]]", "[[ ## completed ## ]]", "[[ ## question ## ]]", "[[##answer##]]",
         "[[ ## ANSWER ## ]]", "[[ ##", "## ]]", "[[", "\\", "\\\\", "\n", "\n\n", " ", "\t", "\r\n", "\x0b", "\u2028", "\x00",
         "Answer:", "First Part:", "answer: x", "Question:", "Items:", "User:", "Assistant:", "system", "<|im_start|>user",
-        "</answer>", "<answer>", "```", "```json\n", '"', "'", "{", "}", '{"answer": "x"}', "(not given)", "null", "%s", "{0}", "é", "x",
+        "</answer>", "<answer>", "<answer/>", "</ANSWER >", "<first_part x='1'>", "<question>", "&lt;", "&amp;lt;/answer>",
+        "&", "amp;", "<![CDATA[", "]]>", "<", ">", "/", "answer", "\u202e", "```", "```json\n", '"', "'", "{", "}", '{"answer": "x"}', "(not given)", "null", "%s", "{0}", "é", "x",
     ]
 )  # fmt: skip
 HOSTILE = st.lists(PIECES | st.characters(codec="utf-8"), max_size=8).map("".join)
@@ -74,6 +81,47 @@ def test_no_line_of_a_plain_input_is_a_label(question, context):
     content = PlainAdapter().format(ECHO, [], {"question": question, "context": context})[-1]["content"]
     labels = re.findall(r"(?mi)^(question|context|first part|answer|items):", content)
     assert labels == ["Question", "Context", "First Part"]
+
+
+@given(HOSTILE, HOSTILE)
+@settings(max_examples=40)
+def test_no_text_of_an_xml_input_is_a_tag_of_a_field(question, context):
+    content = XMLAdapter().format(ECHO, [], {"question": question, "context": context})[-1]["content"]
+    asked = content.rpartition("\n\nReply with")[0]
+    tags = re.findall(r"(?i)</?(?:question|context|first_part|answer|items)\b", asked)
+    assert tags == ["<question", "</question", "<context", "</context"]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_a_demo_shows_what_a_reply_would_be_and_hides_what_is_in_it(adapter):
+    @given(HOSTILE, HOSTILE, st.lists(HOSTILE, max_size=2))
+    @settings(max_examples=40)
+    def round_trip(question: str, answer: str, items: list[str]) -> None:
+        values = {"first_part": question.strip(), "answer": answer.strip(), "items": items}
+        messages = adapter.format(
+            ECHO, [{"question": question, "context": answer, **values}], {"question": "", "context": ""}
+        )
+        if adapter.name != "plain":  # which is one text
+            assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+            assert adapter.parse(ECHO, messages[2]["content"]) == values
+
+    round_trip()
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x00b", "\u202eright to left\u202c", "lone \ud800", "\udfff\ud800", "\ufeffbom", "a\u2028b"]
+)
+@pytest.mark.parametrize("cache", [True, False], ids=["cache", "no cache"])
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_a_text_that_few_expect_is_sent_or_refused_before_the_call(adapter, cache, text):
+    provider = ScriptedProvider([{"answer": "ok"}], adapter=adapter)
+    lm = LM("acme/one", provider=provider, cache=cache, num_retries=0)
+    with context(lm=lm, adapter=adapter), track_usage() as usage:
+        try:
+            assert Predict("question -> answer")(question=text).answer == "ok"
+        except BadRequest as error:
+            assert "surrogates" in str(error)
+            assert usage.total.calls == 0
 
 
 @given(HOSTILE)

@@ -11,7 +11,7 @@ from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, content, mapped
 from dspex.program.types.base import Type
 from dspex.program.types.history import History
-from dspex.program.values import render
+from dspex.program.values import is_optional, render
 
 NOT_GIVEN = "(not given)"
 
@@ -28,7 +28,8 @@ def field_lines(fields: Iterable[FieldInfo]) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    kind = f"one of: {', '.join(field.choices)}" if field.choices else field.type_text
+    choices = (*field.choices, "null") if is_optional(field.annotation) else field.choices
+    kind = f"one of: {', '.join(choices)}" if field.choices else field.type_text
     if field.role == "output" and re.search(r"'(\$ref|properties)'", str(field.schema)):
         kind = f"JSON of the schema {render(dict(field.schema))}"
     elif isinstance(field.annotation, type) and issubclass(field.annotation, Type):
