@@ -86,8 +86,9 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
         kind = type(None) if annotation is None else annotation
         written = getattr(kind, "__metadata__", ())
         notes = [note for note in written if not isinstance(note, FieldInfo)]
-        if len(notes) < len(written):
-            kind = Annotated[get_args(kind)[0], *notes] if notes else get_args(kind)[0]
+        kept = [note for note in notes if not _foreign_bounds([note])]
+        if len(kept) < len(written):
+            kind = Annotated[get_args(kind)[0], *kept] if kept else get_args(kind)[0]
         told = (note if isinstance(note, str) else getattr(note, "description", None) for note in notes)
         desc = self.desc or next(filter(None, told), "")
         bounds = _foreign_bounds(notes)
@@ -123,8 +124,8 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
         if self.annotation is str and self.meta is None:
             return msgspec.structs.replace(self, prefix=prefix, required=required)
         notes = [note for note in getattr(self.annotation, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
-        bounds = [bound for note in (self.meta, *notes) for bound in _bounds(note).items()]
-        words = ", ".join(f"{_SIGNS[key]} {bound}" for key, bound in bounds)
+        bounds = {key: bound for note in (*notes, self.meta) for key, bound in _bounds(note).items()}
+        words = ", ".join(f"{sign} {bounds[key]}" for key, sign in _SIGNS.items() if key in bounds)
         try:
             known = codec(self.constrained)
         except (TypeError, ValueError) as error:

@@ -3,7 +3,7 @@
 import inspect
 import typing
 from collections.abc import Mapping
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,6 +20,7 @@ from dspex.core.errors import InputError, ProgramFileError, SignatureError, Sign
 from dspex.core.nearest import did_you_mean
 from dspex.program import grammar
 from dspex.program.compiled import CompiledSignature, compile_signature
+from dspex.program.document import facts, from_document, to_document
 from dspex.program.fields import (
     FieldInfo,
     FieldOptions,
@@ -143,7 +144,21 @@ class SignatureMeta(type):
 
     def equals(cls, other: Any) -> bool:
         """Whether names, types, options and instructions are the same."""
-        return isinstance(other, SignatureMeta) and other.compiled.key == cls.compiled.key
+        if not isinstance(other, SignatureMeta) or other.compiled.key != cls.compiled.key:
+            return False
+        return all(facts(one) == facts(other.fields[name]) for name, one in cls.fields.items())
+
+    def to_json_schema(cls) -> dict[str, Any]:
+        """All of the signature as JSON data, which `Signature.from_json_schema` takes.
+
+        Raises SignatureTypeError for a field whose type JSON schema cannot say: it takes text, numbers, lists, dicts,
+        Literals, unions, and objects of these (Structs, dataclasses, TypedDicts, which come back as Structs).
+        """
+        return to_document(cls.__name__, cls.compiled)
+
+    def from_json_schema(cls, document: Mapping[str, Any]) -> "type[TextSignature]":
+        """The signature that `to_json_schema` wrote; nothing is imported. Raises ProgramFileError."""
+        return _new_class(*from_document(document))
 
     def dump_state(cls) -> dict[str, Any]:
         """Instructions and fields under DSPy's keys, with names, roles and types beside them."""
@@ -327,7 +342,7 @@ def _annotations(owner: str, namespace: dict[str, Any], frame: FrameType | None)
     written = namespace.get("__annotations__", {})
     if not any(isinstance(kind, str) for kind in written.values()):
         return dict(written)
-    holder: Any = SimpleNamespace(__annotations__=written)
+    holder = type(owner, (), {"__annotations__": written})
     names = {**frame.f_locals, **namespace} if frame else namespace
     try:
         return typing.get_type_hints(holder, frame.f_globals if frame else None, names, include_extras=True)

@@ -1,12 +1,18 @@
 """A signature as a class: fields, docstring, inheritance, and what is refused."""
 
-from typing import Annotated, ClassVar, Literal
+from datetime import date
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
+import annotated_types
+import msgspec
+import pydantic
 import pytest
 
 from dspex.core.errors import InputError, SignatureError, SignatureTypeError
 from dspex.program.fields import InputField, OutputField, infer_prefix
 from dspex.program.signature import Signature
+
+T = TypeVar("T")
 
 
 class QA(Signature):
@@ -163,3 +169,83 @@ def test_an_annotation_that_cannot_be_resolved_is_named():
 
         class Bad(Signature):
             a: "Nowhere" = InputField()  # noqa: F821
+
+
+def test_notes_of_annotated_bound_and_describe_a_field():
+    class Noted(Signature):
+        count: Annotated[int, msgspec.Meta(ge=0, description="how many")] = InputField()
+        size: Annotated[int, annotated_types.Gt(0), annotated_types.Le(9)] = InputField(le=5)
+        name: Annotated[str, pydantic.Field(min_length=2, pattern="^[a-z]+$", description="the name")] = OutputField()
+        share: Annotated[float | None, pydantic.Field(ge=0, le=1)] = OutputField()
+        label: Annotated[list[int], OutputField(min_length=1)]
+
+    assert [one.constraints for one in Noted.fields.values()] == [
+        ">= 0",
+        "> 0, <= 5",
+        "length >= 2, pattern ^[a-z]+$",
+        ">= 0, <= 1",
+        "length >= 1",
+    ]
+    assert [Noted.fields[name].desc for name in ("count", "name")] == ["how many", "the name"]
+    assert Noted.fields["label"].annotation == list[int]
+    for name, reply in (("name", "A"), ("share", "2"), ("label", "[]")):
+        with pytest.raises(ValueError, match="Expected"):
+            Noted.fields[name].decode(reply)
+    assert (Noted.fields["share"].decode("0.5"), Noted.fields["share"].decode("null")) == (0.5, None)
+
+
+def test_a_note_that_fits_no_bound_is_named():
+    with pytest.raises(SignatureTypeError, match="Field 'day' of type date: `ge` must be an int or float"):
+
+        class Bad(Signature):
+            day: Annotated[date, annotated_types.Ge(date(2000, 1, 1))] = OutputField()
+
+
+def test_numbers_are_finite():
+    assert OutputField(allow_inf_nan=False)
+    with pytest.raises(TypeError, match="always finite"):
+        OutputField(allow_inf_nan=True)
+
+
+def test_a_class_may_tell_checkers_not_to_look():
+    class Open(Signature, init=False):
+        a: Annotated[str, InputField()]
+        b: Annotated[int, OutputField()]
+
+    assert Open.signature == "a -> b"
+    assert Open(a="x", b=1).b == 1
+
+
+def test_a_class_may_hold_more_than_fields():
+    class Named(QA):
+        limit: ClassVar[int] = 5
+        hints: "ClassVar[tuple[str, ...]]" = ("a",)
+
+        @property
+        def short(self) -> str:
+            return self.answer[:1]
+
+        @classmethod
+        def briefly(cls):
+            return cls.append_instructions("Briefly!")
+
+    assert list(Named.fields) == list(QA.fields)
+    assert (Named.limit, Named.hints, Named(question="q", answer="yes", score=1).short) == (5, ("a",), "y")
+    assert Named.briefly().instructions.endswith("Briefly!")
+
+
+def test_types_may_be_local_or_come_later():
+    class Local(msgspec.Struct):
+        x: int
+
+    class Holder(msgspec.Struct, Generic[T]):
+        held: T
+
+    class Uses(Signature):
+        a: "list[Local]" = InputField()
+        b: "Holder[Local]" = OutputField()
+        c: Holder[int] | None = OutputField()
+
+    assert Uses.fields["a"].annotation == list[Local]
+    assert Uses.fields["b"].decode('{"held": {"x": 1}}').held == Local(1)
+    assert Uses.fields["c"].decode('{"held": 1}').held == 1
