@@ -15,7 +15,7 @@ from dspex.core.errors import EvaluationError
 from dspex.evaluate.statistics import BETS, Comparison, Interval, Verdict, examples_needed, smallest_gain
 
 BLOCK = 32  # examples between two looks
-_MOST = 700.0  # exp of more is no float
+MOST = 1e300  # more is no float
 
 
 class Wealth:
@@ -24,8 +24,8 @@ class Wealth:
     __slots__ = ("_against", "_for")
 
     def __init__(self) -> None:
-        self._for = [0.0] * len(BETS)
-        self._against = [0.0] * len(BETS)
+        self._for = [1.0] * len(BETS)
+        self._against = [1.0] * len(BETS)
 
     def add(self, gain: float) -> None:
         """Bet on one more example. Raises EvaluationError for a gain beyond -1..1."""
@@ -34,13 +34,13 @@ class Wealth:
                 f"A gain of {gain:g}: a sequential comparison needs scores in 0..1. Scale the metric, or compare at a fixed n."
             )
         if gain:  # equal scores move no money
-            self._for = [money + math.log1p(bet * gain) for money, bet in zip(self._for, BETS, strict=True)]
-            self._against = [money + math.log1p(-bet * gain) for money, bet in zip(self._against, BETS, strict=True)]
+            self._for = [money * (1 + bet * gain) for money, bet in zip(self._for, BETS, strict=True)]
+            self._against = [money * (1 - bet * gain) for money, bet in zip(self._against, BETS, strict=True)]
 
     @property
     def sides(self) -> tuple[float, float]:
         """Evidence that `new` is better, and that it is worse; 1/alpha or more shows it at alpha, one-sided."""
-        return _mean(self._for), _mean(self._against)
+        return min(MOST, sum(self._for) / len(BETS)), min(MOST, sum(self._against) / len(BETS))
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -87,15 +87,12 @@ def shown(look: Look, alpha: float) -> Verdict | None:
     return "better" if look.better >= threshold else "worse" if look.worse >= threshold else None
 
 
-def _mean(logs: Sequence[float]) -> float:
-    return sum(math.exp(min(money, _MOST)) for money in logs) / len(logs)
-
-
 def _lowest(shares: Sequence[tuple[float, int]], limit: float) -> float:
     """The mean of values in 0..1, given with their counts, at which bets on a higher one just win `limit`-fold."""
     low, high = 0.0, sum(share * count for share, count in shares) / sum(count for _, count in shares)
     for _ in range(40 if high else 0):
         mean = (low + high) / 2
-        won = [sum(count * math.log1p(bet * (share / mean - 1)) for share, count in shares) for bet in BETS]
-        low, high = (mean, high) if _mean(won) >= limit else (low, mean)
+        logs = [sum(count * math.log1p(bet * (share / mean - 1)) for share, count in shares) for bet in BETS]
+        won = sum(math.exp(min(log, 700.0)) for log in logs) / len(BETS)
+        low, high = (mean, high) if won >= limit else (low, mean)
     return low
