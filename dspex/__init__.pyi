@@ -11,10 +11,12 @@ from dspex.app.app import settings as settings
 from dspex.app.base_lm import BaseLM as BaseLM
 from dspex.app.cache import cache as cache
 from dspex.app.cache import configure_cache as configure_cache
+from dspex.app.embedder import Embedder as Embedder
 from dspex.app.history import inspect_history as inspect_history
 from dspex.app.lm import LM as LM
 from dspex.app.logging import disable_logging as disable_logging
 from dspex.app.logging import enable_logging as enable_logging
+from dspex.app.retriever import Retriever as Retriever
 from dspex.app.settings import context as context
 from dspex.app.threads import carry as carry
 from dspex.core.candidate import (
@@ -136,6 +138,7 @@ from dspex.core.errors import (
 from dspex.core.example import Completions as Completions
 from dspex.core.example import Example as Example
 from dspex.core.example import Prediction as Prediction
+from dspex.core.messages import Passage as Passage
 from dspex.core.secret import Secret as Secret
 from dspex.core.usage import Budget as Budget
 from dspex.core.usage import Usage as Usage
@@ -158,8 +161,10 @@ from dspex.program.adapters.xml import XMLAdapter as XMLAdapter
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
+from dspex.program.knn import KNN as KNN
 from dspex.program.module import Module as Module
 from dspex.program.predict import Predict as Predict
+from dspex.program.retrieve import Retrieve as Retrieve
 from dspex.program.signature import (
     Signature as Signature,
 )

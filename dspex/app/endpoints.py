@@ -8,6 +8,8 @@ import msgspec
 
 from dspex.app.app import App
 from dspex.core.endpoint import Endpoint
+from dspex.core.errors import ConfigurationError
+from dspex.core.nearest import did_you_mean
 from dspex.core.secret import Secret
 
 
@@ -44,3 +46,15 @@ class Connection(msgspec.Struct, frozen=True):
         if key is None and (found := os.environ.get(variable := f"{provider.upper().replace('-', '_')}_API_KEY")):
             key = Secret(found, f"the environment variable {variable}")
         return Endpoint(provider, model, self.base_url, key, self.headers, options), others
+
+    def strict_endpoint(self, app: App, kind: str, name: str, given: Mapping[str, Any], asked: str) -> Endpoint:
+        """As `endpoint`, for handles whose keywords are options only. Raises ConfigurationError for any other."""
+        endpoint, others = self.endpoint(app, kind, name, given, asked)
+        for word in others:
+            options = app.plugins.spec(kind, endpoint.provider).options
+            known = [field.name for field in msgspec.structs.fields(options)] if options else []
+            raise ConfigurationError(
+                f"{asked}: {word!r} is no option of {endpoint.provider!r}.{did_you_mean(word, known)} "
+                f"Options: {', '.join(known) or 'none'}."
+            )
+        return endpoint

@@ -1,6 +1,6 @@
 """What goes to a model and what comes back, neutral to every provider."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -137,6 +137,9 @@ class Vectors(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return memoryview(self.data).nbytes // (4 * self.dim) if self.dim else 0
+
+    def __iter__(self) -> Iterator["memoryview[float]"]:
+        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> "memoryview[float]":
         if not 0 <= row < len(self):

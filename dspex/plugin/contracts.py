@@ -69,14 +69,18 @@ class StreamingProvider(LMProvider, Protocol):
 
 
 class EmbeddingProvider(Protocol):
-    """Texts to vectors behind one endpoint; errors are LMError classes. Optional: `capabilities`, `start`, `aclose`."""
+    """Texts to vectors behind one endpoint; errors are LMError classes. Optional: `base_url`, `start`, `aclose`."""
 
     async def embed(self, texts: list[str]) -> Vectors:
         """One row a text, in order."""
 
 
 class RetrieverProvider(Protocol):
-    """Passages for a query; errors are RetrieverError. Optional: `add`, `delete`, `save`, `start`, `aclose`."""
+    """Passages for a query; errors are RetrieverError, or LMError classes where a later attempt may succeed.
+
+    Its factory takes (options, http, embedder), the embedder an EmbeddingProvider or None. Optional, all async:
+    `add(passages)`, `delete(ids)`, `save(path)`, `start()`, `aclose()`.
+    """
 
     async def retrieve(self, query: str, k: int) -> list[Passage]:
         """The k best passages, best first."""
@@ -213,7 +217,11 @@ CallNext = Callable[[LMRequest], Awaitable[LMResponse]]
 
 
 class Middleware(Protocol):
-    """Wraps every logical LM call, cache hits included. Optional: `stream(request, call_next)`."""
+    """Wraps every logical LM call, cache hits included.
+
+    Optional: `stream(request, call_next)`; `retrieve(request, call_next)`, async, around every search: it takes a
+    RetrieverRequest and gives a list of Passages.
+    """
 
     async def __call__(self, request: LMRequest, call_next: CallNext) -> LMResponse:
         """Call `call_next(request)` once, or answer without it."""

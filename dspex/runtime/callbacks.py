@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Self
 
-KINDS = ("module", "lm", "adapter_format", "adapter_parse", "tool", "evaluate", "compile")
+KINDS = ("module", "lm", "adapter_format", "adapter_parse", "retriever", "tool", "evaluate", "compile")
 
 ACTIVE_CALL_ID: ContextVar[str | None] = ContextVar("dspex_active_call_id", default=None)
 
@@ -14,16 +14,16 @@ ACTIVE_CALL_ID: ContextVar[str | None] = ContextVar("dspex_active_call_id", defa
 class BaseCallback:
     """Subclass and override what you want to hear of: `on_KIND_start` and `on_KIND_end`.
 
-    The kinds are module, lm, adapter_format, adapter_parse, tool, evaluate and compile.
+    The kinds are module, lm, adapter_format, adapter_parse, retriever, tool, evaluate and compile.
     """
 
     def _ignore(self, *args: Any, **kwargs: Any) -> None:
         """Nothing listens here."""
 
     on_module_start = on_lm_start = on_adapter_format_start = on_adapter_parse_start = _ignore
-    on_tool_start = on_evaluate_start = on_compile_start = _ignore
+    on_retriever_start = on_tool_start = on_evaluate_start = on_compile_start = _ignore
     on_module_end = on_lm_end = on_adapter_format_end = on_adapter_parse_end = _ignore
-    on_tool_end = on_evaluate_end = on_compile_end = _ignore
+    on_retriever_end = on_tool_end = on_evaluate_end = on_compile_end = _ignore
 
 
 class Emission:

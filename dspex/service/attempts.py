@@ -99,7 +99,7 @@ class Attempts:
             actual = spent(reply) if entry.is_counted else NOTHING
         except BaseException as error:
             ours = self.ours(error, call)
-            entry.leave(ONE_CALL, ours)
+            entry.leave(entry.sent, ours)
             if ours is error:
                 raise
             raise ours from error
@@ -154,7 +154,7 @@ class Attempts:
     def late(self, call: Call) -> LMError:
         """The error of a call whose own time is over."""
         seconds = call.options.timeout or DEFAULT_TIMEOUT_S
-        late = LMTimeout(f"No reply within {seconds:g} s; raise it by LM(..., timeout=).", code="deadline")
+        late = LMTimeout(f"No reply within {seconds:g} s; raise it by timeout=.", code="deadline")
         return self.named(late, call)
 
     def _without_key(self, text: str) -> str:
@@ -178,6 +178,11 @@ class Entry:
         self._limit = limit
         self._budgets = budgets
         self._bound = bound
+
+    @property
+    def sent(self) -> Charge:
+        """What an attempt took that failed: its call, unless it is of a kind that costs none."""
+        return ONE_CALL if self._bound.calls else NOTHING
 
     @property
     def is_counted(self) -> bool:

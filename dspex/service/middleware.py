@@ -20,7 +20,7 @@ class Wrapped(Generic[Asked, Given]):
         self._kind = kind
 
     async def __call__(self, request: Asked) -> Given:
-        name = type(self._middleware).__name__
+        name = type(getattr(self._middleware, "__self__", self._middleware)).__name__
         try:
             reply = await self._middleware(request, self._next)
         except DspexError:

@@ -17,7 +17,7 @@ def test_a_provider_that_never_answers_is_given_up(virtual, script, settled, tim
     [done] = virtual(main)
     assert type(done.error) is LMTimeout
     assert done.seconds == pytest.approx(ends, abs=0.01)
-    assert f"[x/y] No reply within {ends:g} s; raise it by LM(..., timeout=)." in str(done.error)
+    assert f"[x/y] No reply within {ends:g} s; raise it by timeout=." in str(done.error)
 
 
 @pytest.mark.fault("N25")

@@ -1,0 +1,155 @@
+"""Retriever: the user's handle on a retriever, a plugin's or an object of the user's own."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Self
+
+from dspex.app.app import App, current_app, endpoint_identity
+from dspex.app.embedder import Embedder
+from dspex.app.endpoints import Connection
+from dspex.core.errors import ConfigurationError, DspexError, InputError, RetrieverError
+from dspex.core.messages import Passage, RetrieverRequest
+from dspex.core.secret import Secret
+from dspex.runtime.callbacks import Emission
+from dspex.service.call import Options
+from dspex.service.retriever import RetrieverService
+
+
+class Retriever:
+    """Passages for a query: `Retriever("NAME", **options)`, where NAME is offered by an installed plugin.
+
+    `embedder` is an Embedder, or what makes one, for retrievers that need vectors. `k` passages are given where a call
+    does not say how many. `cache=True` keeps results by query and k: only for an index that does not change. `timeout`
+    covers a whole call in seconds (None: 120 s from the first permit). `provider=` takes a RetrieverProvider object
+    instead of a plugin's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        k: int = 3,
+        embedder: Embedder | str | Callable[..., Any] | None = None,
+        cache: bool = False,
+        callbacks: Sequence[Any] | None = None,
+        num_retries: int = 3,
+        provider: Any = None,
+        api_key: str | Secret | None = None,
+        api_base: str | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        max_in_flight: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.name = name
+        self.k = _checked_k(k)
+        self.embedder = embedder if embedder is None or isinstance(embedder, Embedder) else Embedder(embedder)
+        self.callbacks = list(callbacks or ())
+        self.options = options
+        self.max_in_flight = max_in_flight
+        self._provider = provider
+        self._connection = Connection.of(api_key, api_base or base_url, headers)
+        self._call_options = Options(timeout, num_retries + 1, cache)
+        self._bound: tuple[App, RetrieverService] | None = None
+
+    def __call__(self, query: str, k: int | None = None) -> list[Passage]:
+        """The `k` best passages, best first. Raises RetrieverError, InputError, PluginError."""
+        return current_app().bridge.run(self.acall(query, k))
+
+    async def acall(self, query: str, k: int | None = None) -> list[Passage]:
+        """As calling it."""
+        if not isinstance(query, str):
+            raise InputError(f"A Retriever takes one query as text, not {query!r:.60}.")
+        request = RetrieverRequest(self.name, query, self.k if k is None else _checked_k(k))
+        callbacks = [*current_app().settings.callbacks, *self.callbacks]
+        if not callbacks:
+            return await self.service.retrieve(request, self._call_options)
+        with Emission(callbacks, "retriever", self, {"query": query, "k": request.k}) as emission:
+            emission.outputs = await self.service.retrieve(request, self._call_options)
+        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+
+    # The index, where the plugin lets it be changed
+
+    def add(self, passages: Sequence[Passage | str]) -> None:
+        """Put passages into the index. Raises RetrieverError where the retriever cannot."""
+        current_app().bridge.run(self.aadd(passages))
+
+    async def aadd(self, passages: Sequence[Passage | str]) -> None:
+        """As `add`."""
+        whole = [Passage(item) if isinstance(item, str) else item for item in passages]
+        await self._changed("add", whole)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Take passages out of the index, by id. Raises RetrieverError where the retriever cannot."""
+        current_app().bridge.run(self.adelete(ids))
+
+    async def adelete(self, ids: Sequence[str]) -> None:
+        """As `delete`."""
+        await self._changed("delete", list(ids))
+
+    def save(self, path: str) -> None:
+        """Write the index to a file or folder. Raises RetrieverError where the retriever cannot."""
+        current_app().bridge.run(self.asave(path))
+
+    async def asave(self, path: str) -> None:
+        """As `save`."""
+        await self._changed("save", str(path))
+
+    async def _changed(self, what: str, argument: Any) -> None:
+        service = self.service
+        method: Callable[[Any], Awaitable[None]] | None = getattr(service.provider, what, None)
+        if method is None:
+            raise RetrieverError(f"The retriever {self.name!r} offers no `{what}`.")
+        await service.ready()
+        try:
+            await method(argument)
+        except DspexError:
+            raise
+        except Exception as error:  # the provider is a plugin
+            raise RetrieverError(
+                f"The retriever {self.name!r} failed at `{what}`: {type(error).__name__}: {error}"
+            ) from error
+
+    # What is behind it
+
+    @property
+    def service(self) -> RetrieverService:
+        """The current App's service for this retriever. Raises ConfigurationError if no plugin offers it."""
+        app = current_app()
+        bound = self._bound
+        if bound is None or bound[0] is not app:
+            bound = self._bound = (app, self._service(app))
+        return bound[1]
+
+    def _service(self, app: App) -> RetrieverService:
+        name = f"{self.name}/retriever"
+        if self._provider is None:
+            endpoint = self._connection.strict_endpoint(app, "retrievers", name, self.options, repr(self))
+        else:
+            endpoint = self._connection.bare(*name.split("/", 1))
+        embedder = self.embedder
+
+        def make() -> RetrieverService:
+            provider = self._provider or app.provider(
+                "retrievers", endpoint, repr(self), lambda client: (dict(endpoint.options), client, embedder)
+            )
+            attempts = app.attempts(endpoint, self.max_in_flight)
+            identity = None if embedder is None else embedder.identity
+            return RetrieverService(endpoint, provider, app.shared, attempts, identity)
+
+        # By id: the service keeps provider and embedder alive for as long as the key stands there.
+        key = (RetrieverService, endpoint_identity(endpoint), id(self._provider), id(embedder), self.max_in_flight)
+        return app.service(key, make)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # As an LM: a handle on a service, not state.
+        return self
+
+    def __repr__(self) -> str:
+        return f"dspex.Retriever({self.name!r})"
+
+
+def _checked_k(k: Any) -> int:
+    if not isinstance(k, int) or k < 1:
+        raise ConfigurationError(f"k={k!r}: a search gives one passage or more.")
+    return int(k)

@@ -1,0 +1,93 @@
+"""Logical calls to a provider that is no LM: events > single-flight > deadline > attempts."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from dspex.core.endpoint import Endpoint
+from dspex.core.usage import Usage
+from dspex.service.attempts import Attempts
+from dspex.service.call import Call, Shared
+from dspex.service.flight import SingleFlight
+from dspex.service.ledger import Charge
+from dspex.service.life import Life
+from dspex.service.reported import reported
+
+Reply = TypeVar("Reply")
+
+
+class Ask(Generic[Reply]):
+    """What one logical call wants: `send` makes an attempt, `bound` is the most it may take, `spent` what it took.
+
+    Equal `key`s in flight are one call, None joins nobody; `keep` is given the reply of the one that was sent.
+    """
+
+    __slots__ = ("bound", "keep", "key", "send", "spent", "usage")
+
+    def __init__(
+        self,
+        send: Callable[[], Awaitable[Reply]],
+        *,
+        bound: Callable[[bool], Charge],
+        spent: Callable[[Reply], Charge],
+        usage: Callable[[Reply], Usage | None],
+        key: bytes | None,
+        keep: Callable[[Reply], Awaitable[None]],
+    ) -> None:
+        self.send = send
+        self.bound = bound
+        self.spent = spent
+        self.usage = usage
+        self.key = key
+        self.keep = keep
+
+
+class Calls(Generic[Reply]):
+    """The calls to one provider, for all loops and threads of an App."""
+
+    def __init__(self, endpoint: Endpoint, provider: Any, shared: Shared, attempts: Attempts) -> None:
+        self.attempts = attempts
+        self._endpoint = endpoint
+        self._shared = shared
+        self._life = Life(provider, endpoint.provider)
+        self._flights: SingleFlight[Reply] = SingleFlight()
+
+    async def make(self, call: Call, ask: Ask[Reply]) -> Reply:
+        """The reply. Raises what its attempts raise: LMError classes, PluginError, BudgetExceeded."""
+        return await reported(self._shared, self._endpoint, call, partial(self._joined, call, ask), ask.usage)
+
+    async def _joined(self, call: Call, ask: Ask[Reply]) -> Reply:
+        lead = partial(self._sent, call, ask)
+        key = ask.key
+        if key is None:
+            return await lead()
+
+        async def join() -> Reply:
+            reply, call.cached = await self._flights.join(key, lead)
+            return reply
+
+        return await (join() if call.options.timeout is None else self.attempts.in_time(call, join))
+
+    async def _sent(self, call: Call, ask: Ask[Reply]) -> Reply:
+        work = partial(self.attempts.run, call, partial(self._attempt, call, ask))
+        reply = await (work() if call.timer is not None else self.attempts.in_time(call, work))
+        await ask.keep(reply)
+        return reply
+
+    async def _attempt(self, call: Call, ask: Ask[Reply]) -> Reply:
+        await self._life.start()
+        return await self.attempts.once(call, ask.bound, ask.send, ask.spent)
+
+    async def ready(self) -> None:
+        """Start the provider, once."""
+        await self._life.start()
+
+    def forked(self) -> None:
+        """In a forked child: what the parent's calls hold is not ours."""
+        self._flights = SingleFlight()
+        self._life.forked()
+        self.attempts.forked()
+
+    async def aclose(self) -> None:
+        """Let the provider go."""
+        await self._life.aclose()
