@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dspex.core.example import Example, Prediction
 from dspex.core.messages import Passage
-from dspex.evaluate.metrics import EM, F1, answer_exact_match, answer_passage_match, normalize_text
+from dspex.evaluate.metrics import EM, F1, HotPotF1, answer_exact_match, answer_passage_match, normalize_text
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,31 @@ def test_f1_weighs_shared_words_and_takes_the_best_answer():
     assert F1("the cat sat", ["cat sat down"]) == pytest.approx(2 * 2 / 5)
     assert F1("cat", ["dog", "a cat"]) == 1.0
     assert F1("cat", ["dog"]) == F1("cat", []) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "score"),
+    [
+        ("yes", ["yes"], 1.0),
+        ("Yes.", ["no", "yes"], 1.0),
+        ("yes it is", ["yes"], 0.0),
+        ("no", ["yes"], 0.0),
+        ("noanswer", ["a cat"], 0.0),
+        ("cat sat", ["cat"], 2 / 3),
+        ("yes", [], 0.0),
+    ],
+)
+def test_a_yes_or_no_has_no_part_of_it_right_in_hotpots_f1(prediction, answers, score):
+    assert HotPotF1(prediction, answers) == pytest.approx(score)
+
+
+def test_the_names_stand_where_dspy_has_them():
+    import dspex.evaluate
+
+    for name in dspex.evaluate.__all__:
+        assert getattr(dspex.evaluate, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        dspex.evaluate.Nothing  # noqa: B018  looking is what is tested
 
 
 @pytest.mark.parametrize("answer", ["Paris", ["Lutetia", "Paris"]])

@@ -11,8 +11,12 @@ import pytest
 
 from dspex.core.errors import ProgramFileError
 from dspex.core.example import Example, Prediction
+from dspex.core.usage import Usage
 from dspex.evaluate.evaluate import Evaluate
-from dspex.evaluate.report import ProgressBar
+from dspex.evaluate.meter import NOTHING
+from dspex.evaluate.report import ProgressBar, Tally
+from dspex.evaluate.running import Row
+from dspex.evaluate.statistics import wilson
 from dspex.runtime.callbacks import BaseCallback
 
 
@@ -78,6 +82,21 @@ def test_progress_on_a_terminal_shows_score_interval_and_cost(echo, questions, e
     os.close(ours)
     assert "20/20" in shown
     assert "75.0 [53.1, 88.8], 0 calls, 0 tokens" in shown
+
+
+def row(score: float, usage: Usage = NOTHING) -> Row:
+    return Row(0, Example(), Prediction(), score, usage=usage, judge_usage=usage)
+
+
+def test_the_bar_tells_score_interval_and_price_of_what_has_come():
+    rows: list[Row] = []
+    tally = Tally(rows, 30)
+    assert tally.state() == (0, 30, "0 calls, 0 tokens")
+    rows += [row(1.0, Usage(10, 2, calls=1, usd=0.01))] * 3 + [row(0.0)]
+    low, high = wilson(3, 4)
+    assert tally.state() == (4, 30, f"75.0 [{100 * low:.1f}, {100 * high:.1f}], 6 calls, 72 tokens, $0.0600")
+    rows += [row(0.5)] * 4
+    assert tally.state()[2].startswith("62.5 [39.6, 85.4], 6 calls")
 
 
 def test_a_progress_bar_takes_any_number_of_updates_without_a_terminal():
