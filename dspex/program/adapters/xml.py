@@ -19,7 +19,9 @@ from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, joined, mapped
 
-_CDATA = re.compile(r"<!\[CDATA\[((?:(?!\]\]>).)*)\]\]>", re.DOTALL)
+_CDATA, _CDATA_END = "<![CDATA[", "]]>"
+_LINE_START = re.compile(r"(?:\A|\n)[ \t`*>-]*\Z")
+_MARGIN = 16  # characters before a tag that may be a line's indent or Markdown
 
 
 class _Tag(NamedTuple):
@@ -104,7 +106,7 @@ class _Tags:
         self._names = {field.name.casefold(): field.name for field in fields} | {f.name: f.name for f in fields}
         names = "|".join(sorted(map(re.escape, self._names), key=len, reverse=True))
         ahead = rf"(?=/?(?:{names})\b|!\[CDATA\[)"
-        self._tag = re.compile(rf"{_CDATA.pattern}|<(/?)({names})(?:\s[^<>]*?)?(/?)>", re.DOTALL | re.IGNORECASE)
+        self._tag = re.compile(rf"<(?:(/?)({names})(?:\s[^<>]*?)?(/?)>|!\[CDATA\[)", re.IGNORECASE)
         self._hazard = re.compile(rf"<{ahead}|&(?=(?:amp;)*lt;{ahead})", re.IGNORECASE)
         self._hidden = re.compile(rf"&(amp;)?((?:amp;)*lt;){ahead}", re.IGNORECASE)
         self.safe = {f.name: msgspec.structs.replace(f, render=self._hiding(f)) for f in fields}
@@ -121,20 +123,26 @@ class _Tags:
     def show(self, text: str) -> str:
         """A value as it was."""
         text = text.strip()
-        if (data := _CDATA.fullmatch(text)) is not None:
-            return data[1]
+        if text.startswith(_CDATA) and text.find(_CDATA_END) == len(text) - len(_CDATA_END):
+            return text[len(_CDATA) : -len(_CDATA_END)]
         return self._hidden.sub(lambda mark: f"&{mark[2]}" if mark[1] else "<", text) if "&" in text else text
 
     def found(self, text: str) -> Iterator[_Tag]:
         """The tags in a reply, but for those in CDATA."""
-        for mark in self._tag.finditer(text):
-            if mark[3] is None:
+        place, last_data = 0, text.rfind(_CDATA_END)
+        while (mark := self._tag.search(text, place)) is not None:
+            place = mark.end()
+            if mark[2] is None:  # CDATA; without an end it is text
+                place = text.find(_CDATA_END, place) if place <= last_data else place
                 continue
-            name = self._names.get(mark[3]) or self._names[mark[3].casefold()]
-            kind = "close" if mark[2] else "empty" if mark[4] else "open"
+            name = self._names.get(mark[2]) or self._names.get(mark[2].casefold())
+            if name is None:
+                continue
+            kind = "close" if mark[1] else "empty" if mark[3] else "open"
             start = mark.start()
-            line = text[text.rfind("\n", 0, start) + 1 : start]
-            yield _Tag(name, kind, start, mark.end(), not line.strip(" \t`*>-"))
+            before = text[max(0, start - _MARGIN) : start]
+            begins = (start <= _MARGIN or "\n" in before) and _LINE_START.search(before) is not None
+            yield _Tag(name, kind, start, place, begins)
 
 
 def _escaped(mark: re.Match[str]) -> str:
@@ -192,8 +200,9 @@ def _own(compiled: CompiledSignature, sections: list[tuple[str, str]]) -> list[t
     """What comes before the model goes on with an example of its own."""
     needed = {field.name for field in compiled.outputs if field.required}
     for index, (name, _) in enumerate(sections):
-        if name in compiled.input_names and needed <= {name for name, _ in sections[:index]}:
+        if name in compiled.input_names and not needed:
             return sections[:index]
+        needed.discard(name)
     return sections
 
 
