@@ -128,11 +128,10 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
         words = ", ".join(f"{sign} {bounds[key]}" for key, sign in _SIGNS.items() if key in bounds)
         try:
             known = codec(self.constrained)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # what a type's own library raises over it: pydantic has a RuntimeError
             if self.role == "output":
-                raise SignatureTypeError(
-                    f"Field {self.name!r} of type {type_text(self.annotation)}: {error}"
-                ) from error
+                why = str(error).partition("\n")[0]
+                raise SignatureTypeError(f"Field {self.name!r} of type {type_text(self.annotation)}: {why}") from error
             known = TEXT  # an input is only written
         found = {"prefix": prefix, "required": required, "type_text": type_text(self.annotation), "constraints": words}
         return msgspec.structs.replace(

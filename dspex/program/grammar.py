@@ -269,6 +269,8 @@ class _Parser:
             return found[-1], path
         if ended:
             fail(self.text, at, f"there is no {path!r}.{did_you_mean(ended[1], dir(ended[0]))}")
+        if self.word in ("(", "()"):
+            self.unexpected("a name")
         fail(self.text, at, self.unknown(names[0]))
 
     def roots(self, names: list[str]) -> Iterator[Any]:

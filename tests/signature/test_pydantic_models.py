@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import dspex
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.adapters.json import JSONAdapter
 from dspex.program.fields import InputField, OutputField
@@ -56,6 +57,17 @@ def test_a_text_becomes_a_model(kind, text, value):
 def test_a_text_that_does_not_fit_says_so():
     with pytest.raises(ValueError, match=r"expected Step, got .*: text: Field required$"):
         field(Step).decode('{"cost": 1}')
+
+
+class Foreign:
+    pass
+
+
+def test_a_type_that_pydantic_does_not_know_is_an_error_of_the_signature():
+    with pytest.raises(dspex.SignatureError, match=r"Field 'a' of type Step | Foreign: Unable to generate") as caught:
+        Signature("q -> a: Step | Foreign")
+    assert str(caught.value).count("\n") == 2
+    assert Signature("q: Step | Foreign -> a").fields["q"].annotation == Step | Foreign
 
 
 def test_constraints_hold_for_lists_of_models():
