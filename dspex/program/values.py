@@ -35,9 +35,12 @@ class Codec(msgspec.Struct, frozen=True):
 
 
 def codec(annotation: Any) -> Codec:
-    """The codec of a type. Raises TypeError for one that no value can be read for."""
+    """The codec of a type; a class may bring its own (`field_codec`). Raises TypeError for one that can't be read."""
     if annotation is str:
         return TEXT
+    if (own := getattr(annotation, "field_codec", None)) is not None:
+        made: Codec = own()
+        return made
     if get_origin(annotation) is Annotated:
         return _annotated(annotation)
     members = [arg for arg in get_args(annotation) if arg is not type(None)]

@@ -88,7 +88,8 @@ async def fetch(
     except InputError:
         raise
     except Exception as error:  # whatever a resolver, a connection or a server does
-        raise InputError(f"{_shown(url)} cannot be fetched: {error or type(error).__name__}") from error
+        why = str(error) if isinstance(error, OSError) else type(error).__name__  # others' texts may have the whole URL
+        raise InputError(f"{_shown(url)} cannot be fetched: {why}.") from error
 
 
 async def _followed(url: str, max_bytes: int, resolve: Resolve, connect: Connect) -> Fetched:

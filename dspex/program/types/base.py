@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 import msgspec
 
 from dspex.core.identity import plain
+from dspex.program.types.arguments import inlined
 from dspex.program.values import Codec, from_plain, render, schema_of, structured
 
 
@@ -60,7 +61,7 @@ class Type:
         if not cls.readable:
             raise TypeError(f"{cls.__name__} cannot be read from text")
         kind: Any = cls
-        return msgspec.json.schema(_record(kind), schema_hook=schema_of)
+        return inlined(msgspec.json.schema(_record(kind), schema_hook=schema_of))
 
     @classmethod
     def field_codec(cls) -> Codec:

@@ -55,6 +55,18 @@ class Citations(Type):
         """Citations out of a list, or an object with the key `citations`."""
         return cls(data) if isinstance(data, list) else super().from_plain(data)
 
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """An object's, without places: models do not count characters."""
+        texts = {"cited_text": {"type": "string"}, "document_title": {"type": "string"}}
+        properties = {**texts, "document_index": {"type": "integer"}, "supported_text": {"type": "string"}}
+        one = {"type": "object", "properties": properties, "required": ["cited_text"]}
+        return {
+            "type": "object",
+            "properties": {"citations": {"type": "array", "items": one}},
+            "required": ["citations"],
+        }
+
     def format(self) -> dict[str, Any]:
         """The citations, without what is unknown of them."""
         rows = (msgspec.structs.asdict(citation) for citation in self.citations)
