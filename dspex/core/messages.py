@@ -87,7 +87,11 @@ class LMRequest(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One completion; `finish_reason` is stop, length, tool_calls, content_filter or the provider's own word."""
+    """One completion; `finish_reason` is stop, length, tool_calls, content_filter or the provider's own word.
+
+    `logprobs`, where asked for, has OpenAI's chat form: {"content": [a row for each token of the text]}, a row being
+    {"token", "logprob" (natural), "bytes" (a list, or None), "top_logprobs": [such rows of what else was weighed]}.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
