@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -52,3 +53,24 @@ def test_importing_the_plugin_loads_neither_engine_nor_weights():
     program = f"import sys, dspex_llamacpp; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Review(dspex.Signature):
+    """Tell whether the review is positive or negative."""
+
+    review: str = dspex.InputField()
+    tone: Literal["positive", "negative"] = dspex.OutputField()
+
+
+async def test_a_bias_moves_the_choice_of_a_label(app):
+    predict = dspex.Predict(Review, max_tokens=8)
+    predict.demos = [
+        {"review": "I loved every minute.", "tone": "positive"},
+        {"review": "A waste of time.", "tone": "negative"},
+    ]
+    predict.lm = dspex.LM("llamacpp/gemma-3-270m", context=512)
+    tones = []
+    for bias in (-99.0, 99.0):
+        predict.choice_bias = {"positive": bias}
+        tones.append((await predict.acall(review="It was fine.")).tone)
+    assert tones == ["negative", "positive"]
