@@ -65,8 +65,10 @@ def type_text(annotation: Any) -> str:
     """A type as a signature would write it: `list[str] | None`."""
     if annotation is None or annotation is type(None):
         return "None"
+    if isinstance(annotation, list):  # the parameters of a Callable
+        return f"[{', '.join(map(type_text, annotation))}]"
     origin, args = get_origin(annotation), get_args(annotation)
-    if origin is None:
+    if origin is None or not hasattr(annotation, "__args__"):  # typing.List alone has an origin
         return "..." if annotation is ... else getattr(annotation, "__name__", None) or str(annotation)
     if origin is Annotated:
         return type_text(args[0])

@@ -114,6 +114,22 @@ def test_names_of_a_callers_caller_are_not_known():
         inner()
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "List",
+        "Tuple",
+        "list[int]",
+        "tuple[()]",
+        "Callable[[int, str], None]",
+        "Callable[[], int]",
+        "Callable[..., Any]",
+    ],
+)
+def test_a_type_is_told_as_it_was_written(written):
+    assert Signature(f"q: {written} -> a").fields["q"].type_text == written
+
+
 def test_a_path_is_found_beside_a_class_of_its_first_name():
     from datetime import date, datetime
 
