@@ -43,6 +43,24 @@ from dspex.core.candidate import (
 from dspex.core.candidate import (
     Shape as Shape,
 )
+from dspex.core.dspy_errors import ContextWindowExceededError as ContextWindowExceededError
+from dspex.core.dspy_errors import DSPyError as DSPyError
+from dspex.core.dspy_errors import LMAuthError as LMAuthError
+from dspex.core.dspy_errors import LMBillingError as LMBillingError
+from dspex.core.dspy_errors import LMCollectionLimitError as LMCollectionLimitError
+from dspex.core.dspy_errors import LMConfigurationError as LMConfigurationError
+from dspex.core.dspy_errors import LMInvalidRequestError as LMInvalidRequestError
+from dspex.core.dspy_errors import LMLockTimeoutError as LMLockTimeoutError
+from dspex.core.dspy_errors import LMNotConfiguredError as LMNotConfiguredError
+from dspex.core.dspy_errors import LMProviderError as LMProviderError
+from dspex.core.dspy_errors import LMRateLimitError as LMRateLimitError
+from dspex.core.dspy_errors import LMServerError as LMServerError
+from dspex.core.dspy_errors import LMStreamAssemblyError as LMStreamAssemblyError
+from dspex.core.dspy_errors import LMTimeoutError as LMTimeoutError
+from dspex.core.dspy_errors import LMTransportError as LMTransportError
+from dspex.core.dspy_errors import LMUnexpectedError as LMUnexpectedError
+from dspex.core.dspy_errors import LMUnsupportedFeatureError as LMUnsupportedFeatureError
+from dspex.core.dspy_errors import LMUnsupportedModelError as LMUnsupportedModelError
 from dspex.core.endpoint import Capabilities as Capabilities
 from dspex.core.endpoint import Endpoint as Endpoint
 from dspex.core.errors import (

@@ -30,6 +30,7 @@ PACKAGES = MappingProxyType(
         ("optimizers", "BootstrapFewShot"): "dspex-optimizers",
         ("optimizers", "BootstrapFewShotWithRandomSearch"): "dspex-optimizers",
         ("optimizers", "BootstrapRS"): "dspex-optimizers",
+        ("optimizers", "Embeddings"): "dspex-vectors",
         ("optimizers", "LabeledFewShot"): "dspex-optimizers",
         ("commands", "cache"): "dspex-cache",
         ("commands", "demo"): "dspex[demo]",
