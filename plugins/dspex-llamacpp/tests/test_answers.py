@@ -3,6 +3,7 @@
 import json
 import re
 
+import dspex
 from dspex.plugin import LMRequest, Message
 from dspex_llamacpp.wire import read_sampling, to_body
 
@@ -51,6 +52,16 @@ async def test_a_json_schema_is_kept_to(model, ask):
     person = json.loads(reply.text)
     assert isinstance(person["name"], str)
     assert isinstance(person["age"], int)
+
+
+async def test_a_predictor_in_json_form_has_its_reply_held_to_the_outputs_types(model):
+    lm = dspex.LM("local/gemma", provider=model, cache=False, max_tokens=40)
+    with dspex.context(lm=lm, adapter="json", max_reasks=0):
+        predict = dspex.Predict("question -> sure: bool, size: Literal['big', 'small'], pair: tuple[bool, bool] | None")
+        assert "held to a JSON schema" in predict.adapter_choice().reason
+        prediction = await predict.acall(question="Is an ant big?")
+    assert isinstance(prediction.sure, bool)
+    assert prediction.size in ("big", "small")
 
 
 async def test_openais_response_format_means_the_same_schema(model, ask):

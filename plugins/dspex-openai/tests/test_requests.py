@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 import dspex
@@ -121,6 +122,20 @@ async def test_a_schema_that_can_be_strict_is_closed_and_strict(sent, schema):
 async def test_any_other_schema_goes_out_unchanged_as_a_wish(sent, schema):
     form = (await sent(schema=schema))["response_format"]["json_schema"]
     assert form == {"name": "reply", "schema": schema, "strict": False}
+
+
+async def test_a_predictor_in_json_form_asks_for_a_strict_reply(server, lm):
+    server.then(
+        200, json={"choices": [{"message": {"content": '{"steps": [], "note": null}'}, "finish_reason": "stop"}]}
+    )
+    step = msgspec.defstruct("Step", [("text", str)])
+    signature = dspex.Signature("goal -> steps: list[Step], note: str | None", custom_types={"Step": step})
+    with dspex.context(lm=lm(server="vllm"), adapter="json"):
+        assert (await dspex.Predict(signature).acall(goal="tea")).steps == []
+    form = server.requests[-1].json["response_format"]["json_schema"]
+    assert form["strict"] is True
+    assert form["schema"]["required"] == ["steps", "note"]
+    assert form["schema"]["$defs"]["Step"]["additionalProperties"] is False
 
 
 @pytest.mark.parametrize(
