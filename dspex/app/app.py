@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dspex.app.settings import Settings, checked, context
-from dspex.core.clock import Clock, SystemClock, derived_rng
+from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
 from dspex.core.events import CacheFailed, ChildRestarted
@@ -20,13 +20,12 @@ from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import SCOPE
-from dspex.service.attempts import Attempts
+from dspex.service.attempts import Attempts, Terms
 from dspex.service.cache import Cache, CacheService
 from dspex.service.call import Shared
 from dspex.service.ledger import BudgetScope
-from dspex.service.limits import InFlight
+from dspex.service.limits import Limiter, Pace
 from dspex.service.lm import LMService
-from dspex.service.retry import Retry, RetryPolicy
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import Middleware
@@ -68,7 +67,7 @@ class App:
         self._caches: dict[int, CacheService] = {}  # also those that another has replaced
         self._middleware: tuple[Middleware, ...] | None = None
         self._ceilings: tuple[BudgetScope, ...] | None = None
-        self._workers: dict[int, InFlight] = {}
+        self._workers: dict[int, Limiter] = {}
         self.history: deque[Any] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Any = None
@@ -112,18 +111,18 @@ class App:
 
     # Services
 
-    def lm_service(self, endpoint: Endpoint, provider: Any = None, max_in_flight: int | None = None) -> LMService:
+    def lm_service(self, endpoint: Endpoint, provider: Any, terms: Terms) -> LMService:
         """The service for an endpoint, made at first use; equal endpoints share one."""
 
         def make() -> LMService:
-            made = provider
+            made, attempts = provider, self.attempts(endpoint, terms)
             if made is None:
                 asked = f"dspex.LM('{endpoint.provider}/{endpoint.model}')"
-                made = self.provider("lm_providers", endpoint, asked)
-            return LMService(endpoint, made, self.shared, self.attempts(endpoint, max_in_flight))
+                made = self.provider("lm_providers", endpoint, asked, attempts)
+            return LMService(endpoint, made, self.shared, attempts)
 
         # By id: the service keeps the provider alive for as long as the key stands there.
-        return self.service((LMService, endpoint_identity(endpoint), id(provider), max_in_flight), make)
+        return self.service((LMService, endpoint_identity(endpoint), id(provider), terms), make)
 
     def service(self, identity: Any, make: Callable[[], ServiceT]) -> ServiceT:
         """The service of that identity, made at first use."""
@@ -139,6 +138,7 @@ class App:
         kind: str,
         endpoint: Endpoint,
         asked: str,
+        attempts: Attempts,
         arguments: Callable[["HttpService"], tuple[Any, ...]] | None = None,
     ) -> Any:
         """A plugin's provider for an endpoint, with an HTTP client of its own; `arguments` are the factory's."""
@@ -146,17 +146,16 @@ class App:
         from dspex.service.http import HttpService
 
         made: list[Any] = []
-        client = HttpService(endpoint, error=lambda *reply: _refined(made, reply))
+        error, told = (lambda *reply: _refined(made, reply)), attempts.limits.hear
+        client = HttpService(endpoint, error=error, limits=attempts.terms.http, told=told)
         provider = _made(spec.load(), spec.name, *(arguments(client) if arguments else (endpoint, client)))
         made.append(provider)
         self._clients.append(client)
         return provider
 
-    def attempts(self, endpoint: Endpoint, max_in_flight: int | None) -> Attempts:
+    def attempts(self, endpoint: Endpoint, terms: Terms) -> Attempts:
         """How the calls of a new service go out to its endpoint."""
-        limit = InFlight(max_in_flight) if max_in_flight else None
-        retry = Retry(RetryPolicy(), self.clock, derived_rng(self._seed, "retry", endpoint.provider, endpoint.model))
-        return Attempts(endpoint, self.shared, retry, limit)
+        return Attempts(endpoint, self.shared, terms, self._seed)
 
     def cache_service(self) -> CacheService | None:
         """The cache, made at first use; None where there is none."""
@@ -210,10 +209,10 @@ class App:
             ceilings = self._ceilings = (BudgetScope(budget, self.clock),) if budget else EMPTY
         return ceilings
 
-    def workers(self) -> InFlight:
+    def workers(self) -> Limiter:
         """The gate of `asyncify`'s threads, for the `async_max_workers` in force."""
         limit = self.settings.async_max_workers
-        return self._workers.get(limit) or self._workers.setdefault(limit, InFlight(limit))
+        return self._workers.get(limit) or self._workers.setdefault(limit, Limiter(Pace(limit), self.clock))
 
     def redact(self, text: str) -> str:
         """`text` without any key that a service of this App holds."""

@@ -12,8 +12,10 @@ from dspex.core.errors import ConfigurationError, InputError, ProtocolError
 from dspex.core.messages import Vectors
 from dspex.core.secret import Secret
 from dspex.runtime.bridge import in_thread
+from dspex.service.attempts import Terms
 from dspex.service.call import Options
 from dspex.service.embedder import EmbeddingService
+from dspex.service.limits import Pace
 
 CALLABLE = "callable"
 
@@ -108,8 +110,8 @@ class Embedder:
             endpoint = self._connection.bare(CALLABLE, self.cache_key or _name(self.model))
 
         def make() -> EmbeddingService:
-            provider = function or app.provider("embedders", endpoint, repr(self))
-            attempts = app.attempts(endpoint, self.max_in_flight)
+            attempts = app.attempts(endpoint, Terms(Pace(self.max_in_flight)))
+            provider = function or app.provider("embedders", endpoint, repr(self), attempts)
             return EmbeddingService(endpoint, provider, app.shared, attempts, is_local=function is not None)
 
         # By id: the service keeps the function alive for as long as the key stands there.

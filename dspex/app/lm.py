@@ -15,8 +15,13 @@ from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
 from dspex.runtime.bridge import run_stepped
 from dspex.runtime.scope import SCOPE
+from dspex.service.attempts import Terms
+from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
+from dspex.service.http import Limits
+from dspex.service.limits import Pace
 from dspex.service.lm import LMService
+from dspex.service.retry import Retrying
 from dspex.service.stream import stream
 
 NOT_SAVED = frozenset({"api_key", "api_base", "base_url", "headers", "extra_headers", "model_list", "provider", "path"})
@@ -31,8 +36,11 @@ DSPY_ONLY = frozenset(
 class LM:
     """A model by `"provider/model"`; the provider is an installed plugin.
 
-    `num_retries` counts attempts after the first; `timeout` covers the whole call in seconds, queue included (None:
-    120 s from the first permit); `max_in_flight` bounds concurrency (None: no cap). Keywords that the provider's
+    `num_retries` counts attempts after the first, or `retry` is a policy of your own; `timeout` covers the whole call in
+    seconds, queue included (None: 120 s from the first permit). `max_in_flight`, `requests_per_minute` and
+    `tokens_per_minute` are limits (None: none) that all equal handles share, `adaptive` finds the number in flight
+    that the endpoint bears. `breaker` False switches the circuit breaker off, a BreakerPolicy tunes it;
+    `http_limits` bounds each exchange. Keywords that the provider's
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
     object instead of a plugin's. Errors are raised by the calls, not here.
     """
@@ -54,6 +62,12 @@ class LM:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         max_in_flight: int | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        adaptive: bool = False,
+        retry: Retrying | None = None,
+        breaker: BreakerPolicy | bool = True,
+        http_limits: Limits = Limits(),  # noqa: B008  # frozen
         **kwargs: Any,
     ) -> None:
         if provider is None and "/" not in model:
@@ -64,11 +78,16 @@ class LM:
         self.callbacks = list(callbacks or ())
         self.num_retries = num_retries
         self.timeout = timeout
-        self.max_in_flight = max_in_flight
+        self.retry = retry
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
         self._connection = Connection.of(api_key, api_base or base_url, headers)
-        self._options = Options(timeout, num_retries + 1, cache)
+        self._terms = Terms(
+            Pace(max_in_flight, requests_per_minute, tokens_per_minute, adaptive),
+            BreakerPolicy() if breaker is True else breaker or None,
+            http_limits,
+        )
+        self._options = self._wanted()
         self._bound: tuple[App, LMService] | None = None
         self._params: dict[str, Any] = {}
         self._history: History = deque()
@@ -83,9 +102,12 @@ class LM:
         if bound is not None and bound[0] is app:
             return bound[1]
         endpoint, self._params = self._endpoint(app)
-        service = app.lm_service(endpoint, self._provider, self.max_in_flight)
+        service = app.lm_service(endpoint, self._provider, self._terms)
         self._bound = (app, service)
         return service
+
+    def _wanted(self) -> Options:
+        return Options(self.timeout, self.num_retries + 1, self.cache, self.retry)
 
     def _endpoint(self, app: App) -> tuple[Endpoint, dict[str, Any]]:
         params = {name: value for name, value in self.kwargs.items() if value is not None}
@@ -174,10 +196,10 @@ class LM:
         """A handle with other settings or parameters and a history of its own; None removes a parameter."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        for name in changes.keys() & {"model", "cache", "num_retries", "timeout"}:
+        for name in changes.keys() & {"model", "cache", "num_retries", "timeout", "retry"}:
             setattr(twin, name, changes.pop(name))
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
-        twin._options = Options(twin.timeout, twin.num_retries + 1, twin.cache)
+        twin._options = twin._wanted()
         twin._bound, twin._history = None, deque()
         return twin
 

@@ -10,7 +10,9 @@ from dspex.core.errors import ConfigurationError, DspexError, InputError, Retrie
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.secret import Secret
 from dspex.runtime.callbacks import Emission
+from dspex.service.attempts import Terms
 from dspex.service.call import Options
+from dspex.service.limits import Pace
 from dspex.service.retriever import RetrieverService
 
 
@@ -130,10 +132,10 @@ class Retriever:
         embedder = self.embedder
 
         def make() -> RetrieverService:
+            attempts = app.attempts(endpoint, Terms(Pace(self.max_in_flight)))
             provider = self._provider or app.provider(
-                "retrievers", endpoint, repr(self), lambda client: (dict(endpoint.options), client, embedder)
+                "retrievers", endpoint, repr(self), attempts, lambda client: (dict(endpoint.options), client, embedder)
             )
-            attempts = app.attempts(endpoint, self.max_in_flight)
             identity = None if embedder is None else embedder.identity
             return RetrieverService(endpoint, provider, app.shared, attempts, identity)
 

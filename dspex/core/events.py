@@ -49,6 +49,15 @@ class AttemptFailed(Event, frozen=True):
     path: tuple[str, ...] = ()
 
 
+class BreakerChanged(Event, frozen=True):
+    """The circuit breaker of an endpoint opened, and its first probe comes after `wait` seconds; or it closed again."""
+
+    provider: str = ""
+    model: str = ""
+    is_open: bool = False
+    wait: float = 0.0
+
+
 class ChildRestarted(Event, frozen=True):
     """A supervised child died and was started again."""
 

@@ -33,13 +33,13 @@ def asyncify(program: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         if _IN_WORKER.get():
             return await in_thread(program, *args, **kwargs)
         gate = current_app().workers()
-        await gate.acquire()
+        permit = await gate.acquire()
         token = _IN_WORKER.set(True)
         try:
             return await in_thread(program, *args, **kwargs)
         finally:
             _IN_WORKER.reset(token)
-            gate.release()
+            gate.release(permit)
 
     return in_worker
 

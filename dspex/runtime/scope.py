@@ -20,11 +20,12 @@ class Recorder(Protocol):
 class Scope:
     """The surroundings of a call; immutable, `child` makes a changed copy.
 
-    `overlay` holds the settings that `context()` overrides; `deadline` is in the loop's time; `trace` collects
+    `request` stands for the outermost block or program that runs here, None outside of any: its calls share one turn
+    where calls queue. `overlay` holds the settings that `context()` overrides; `deadline` is in the loop's time; `trace` collects
     (predictor, inputs, prediction) where somebody asked for it; `path` names the modules that are running.
     """
 
-    __slots__ = ("app", "budgets", "deadline", "overlay", "path", "recorder", "trace", "trackers")
+    __slots__ = ("app", "budgets", "deadline", "overlay", "path", "recorder", "request", "trace", "trackers")
 
     def __init__(  # noqa: PLR0917  `child` gives all of them by name
         self,
@@ -36,6 +37,7 @@ class Scope:
         trace: list[Any] | None = None,
         recorder: Recorder | None = None,
         path: tuple[str, ...] = (),
+        request: object = None,
     ) -> None:
         self.app = app
         self.overlay = overlay
@@ -45,6 +47,7 @@ class Scope:
         self.trace = trace
         self.recorder = recorder
         self.path = path
+        self.request = request
 
     def child(self, **changes: Any) -> "Scope":
         """A copy with some parts changed."""
@@ -59,7 +62,8 @@ current = SCOPE.get
 @contextmanager
 def use(**changes: Any) -> Iterator[Scope]:
     """Run a block in a child of the current scope."""
-    scope = SCOPE.get().child(**changes)
+    outer = SCOPE.get()
+    scope = outer.child(request=outer.request or object(), **changes)
     token = SCOPE.set(scope)
     try:
         yield scope

@@ -1,16 +1,21 @@
-"""How calls go out to one endpoint, of whatever kind: deadline > retry { limit > budget > attempt }."""
+"""How calls go out to one endpoint, of whatever kind: deadline > retry { breaker > limits > budgets > attempt }."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import msgspec
+
+from dspex.core.clock import derived_rng
 from dspex.core.endpoint import Endpoint
-from dspex.core.errors import BudgetExceeded, DspexError, LMError, LMTimeout, PluginError
-from dspex.core.events import AttemptFailed
+from dspex.core.errors import BudgetExceeded, CircuitOpen, DspexError, LMError, LMTimeout, PluginError
+from dspex.core.events import AttemptFailed, BreakerChanged
 from dspex.runtime.scope import SCOPE
+from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
+from dspex.service.http import Limits
 from dspex.service.ledger import BudgetScope, Charge, reserve_all
-from dspex.service.limits import InFlight
+from dspex.service.limits import Limiter, Pace, Permit
 from dspex.service.retry import Retry, RetryTokens
 
 T = TypeVar("T")
@@ -20,18 +25,30 @@ ONE_CALL = Charge(1)
 FOREIGN = (Exception, SystemExit, GeneratorExit)  # what a fault of a provider may raise; not a cancellation or Ctrl-C
 
 
+class Terms(msgspec.Struct, frozen=True):
+    """How an endpoint is treated: limits, breaker (None: none), and the bounds of one exchange with it."""
+
+    pace: Pace = Pace()
+    breaker: BreakerPolicy | None = BreakerPolicy()
+    http: Limits = Limits()
+
+
 class Attempts:
-    """Retry, limits and budgets of one endpoint, for all loops and threads of an App.
+    """Retry, breaker, limits and budgets of one endpoint, for all loops and threads of an App.
 
     A service gives `run` a coroutine function that makes one attempt, and makes it with `once`.
     """
 
-    def __init__(self, endpoint: Endpoint, shared: Shared, retry: Retry, limit: InFlight | None = None) -> None:
-        self.name = f"{endpoint.provider}/{endpoint.model}"
-        self.limit = limit
+    def __init__(self, endpoint: Endpoint, shared: Shared, terms: Terms, seed: object) -> None:
+        place = (endpoint.provider, endpoint.model)
+        self.name = "/".join(place)
+        self.breaker = Breaker(terms.breaker, shared.clock, derived_rng(seed, "breaker", *place), self._changed)
+        self.limits = Limiter(terms.pace, shared.clock)
+        self.terms = terms
         self._endpoint = endpoint
         self._shared = shared
-        self._retry = retry
+        self._retry = Retry(shared.clock, derived_rng(seed, "retry", *place))
+        self._free = Entry(self)
 
     def begin(self, options: Options) -> Call:
         """The state of a new logical call in the current scope."""
@@ -40,8 +57,8 @@ class Attempts:
     def forked(self) -> None:
         """In a forked child: what the parent's calls hold is not ours, and nobody here would give it back."""
         self._retry.tokens = RetryTokens()
-        if self.limit is not None:
-            self.limit = InFlight(self.limit.limit)
+        self.breaker.forked()
+        self.limits.forked()
 
     async def in_time(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
         """`work` within the call's deadline; without an explicit one its clock starts later, at the first permit."""
@@ -60,7 +77,7 @@ class Attempts:
         """Attempt after attempt, as the policy says; the retry object is made when the first one has failed."""
         try:
             result = await attempt()
-        except BudgetExceeded:
+        except (BudgetExceeded, CircuitOpen):
             raise
         except DspexError as error:
             first = error
@@ -71,7 +88,7 @@ class Attempts:
             result = await self._retry.go_on(
                 first,
                 attempt,
-                attempts=call.options.attempts,
+                policy=call.options.policy,
                 time_left=lambda: call.time_left,
                 on_failure=lambda error, number, wait: self._failed(call, error, number, wait),
             )
@@ -92,14 +109,20 @@ class Attempts:
 
         Raises LMError classes, PluginError for what else `send` raises, or BudgetExceeded.
         """
-        entry = await self.enter(call, bound)
+        budgets = call.scope.budgets + self._shared.ceilings()
+        if budgets or self.breaker.is_open or not self.limits.is_unlimited:
+            entry = await self.enter(call, bound)
+        else:
+            entry = self._free
+            call.start_clock()
         call.attempts += 1
         try:
             reply = await send()
             actual = spent(reply) if entry.is_counted else NOTHING
         except BaseException as error:
             ours = self.ours(error, call)
-            entry.leave(entry.sent, ours)
+            is_late = isinstance(error, asyncio.CancelledError) and call.timer is not None and call.timer.expired()
+            entry.leave(entry.sent, self.late(call) if is_late else ours)
             if ours is error:
                 raise
             raise ours from error
@@ -107,21 +130,27 @@ class Attempts:
         return reply
 
     async def enter(self, call: Call, bound: Callable[[bool], Charge]) -> "Entry":
-        """Wait for a permit and reserve the bound; whoever enters leaves again."""
-        budgets = call.scope.budgets + self._shared.ceilings()
-        limit = self.limit
-        if limit is not None:
-            await limit.acquire()
-        call.start_clock()
-        if not budgets:
-            return Entry(limit, budgets, NOTHING)
+        """Pass breaker, limits and budgets; whoever enters leaves again. Raises CircuitOpen, RateLimited, BudgetExceeded."""
+        breaker, limits = self.breaker, self.limits
+        entry = Entry(self, call.scope.budgets + self._shared.ceilings())
         try:
-            charge = bound(any(scope.limits.usd is not None for scope in budgets))
-            await reserve_all(budgets, charge)
-        except BaseException:
-            Entry(limit, (), NOTHING).leave(NOTHING)
+            if breaker.is_open:
+                breaker.enter(as_probe=False)
+            if entry.budgets or limits.counts_tokens:
+                entry.bound = bound(any(scope.limits.usd is not None for scope in entry.budgets))
+            if not limits.is_unlimited:
+                entry.permit = await limits.acquire(call.scope.request, entry.bound.tokens, call.deadline)
+            if breaker.is_open:
+                entry.probe = breaker.enter()
+            call.start_clock()
+            if entry.budgets:
+                await reserve_all(entry.budgets, entry.bound)
+        except BaseException as error:
+            entry.withdraw()
+            if isinstance(error, LMError):
+                self.named(error, call)
             raise
-        return Entry(limit, budgets, charge)
+        return entry
 
     # Errors
 
@@ -161,6 +190,12 @@ class Attempts:
         key = self._endpoint.api_key
         return text if key is None else key.redact(text)
 
+    def _changed(self, is_open: bool, wait: float) -> None:
+        bus = self._shared.bus
+        if bus.active:
+            provider, model = self._endpoint.provider, self._endpoint.model
+            bus.publish(BreakerChanged(self._shared.clock.now(), 0, provider, model, is_open, wait))
+
     def _failed(self, call: Call, error: BaseException, number: int, wait: float | None) -> None:
         bus = self._shared.bus
         if bus.active:
@@ -172,26 +207,43 @@ class Attempts:
 class Entry:
     """One attempt on its way: the permit and the reservations that it holds until it leaves."""
 
-    __slots__ = ("_bound", "_budgets", "_limit")
+    __slots__ = ("_attempts", "bound", "budgets", "permit", "probe")
 
-    def __init__(self, limit: InFlight | None, budgets: tuple[BudgetScope, ...], bound: Charge) -> None:
-        self._limit = limit
-        self._budgets = budgets
-        self._bound = bound
+    def __init__(self, attempts: Attempts, budgets: tuple[BudgetScope, ...] = ()) -> None:
+        self._attempts = attempts
+        self.budgets = budgets
+        self.bound = NOTHING
+        self.permit: Permit | None = None
+        self.probe: int | None = None
 
     @property
     def sent(self) -> Charge:
         """What an attempt took that failed: its call, unless it is of a kind that costs none."""
-        return ONE_CALL if self._bound.calls else NOTHING
+        return ONE_CALL if self.bound.calls else NOTHING
 
     @property
     def is_counted(self) -> bool:
         """Whether anybody wants to know what the attempt took."""
-        return bool(self._budgets)
+        return self.bound is not NOTHING
 
     def leave(self, actual: Charge, error: BaseException | None = None) -> None:
-        """Settle what was really taken, and give everything back."""
-        for scope in self._budgets:
-            scope.settle(self._bound, actual)
-        if self._limit is not None:
-            self._limit.release()
+        """Settle what was really taken, give everything back, and tell the breaker how it ended."""
+        for scope in self.budgets:
+            scope.settle(self.bound, actual)
+        if self.permit is not None:
+            self._attempts.limits.release(self.permit, actual.tokens, error)
+        breaker = self._attempts.breaker
+        if error is None:
+            if self.probe is not None or not breaker.is_calm:
+                breaker.succeeded(self.probe)
+        elif counts(error):
+            breaker.failed(error)
+        elif self.probe is not None:
+            (breaker.succeeded if isinstance(error, LMError) else breaker.gave_up)(self.probe)
+
+    def withdraw(self) -> None:
+        """Give everything back, as nothing was sent; reservations are not made yet."""
+        if self.permit is not None:
+            self._attempts.limits.withdraw(self.permit)
+        if self.probe is not None:
+            self._attempts.breaker.gave_up(self.probe)

@@ -12,6 +12,7 @@ from dspex.runtime.bus import Bus
 from dspex.runtime.scope import Scope
 from dspex.service.cache import CacheService
 from dspex.service.ledger import BudgetScope, Prices
+from dspex.service.retry import Retrying, RetryPolicy
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import Middleware
@@ -20,11 +21,20 @@ DEFAULT_TIMEOUT_S = 120.0
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit."""
+    """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit.
+
+    `retry` is the user's own policy, in place of `attempts` by ours.
+    """
 
     timeout: float | None = None
     attempts: int = 4
     cache: bool = True
+    retry: Retrying | None = None
+
+    @property
+    def policy(self) -> Retrying:
+        """What decides about retries."""
+        return self.retry or RetryPolicy(self.attempts)
 
 
 class Shared(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from dspex.service.sse import EventReader
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
+ToldHook = Callable[[int, Mapping[str, str]], None]
 ErrorHook = Callable[[int, Mapping[str, str], bytes], LMError | None]
 
 RESENDS = 3  # on kept connections that turn out to be dead; beyond them it is a fault like any other
@@ -47,12 +48,22 @@ class Limits(msgspec.Struct, frozen=True):
 class HttpService:
     """The HttpClient of one endpoint, for all loops and threads of an App; `error` is the provider's own mapping.
 
+    `told` is given status and headers of each reply, for what they say of limits.
+
     Raises ConfigurationError when it is made, for a base URL that is not plain http(s) with a host.
     """
 
-    def __init__(self, endpoint: Endpoint, *, error: ErrorHook | None = None, limits: Limits = Limits()) -> None:  # noqa: B008  # frozen
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        error: ErrorHook | None = None,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        told: ToldHook | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.error = error
+        self._told = told
         self._limits = limits
         self._base = None if endpoint.base_url is None else checked_url(endpoint.base_url)
         self._headers = checked_headers(endpoint.headers)
@@ -69,7 +80,10 @@ class HttpService:
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
             whole = await self._read(response, self._limits.body)
-            return HttpReply(response.status, self._headers_of(response), whole)
+            told = self._headers_of(response)
+            if self._told is not None:
+                self._told(response.status, told)
+            return HttpReply(response.status, told, whole)
         except Exception as error:  # noqa: BLE001  # faults of the wire have classes of many packages; others pass
             failure = self._translated(error, path)
         finally:
@@ -86,6 +100,8 @@ class HttpService:
             response = await self._send(method, path, json, body, headers, encoding="identity")
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
+            if self._told is not None:
+                self._told(response.status, response.headers)
             if response.content_type != "text/event-stream":
                 whole = await self._read(response, self._limits.body)
                 yield ServerEvent("body", whole.decode("utf-8", "replace"))
@@ -189,6 +205,8 @@ class HttpService:
 
     async def _refusal(self, response: "ClientResponse") -> LMError:
         status, headers = response.status, self._headers_of(response)
+        if self._told is not None:
+            self._told(status, headers)
         try:
             body = await self._read(response, self._limits.error_body, cut=True)
         except Exception:  # noqa: BLE001  # the status says more than what is wrong with its body

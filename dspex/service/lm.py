@@ -161,23 +161,26 @@ class LMService:
             reply, call.cached = await self._flights.join(key, lead)
             return reply
 
-        return await (join() if call.options.timeout is None else self.attempts.in_time(call, join))
+        if call.options.timeout is not None:
+            return await self.attempts.in_time(call, join)
+        reply, call.cached = await self._flights.join(key, lead)
+        return reply
 
     async def _timed(self, call: Call, request: LMRequest) -> LMResponse:
         await HOP
-        work = partial(self.attempts.run, call, partial(self._attempt, call, request))
+        send, bound = partial(self._replied, request), partial(self.bound, request)
+        attempt = partial(self.attempts.once, call, bound, send, self._spent)
+        if self._life.started:
+            self.check(request)
+        else:
+            attempt = partial(self._after_start, request, attempt)
+        work = partial(self.attempts.run, call, attempt)
         return await (work() if call.timer is not None else self.attempts.in_time(call, work))
 
-    async def _attempt(self, call: Call, request: LMRequest) -> LMResponse:
-        if not self._life.started:
-            await self._life.start()
+    async def _after_start(self, request: LMRequest, attempt: Callable[[], Awaitable[LMResponse]]) -> LMResponse:
+        await self._life.start()
         self.check(request)
-        return await self.attempts.once(
-            call,
-            lambda needs_price: self.bound(request, needs_price),
-            lambda: self._replied(request),
-            lambda reply: self.charge(reply.usage or Usage()),
-        )
+        return await attempt()
 
     def check(self, request: LMRequest) -> None:
         """Raises BadRequest for pictures, if the model says that it takes none."""
@@ -197,6 +200,9 @@ class LMService:
         if usd is None:
             usd = price_of(self.name, usage.input_tokens, usage.output_tokens, self._shared.prices(), False)
         return Charge(1, usage.total_tokens, usd)
+
+    def _spent(self, reply: LMResponse) -> Charge:
+        return self.charge(reply.usage or Usage())
 
     async def _replied(self, request: LMRequest) -> LMResponse:
         return self._checked(request, await self.provider.complete(on_wire(request)))

@@ -3,12 +3,12 @@
 import random
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
 from dspex.core.clock import Clock
-from dspex.core.errors import DspexError, LMError, LMTimeout, PluginError, ProtocolError, RateLimited, Unavailable
+from dspex.core.errors import DspexError, LMTimeout, PluginError, ProtocolError, RateLimited, Unavailable
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -21,9 +21,18 @@ TRANSIENT = (RateLimited, LMTimeout, Unavailable, ProtocolError)
 
 def is_retryable_lm_error(error: BaseException) -> bool:
     """Whether the same request may succeed later: rate limits, time-outs, network and server faults."""
-    if isinstance(error, LMError) and error.retryable is not None:
-        return error.retryable
-    return isinstance(error, TRANSIENT)
+    told: bool | None = getattr(error, "retryable", None)
+    return isinstance(error, TRANSIENT) if told is None else told
+
+
+class Retrying(Protocol):
+    """What a retry policy decides; pass an object of your own as `LM(..., retry=)`."""
+
+    def attempts_for(self, error: BaseException) -> int:
+        """How many attempts a call may have in all when the last one has failed like this."""
+
+    def wait(self, error: BaseException, attempt: int, rng: random.Random) -> float:
+        """Seconds to wait after attempt number `attempt`, counted from 1."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -71,10 +80,9 @@ class RetryTokens:
 
 
 class Retry:
-    """What the attempts of one endpoint share: the policy, the bucket, the clock and the jitter."""
+    """What the retries at one endpoint share: the bucket, the clock and the jitter."""
 
-    def __init__(self, policy: RetryPolicy, clock: Clock, rng: random.Random) -> None:
-        self.policy = policy
+    def __init__(self, clock: Clock, rng: random.Random) -> None:
         self.tokens = RetryTokens()
         self._clock = clock
         self._rng = rng
@@ -84,7 +92,7 @@ class Retry:
         first: DspexError,
         attempt: Callable[[], Awaitable[T]],
         *,
-        attempts: int,
+        policy: Retrying,
         time_left: Callable[[], float],
         on_failure: Callable[[BaseException, int, float | None], None],
     ) -> T:
@@ -94,7 +102,6 @@ class Retry:
         """
         import tenacity
 
-        policy = msgspec.structs.replace(self.policy, attempts=attempts)
         pending: DspexError | None = first
 
         async def replayed_first() -> T:

@@ -69,7 +69,7 @@ for number in range(3):
     try:
         slow(f"{number}?")
     except KeyboardInterrupt:
-        say("interrupted", slow.service.attempts.limit)
+        say("interrupted", slow.service.attempts.limits.used)
 say(len(fast("and now?")), len(asyncio.run(fast.acall("and then?"))))
 """
 
@@ -80,7 +80,7 @@ def test_after_ctrl_c_calls_work_as_before(program):
     for _ in range(3):
         assert running.first_line() == "asked"
         running.process.send_signal(signal.SIGINT)
-        assert running.first_line() == "interrupted None"
+        assert running.first_line() == "interrupted 0"
     code, out, err, _ = running.end()
     assert (code, out, err) == (0, "1 1\n", "")
 

@@ -136,7 +136,7 @@ def test_a_sync_call_waits_for_no_permit_of_the_loop_that_waits_for_it(call):
     lm = dspex.LM("x/y", provider=Slow(), max_in_flight=2)
     assert len(call(Asks(lm))) == 1
     assert lm._provider.most == 3
-    assert lm.service.attempts.limit.used == 0
+    assert lm.service.attempts.limits.used == 0
 
 
 @BOTH
@@ -217,7 +217,7 @@ lm = dspex.LM("slow/m", provider=Provider(0.5), max_in_flight=1)
 dspex.configure(lm=lm)
 worker = threading.Thread(target=lm, args=("same?",))
 worker.start()
-while not lm.service.attempts.limit or not lm.service.attempts.limit.used:
+while not lm.service.attempts.limits or not lm.service.attempts.limits.used:
     time.sleep(0.001)
 child = os.fork()
 say(len(lm("same?")), len(lm("other?")))

@@ -8,7 +8,8 @@ import pytest
 
 import dspex
 from dspex.plugin import RateLimited
-from dspex.service.limits import QUEUE_LIMIT, InFlight
+from dspex.service.limits import QUEUE_LIMIT, Limiter, Pace
+from dspex.testing import VirtualClock
 
 
 @pytest.mark.fault("N26")
@@ -70,7 +71,7 @@ def test_a_limit_holds_over_loops_and_threads(script):
         thread.join()
     assert len(provider.requests) == 250
     assert provider.most == 5
-    assert lm.service.attempts.limit.used == 0
+    assert lm.service.attempts.limits.used == 0
 
 
 @pytest.mark.fault("P14")
@@ -87,7 +88,7 @@ def test_a_cancelled_call_gives_its_permit_back(virtual, script):
                 task.cancel()
             await asyncio.sleep(rng.random())
         await asyncio.gather(*tasks, return_exceptions=True)
-        return lm.service.attempts.limit.used, await lm.acall("and now?")
+        return lm.service.attempts.limits.used, await lm.acall("and now?")
 
     assert virtual(main) == (0, ["4"])
     assert provider.most <= 3
@@ -108,22 +109,22 @@ def test_waiters_of_a_loop_that_ended_take_no_permit_with_them(script):
     asyncio.run(give_up())  # which cancels the five that wait, and closes their loop
     holder.join()
     assert lm("after?") == ["4"]
-    assert lm.service.attempts.limit.used == 0
+    assert lm.service.attempts.limits.used == 0
 
 
 @pytest.mark.fault("R11")
 def test_beyond_a_bound_the_queue_refuses_at_once():
     async def main():
-        gate = InFlight(1)
-        await gate.acquire()
+        gate = Limiter(Pace(1), VirtualClock())
+        held = await gate.acquire()
         waiting = [asyncio.ensure_future(gate.acquire()) for _ in range(QUEUE_LIMIT)]
         await asyncio.sleep(0)
-        with pytest.raises(RateLimited, match=f"{QUEUE_LIMIT} requests wait already"):
+        with pytest.raises(RateLimited, match=f"{QUEUE_LIMIT} attempts wait already"):
             await gate.acquire()
         for waiter in waiting:
             waiter.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        gate.release()
+        gate.release(held)
         assert gate.used == 0
 
     asyncio.run(main())

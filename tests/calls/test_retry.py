@@ -177,7 +177,7 @@ def test_in_an_outage_retries_run_out(virtual, script, settled):
     provider = script(Unavailable("down"))
 
     async def main():
-        lm = dspex.LM("x/y", provider=provider)
+        lm = dspex.LM("x/y", provider=provider, breaker=False)
         await settled(*(lm.acall(f"{number}?") for number in range(200)))
         out = len(provider.requests)
         provider.steps = ["4"]

@@ -107,7 +107,7 @@ def test_leaving_early_closes_the_stream_and_gives_its_permit_back(virtual):
                 async for _delta in stream:
                     break
                 await stream.aclose()
-        return lm.service.attempts.limit.used, budget.spent.calls
+        return lm.service.attempts.limits.used, budget.spent.calls
 
     assert virtual(main) == (0, 2)
     assert provider.opened == provider.closed == 2
