@@ -59,16 +59,17 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
         """The adapter's messages; what demos and earlier turns called, and what came of it, are turns of their own."""
         history = self.compiled.history
         earlier = None if history is None else inputs.get(history)
-        if earlier is None and not any(map(self._has_calls, demos)):
+        has_calls = any(map(self._has_calls, demos))
+        if earlier is None and not has_calls:
             return self._rendered(adapter, demos, inputs)
         alone = inputs if history is None else {**inputs, history: None}
-        *first, last = self._rendered(adapter, (), alone)
+        *first, last = self._rendered(adapter, () if has_calls else demos, alone)
         if not first:  # a form without turns
             return self._rendered(adapter, demos, inputs)
-        for number, (demo, _) in enumerate(sorted_demos(self.whole, demos)):
+        for number, (demo, _) in enumerate(sorted_demos(self.whole, demos) if has_calls else ()):
             first += self._with_calls(self._demo(adapter, demo, alone), demo, f"example_{number}")
         for number, turn in enumerate(History.from_plain(earlier).messages if earlier is not None else ()):
-            first += self._with_calls(self._turn(adapter, turn, inputs), turn, f"turn_{number}")
+            first += self._with_calls(self._turn(adapter, turn, inputs), turn, f"turn_{number}", own_ids=True)
         return (*first, last) if last.parts != (Text(""),) else tuple(first)
 
     def _rendered(self, adapter: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -92,7 +93,10 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
             return ()
         return self._rendered(adapter, (), {**inputs, history: History([turn])})[1:-1]
 
-    def _with_calls(self, shown: Sequence[Message], record: Any, prefix: str) -> list[Message]:
+    def _with_calls(
+        self, shown: Sequence[Message], record: Any, prefix: str, *, own_ids: bool = False
+    ) -> list[Message]:
+        """What a record's text has, and its calls; demos come from other runs, whose ids (`own_ids`) may be the same."""
         called = record.get(self.called.name) if self.called else None
         calls = ToolCalls.from_plain(called) if called else ToolCalls()
         given = record.get("tool_call_results") or calls.tool_call_results
@@ -102,11 +106,14 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
             return [*shown, Message.of("user", f"{_CAME}\n{told}")] if told else [*shown]
         if not calls:
             return [*shown]
-        ids = [call.id or f"{prefix}_{place}" for place, call in enumerate(calls)]
+        ids = [(own_ids and call.id) or f"{prefix}_{place}" for place, call in enumerate(calls)]
         parts = [ToolCall(id_, call.name, render(call.args)) for id_, call in zip(ids, calls, strict=True)]
         said = [part for message in shown if message.role == "assistant" for part in message.parts]
-        asked = [message for message in shown if message.role != "assistant"]
-        return [*asked, Message("assistant", (*said, *parts)), Message("tool", _results(results, ids))]
+        asked = [message for message in shown if message.role != "assistant" and message.parts != (Text(""),)]
+        came = tuple(
+            _result(id_, call, place, results) for place, (id_, call) in enumerate(zip(ids, calls, strict=True))
+        )
+        return [*asked, Message("assistant", (*said, *parts)), Message("tool", came)]
 
     # What came
 
@@ -130,10 +137,11 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
         return {field.name: values[field.name] for field in self.whole.outputs}
 
     def _read_calls(self, field: FieldInfo, choice: Choice) -> ToolCalls | None:
-        found = []
-        for call in choice.tool_calls:
+        found: dict[str, tool_calls.ToolCall] = {}
+        for place, call in enumerate(choice.tool_calls):
+            id_ = call.id if call.id and call.id not in found else f"{call.id or 'call'}_{place}"
             try:
-                found.append(tool_calls.ToolCall(call.name, tool_calls.read_arguments(call.arguments), call.id))
+                found[id_] = tool_calls.ToolCall(call.name, tool_calls.read_arguments(call.arguments), id_)
             except ValueError as error:
                 raise AdapterParseError(
                     f"The reply calls {call.name!r:.80} with arguments that cannot be read: {error}. "
@@ -143,7 +151,7 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
                     field=field.name,
                     reason="length" if choice.finish_reason == "length" else None,
                 ) from error
-        return ToolCalls(tool_calls=found) if found or not is_optional(field.annotation) else None
+        return ToolCalls(tool_calls=[*found.values()]) if found or not is_optional(field.annotation) else None
 
     def is_of_calls(self, error: AdapterParseError) -> bool:
         """Whether it is the calls that cannot be read: the model is told so whatever form its text has."""
@@ -227,13 +235,10 @@ def _made(compiled: CompiledSignature, *, has_tools: bool, has_reasoning: bool) 
     return NativePlan(compiled, compile_signature(kept, instructions), **wanted)
 
 
-def _results(results: ToolCallResults | None, ids: Sequence[str]) -> tuple[ToolResult, ...]:
-    """What came of each call, as far as it is known; a provider wants a result for every call."""
+def _result(id_: str, call: tool_calls.ToolCall, place: int, results: ToolCallResults | None) -> ToolResult:
+    """What came of a call, as far as it is known; a provider wants a result for every call."""
     rows = results.tool_call_results if results is not None else ()
-    by_id = {row.call_id: row for row in rows if row.call_id is not None}
-    found = []
-    for place, id_ in enumerate(ids):
-        by_place = rows[place] if place < len(rows) and rows[place].call_id is None else None
-        row = by_id.get(id_) or by_place
-        found.append(ToolResult(id_, row.text, row.is_error) if row else ToolResult(id_, _NOT_SHOWN))
-    return tuple(found)
+    found = next((row for row in rows if row.call_id is not None and row.call_id == call.id), None)
+    if found is None and place < len(rows) and rows[place].call_id is None:
+        found = rows[place]
+    return ToolResult(id_, _NOT_SHOWN) if found is None else ToolResult(id_, found.text, found.is_error)

@@ -241,6 +241,23 @@ def test_no_arguments_are_none():
     assert predict(Script(call("")), ONLY, ADAPTERS[0]).tool_calls.tool_calls[0].args == {}
 
 
+@pytest.mark.fault("B10")
+def test_two_calls_of_one_id_are_kept_apart():
+    asked = [("c", '{"x": 1}'), ("c", '{"x": 2}'), ("", "{}")]
+    script = Script(Choice("", tuple(ToolCall(id_, "add", arguments) for id_, arguments in asked)))
+    calls = predict(script, ONLY, ADAPTERS[0]).tool_calls.tool_calls
+    assert [one.args.get("x") for one in calls] == [1, 2, None]
+    assert len({one.id for one in calls}) == 3
+
+
+def test_one_tool_alone_is_a_tool_too():
+    signature = dspex.Signature("question, tools: dspex.Tool -> tool_calls: dspex.ToolCalls")
+    script = Script(call("{}"))
+    with dspex.context(lm=dspex.LM("m", provider=script, cache=False), adapter=ADAPTERS[0]):
+        dspex.Predict(signature)(question="?", tools=ADD)
+    assert script.asked[0].tools == (WIRE,)
+
+
 def test_several_completions_have_their_own_calls():
     class Two(Script):
         async def complete(self, request: LMRequest) -> LMResponse:
@@ -329,6 +346,26 @@ def test_earlier_calls_and_what_came_of_them_are_turns_of_the_providers(adapter)
     assert "done" in third.text
 
 
+def test_a_demos_ids_are_its_own():
+    same = dspex.ToolCalls(tool_calls=[dspex.ToolCalls.ToolCall("add", {"x": 1}, "c1")])
+    known = dspex.ToolCalls(tool_calls=same.tool_calls, tool_call_results=same.execute([ADD]))
+    demos = [{"question": "?", "tools": [], "thought": "t", "tool_calls": one} for one in (same, known)]
+    script = Script(call("{}"))
+    predict(script, ASKS, ADAPTERS[1], demos)
+    results = [part for message in script.asked[0].messages for part in message.parts if isinstance(part, ToolResult)]
+    assert len({one.id for one in results}) == 2
+    assert [one.text for one in results] == ["(not shown)", "3"]
+
+
+def test_a_conversation_may_end_with_what_came_of_a_call():
+    signature = dspex.Signature("history: dspex.History, tools: list[dspex.Tool] -> tool_calls: dspex.ToolCalls")
+    script = Script(call("{}"))
+    with dspex.context(lm=dspex.LM("m", provider=script, cache=False), adapter=ADAPTERS[0]):
+        turns = [{"tool_calls": CALLS, "tool_call_results": CALLS.execute([ADD])}]
+        dspex.Predict(signature)(history=dspex.History(messages=turns), tools=[ADD])
+    assert [message.role for message in script.asked[0].messages] == ["system", "assistant", "tool"]
+
+
 @pytest.mark.parametrize("adapter", [dspex.ChatAdapter(), dspex.XMLAdapter()], ids=["chat", "xml"])
 def test_in_text_what_came_of_earlier_calls_is_told_by_the_user(adapter):
     history = dspex.History(
@@ -338,9 +375,11 @@ def test_in_text_what_came_of_earlier_calls_is_told_by_the_user(adapter):
     )
     reply = adapter.format_assistant_message_content(TALKS, {"thought": "hm", "tool_calls": CALLS})
     script = Script(Choice(reply))
-    assert predict(script, TALKS, adapter, history=history).tool_calls == CALLS
+    demo = {"history": None, "question": "7+8?", "tools": [ADD], "thought": "add", "tool_calls": CALLS}
+    assert predict(script, TALKS, adapter, [demo], history=history).tool_calls == CALLS
     request = script.asked[0]
     assert request.tools == ()
-    _, _, said, told, _ = request.messages
+    _, shown, _, _, said, told, _ = request.messages
+    assert "7+8?" in shown.text
     assert '"tool_calls"' in said.text
     assert told == Message("user", (Text('What came of the calls:\n[{"name":"add","value":3}]'),))
