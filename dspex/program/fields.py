@@ -84,7 +84,13 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
     def bound(self, name: str, annotation: Any) -> "FieldInfo":
         """This field under a name and with a type, whose notes (`Annotated`) tell what the field itself does not."""
         kind = type(None) if annotation is None else annotation
-        written = getattr(kind, "__metadata__", ())
+        if written := getattr(kind, "__metadata__", ()):
+            return self._noted(name, kind, written)
+        return FieldInfo(
+            self.role, self.desc, self.given_prefix, self.default, self.default_factory, self.meta, name, kind
+        )
+
+    def _noted(self, name: str, kind: Any, written: tuple[Any, ...]) -> "FieldInfo":
         notes = [note for note in written if not isinstance(note, FieldInfo)]
         kept = [note for note in notes if not _foreign_bounds([note])]
         if len(kept) < len(written):

@@ -1,5 +1,7 @@
 """Every change gives a new signature; state goes out and comes back."""
 
+from typing import Annotated
+
 import pytest
 
 from dspex.core.errors import ProgramFileError, SignatureError
@@ -158,3 +160,12 @@ def test_a_class_without_outputs_is_a_base_but_no_signature_of_a_call():
 
     with pytest.raises(SignatureError, match="Base has no output"):
         ensure_signature(Base)
+
+
+def test_a_field_of_another_signature_may_be_taken_under_another_name():
+    class Noted(Signature):
+        question: Annotated[int, "how many"] = InputField(ge=3)
+        answer: str = OutputField()
+
+    field = BASE.append("x", Noted.fields["question"]).fields["x"]
+    assert (field.prefix, field.desc, field.constraints, field.type_text) == ("X:", "how many", ">= 3", "int")
