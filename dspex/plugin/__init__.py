@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from dspex.core.dictionaries import to_dictionaries, to_message
     from dspex.core.endpoint import Capabilities, Endpoint
     from dspex.core.errors import (
+        AdapterParseError,
         AuthError,
         BadRequest,
         ConfigurationError,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "Adapter",
+    "AdapterParseError",
     "Audio",
     "AuthError",
     "BadRequest",
