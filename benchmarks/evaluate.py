@@ -1,27 +1,50 @@
-"""What Evaluate itself costs an example: a program that answers at once, scored by a metric that compares two texts.
+"""What Evaluate costs beside the program: CPU an example, and how near many slow examples come to the ideal time.
 
     python benchmarks/evaluate.py [--sizes 500 20000] [--rounds 5]
+    python benchmarks/evaluate.py --wall [--examples 5000] [--delay 0.05] [--threads 64]
 
-CPU microseconds an example, the best of the rounds, as measured and scaled to a machine on which a fixed piece of work
-takes 16.5 us; raw is the same program and metric in a plain loop. Goals: at most 15 us, and 20,000 examples at most
-1.15 times 500.
+First, CPU microseconds an example for a program that answers at once and a metric that compares two texts: the best of
+the rounds, as measured and scaled to a machine on which a fixed piece of work takes 16.5 us; raw is the same program and
+metric in a plain loop, and the options are what each adds to Evaluate. Goals: at most 15 us over raw, and 20,000 examples
+at most 1.15 times 500.
+
+--wall is the time of many slow examples, with a program that sleeps and, where dspex-openai is installed, with one that
+asks a server; raw is aiohttp by hand against the same server. Goal: at most 1.08 times the ideal, on a quiet machine.
 """
 
 import argparse
 import asyncio
 import hashlib
 import json
+import math
+import tempfile
 import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
+from mock_server import mock_server
+
+from dspex.app.lm import LM
+from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example, Prediction
+from dspex.core.usage import Budget
 from dspex.evaluate.evaluate import Evaluate
+from dspex.program.predict import Predict
 
 FIXED_US = 16.5
 CONVERSATION = {"model": "m", "messages": [{"role": "user", "content": "How many legs has a spider? " * 8}], "n": 1}
 
 
 class Answers:
+    """Answers with its question, after some seconds."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+
     async def acall(self, question: str) -> Prediction:
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
         return Prediction(answer=question)
 
 
@@ -29,8 +52,8 @@ def exact(example: Example, prediction: Prediction) -> bool:
     return example.answer == prediction.answer
 
 
-def examples(n: int) -> list[Example]:
-    return [Example(question=str(i), answer=str(i)).with_inputs("question") for i in range(n)]
+def examples(n: int, answer: str | None = None) -> list[Example]:
+    return [Example(question=str(i), answer=answer or str(i)).with_inputs("question") for i in range(n)]
 
 
 def fixed_work() -> str:
@@ -54,8 +77,8 @@ async def raw_us(devset: list[Example]) -> float:
     return 1e6 * seconds / len(devset)
 
 
-async def evaluate_us(devset: list[Example]) -> float:
-    evaluate, start = Evaluate(devset, exact), time.process_time()
+async def evaluate_us(devset: list[Example], **options: Any) -> float:
+    evaluate, start = Evaluate(devset, **{"metric": exact, **options}), time.process_time()
     result = await evaluate.acall(Answers())
     seconds = time.process_time() - start
     assert result.score == 100.0
@@ -76,17 +99,93 @@ def measure(sizes: list[int], rounds: int) -> dict[int, tuple[float, float]]:
     return best
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 20_000])
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    found = measure(options.sizes, options.rounds)
+def measure_options(rounds: int) -> dict[str, float]:
+    """Scaled microseconds an example with each option, at 2,000 examples."""
+    devset = examples(2_000)
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            options: dict[str, dict[str, Any]] = {
+                "none": {},
+                "two metrics": {"metric": {"one": exact, "other": exact}},
+                "slice_by": {"slice_by": "answer"},
+                "judge_budget": {"judge_budget": Budget(calls=1)},
+                "run_dir": {"run_dir": Path(folder) / "run"},
+            }
+            scale = FIXED_US / fixed_work_us()
+            for name, given in options.items():
+                best[name] = min(best.get(name, math.inf), asyncio.run(evaluate_us(devset, **given)) * scale)
+    return best
+
+
+def show_cpu(sizes: list[int], rounds: int) -> None:
+    found = measure(sizes, rounds)
     print("examples   raw us   Evaluate us   overhead us   (scaled)")
     for size, (raw, own) in found.items():
         print(f"{size:8,} {raw:8.2f} {own:13.2f} {own - raw:13.2f}")
     smallest, largest = found[min(found)][1], found[max(found)][1]
     print(f"flat: {largest / smallest:.2f}")
+    none, *others = measure_options(rounds).items()
+    print("an option adds:", ", ".join(f"{name} {us - none[1]:+.1f} us" for name, us in others))
+
+
+async def timed(run: Callable[[], Awaitable[Any]]) -> tuple[float, float]:
+    """Seconds by the clock, and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    await run()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+async def by_hand(url: str, n: int, threads: int) -> None:
+    import aiohttp
+
+    questions = iter(range(n))
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for number in questions:
+            body = {"model": "mock", "messages": [{"role": "user", "content": f"[[ ## question ## ]]\n{number}"}]}
+            async with session.post(f"{url}/chat/completions", json=body) as reply:
+                text = json.loads(await reply.read())["choices"][0]["message"]["content"]
+                assert "Paris" in text
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(work(session) for _ in range(threads)))
+
+
+def show_wall(n: int, delay: float, threads: int) -> None:
+    ideal = math.ceil(n / threads) * delay
+    print(f"{n:,} examples of {1e3 * delay:.0f} ms, {threads} at once; ideal {ideal:.2f} s")
+
+    def show(name: str, run: Callable[[], Awaitable[Any]]) -> None:
+        seconds, processor = asyncio.run(timed(run))
+        print(f"{name:22} {seconds:6.2f} s  {seconds / ideal:5.2f} x ideal  {processor:5.2f} s CPU")
+
+    show("a program that sleeps", lambda: Evaluate(examples(n), exact, threads).acall(Answers(delay)))
+    with mock_server(delay) as url:
+        show("a server, by hand", lambda: by_hand(url, n, threads))
+        program = Predict("question -> answer")
+        try:
+            program.lm = LM("openai/mock", api_base=url, api_key="none", cache=False)
+            _ = program.lm.service
+        except ConfigurationError as error:
+            print(f"a server, by Predict: left out, {error}")
+            return
+        show("a server, by Predict", lambda: Evaluate(examples(n, "Paris"), exact, threads).acall(program))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 20_000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--examples", type=int, default=5_000)
+    parser.add_argument("--delay", type=float, default=0.05)
+    parser.add_argument("--threads", type=int, default=64)
+    options = parser.parse_args()
+    if options.wall:
+        show_wall(options.examples, options.delay, options.threads)
+    else:
+        show_cpu(options.sizes, options.rounds)
 
 
 if __name__ == "__main__":

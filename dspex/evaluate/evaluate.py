@@ -1,8 +1,7 @@
 """Evaluate: a program scored on examples, many at a time, rows as they finish."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, aclosing, nullcontext
 from functools import partial
@@ -87,18 +86,10 @@ class Evaluate(msgspec.Struct, eq=False):
     ) -> AsyncGenerator[Row, None]:
         """Rows as examples finish. A slow consumer holds the workers up; one that leaves cancels them."""
         run = self._with(metric=metric, devset=devset, num_threads=num_threads, **changes)
-        metrics = named(run.metric)
-        scorers = {name: Scorer(one, run.metric_executor) for name, one in metrics.items()}
-        examples, limit = checked(run.devset, program, run.slice_by), run._limit(program)
-        with ExitStack() as stack:
-            kept: Finished | None = None
-            if run.run_dir is not None:
-                opened = opening(run.run_dir, program, metrics, run.devset, run.judge_lm)
-                kept = stack.enter_context(await in_thread(opened))
-            crew = Crew(limit, runner(program), scorers, run.failure_score, run._judge(), kept)
-            async with aclosing(crew.rows(examples)) as rows:
-                done = errors = 0
-                async for row in rows:
+        errors = done = 0
+        async with aclosing(run._batches(program)) as batches:
+            async for batch in batches:
+                for row in batch:
                     done += 1
                     yield row
                     if not row.ok:
@@ -107,17 +98,37 @@ class Evaluate(msgspec.Struct, eq=False):
 
     async def _collect(self, program: Any) -> EvaluationResult:
         rows: list[Row] = []
+        errors = 0
         bar = ProgressBar("Evaluate", Tally(rows, length(self.devset)).state) if self.display_progress else None
         try:
             with bar or nullcontext():
-                async for row in self.stream(program):
-                    rows.append(row)  # noqa: PERF401  the bar looks at them as they come
+                async with aclosing(self._batches(program)) as batches:
+                    async for batch in batches:
+                        for row in batch:
+                            rows.append(row)
+                            if not row.ok:
+                                errors += 1
+                                self._check_errors(errors, len(rows), row)
         except (EvaluationError, BudgetExceeded) as error:
             error.results = pairs(rows)  # type: ignore[union-attr]  # no other error of these classes has them
             raise
         if not rows:
             raise EvaluationError("The devset is empty: a score needs at least one example.")
         return collected(rows, named(self.metric), self.slice_by)
+
+    async def _batches(self, program: Any) -> AsyncGenerator[list[Row], None]:
+        metrics = named(self.metric)
+        scorers = {name: Scorer(one, self.metric_executor) for name, one in metrics.items()}
+        examples, limit = checked(self.devset, program, self.slice_by), self._limit(program)
+        with ExitStack() as stack:
+            kept: Finished | None = None
+            if self.run_dir is not None:
+                opened = opening(self.run_dir, program, metrics, self.devset, self.judge_lm)
+                kept = stack.enter_context(await in_thread(opened))
+            new = partial(Worker, runner(program), scorers, self.failure_score, self._judge())
+            async with aclosing(Crew(limit, new, kept).batches(examples)) as batches:
+                async for batch in batches:
+                    yield batch
 
     def _with(self, **given: Any) -> "Evaluate":
         return msgspec.structs.replace(self, **{name: value for name, value in given.items() if value is not None})
@@ -156,40 +167,30 @@ class Evaluate(msgspec.Struct, eq=False):
 
 
 class Crew:
-    """Workers over one devset: a task each, and none an example; rows as they finish, recorded ones without running."""
+    """Workers over one devset: a task each, and none an example; rows as they finish, kept ones without running."""
 
-    def __init__(  # noqa: PLR0917  made in one place
-        self,
-        size: int,
-        run: Any,
-        scorers: Mapping[str, Scorer],
-        failure_score: float,
-        judge: Scope | None,
-        kept: Finished | None,
-    ) -> None:
+    def __init__(self, size: int, new: Callable[[], Worker], kept: Finished | None) -> None:
         self._size = size
-        self._new = partial(Worker, run, scorers, failure_score, judge)
+        self._new = new
         self._kept = kept
-        self._ready: deque[Row] = deque()
+        self._ready: list[Row] = []
         self._fatal: list[BaseException] = []
         self._news, self._room, self._working = asyncio.Event(), asyncio.Event(), size
 
-    async def rows(self, examples: Any) -> AsyncGenerator[Row, None]:
-        """The row of each example; leaving cancels all work."""
-        ready, fatal, news = self._ready, self._fatal, self._news
+    async def batches(self, examples: Any) -> AsyncGenerator[list[Row], None]:
+        """The rows that have come since the last batch; leaving cancels all work."""
         workers = [asyncio.create_task(self._work(examples)) for _ in range(self._size)]
         try:
-            while ready or (self._working and not fatal):
-                while ready:
-                    row = ready.popleft()
-                    if len(ready) <= self._size:
-                        self._room.set()
-                    yield row
-                news.clear()
-                if self._working and not fatal:
-                    await news.wait()
-            if fatal:
-                raise fatal[0]
+            while self._ready or (self._working and not self._fatal):
+                batch, self._ready = self._ready, []
+                self._room.set()
+                if batch:
+                    yield batch
+                self._news.clear()
+                if not self._ready and self._working and not self._fatal:
+                    await self._news.wait()
+            if self._fatal:
+                raise self._fatal[0]
         finally:
             for worker in workers:
                 worker.cancel()
@@ -197,30 +198,41 @@ class Crew:
 
     async def _work(self, examples: Any) -> None:
         try:
-            worker = self._new()
+            row_of = self._new().row
+            if self._kept is not None:
+                row_of = partial(self._kept_row, row_of, self._kept)
             if hasattr(examples, "__aiter__"):
                 async for index, example in examples:
-                    await self._take(worker, index, example)
+                    if self._is_full(await row_of(index, example)):
+                        await self._room.wait()
             else:
                 for index, example in examples:
-                    await self._take(worker, index, example)
+                    if self._is_full(await row_of(index, example)):
+                        await self._room.wait()
         except BaseException as error:  # noqa: BLE001  KeyboardInterrupt in a task would end its loop
             self._fatal.append(error)
         finally:
             self._working -= 1
             self._news.set()
 
-    async def _take(self, worker: Worker, index: int, example: Example) -> None:
-        row = None if self._kept is None else self._kept.row(index, example)
+    async def _kept_row(
+        self, row_of: Callable[[int, Example], Awaitable[Row]], kept: Finished, index: int, example: Example
+    ) -> Row:
+        row = kept.row(index, example)
         if row is None:
-            row = await worker.row(index, example)
-            if self._kept is not None:
-                self._kept.keep(row)
+            row = await row_of(index, example)
+            kept.keep(row)
+        return row
+
+    def _is_full(self, row: Row) -> bool:
+        """Hand a row over, and say whether the consumer has to catch up first."""
         self._ready.append(row)
-        self._news.set()
-        if len(self._ready) >= 2 * self._size:
-            self._room.clear()
-            await self._room.wait()
+        if len(self._ready) == 1:
+            self._news.set()
+        if len(self._ready) < 2 * self._size:
+            return False
+        self._room.clear()
+        return True
 
 
 def named(metric: Any) -> dict[str, Any]:

@@ -17,20 +17,18 @@ class Meter:
     One worker runs one example at a time, so it needs one meter and no scope of its own for each example.
     """
 
-    __slots__ = ("_paid",)
+    __slots__ = ("paid",)
 
     def __init__(self) -> None:
-        self._paid: list[tuple[str, Usage]] = []
+        self.paid: list[tuple[str, Usage]] = []
 
     def add(self, model: str, usage: Usage) -> None:
         """Note one call; from any thread."""
-        self._paid.append((model, usage))
+        self.paid.append((model, usage))
 
     def take(self) -> Usage:
         """The sum, with its price where the provider or the setting `prices` tells it."""
-        if not self._paid:
-            return NOTHING
-        paid, self._paid = self._paid, []
+        paid, self.paid = self.paid, []
         prices = current_app().settings.prices
         return sum((_priced(model, usage, prices) for model, usage in paid), NOTHING)
 

@@ -122,7 +122,9 @@ class Worker:
         try:
             # `**example.inputs()` makes two more objects: 8 us an example against 1.
             prediction = await self._run(**{key: value for key, value in example._store.items() if key in keys})
-            seconds, used = time.perf_counter() - start, meter.take()
+            seconds = time.perf_counter() - start
+            if meter.paid:
+                used = meter.take()
             if self._judge is not None:
                 SCOPE.set(self._judge)
             score, feedback = await self._first(example, prediction)
@@ -142,7 +144,8 @@ class Worker:
         finally:
             if self._judge is not None:
                 SCOPE.set(self._scope)
-        return Row(index, example, prediction, score, True, feedback, None, seconds, scores, used, meter.take())
+        judged = meter.take() if meter.paid else NOTHING
+        return Row(index, example, prediction, score, True, feedback, None, seconds, scores, used, judged)
 
     async def _all(
         self, example: Example, prediction: Any, score: float, feedback: str | None
