@@ -72,7 +72,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(requires=["wheels"], tags=["release"], allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Mypy, strict, over the kernel and every plugin, as the oldest Python sees them; what mypy and pyright tell a user."""
-    install(session, "dspex", *PLUGINS, others=group("types"))
+    install(session, "dspex", *PLUGINS, others=group("checkers"))
     session.run("mypy")
     run_pytest(session, CHECKERS)
 
