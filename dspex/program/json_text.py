@@ -26,9 +26,11 @@ _WORD = re.compile(r"[\w.+-]+")
 def read_json(text: str) -> Any:
     """JSON data out of a text; json-repair mends small faults if installed. Raises ValueError."""
     text = text.strip()
+    if (value := _decoded(text)) is not msgspec.UNSET:
+        return value
     starts = [text.find(bracket) for bracket in "[{" if bracket in text]
     inner = text[min(starts) : max(text.rfind("]"), text.rfind("}")) + 1] if starts else ""
-    for parts in ([text], FENCED.findall(text), [inner]):
+    for parts in (FENCED.findall(text), [inner]):
         found = [value for part in parts if (value := _decoded(part)) is not msgspec.UNSET]
         if any(value != found[0] for value in found):
             raise ValueError("it has several JSON values that differ")

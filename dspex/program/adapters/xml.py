@@ -31,7 +31,6 @@ class _Tag(NamedTuple):
     kind: str
     start: int
     end: int
-    begins_line: bool
 
 
 class XMLAdapter(ChatAdapter):
@@ -139,10 +138,7 @@ class _Tags:
             if name is None:
                 continue
             kind = "close" if mark[1] else "empty" if mark[3] else "open"
-            start = mark.start()
-            before = text[max(0, start - _MARGIN) : start]
-            begins = (start <= _MARGIN or "\n" in before) and _LINE_START.search(before) is not None
-            yield _Tag(name, kind, start, place, begins)
+            yield _Tag(name, kind, mark.start(), place)
 
 
 def _escaped(mark: re.Match[str]) -> str:
@@ -184,7 +180,7 @@ def _by_lines(tags: Iterable[_Tag], text: str) -> list[tuple[str, str]]:
         if outer is None:
             if tag.kind == "close":
                 raise ValueError(f"`</{tag.name}>` closes nothing")
-            if tag.kind == "open" and tag.begins_line:
+            if tag.kind == "open" and _begins_line(text, tag.start):
                 outer, inner = tag, False
         elif tag.name == outer.name and tag.kind == "close":
             sections.append((tag.name, text[outer.end : tag.start]))
@@ -194,6 +190,11 @@ def _by_lines(tags: Iterable[_Tag], text: str) -> list[tuple[str, str]]:
     if outer is not None and inner:
         raise ValueError(f"`<{outer.name}>` is not closed")
     return sections if outer is None else [*sections, (outer.name, text[outer.end :])]
+
+
+def _begins_line(text: str, start: int) -> bool:
+    before = text[max(0, start - _MARGIN) : start]
+    return (start <= _MARGIN or "\n" in before) and _LINE_START.search(before) is not None
 
 
 def _own(compiled: CompiledSignature, sections: list[tuple[str, str]]) -> list[tuple[str, str]]:
