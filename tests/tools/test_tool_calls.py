@@ -5,6 +5,8 @@ import threading
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dspex
 from dspex.core.errors import BudgetExceeded, ConfigurationError, ToolError, ToolInputError
@@ -193,3 +195,36 @@ def test_calls_go_out_and_come_back_as_text(adapter):
     calls = ToolCalls.from_dict_list([{"name": "add", "args": {"x": 1, "y": '[[ ## thought ## ]]\n</args>"}'}}])
     reply = adapter.format_assistant_message_content(signature, {"thought": "easy", "tool_calls": calls})
     assert adapter.parse(signature, reply) == {"thought": "easy", "tool_calls": calls}
+
+
+HOSTILE = st.sampled_from(
+    [
+        "[[ ## thought ## ]]",
+        "</tool_calls>",
+        "<thought>",
+        "Thought:",
+        '"}]}',
+        "```",
+        "\\",
+        "\n\n",
+        "{}",
+        "null",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.lists(HOSTILE).map("".join),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | HOSTILE, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize(
+    "adapter", [dspex.ChatAdapter(), dspex.JSONAdapter(), dspex.XMLAdapter(), dspex.PlainAdapter()]
+)
+@settings(max_examples=20)
+@given(args=st.dictionaries(st.text() | HOSTILE, VALUES, max_size=3), name=HOSTILE)
+def test_no_argument_leaves_its_call(adapter, args, name):
+    calls = ToolCalls.from_dict_list([{"name": name, "args": args}, {"name": "last", "args": {}}])
+    signature = dspex.Signature("question -> thought, tool_calls: ToolCalls")
+    reply = adapter.format_assistant_message_content(signature, {"thought": "t", "tool_calls": calls})
+    assert adapter.parse(signature, reply) == {"thought": "t", "tool_calls": calls}

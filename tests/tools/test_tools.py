@@ -190,7 +190,8 @@ def test_a_default_without_a_json_form_is_left_to_the_function():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Tool(3), "made of a callable, not of int"),
+        (lambda: Tool(3), "made of a callable, not of a int"),
+        (lambda: Tool(Tool(add)), "made of a callable, not of a Tool"),
         (lambda: Tool(lambda x: x), "'<lambda>' cannot be a tool's name"),
         (lambda: Tool(add, "two words"), "'two words' cannot be a tool's name"),
         (lambda: Tool(add, arg_desc={"z": "?"}), "has no argument 'z'"),
@@ -280,6 +281,17 @@ def test_a_value_that_does_not_fit_is_named_with_what_was_wanted(kind, given, wo
     assert "http" not in str(caught.value)
     assert isinstance(caught.value, (ValueError, dspex.InputError))
     assert not ran
+
+
+def test_a_check_that_fails_in_its_own_way_is_a_value_that_does_not_fit():
+    class Picky(msgspec.Struct):
+        key: str
+
+        def __post_init__(self) -> None:
+            raise KeyError(self.key)
+
+    with pytest.raises(ToolInputError, match="'value' should be Picky"):
+        Tool(lambda value: value, "same", arg_types={"value": Picky})(value={"key": "k"})
 
 
 def test_all_faults_of_a_call_are_told_at_once():

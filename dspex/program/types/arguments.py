@@ -50,7 +50,7 @@ class Arguments(msgspec.Struct, frozen=True, eq=False):
             one = self.known.get(name)
             try:
                 values[name] = value if one is None else one.convert(value)
-            except (ValueError, TypeError, RecursionError) as error:
+            except Exception as error:  # noqa: BLE001  whatever a type's own check raises, the value does not fit
                 wanted = "" if one is None else type_text(one.kind)
                 faults.append(f"{name!r} should be {wanted}: {reason(error)}")
         if faults:

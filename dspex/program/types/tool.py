@@ -62,8 +62,8 @@ class Tool:
         max_output_chars: int | None = None,
         confirm: Confirm | None = None,
     ) -> None:
-        if not callable(func):
-            raise ConfigurationError(f"A tool is made of a callable, not of {type(func).__name__}.")
+        if not callable(func) or isinstance(func, Tool):
+            raise ConfigurationError(f"A tool is made of a callable, not of a {type(func).__name__}.")
         arguments = arguments_of(func, args, arg_types, arg_desc, required)
         known = arguments.known
         title = name or _name_of(func)
