@@ -82,7 +82,10 @@ def restorer(annotation: Any) -> Callable[[Any], Any] | None:
     """What makes JSON data, as a saved demo has them, Types again; None for an annotation without any."""
     if not _holds_types(annotation, set()):
         return None
-    convert = converter(annotation)
+    try:
+        convert = converter(annotation)
+    except Exception:  # noqa: BLE001  a type that nothing can be read for, as its own library says it
+        return None
 
     def restore(value: Any) -> Any:
         try:

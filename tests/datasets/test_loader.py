@@ -61,6 +61,8 @@ def package(tmp_path, monkeypatch):
     def made(name, source):
         path = tmp_path.joinpath("packages", *name.split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True)
+        if path.parent.name != "packages":
+            path.with_name("__init__.py").touch()  # else the real package, where there is one, would go before
         path.write_text(textwrap.dedent(source))
         monkeypatch.syspath_prepend(tmp_path / "packages")
         for loaded in (name, name.split(".")[0]):

@@ -1,7 +1,8 @@
 """Pydantic models as field types, where pydantic is installed; dspex itself never imports it."""
 
 import dataclasses
-from typing import Any
+from datetime import date
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from dspex.program.fields import InputField, OutputField
 from dspex.program.signature import Signature
 
 pydantic = pytest.importorskip("pydantic")
+annotated_types = pytest.importorskip("annotated_types")
 
 
 class Step(pydantic.BaseModel):
@@ -68,6 +70,7 @@ def test_a_type_that_pydantic_does_not_know_is_an_error_of_the_signature():
         Signature("q -> a: Step | Foreign")
     assert str(caught.value).count("\n") == 2
     assert Signature("q: Step | Foreign -> a").fields["q"].annotation == Step | Foreign
+    assert Signature("q: AsyncGenerator[dspex.Image, Step] -> a").input_fields
 
 
 def test_constraints_hold_for_lists_of_models():
@@ -88,3 +91,33 @@ def test_a_model_given_as_input_fits_its_type_and_a_text_does_not():
     compiled = Signature("plan: Plan -> a").compiled
     assert not compiled.mismatches({"plan": Plan(steps=[])})
     assert compiled.mismatches({"plan": 3})
+
+
+def test_notes_of_annotated_bound_and_describe_a_field():
+    class Noted(Signature):
+        count: Annotated[int, msgspec.Meta(ge=0, description="how many")] = InputField()
+        size: Annotated[int, annotated_types.Gt(0), annotated_types.Le(9)] = InputField(le=5)
+        name: Annotated[str, pydantic.Field(min_length=2, pattern="^[a-z]+$", description="the name")] = OutputField()
+        share: Annotated[float | None, pydantic.Field(ge=0, le=1)] = OutputField()
+        label: Annotated[list[int], OutputField(min_length=1)]
+
+    assert [one.constraints for one in Noted.fields.values()] == [
+        ">= 0",
+        "> 0, <= 5",
+        "length >= 2, pattern ^[a-z]+$",
+        ">= 0, <= 1",
+        "length >= 1",
+    ]
+    assert [Noted.fields[name].desc for name in ("count", "name")] == ["how many", "the name"]
+    assert Noted.fields["label"].annotation == list[int]
+    for name, reply in (("name", "A"), ("share", "2"), ("label", "[]")):
+        with pytest.raises(ValueError, match="Expected"):
+            Noted.fields[name].decode(reply)
+    assert (Noted.fields["share"].decode("0.5"), Noted.fields["share"].decode("null")) == (0.5, None)
+
+
+def test_a_note_that_fits_no_bound_is_named():
+    with pytest.raises(SignatureTypeError, match="Field 'day' of type date: `ge` must be an int or float"):
+
+        class Bad(Signature):
+            day: Annotated[date, annotated_types.Ge(date(2000, 1, 1))] = OutputField()
