@@ -62,7 +62,7 @@ class Tool:
         max_output_chars: int | None = None,
         confirm: Confirm | None = None,
     ) -> None:
-        if not callable(func) or isinstance(func, Tool):
+        if isinstance(func, Tool) or not callable(func):
             raise ConfigurationError(f"A tool is made of a callable, not of a {type(func).__name__}.")
         arguments = arguments_of(func, args, arg_types, arg_desc, required)
         known = arguments.known
