@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack, aclosing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,7 +15,6 @@ from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationErro
 from dspex.core.example import Example
 from dspex.core.usage import Budget
 from dspex.evaluate.devset import checked, length
-from dspex.evaluate.finished import Finished, opening
 from dspex.evaluate.report import ProgressBar, Tally, print_table, save
 from dspex.evaluate.result import EvaluationResult, SliceBy, collected, pairs
 from dspex.evaluate.running import Row, Scorer, Worker, runner
@@ -23,6 +22,9 @@ from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope
 from dspex.service.ledger import BudgetScope
+
+if TYPE_CHECKING:
+    from dspex.evaluate.finished import Finished
 
 __all__ = ["Crew", "Evaluate", "EvaluationResult", "named"]  # the result is also found at DSPy's path
 
@@ -123,6 +125,8 @@ class Evaluate(msgspec.Struct, eq=False):
         with ExitStack() as stack:
             kept: Finished | None = None
             if self.run_dir is not None:
+                from dspex.evaluate.finished import opening  # late: journal and fingerprints
+
                 opened = opening(self.run_dir, program, metrics, self.devset, self.judge_lm)
                 kept = stack.enter_context(await in_thread(opened))
             new = partial(Worker, runner(program), scorers, self.failure_score, self._judge())
@@ -169,7 +173,7 @@ class Evaluate(msgspec.Struct, eq=False):
 class Crew:
     """Workers over one devset: a task each, and none an example; rows as they finish, kept ones without running."""
 
-    def __init__(self, size: int, new: Callable[[], Worker], kept: Finished | None) -> None:
+    def __init__(self, size: int, new: Callable[[], Worker], kept: "Finished | None") -> None:
         self._size = size
         self._new = new
         self._kept = kept
@@ -216,7 +220,7 @@ class Crew:
             self._news.set()
 
     async def _kept_row(
-        self, row_of: Callable[[int, Example], Awaitable[Row]], kept: Finished, index: int, example: Example
+        self, row_of: Callable[[int, Example], Awaitable[Row]], kept: "Finished", index: int, example: Example
     ) -> Row:
         row = kept.row(index, example)
         if row is None:

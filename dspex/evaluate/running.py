@@ -5,7 +5,7 @@ import inspect
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -172,6 +172,8 @@ class Worker:
 
 
 async def _elsewhere(executor: Executor, call: Callable[..., Any], given: Sequence[Any]) -> Any:
+    from concurrent.futures import ThreadPoolExecutor  # late: it loads queues and threads
+
     if isinstance(executor, ThreadPoolExecutor):
         call = partial(copy_context().run, call)
     try:

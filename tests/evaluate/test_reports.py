@@ -6,6 +6,7 @@ import os
 import pty
 import stat
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -71,6 +72,16 @@ def test_progress_is_silent_where_there_is_no_terminal(run, echo, questions, exa
     assert capsys.readouterr() == ("", "")
 
 
+def read_all(terminal: int) -> str:
+    """All that was written, which may be more than a terminal gives at once."""
+    os.set_blocking(terminal, False)
+    parts = []
+    with suppress(BlockingIOError):
+        while part := os.read(terminal, 100_000):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
 def test_progress_on_a_terminal_shows_score_interval_and_cost(echo, questions, exact, monkeypatch):
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as terminal:
@@ -78,7 +89,7 @@ def test_progress_on_a_terminal_shows_score_interval_and_cost(echo, questions, e
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", "140")
         Evaluate(questions(20, wrong=5), exact, display_progress=True)(echo())
-        shown = os.read(ours, 100_000).decode()
+        shown = read_all(ours)
     os.close(ours)
     assert "20/20" in shown
     assert "75.0 [53.1, 88.8], 0 calls, 0 tokens" in shown
