@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import Any, Self
 
 from dspex.app.app import App, current_app, endpoint_identity
-from dspex.app.endpoints import Connection
+from dspex.app.endpoints import Connection, terms
 from dspex.core.errors import ConfigurationError, InputError, ProtocolError
 from dspex.core.messages import Vectors
 from dspex.core.secret import Secret
 from dspex.runtime.bridge import in_thread
-from dspex.service.attempts import Terms
+from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.embedder import EmbeddingService
-from dspex.service.limits import Pace
+from dspex.service.retry import Retrying
 
 CALLABLE = "callable"
 
@@ -25,7 +25,7 @@ class Embedder:
 
     A function may be async; its keywords are `**kwargs`, and its batches go one after the other. Its vectors are cached
     only where `cache_key` says what they depend on. `timeout` bounds each batch in seconds (None: 120 s from its first
-    permit). Calls count in budgets and usage as those of an LM do.
+    permit); retry, limits and breaker are those of an LM, and calls count in budgets and usage as an LM's do.
     """
 
     def __init__(
@@ -41,7 +41,12 @@ class Embedder:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         num_retries: int = 3,
+        retry: Retrying | None = None,
         max_in_flight: int | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        adaptive: bool = False,
+        breaker: BreakerPolicy | bool = True,
         **kwargs: Any,
     ) -> None:
         if isinstance(model, str) and "/" not in model:
@@ -59,7 +64,14 @@ class Embedder:
         self.kwargs = kwargs
         self.timeout = timeout
         self.num_retries = num_retries
-        self.max_in_flight = max_in_flight
+        self.retry = retry
+        self._terms = terms(
+            max_in_flight=max_in_flight,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            adaptive=adaptive,
+            breaker=breaker,
+        )
         self._connection = Connection.of(api_key, api_base or base_url, headers)
         self._function = None if isinstance(model, str) else _Function(model, kwargs)
         self._bound: tuple[App, EmbeddingService] | None = None
@@ -90,7 +102,7 @@ class Embedder:
             if not isinstance(text, str):
                 raise InputError(f"An Embedder takes a text or a list of texts; item {place} is {text!r:.60}.")
         cache = (self.caching if caching is None else caching) and (self._function is None or bool(self.cache_key))
-        options = Options(self.timeout, self.num_retries + 1, cache)
+        options = Options(self.timeout, self.num_retries + 1, cache, self.retry)
         return await self.service.embed(texts, options, batch_size or self.batch_size)
 
     @property
@@ -110,13 +122,13 @@ class Embedder:
             endpoint = self._connection.bare(CALLABLE, self.cache_key or _name(self.model))
 
         def make() -> EmbeddingService:
-            attempts = app.attempts(endpoint, Terms(Pace(self.max_in_flight)))
+            attempts = app.attempts(endpoint, self._terms)
             provider = function or app.provider("embedders", endpoint, repr(self), attempts)
             return EmbeddingService(endpoint, provider, app.shared, attempts, is_local=function is not None)
 
         # By id: the service keeps the function alive for as long as the key stands there.
-        identity = (EmbeddingService, endpoint_identity(endpoint), id(function), self.max_in_flight)
-        return app.service(identity, make)
+        own = (id(self.model), repr(sorted(self.kwargs.items()))) if function else None
+        return app.service((EmbeddingService, endpoint_identity(endpoint), own, self._terms), make)
 
     @property
     def identity(self) -> dict[str, Any]:

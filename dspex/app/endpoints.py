@@ -11,6 +11,24 @@ from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.core.secret import Secret
+from dspex.service.attempts import Terms
+from dspex.service.breaker import BreakerPolicy
+from dspex.service.http import Limits
+from dspex.service.limits import Pace
+
+
+def terms(
+    *,
+    max_in_flight: int | None = None,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    adaptive: bool = False,
+    breaker: BreakerPolicy | bool = True,
+    http_limits: Limits = Limits(),  # noqa: B008  # frozen
+) -> Terms:
+    """How a handle's keywords want its endpoint treated; breaker False: none, True: the usual one."""
+    pace = Pace(max_in_flight, requests_per_minute, tokens_per_minute, adaptive)
+    return Terms(pace, BreakerPolicy() if breaker is True else breaker or None, http_limits)
 
 
 class Connection(msgspec.Struct, frozen=True):

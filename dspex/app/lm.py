@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Self, TextIO
 
 from dspex.app.app import App, current_app
-from dspex.app.endpoints import Connection
+from dspex.app.endpoints import Connection, terms
 from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import completions
 from dspex.core.dictionaries import to_message
@@ -15,11 +15,9 @@ from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
 from dspex.runtime.bridge import run_stepped
 from dspex.runtime.scope import SCOPE
-from dspex.service.attempts import Terms
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.http import Limits
-from dspex.service.limits import Pace
 from dspex.service.lm import LMService
 from dspex.service.retry import Retrying
 from dspex.service.stream import stream
@@ -82,10 +80,13 @@ class LM:
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
         self._connection = Connection.of(api_key, api_base or base_url, headers)
-        self._terms = Terms(
-            Pace(max_in_flight, requests_per_minute, tokens_per_minute, adaptive),
-            BreakerPolicy() if breaker is True else breaker or None,
-            http_limits,
+        self._terms = terms(
+            max_in_flight=max_in_flight,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            adaptive=adaptive,
+            breaker=breaker,
+            http_limits=http_limits,
         )
         self._options = self._wanted()
         self._bound: tuple[App, LMService] | None = None

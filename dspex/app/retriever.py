@@ -5,15 +5,15 @@ from typing import Any, Self
 
 from dspex.app.app import App, current_app, endpoint_identity
 from dspex.app.embedder import Embedder
-from dspex.app.endpoints import Connection
+from dspex.app.endpoints import Connection, terms
 from dspex.core.errors import ConfigurationError, DspexError, InputError, RetrieverError
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.secret import Secret
 from dspex.runtime.callbacks import Emission
-from dspex.service.attempts import Terms
+from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
-from dspex.service.limits import Pace
 from dspex.service.retriever import RetrieverService
+from dspex.service.retry import Retrying
 
 
 class Retriever:
@@ -21,8 +21,8 @@ class Retriever:
 
     `embedder` is an Embedder, or what makes one, for retrievers that need vectors. `k` passages are given where a call
     does not say how many. `cache=True` keeps results by query and k: only for an index that does not change. `timeout`
-    covers a whole call in seconds (None: 120 s from the first permit). `provider=` takes a RetrieverProvider object
-    instead of a plugin's.
+    covers a whole call in seconds (None: 120 s from the first permit); retry, limits and breaker are those of an LM.
+    `provider=` takes a RetrieverProvider object instead of a plugin's.
     """
 
     def __init__(
@@ -40,7 +40,11 @@ class Retriever:
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        retry: Retrying | None = None,
         max_in_flight: int | None = None,
+        requests_per_minute: float | None = None,
+        adaptive: bool = False,
+        breaker: BreakerPolicy | bool = True,
         **options: Any,
     ) -> None:
         self.name = name
@@ -48,10 +52,15 @@ class Retriever:
         self.embedder = embedder if embedder is None or isinstance(embedder, Embedder) else Embedder(embedder)
         self.callbacks = list(callbacks or ())
         self.options = options
-        self.max_in_flight = max_in_flight
+        self._terms = terms(
+            max_in_flight=max_in_flight,
+            requests_per_minute=requests_per_minute,
+            adaptive=adaptive,
+            breaker=breaker,
+        )
         self._provider = provider
         self._connection = Connection.of(api_key, api_base or base_url, headers)
-        self._call_options = Options(timeout, num_retries + 1, cache)
+        self._call_options = Options(timeout, num_retries + 1, cache, retry)
         self._bound: tuple[App, RetrieverService] | None = None
 
     def __call__(self, query: str, k: int | None = None) -> list[Passage]:
@@ -132,7 +141,7 @@ class Retriever:
         embedder = self.embedder
 
         def make() -> RetrieverService:
-            attempts = app.attempts(endpoint, Terms(Pace(self.max_in_flight)))
+            attempts = app.attempts(endpoint, self._terms)
             provider = self._provider or app.provider(
                 "retrievers", endpoint, repr(self), attempts, lambda client: (dict(endpoint.options), client, embedder)
             )
@@ -140,7 +149,7 @@ class Retriever:
             return RetrieverService(endpoint, provider, app.shared, attempts, identity)
 
         # By id: the service keeps provider and embedder alive for as long as the key stands there.
-        key = (RetrieverService, endpoint_identity(endpoint), id(self._provider), id(embedder), self.max_in_flight)
+        key = (RetrieverService, endpoint_identity(endpoint), id(self._provider), id(embedder), self._terms)
         return app.service(key, make)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

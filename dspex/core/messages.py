@@ -101,7 +101,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class LMResponse(msgspec.Struct, frozen=True):
-    """A whole reply; `usage` None means that the provider did not say."""
+    """A whole reply; `usage` is what it cost, None where the provider did not say, or where it cost nothing."""
 
     choices: tuple[Choice, ...]
     usage: Usage | None = None

@@ -64,8 +64,9 @@ class LMService:
             reply = await reported(self._shared, self.endpoint, call, work, lambda reply: reply.usage)
         else:
             reply = await self._enter(call, request)
-        track(call, self.name, call.paid or reply.usage)
-        return reply
+        paid = None if call.cached else call.paid or reply.usage
+        track(call, self.name, paid)
+        return reply if paid is reply.usage else msgspec.structs.replace(reply, usage=paid)
 
     async def forget(self, request: LMRequest) -> None:
         """Drop a cached reply that turned out to be of no use."""

@@ -316,6 +316,21 @@ def test_two_functions_of_one_name_never_share_vectors(world):
     assert world.run(main) == [[1.0], [2.0]]
 
 
+def test_handles_on_one_function_share_what_is_in_flight(world):
+    asked = []
+
+    async def function(texts):
+        asked.append(texts)
+        await asyncio.sleep(1)
+        return [[1.0]] * len(texts)
+
+    async def main():
+        await asyncio.gather(*(dspex.Embedder(function, cache_key="v1").acall("a") for _ in range(10)))
+
+    world.run(main)
+    assert len(asked) == 1
+
+
 async def doubled(texts, factor):
     return [[factor * len(text)] for text in texts]
 
@@ -420,6 +435,26 @@ def test_a_batch_has_a_deadline(world, timeout, seconds):
         return asyncio.get_running_loop().time()
 
     assert world.run(main) == pytest.approx(seconds, rel=0.01)
+
+
+def test_an_endpoint_in_trouble_is_left_alone_and_limits_hold(world):
+    world.prepare = lambda provider: setattr(provider, "steps", [dspex.Unavailable("down")] * 20)
+
+    async def main():
+        options = {"caching": False, "num_retries": 0, "requests_per_minute": 600}
+        failures = []
+        for _ in range(25):
+            try:
+                await dspex.Embedder("acme/small", **options).acall("a")
+            except dspex.LMError as error:
+                failures.append(type(error))
+        await asyncio.sleep(2)
+        await dspex.Embedder("acme/small", **options).acall("a")
+        return failures
+
+    failures = world.run(main)
+    assert failures == [dspex.Unavailable] * 20 + [dspex.CircuitOpen] * 5
+    assert len(world.batches) == 21
 
 
 def test_budgets_and_usage_hold_as_for_an_lm(world):

@@ -92,6 +92,31 @@ def test_the_history_of_an_app_is_bounded_and_can_be_off(disabled):
     assert [name for name in ("m0", "m1", "m2", "m3") if name in text] == ([] if disabled else ["m2", "m3"])
 
 
+class Cache:
+    """A CacheBackend in memory."""
+
+    def __init__(self):
+        self.kept = {}
+
+    async def get(self, key):
+        return self.kept.get(key)
+
+    async def set(self, key, value, ttl=None):
+        self.kept[key] = value
+
+    async def aclose(self):
+        pass
+
+
+def test_a_hit_costs_nothing_in_the_history():
+    dspex.configure(cache=Cache())
+    one = dspex.LM("x/a", provider=Provider())
+    for _ in range(3):
+        one("2+2?")
+    assert [entry["usage"] and entry["usage"]["input_tokens"] for entry in one.history] == [10, {}, {}]
+    assert [entry["outputs"] for entry in one.history] == [[f"4 {KEY}"]] * 3
+
+
 async def test_apps_have_histories_of_their_own():
     await lm("a").acall("outer?")
     async with dspex.App():
