@@ -194,6 +194,9 @@ class Adapter(Protocol):
     call after a reply that does not parse; `async aparse(signature, completion) -> dict` is awaited in place of `parse`,
     for an adapter that has to ask a model; `is_complete(signature, completion) -> bool` says whether a reply that
     max_tokens cut came to its end all the same; `parser(signature)` gives an incremental parser for streams.
+    With `use_native_function_calling` True (or None, where the model is known to have them) tools go as the provider's
+    functions, `parallel_tool_calls` with them, and `native_response_types` names types that are filled beside the text;
+    such an adapter begins with a system message, ends with a user's, and is also given signatures without outputs.
     """
 
     name: str
