@@ -1,11 +1,8 @@
 """A signature as a class: fields, docstring, inheritance, and what is refused."""
 
-from datetime import date
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
-import annotated_types
 import msgspec
-import pydantic
 import pytest
 
 from dspex.core.errors import InputError, SignatureError, SignatureTypeError
@@ -169,36 +166,6 @@ def test_an_annotation_that_cannot_be_resolved_is_named():
 
         class Bad(Signature):
             a: "Nowhere" = InputField()  # noqa: F821
-
-
-def test_notes_of_annotated_bound_and_describe_a_field():
-    class Noted(Signature):
-        count: Annotated[int, msgspec.Meta(ge=0, description="how many")] = InputField()
-        size: Annotated[int, annotated_types.Gt(0), annotated_types.Le(9)] = InputField(le=5)
-        name: Annotated[str, pydantic.Field(min_length=2, pattern="^[a-z]+$", description="the name")] = OutputField()
-        share: Annotated[float | None, pydantic.Field(ge=0, le=1)] = OutputField()
-        label: Annotated[list[int], OutputField(min_length=1)]
-
-    assert [one.constraints for one in Noted.fields.values()] == [
-        ">= 0",
-        "> 0, <= 5",
-        "length >= 2, pattern ^[a-z]+$",
-        ">= 0, <= 1",
-        "length >= 1",
-    ]
-    assert [Noted.fields[name].desc for name in ("count", "name")] == ["how many", "the name"]
-    assert Noted.fields["label"].annotation == list[int]
-    for name, reply in (("name", "A"), ("share", "2"), ("label", "[]")):
-        with pytest.raises(ValueError, match="Expected"):
-            Noted.fields[name].decode(reply)
-    assert (Noted.fields["share"].decode("0.5"), Noted.fields["share"].decode("null")) == (0.5, None)
-
-
-def test_a_note_that_fits_no_bound_is_named():
-    with pytest.raises(SignatureTypeError, match="Field 'day' of type date: `ge` must be an int or float"):
-
-        class Bad(Signature):
-            day: Annotated[date, annotated_types.Ge(date(2000, 1, 1))] = OutputField()
 
 
 def test_numbers_are_finite():

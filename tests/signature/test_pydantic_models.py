@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import dspex
+from dspex.core.errors import SignatureTypeError
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.adapters.json import JSONAdapter
 from dspex.program.fields import InputField, OutputField
