@@ -252,7 +252,15 @@ def structured(annotation: Any) -> Codec:
         except ValueError:
             return value
 
-    return Codec(read, lambda value: read(value) if type(value) is str else convert(value), write, (), schema)
+    def from_data(value: Any) -> Any:
+        if type(value) is not str:
+            return convert(value)
+        try:  # a text that the type has; else one that holds the value
+            return msgspec.convert(value, annotation, dec_hook=from_plain)
+        except UNREADABLE:
+            return read(value)
+
+    return Codec(read, from_data, write, (), schema)
 
 
 def converter(annotation: Any) -> Callable[[Any], Any]:

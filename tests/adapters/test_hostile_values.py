@@ -53,6 +53,27 @@ def test_each_value_comes_back_unchanged(adapter):
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_values_of_other_types_come_back_unchanged(adapter):
+    kinds = Signature("q -> maybe: str | None, both: int | str, table: dict[str, list[str]], flag: bool")
+
+    @given(
+        st.none() | HOSTILE,
+        st.integers() | HOSTILE,
+        st.dictionaries(HOSTILE, st.lists(HOSTILE, max_size=2)),
+        st.booleans(),
+    )
+    @settings(max_examples=40)
+    @example("<b>x</b>", "<maybe>1</maybe>", {"</table>": ["<both/>"]}, True)
+    @example("null", '"5"', {"[[ ## flag ## ]]": ["Flag: false"]}, False)
+    def round_trip(maybe: str | None, both: int | str, table: dict[str, list[str]], flag: bool) -> None:
+        values = {"maybe": maybe and maybe.strip(), "both": both.strip() if isinstance(both, str) else both}
+        values |= {"table": table, "flag": flag}
+        assert adapter.parse(kinds, adapter.format_assistant_message_content(kinds, values)) == values
+
+    round_trip()
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
 def test_a_single_value_comes_back_unchanged_also_with_the_end_marker(adapter):
     one = Signature("q -> answer")
     end = "\n\n[[ ## completed ## ]]" if adapter.name == "chat" else ""

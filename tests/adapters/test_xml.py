@@ -110,6 +110,9 @@ def test_what_is_not_certain_is_an_error(reply, words):
         (Tree, "<name>a</name><kids><name>b</name></kids><kids><name>c</name></kids>", Tree("a", [Tree("b"), Tree("c")])),
         (Node, "<name>a</name><nodes><node><name>b</name></node></nodes>", Node(name="a", nodes=[Node(name="b")])),
         (bool, "Yes", True),
+        (str | None, "<b>x</b>", "<b>x</b>"),
+        (int | str, "<b>x</b>", "<b>x</b>"),
+        (Any, "<b>x</b>", "<b>x</b>"),
     ],
 )  # fmt: skip
 def test_structures_are_read_from_json_or_from_tags(kind, text, value):

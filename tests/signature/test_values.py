@@ -187,6 +187,9 @@ def test_a_text_that_may_mean_something_else_is_an_error(kind, text):
         (datetime.date, "2024-01-02", datetime.date(2024, 1, 2)),
         (datetime.date, datetime.date(2024, 1, 2), datetime.date(2024, 1, 2)),
         (str | None, None, None),
+        (int | str, "5", "5"),
+        (int | str, 5, 5),
+        (Any, '["a"]', '["a"]'),
         (Literal["a"], "A", "a"),
     ],
 )

@@ -6,6 +6,7 @@ value itself has one `amp;` more.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -210,6 +211,9 @@ def _own(compiled: CompiledSignature, sections: list[tuple[str, str]]) -> list[t
 def _value(field: FieldInfo, text: str) -> str:
     """The text, or JSON of it where a value of structure is written in tags. Raises ValueError."""
     if field.annotation is str or not text.startswith("<"):
+        return text
+    with suppress(ValueError):
+        field.decode(text)  # a text after all
         return text
     data = read_tags(text, field.schema)
     return text if data is None else msgspec.json.encode(data).decode()
