@@ -233,3 +233,18 @@ def test_an_object_with_two_answers_or_half_of_one_is_never_read(reply):
 def test_what_means_one_thing_is_read_without_a_further_call(kind, text, value):
     reply = f"[[ ## answer ## ]]\n{text}\n\n[[ ## completed ## ]]"
     assert CHAT.parse(Signature(f"q -> answer: {kind}"), reply) == {"answer": value}
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ('{"answer": 1.10}', "1.10"),
+        ("{'Answer': 1.50,}", "1.50"),
+        ('{"answer": 1e3}', "1e3"),
+        ('{"answer": 12345678901234567890123}', "12345678901234567890123"),
+        ('{"answer": 7}', "7"),
+        ('{"answer": true}', "true"),
+    ],
+)
+def test_a_number_for_a_text_stays_as_it_was_written(reply, text):
+    assert JSON.parse(Signature("q -> answer"), reply) == {"answer": text}

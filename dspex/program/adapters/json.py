@@ -1,5 +1,6 @@
 """JSON: inputs as one object, the reply as one object; nothing in a value can leave its string."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,7 +87,7 @@ class JSONAdapter:
             data = read_json(completion)
             if not isinstance(data, dict):
                 raise ValueError("it is no object")  # noqa: TRY004  the text is at fault, no caller
-            data = _by_output(compiled, data)
+            data = _as_written(compiled, _by_output(compiled, data), completion)
         except ValueError as error:
             fault = AdapterParseError(str(error))
             raise base.unreadable(self, signature, completion, fault) from fault
@@ -111,6 +112,18 @@ def _by_output(compiled: CompiledSignature, data: dict[str, Any]) -> dict[str, A
             raise ValueError(f"it has two values for {field.name!r}")
         if alike:
             data[field.name] = data[alike[0]]
+    return data
+
+
+def _as_written(compiled: CompiledSignature, data: dict[str, Any], completion: str) -> dict[str, Any]:
+    """A number for an output of text as the model wrote it: 1.10 may be no number. Raises ValueError if that is not certain."""
+    for field in compiled.outputs:
+        value = data.get(field.name)
+        if type(value) is float and field.annotation is str:
+            written = re.findall(rf"""["']?{field.name}["']?\s*:\s*([-+.\w]+)""", completion, re.IGNORECASE)
+            if len({*written}) != 1:
+                raise ValueError(f"expected text for {field.name!r}, got the number {value}")
+            data[field.name] = written[0]
     return data
 
 
