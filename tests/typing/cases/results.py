@@ -68,7 +68,16 @@ length: int = thought.reasoning  # error
 
 reveal_type(predict(question="Why?", config={"temperature": 1.0}))  # expect: QA
 reveal_type(predict(question="Why?", demos=[], lm=dspex.LM("a/b")))  # expect: QA
-reveal_type(predict(question="Why?", signature="question -> x"))  # expect: Prediction
+reveal_type(predict(question="Why?", signature="question -> x"))  # expect: Any
+
+# Inputs at run time are unchecked, and the result is none the worse
+
+unpacked: QA = predict(**dspex.Example(question="Why?").inputs())
+
+
+def forwarded(**inputs: Any) -> str:
+    given: QA = predict(**inputs)
+    return given.answer
 
 
 # Inheritance
