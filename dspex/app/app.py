@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import os
 import threading
 import warnings
@@ -212,7 +213,8 @@ class App:
     def workers(self) -> Limiter:
         """The gate of `asyncify`'s threads, for the `async_max_workers` in force."""
         limit = self.settings.async_max_workers
-        return self._workers.get(limit) or self._workers.setdefault(limit, Limiter(Pace(limit), self.clock))
+        found = self._workers.get(limit)
+        return found or self._workers.setdefault(limit, Limiter(Pace(limit), self.clock, queue_limit=math.inf))
 
     def redact(self, text: str) -> str:
         """`text` without any key that a service of this App holds."""

@@ -162,11 +162,13 @@ class _Function:
     async def embed(self, texts: list[str]) -> Vectors:
         """The function's vectors; sync code runs in a thread."""
         if inspect.iscoroutinefunction(self._function):
-            given = await self._function(texts, **self._arguments)
-        else:
-            given = await in_thread(self._function, texts, **self._arguments)
-            given = await given if inspect.isawaitable(given) else given
-        return as_vectors(given)
+            return as_vectors(await self._function(texts, **self._arguments))
+        given = await in_thread(self._in_thread, texts)
+        return as_vectors(await given) if inspect.isawaitable(given) else given
+
+    def _in_thread(self, texts: list[str]) -> Any:
+        given = self._function(texts, **self._arguments)
+        return given if inspect.isawaitable(given) else as_vectors(given)
 
 
 def as_vectors(given: Any) -> Vectors:

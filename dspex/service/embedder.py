@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dspex.plugin.contracts import EmbeddingProvider
 
 FLOAT_BYTES = 4
+AT_A_TIME = 256  # texts looked up in a cache that never waits, before the loop's other tasks have a turn
 
 
 class EmbeddingService:
@@ -133,8 +134,14 @@ class EmbeddingService:
         cache = self._shared.cache()
         if cache is None:
             return {}
-        found = [(text, await cache.load(self._key(text), _row)) for text in texts]
-        return {text: row for text, row in found if row is not None}
+        rows = {}
+        for place, text in enumerate(texts, 1):
+            row = await cache.load(self._key(text), _row)
+            if row is not None:
+                rows[text] = row
+            if place % AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return rows
 
     async def _keep(self, texts: Sequence[str], cache: CacheService | None, vectors: Vectors) -> None:
         if cache is not None:

@@ -101,14 +101,15 @@ class Turns:
 
 
 class Limiter:
-    """The permits of one endpoint; beyond QUEUE_LIMIT waiting attempts it refuses with RateLimited.
+    """The permits of one endpoint; beyond `queue_limit` waiting attempts it refuses with RateLimited.
 
     `is_unlimited` says that nothing is limited, so that nobody need ask. A call that a loop stands still for waits for no
     permit of that loop's own calls, as they would never end before it.
     """
 
-    def __init__(self, pace: Pace, clock: Clock) -> None:
+    def __init__(self, pace: Pace, clock: Clock, queue_limit: float = QUEUE_LIMIT) -> None:
         self.pace = pace
+        self.queue_limit = queue_limit
         self.is_unlimited = pace == Pace()
         self._clock = clock
         self._adaptive = Adaptive(pace.max_in_flight) if pace.adaptive else None
@@ -231,9 +232,9 @@ class Limiter:
         )
 
     def _refuse(self, wait: float, deadline: float | None, loop: asyncio.AbstractEventLoop) -> None:
-        if self._queue.size >= QUEUE_LIMIT:
+        if self._queue.size >= self.queue_limit:
             raise RateLimited(
-                f"{QUEUE_LIMIT} attempts wait already for their turn at this endpoint. Start fewer at once.",
+                f"{self.queue_limit} attempts wait already for their turn at this endpoint. Start fewer at once.",
                 code="queue_full",
                 retryable=False,
             )
