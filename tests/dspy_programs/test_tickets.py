@@ -3,7 +3,7 @@
 from typing import Literal
 
 import dspex
-from dspex import Evaluate
+from dspex.evaluate import Evaluate
 from dspex.testing import DummyLM
 
 TEAMS = Literal["billing", "delivery", "other"]
