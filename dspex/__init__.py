@@ -14,6 +14,8 @@ _HOMES = MappingProxyType(
         "dspex.app.base_lm": ("BaseLM",),
         "dspex.app.cache": ("cache", "configure_cache"),
         "dspex.app.embedder": ("Embedder",),
+        "dspex.app.fallback": ("Fallback",),
+        "dspex.app.hedged": ("Hedged",),
         "dspex.app.history": ("inspect_history",),
         "dspex.app.lm": ("LM",),
         "dspex.app.logging": ("disable_logging", "enable_logging"),
@@ -63,6 +65,7 @@ _HOMES = MappingProxyType(
             "DatasetError",
             "DspexError",
             "EvaluationError",
+            "FallbackFailed",
             "InputError",
             "JournalError",
             "LMError",
@@ -118,8 +121,9 @@ _HOMES = MappingProxyType(
         "dspex.program.types.tool_calls": ("ToolCallResults", "ToolCalls"),
         "dspex.runtime.callbacks": ("BaseCallback",),
         "dspex.runtime.supervisor": ("ChildSpec", "Supervisor"),
+        "dspex.service.breaker": ("BreakerPolicy",),
         "dspex.service.cache": ("Cache",),
-        "dspex.service.retry": ("is_retryable_lm_error",),
+        "dspex.service.retry": ("RetryPolicy", "is_retryable_lm_error"),
     }
 )
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})

@@ -12,6 +12,8 @@ from dspex.app.base_lm import BaseLM as BaseLM
 from dspex.app.cache import cache as cache
 from dspex.app.cache import configure_cache as configure_cache
 from dspex.app.embedder import Embedder as Embedder
+from dspex.app.fallback import Fallback as Fallback
+from dspex.app.hedged import Hedged as Hedged
 from dspex.app.history import inspect_history as inspect_history
 from dspex.app.lm import LM as LM
 from dspex.app.logging import disable_logging as disable_logging
@@ -95,6 +97,9 @@ from dspex.core.errors import (
 )
 from dspex.core.errors import (
     EvaluationError as EvaluationError,
+)
+from dspex.core.errors import (
+    FallbackFailed as FallbackFailed,
 )
 from dspex.core.errors import (
     InputError as InputError,
@@ -209,7 +214,9 @@ from dspex.program.types.tool_calls import ToolCalls as ToolCalls
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
 from dspex.runtime.supervisor import ChildSpec as ChildSpec
 from dspex.runtime.supervisor import Supervisor as Supervisor
+from dspex.service.breaker import BreakerPolicy as BreakerPolicy
 from dspex.service.cache import Cache as Cache
+from dspex.service.retry import RetryPolicy as RetryPolicy
 from dspex.service.retry import is_retryable_lm_error as is_retryable_lm_error
 
 __version__: str

@@ -17,6 +17,7 @@ from dspex.runtime.bridge import run_stepped
 from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
+from dspex.service.hedge import checked_after
 from dspex.service.http import Limits
 from dspex.service.lm import LMService
 from dspex.service.retry import Retrying
@@ -38,7 +39,7 @@ class LM:
     seconds, queue included (None: 120 s from the first permit). `max_in_flight`, `requests_per_minute` and
     `tokens_per_minute` are limits (None: none) that all equal handles share, `adaptive` finds the number in flight
     that the endpoint bears. `breaker` False switches the circuit breaker off, a BreakerPolicy tunes it;
-    `http_limits` bounds each exchange. Keywords that the provider's
+    `http_limits` bounds each exchange. `hedge_after` is that of `dspex.Hedged`. Keywords that the provider's
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
     object instead of a plugin's. Errors are raised by the calls, not here.
     """
@@ -66,6 +67,7 @@ class LM:
         retry: Retrying | None = None,
         breaker: BreakerPolicy | bool = True,
         http_limits: Limits = Limits(),  # noqa: B008  # frozen
+        hedge_after: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         if provider is None and "/" not in model:
@@ -77,6 +79,7 @@ class LM:
         self.num_retries = num_retries
         self.timeout = timeout
         self.retry = retry
+        self.hedge_after = hedge_after
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
         self._connection = Connection.of(api_key, api_base or base_url, headers)
@@ -108,7 +111,8 @@ class LM:
         return service
 
     def _wanted(self) -> Options:
-        return Options(self.timeout, self.num_retries + 1, self.cache, self.retry)
+        after = None if self.hedge_after is None else checked_after(self.hedge_after)
+        return Options(self.timeout, self.num_retries + 1, self.cache, self.retry, after)
 
     def _endpoint(self, app: App) -> tuple[Endpoint, dict[str, Any]]:
         params = {name: value for name, value in self.kwargs.items() if value is not None}
@@ -156,6 +160,10 @@ class LM:
             merged = {name: value for name, value in merged.items() if name != "n"}
         return LMRequest(service.endpoint.model, messages, merged, tools, schema, n)
 
+    async def ready(self) -> None:
+        """Start the provider, if it has not started yet; it may only then know what it can do."""
+        await self.service.ready()
+
     async def complete(self, request: LMRequest) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
         response = await self.service.complete(request, self._options)
@@ -197,7 +205,7 @@ class LM:
         """A handle with other settings or parameters and a history of its own; None removes a parameter."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        for name in changes.keys() & {"model", "cache", "num_retries", "timeout", "retry"}:
+        for name in changes.keys() & {"model", "cache", "num_retries", "timeout", "retry", "hedge_after"}:
             setattr(twin, name, changes.pop(name))
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
         twin._options = twin._wanted()
@@ -212,6 +220,7 @@ class LM:
             "model_type": self.model_type,
             "cache": self.cache,
             "num_retries": self.num_retries,
+            **({} if self.hedge_after is None else {"hedge_after": self.hedge_after}),
         }
         return {**kept, **{name: value for name, value in plain.items() if name not in NOT_SAVED}}
 

@@ -10,7 +10,8 @@ DspexError
 │   │   └── ContextWindowExceeded
 │   ├── ContentFiltered        refused by a policy
 │   ├── ProtocolError          a truncated or malformed reply (`.partial` keeps what came)
-│   └── CircuitOpen            failing fast, nothing was sent
+│   ├── CircuitOpen            failing fast, nothing was sent
+│   └── FallbackFailed         no model of a Fallback answered (`.errors` has the failure of each)
 ├── AdapterParseError          a reply that does not fit the signature
 ├── PluginError                a plugin broke its contract
 ├── ConfigurationError         a setting, name or argument is wrong
@@ -110,6 +111,14 @@ class ProtocolError(LMError):
 
 class CircuitOpen(LMError):
     """The endpoint failed too often just now; nothing was sent."""
+
+
+class FallbackFailed(LMError):
+    """No model of a Fallback answered; `errors` holds the failure of each, in order."""
+
+    def __init__(self, message: str = "", *, errors: tuple[DspexError, ...] = (), **more: Any) -> None:
+        super().__init__(message, **more)
+        self.errors = errors
 
 
 class AdapterParseError(DspexError):

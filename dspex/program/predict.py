@@ -9,6 +9,7 @@ import msgspec
 
 from dspex.app.accounting import track_usage
 from dspex.app.app import App, current_app
+from dspex.app.fallback import lm_from_state
 from dspex.app.lm import LM
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError, ConfigurationError, ProgramFileError
@@ -115,7 +116,7 @@ class Predict(SignatureModule[P, S_co]):
         capabilities = lm.capabilities
         wanted = settings.adapter
         if wanted is None and capabilities.chat is None:
-            await lm.service.ready()
+            await lm.ready()
             capabilities = lm.capabilities
         chosen, plan = _chosen(wanted, compiled, capabilities, app, (*lm.kwargs, *config))
         adapter = chosen.adapter
@@ -190,7 +191,7 @@ class Predict(SignatureModule[P, S_co]):
         demos = [dict(demo) for demo in state.get("demos", [])]
         signature = self.signature.load_state(state["signature"])
         config = dict(state.get("config", self.config))
-        lm = LM.from_state(state["lm"]) if state.get("lm") else self.lm
+        lm = lm_from_state(state["lm"]) if state.get("lm") else self.lm
         bias = read_bias(signature.compiled, state["choice_bias"]) if state.get("choice_bias") else None
 
         def apply() -> None:

@@ -13,6 +13,7 @@ from dspex.core.events import AttemptFailed, BreakerChanged
 from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
+from dspex.service.hedge import Hedge
 from dspex.service.http import Limits
 from dspex.service.ledger import BudgetScope, Charge, reserve_all
 from dspex.service.limits import Limiter, Pace, Permit
@@ -48,6 +49,7 @@ class Attempts:
         self._endpoint = endpoint
         self._shared = shared
         self._retry = Retry(shared.clock, derived_rng(seed, "retry", *place))
+        self.hedge = Hedge(shared.clock, lambda: not self.breaker.is_open and self._retry.tokens.take())
         self._free = Entry(self)
 
     def begin(self, options: Options) -> Call:
@@ -121,8 +123,10 @@ class Attempts:
             actual = spent(reply) if entry.is_counted else NOTHING
         except BaseException as error:
             ours = self.ours(error, call)
-            is_late = isinstance(error, asyncio.CancelledError) and call.timer is not None and call.timer.expired()
-            entry.leave(entry.sent, self.late(call) if is_late else ours)
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            is_late = is_cancelled and call.timer is not None and call.timer.expired()
+            actual = call.lost if is_cancelled and call.lost is not None else entry.sent
+            entry.leave(actual, self.late(call) if is_late else ours)
             if ours is error:
                 raise
             raise ours from error

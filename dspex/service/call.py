@@ -11,7 +11,7 @@ from dspex.core.usage import Usage
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import Scope
 from dspex.service.cache import CacheService
-from dspex.service.ledger import BudgetScope, Prices
+from dspex.service.ledger import BudgetScope, Charge, Prices
 from dspex.service.retry import Retrying, RetryPolicy
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ DEFAULT_TIMEOUT_S = 120.0
 class Options(msgspec.Struct, frozen=True):
     """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit.
 
-    `retry` is the user's own policy, in place of `attempts` by ours.
+    `retry` is the user's own policy, in place of `attempts` by ours; `hedge_after` seconds, or a percentile of the usual
+    time such as "p95", a second attempt is sent beside one that has not answered.
     """
 
     timeout: float | None = None
     attempts: int = 4
     cache: bool = True
     retry: Retrying | None = None
+    hedge_after: float | str | None = None
 
     @property
     def policy(self) -> Retrying:
@@ -52,7 +54,7 @@ class Shared(msgspec.Struct, frozen=True):
 class Call:
     """The state of one logical call; `deadline` is in the running loop's time, None before its clock has started."""
 
-    __slots__ = ("attempts", "cached", "deadline", "number", "options", "paid", "salt", "scope", "timer")
+    __slots__ = ("attempts", "cached", "deadline", "lost", "number", "options", "paid", "salt", "scope", "timer")
 
     def __init__(self, options: Options, scope: Scope, number: int, salt: tuple[int, int] = (1, 0)) -> None:
         self.options = options
@@ -61,6 +63,7 @@ class Call:
         self.salt = salt
         self.attempts = 0
         self.cached = False
+        self.lost: Charge | None = None  # what an attempt took that lost a race, where there is one
         self.paid: Usage | None = None  # where it is not that of the reply
         self.deadline: float | None = None
         self.timer: asyncio.Timeout | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from dspex.runtime.bridge import HOP
 from dspex.service.attempts import Attempts
 from dspex.service.call import Call, Options, Shared
 from dspex.service.flight import SingleFlight
-from dspex.service.ledger import Charge, bound_of, estimated_usage, price_of
+from dspex.service.ledger import Charge, bound_of, estimated_usage, price_of, prompt_tokens
 from dspex.service.life import Life
 from dspex.service.middleware import Wrapped
 from dspex.service.reported import reported, track
@@ -170,15 +170,35 @@ class LMService:
     async def _timed(self, call: Call, request: LMRequest) -> LMResponse:
         await HOP
         send, bound = partial(self._replied, request), partial(self.bound, request)
+        attempt: Callable[[], Coroutine[Any, Any, LMResponse]]
         attempt = partial(self.attempts.once, call, bound, send, self._spent)
         if self._life.started:
             self.check(request)
         else:
             attempt = partial(self._after_start, request, attempt)
+        if call.options.hedge_after is not None:
+            attempt = partial(self._hedged, call, request, attempt)
         work = partial(self.attempts.run, call, attempt)
         return await (work() if call.timer is not None else self.attempts.in_time(call, work))
 
-    async def _after_start(self, request: LMRequest, attempt: Callable[[], Awaitable[LMResponse]]) -> LMResponse:
+    async def _hedged(
+        self, call: Call, request: LMRequest, attempt: Callable[[], Coroutine[Any, Any, LMResponse]]
+    ) -> LMResponse:
+        """Two attempts may race; what the loser was sent for is counted, by a guess at its prompt."""
+        lost: list[Usage] = []
+        prompt = Usage(prompt_tokens(request), calls=1, estimated=True)
+        call.lost = self.charge(prompt)
+        after = call.options.hedge_after
+        assert after is not None
+        reply = await self.attempts.hedge.race(after, attempt, lambda: lost.append(prompt))
+        if lost:
+            usage = reply.usage or Usage()
+            call.paid = sum(lost, msgspec.structs.replace(usage, calls=max(1, usage.calls)))
+        return reply
+
+    async def _after_start(
+        self, request: LMRequest, attempt: Callable[[], Coroutine[Any, Any, LMResponse]]
+    ) -> LMResponse:
         await self._life.start()
         self.check(request)
         return await attempt()
