@@ -1,17 +1,14 @@
-"""Logical calls to a provider that is no LM: events > single-flight > deadline > attempts."""
+"""Logical calls to a provider that is no LM: single-flight > deadline > attempts."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from dspex.core.endpoint import Endpoint
-from dspex.core.usage import Usage
 from dspex.service.attempts import Attempts
-from dspex.service.call import Call, Shared
+from dspex.service.call import Call
 from dspex.service.flight import SingleFlight
 from dspex.service.ledger import Charge
 from dspex.service.life import Life
-from dspex.service.reported import reported
 
 Reply = TypeVar("Reply")
 
@@ -22,7 +19,7 @@ class Ask(Generic[Reply]):
     Equal `key`s in flight are one call, None joins nobody; `keep` is given the reply of the one that was sent.
     """
 
-    __slots__ = ("bound", "keep", "key", "send", "spent", "usage")
+    __slots__ = ("bound", "keep", "key", "send", "spent")
 
     def __init__(
         self,
@@ -30,14 +27,12 @@ class Ask(Generic[Reply]):
         *,
         bound: Callable[[bool], Charge],
         spent: Callable[[Reply], Charge],
-        usage: Callable[[Reply], Usage | None],
         key: bytes | None,
         keep: Callable[[Reply], Awaitable[None]],
     ) -> None:
         self.send = send
         self.bound = bound
         self.spent = spent
-        self.usage = usage
         self.key = key
         self.keep = keep
 
@@ -45,18 +40,13 @@ class Ask(Generic[Reply]):
 class Calls(Generic[Reply]):
     """The calls to one provider, for all loops and threads of an App."""
 
-    def __init__(self, endpoint: Endpoint, provider: Any, shared: Shared, attempts: Attempts) -> None:
+    def __init__(self, name: str, provider: Any, attempts: Attempts) -> None:
         self.attempts = attempts
-        self._endpoint = endpoint
-        self._shared = shared
-        self._life = Life(provider, endpoint.provider)
+        self._life = Life(provider, name)
         self._flights: SingleFlight[Reply] = SingleFlight()
 
     async def make(self, call: Call, ask: Ask[Reply]) -> Reply:
         """The reply. Raises what its attempts raise: LMError classes, PluginError, BudgetExceeded."""
-        return await reported(self._shared, self._endpoint, call, partial(self._joined, call, ask), ask.usage)
-
-    async def _joined(self, call: Call, ask: Ask[Reply]) -> Reply:
         lead = partial(self._sent, call, ask)
         key = ask.key
         if key is None:

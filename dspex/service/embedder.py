@@ -18,7 +18,7 @@ from dspex.service.cache import CacheService
 from dspex.service.call import Options, Shared
 from dspex.service.calls import Ask, Calls
 from dspex.service.ledger import Charge, price_of
-from dspex.service.reported import track
+from dspex.service.reported import reported, track
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import EmbeddingProvider
@@ -45,7 +45,7 @@ class EmbeddingService:
         self.base_url: str | None = getattr(provider, "base_url", None) or endpoint.base_url
         self._shared = shared
         self._is_local = is_local
-        self._calls: Calls[Vectors] = Calls(endpoint, provider, shared, attempts)
+        self._calls: Calls[Vectors] = Calls(endpoint.provider, provider, attempts)
         self.forked, self.aclose = self._calls.forked, self._calls.aclose
         self._key_prefix = canonical(["embedding", *self.identity.values()])
 
@@ -97,11 +97,11 @@ class EmbeddingService:
             partial(self._embedded, texts),
             bound=lambda needs_price: self._charge(Usage(_tokens(texts)), needs_price),
             spent=lambda vectors: self._charge(vectors.usage or Usage(), False),
-            usage=lambda vectors: vectors.usage,
             key=b"".join(map(self._key, texts)) if options.cache else None,
             keep=partial(self._keep, texts, self._shared.cache() if options.cache else None),
         )
-        vectors = await self._calls.make(call, ask)
+        work = partial(self._calls.make, call, ask)
+        vectors = await reported(self._shared, self.endpoint, call, work, lambda vectors: vectors.usage)
         track(call, self.name, vectors.usage)
         return vectors
 

@@ -17,6 +17,7 @@ from dspex.service.call import Call, Options, Shared
 from dspex.service.calls import Ask, Calls
 from dspex.service.ledger import Charge
 from dspex.service.middleware import Wrapped
+from dspex.service.reported import reported
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import RetrieverProvider
@@ -44,7 +45,7 @@ class RetrieverService:
         self.attempts = attempts
         self.name = endpoint.provider
         self._shared = shared
-        self._calls: Calls[Passages] = Calls(endpoint, provider, shared, attempts)
+        self._calls: Calls[Passages] = Calls(endpoint.provider, provider, attempts)
         self.ready, self.forked, self.aclose = self._calls.ready, self._calls.forked, self._calls.aclose
         base_url = getattr(provider, "base_url", None) or endpoint.base_url
         self._key_prefix = canonical(["retrieval", endpoint.provider, base_url, dict(endpoint.options), embedder])
@@ -58,7 +59,7 @@ class RetrieverService:
             if step is not None:
                 chain = Wrapped(step, chain, list)
         try:
-            return await chain(request)
+            return await reported(self._shared, self.endpoint, call, partial(chain, request), _usage)
         except LMError as error:
             raise RetrieverError(f"The retriever {self.name!r} failed: {error}") from error
 
@@ -68,12 +69,12 @@ class RetrieverService:
         if cache is not None:
             found = await cache.load(key, _decoder.decode)
             if found is not None:
+                call.cached = True
                 return found
         ask = Ask(
             partial(self._retrieved, request),
             bound=lambda needs_price: FREE,  # noqa: ARG005  a search costs no tokens
             spent=lambda passages: FREE,  # noqa: ARG005  as above
-            usage=lambda passages: None,  # noqa: ARG005  as above
             key=key if call.options.cache else None,
             keep=partial(_keep, cache, key),
         )
@@ -86,6 +87,10 @@ class RetrieverService:
                 f"It gave {given!r:.80}, which is no list of Passages.", model=self.name, retryable=False
             )
         return given[: request.k]
+
+
+def _usage(_: Passages) -> None:
+    """A search has no usage."""
 
 
 async def _keep(cache: CacheService | None, key: bytes, passages: Passages) -> None:

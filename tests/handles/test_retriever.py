@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import dspex
+from dspex.core.events import RequestFinished
 from dspex.plugin import RetrieverRequest
 from dspex.plugin.manager import PluginManager, Source
 from dspex.testing import BaseCallback, DummyVectorizer, VirtualClock, simulate
@@ -258,11 +259,13 @@ def test_callbacks_and_subscribers_hear_of_it():
 
     async def main():
         dspex.app.app.current_app().bus.subscribe(events.append, "test")
-        await dspex.Retriever("own", provider=Index(), callbacks=[heard]).acall("Italy?", k=2)
+        retriever = dspex.Retriever("own", provider=Index(), callbacks=[heard], cache=True)
+        await retriever.acall("Italy?", k=2)
+        await retriever.acall("Italy?", k=2)
 
-    run(main)
-    assert heard.said == [{"query": "Italy?", "k": 2}, 2]
-    assert [type(event).__name__ for event in events] == ["RequestStarted", "RequestFinished"]
+    run(main, cache=Cache())
+    assert heard.said == [{"query": "Italy?", "k": 2}, 2] * 2
+    assert [event.cached for event in events if isinstance(event, RequestFinished)] == [False, True]
 
 
 def test_an_index_may_be_changed_where_the_plugin_lets_it():
