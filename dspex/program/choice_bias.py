@@ -93,7 +93,7 @@ def decided(
 
 def _swaps(field: FieldInfo, parse: Callable[[str], dict[str, Any]], text: str, own: str) -> dict[int, dict[str, Any]]:
     """Where the reply's label stands, and what it would be read as with each other label there; empty if nowhere."""
-    for match in re.finditer(re.escape(own), text, re.IGNORECASE):
+    for match in reversed([*re.finditer(re.escape(own), text, re.IGNORECASE)]):  # a label mostly stands near the end
         others = {}
         for label in field.choices:
             try:
