@@ -27,7 +27,7 @@ def save_file(program: Any, path: Path) -> None:
     metadata: dict[str, Any] = {"dependency_versions": {"dspex": kernel_version()}, "version": FORMAT}
     if program.evidence is not None:
         metadata["evidence"] = msgspec.to_builtins(program.evidence)
-    encoded = msgspec.json.encode({**state, "metadata": metadata}, order="sorted")
+    encoded = msgspec.json.encode({**state, "metadata": metadata})
     write_atomically(path, msgspec.json.format(encoded, indent=2) + b"\n")
 
 

@@ -144,7 +144,11 @@ def _optional(annotation: Any) -> Codec:
         quoted = is_text and isinstance(value, str) and value.strip('"') in _NULLS
         return f'"{value}"' if quoted else inner.render(value)
 
-    schema = {"anyOf": [inner.schema, {"type": "null"}]}
+    own = {name: part for name, part in inner.schema.items() if name != "$defs"}
+    schema = {
+        "anyOf": [own, {"type": "null"}],
+        **({"$defs": inner.schema["$defs"]} if len(own) < len(inner.schema) else {}),
+    }
     return Codec(decode, lambda v: None if v is None else inner.convert(v), write, inner.choices, schema)
 
 

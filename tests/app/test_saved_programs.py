@@ -41,6 +41,15 @@ def test_what_was_saved_comes_back(tmp_path):
     assert program.parts[0].lm.kwargs["max_tokens"] == 9
 
 
+def test_a_demos_value_keeps_its_order_and_so_its_prompt(tmp_path):
+    program = dspex.Predict("shelf: dict[str, int] -> answer")
+    program.demos = [{"shelf": {"pears": 1, "apples": 2}, "answer": "two"}]
+    program.save(tmp_path / "p.json")
+    loaded = dspex.Predict("shelf: dict[str, int] -> answer").load(tmp_path / "p.json")
+    prompts = [dspex.ChatAdapter().format(one.signature, one.demos, {"shelf": {}}) for one in (program, loaded)]
+    assert prompts[0] == prompts[1]
+
+
 def test_equal_programs_are_equal_files(tmp_path):
     for name in ("a", "b"):
         optimised().save(tmp_path / name)

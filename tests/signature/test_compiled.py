@@ -132,6 +132,12 @@ def test_the_schema_is_one_object_with_shared_definitions():
     assert schema["$defs"]["Step"]["required"] == ["text"]
 
 
+def test_what_an_optional_output_refers_to_stands_at_the_root():
+    schema = Signature("goal -> step: Step | None", custom_types={"Step": Step}).compiled.output_schema
+    assert schema["properties"]["step"]["anyOf"] == [{"$ref": "#/$defs/Step"}, {"type": "null"}]
+    assert list(schema["$defs"]) == ["Step"]
+
+
 def test_structs_hold_inputs_and_outputs():
     made = msgspec.json.decode(b'{"steps": [{"text": "a"}], "verdict": "go"}', type=Plan.compiled.output_struct)
     assert (made.steps, made.note) == ([Step("a")], None)
