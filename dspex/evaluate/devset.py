@@ -57,6 +57,12 @@ class SharedIterator:
         found: Numbered = self._check(index, example)
         return found
 
+    async def aclose(self) -> None:
+        """Let the source go, read to its end or not."""
+        close = getattr(self._source, "aclose", None)
+        if close is not None:
+            await close()
+
 
 def length(devset: Any) -> int | None:
     """How many examples there are, None for what does not say."""

@@ -1,7 +1,7 @@
 """Evaluate: a program scored on examples, many at a time, rows as they finish."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, aclosing, nullcontext
 from functools import partial
@@ -14,7 +14,7 @@ from dspex.app.app import current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError
 from dspex.core.example import Example
 from dspex.core.usage import Budget
-from dspex.evaluate.devset import checked, length
+from dspex.evaluate.devset import Numbered, SharedIterator, checked, length
 from dspex.evaluate.report import ProgressBar, Tally, print_table, save
 from dspex.evaluate.result import EvaluationResult, SliceBy, collected, pairs
 from dspex.evaluate.running import Row, Scorer, Worker, runner
@@ -181,7 +181,7 @@ class Crew:
         self._fatal: list[BaseException] = []
         self._news, self._room, self._working = asyncio.Event(), asyncio.Event(), size
 
-    async def batches(self, examples: Any) -> AsyncGenerator[list[Row], None]:
+    async def batches(self, examples: Iterator[Numbered] | SharedIterator) -> AsyncGenerator[list[Row], None]:
         """The rows that have come since the last batch; leaving cancels all work."""
         workers = [asyncio.create_task(self._work(examples)) for _ in range(self._size)]
         try:
@@ -199,13 +199,15 @@ class Crew:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+            if isinstance(examples, SharedIterator):
+                await examples.aclose()
 
-    async def _work(self, examples: Any) -> None:
+    async def _work(self, examples: Iterator[Numbered] | SharedIterator) -> None:
         try:
             row_of = self._new().row
             if self._kept is not None:
                 row_of = partial(self._kept_row, row_of, self._kept)
-            if hasattr(examples, "__aiter__"):
+            if isinstance(examples, SharedIterator):
                 async for index, example in examples:
                     if self._is_full(await row_of(index, example)):
                         await self._room.wait()

@@ -101,7 +101,7 @@ def opening(
     """What opens the folder for this evaluation; to be called in a thread, since it reads and locks files."""
     asked = [_models(program, None), *(_models(metric, judge_lm) for metric in metrics.values())]
     identity = {
-        "program": digest(fingerprint(program)),
+        "program": digest([fingerprint(program), fingerprint(getattr(type(program), "acall", None))]),
         "language model": digest(asked),
         "metric": {name: digest(fingerprint(metric)) for name, metric in metrics.items()},
         "devset": digest(list(map(example_key, devset))) if isinstance(devset, list | tuple) else "read as it came",

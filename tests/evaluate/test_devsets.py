@@ -16,15 +16,19 @@ class Feed:
     def __init__(self, examples, seconds: float = 0.0, fault: Exception | None = None) -> None:
         self.examples, self.seconds, self.fault = examples, seconds, fault
         self.asking = self.most = self.given = 0
+        self.closed = False
 
     async def __aiter__(self):
-        for example in self.examples:
-            self.asking += 1
-            self.most = max(self.most, self.asking)
-            await asyncio.sleep(self.seconds)
-            self.asking -= 1
-            self.given += 1
-            yield example
+        try:
+            for example in self.examples:
+                self.asking += 1
+                self.most = max(self.most, self.asking)
+                await asyncio.sleep(self.seconds)
+                self.asking -= 1
+                self.given += 1
+                yield example
+        finally:
+            self.closed = True
         if self.fault:
             raise self.fault
 
@@ -59,6 +63,7 @@ async def test_an_endless_devset_can_be_left(echo, exact):
             break
     await stream.aclose()
     assert feed.given < 40
+    assert feed.closed
 
 
 @pytest.mark.parametrize("kind", ["bad example", "own error"])

@@ -20,6 +20,7 @@ def test_a_program_that_raises_costs_the_failure_score_and_leaves_its_traceback(
     assert "Traceback" in row.error
 
 
+@pytest.mark.fault("P17")
 @pytest.mark.parametrize("answer", [None, float("nan"), float("inf"), "1.0", [], Prediction(answer="1")], ids=repr)
 def test_a_metric_that_returns_no_score_costs_the_failure_score_and_says_what_came(run, echo, questions, answer):
     result = run(Evaluate(questions(4), lambda example, prediction: answer if prediction.answer == "2" else 1), echo())
@@ -28,6 +29,7 @@ def test_a_metric_that_returns_no_score_costs_the_failure_score_and_says_what_ca
     assert f"The metric returned {answer!r}" in row.error
 
 
+@pytest.mark.fault("P17")
 def test_a_metric_that_raises_costs_the_failure_score(run, echo, questions):
     result = run(Evaluate(questions(4), lambda example, prediction: prediction.anwser), echo())
     assert result.score == 0.0

@@ -91,6 +91,18 @@ def test_a_folder_of_another_evaluation_is_refused_and_says_which_part_differs(
         run(Evaluate(questions(5), exact, run_dir=folder), other if what == "program" else echo(), **changed)
 
 
+def test_a_class_whose_code_was_changed_is_another_program(run, questions, exact, folder):
+    async def before(self, question):
+        return Prediction(answer=question)
+
+    async def after(self, question):
+        return Prediction(answer=question + "!")
+
+    run(Evaluate(questions(2), exact, run_dir=folder), type("Program", (), {"acall": before})())
+    with pytest.raises(JournalError, match="another program"):
+        run(Evaluate(questions(2), exact, run_dir=folder), type("Program", (), {"acall": after})())
+
+
 def test_another_model_is_another_evaluation(run, questions, folder):
     class Provider:
         async def complete(self, request):
