@@ -126,6 +126,8 @@ _HOMES = MappingProxyType(
         "dspex.service.retry": ("RetryPolicy", "is_retryable_lm_error"),
     }
 )
+# DSPy's paths, which programs reach without an import of their own.
+_PATHS = frozenset({"datasets", "evaluate", "experimental"})
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table
@@ -136,6 +138,8 @@ def __getattr__(name: str) -> Any:
     if home is not None:
         value = globals()[name] = getattr(importlib.import_module(home), name)
         return value
+    if name in _PATHS:
+        return importlib.import_module(f"dspex.{name}")
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("dspex")
     if name[:1].isupper():

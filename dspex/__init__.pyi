@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from dspex import datasets as datasets
+from dspex import evaluate as evaluate
+from dspex import experimental as experimental
 from dspex.app.accounting import UsageTracker as UsageTracker
 from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage

@@ -1,0 +1,20 @@
+"""Paths that DSPy's programs write out are there after `import dspex` alone."""
+
+import subprocess
+import sys
+
+import pytest
+
+import dspex
+
+
+@pytest.mark.parametrize(
+    "path", ["datasets.DataLoader", "evaluate.Evaluate", "evaluate.normalize_text", "experimental.Citations"]
+)
+def test_a_path_needs_no_import_of_its_own(path, tmp_path):
+    subprocess.run([sys.executable, "-c", f"import dspex; dspex.{path}"], check=True, cwd=tmp_path)
+
+
+def test_a_path_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
+        dspex.nowhere.thing  # noqa: B018
