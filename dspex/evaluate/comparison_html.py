@@ -98,14 +98,18 @@ def _interval_picture(comparison: Comparison) -> str:
 def _counts_picture(comparison: Comparison) -> str:
     """Examples lost, alike and won as parts of one bar."""
     alike = comparison.n - comparison.wins - comparison.losses
-    parts = ((comparison.losses, "lost", BAD), (alike, "alike", "#bbb"), (comparison.wins, "won", GOOD))
+    parts = (
+        (comparison.losses, "lost", BAD, MARGIN, "start"),
+        (alike, "alike", "#bbb", WIDTH / 2, "middle"),
+        (comparison.wins, "won", GOOD, WIDTH - MARGIN, "end"),
+    )
     x, marks = float(MARGIN), ""
-    for count, name, colour in parts:
+    for count, name, colour, label_x, anchor in parts:
         width = (WIDTH - 2 * MARGIN) * count / comparison.n
         marks += f'<rect x="{x:.1f}" y="4" width="{width:.1f}" height="16" fill="{colour}"/>'
-        marks += _label(x + width / 2, 36, f"{count:,} {name}") if width > 60 else ""
+        marks += _label(label_x, 36, f"{count:,} {name}", anchor)
         x += width
-    return _picture(42, ", ".join(f"{count:,} {name}" for count, name, _ in parts), marks)
+    return _picture(42, ", ".join(f"{count:,} {name}" for count, name, *_ in parts), marks)
 
 
 def _evidence_picture(looks: Sequence[Look]) -> str:
@@ -146,5 +150,5 @@ def _line(
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width}"{dashes}/>'
 
 
-def _label(x: float, y: float, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" text-anchor="middle" fill="#333">{escape(text)}</text>'
+def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" text-anchor="{anchor}" fill="#333">{escape(text)}</text>'
