@@ -1,4 +1,4 @@
-"""Paths that DSPy's programs write out are there after `import dspex` alone."""
+"""Modules that DSPy has are reached after `import dspex` alone, where DSPy itself asks for an import of some."""
 
 import subprocess
 import sys
