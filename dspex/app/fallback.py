@@ -117,7 +117,7 @@ class Fallback(LM):
         for lm in self.lms:
             begun = False
             try:
-                async with aclosing(lm.stream(_asked_of(lm, request))) as pieces:  # type: ignore[type-var]  # as above
+                async with aclosing(lm.stream(_asked_of(lm, request))) as pieces:
                     async for piece in pieces:
                         begun = True
                         yield piece

@@ -1,12 +1,13 @@
 """LM: the user's handle on a model; cheap to make, resolved to a service of the current App at its first call."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Literal, Self, TextIO
 
 from dspex.app.app import App, current_app
 from dspex.app.endpoints import Connection, terms
-from dspex.app.history import History, HistoryEntry, keep, show
+from dspex.app.history import History, HistoryEntry, keep, show, whole
 from dspex.app.openai_form import completions
 from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities, Endpoint
@@ -167,16 +168,24 @@ class LM:
     async def complete(self, request: LMRequest) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
         response = await self.service.complete(request, self._options)
+        self._remember(request, response)
+        return response
+
+    async def stream(self, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
+        """The reply in pieces, as they arrive."""
+        pieces = []
+        async with aclosing(stream(self.service, request, self._options)) as deltas:
+            async for delta in deltas:
+                pieces.append(delta)
+                yield delta
+        self._remember(request, whole(pieces))
+
+    def _remember(self, request: LMRequest, response: LMResponse) -> None:
         app = current_app()
         settings = app.settings
         if not settings.disable_history:
             entry = HistoryEntry(self.model, request, response, app.clock.now())
             keep(entry, (self._history, app.history), settings.max_history_size)
-        return response
-
-    def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
-        """The reply in pieces, as they arrive."""
-        return stream(self.service, request, self._options)
 
     async def forget(self, request: LMRequest) -> None:
         """Drop a cached reply that could not be used."""

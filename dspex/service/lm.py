@@ -21,7 +21,7 @@ from dspex.service.flight import SingleFlight
 from dspex.service.ledger import Charge, bound_of, estimated_usage, price_of, prompt_tokens
 from dspex.service.life import Life
 from dspex.service.middleware import Wrapped
-from dspex.service.reported import reported, track
+from dspex.service.reported import Report, reported, track
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import LMProvider
@@ -67,6 +67,10 @@ class LMService:
         paid = None if call.cached else call.paid or reply.usage
         track(call, self.name, paid)
         return reply if paid is reply.usage else msgspec.structs.replace(reply, usage=paid)
+
+    def report(self, call: Call) -> Report:
+        """Tell subscribers that a call begins which does not come by `complete`."""
+        return Report(self._shared, self.endpoint, call)
 
     async def forget(self, request: LMRequest) -> None:
         """Drop a cached reply that turned out to be of no use."""

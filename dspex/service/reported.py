@@ -11,6 +11,42 @@ from dspex.service.call import Call, Shared
 T = TypeVar("T")
 
 
+class Report:
+    """Tells of one call, from where it is made to its `end`; to nobody if nobody listens."""
+
+    __slots__ = ("_began", "_call", "_endpoint", "_shared")
+
+    def __init__(self, shared: Shared, endpoint: Endpoint, call: Call) -> None:
+        self._shared = shared
+        self._endpoint = endpoint
+        self._call = call
+        self._began = shared.clock.monotonic()
+        if shared.bus.active:
+            started = RequestStarted(
+                shared.clock.now(), call.number, endpoint.provider, endpoint.model, call.scope.path
+            )
+            shared.bus.publish(started)
+
+    def end(self, usage: Usage | None, error: BaseException | None) -> None:
+        """The call is over."""
+        shared, endpoint, call = self._shared, self._endpoint, self._call
+        if shared.bus.active:
+            shared.bus.publish(
+                RequestFinished(
+                    at=shared.clock.now(),
+                    request=call.number,
+                    provider=endpoint.provider,
+                    model=endpoint.model,
+                    seconds=shared.clock.monotonic() - self._began,
+                    attempts=call.attempts,
+                    cached=call.cached,
+                    usage=usage,
+                    error=None if error is None else type(error).__name__,
+                    path=call.scope.path,
+                )
+            )
+
+
 async def reported(
     shared: Shared,
     endpoint: Endpoint,
@@ -19,35 +55,16 @@ async def reported(
     usage_of: Callable[[T], Usage | None],
 ) -> T:
     """The result of `work`, told to subscribers if there are any."""
-    bus, clock = shared.bus, shared.clock
-    if not bus.active:
+    if not shared.bus.active:
         return await work()
-    began = clock.monotonic()
-    provider, model, path = endpoint.provider, endpoint.model, call.scope.path
-    bus.publish(RequestStarted(clock.now(), call.number, provider, model, path))
-    usage, failure = None, None
+    report = Report(shared, endpoint, call)
     try:
         result = await work()
-        usage = usage_of(result)
-        return result
     except BaseException as error:
-        failure = type(error).__name__
+        report.end(None, error)
         raise
-    finally:
-        bus.publish(
-            RequestFinished(
-                at=clock.now(),
-                request=call.number,
-                provider=provider,
-                model=model,
-                seconds=clock.monotonic() - began,
-                attempts=call.attempts,
-                cached=call.cached,
-                usage=usage,
-                error=failure,
-                path=path,
-            )
-        )
+    report.end(usage_of(result), None)
+    return result
 
 
 def track(call: Call, name: str, usage: Usage | None) -> None:

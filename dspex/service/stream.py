@@ -13,6 +13,7 @@ from dspex.service.attempts import Entry
 from dspex.service.call import Call, Options
 from dspex.service.ledger import estimated_usage
 from dspex.service.lm import LMService, on_wire
+from dspex.service.reported import track
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ async def stream(service: LMService, request: LMRequest, options: Options) -> As
         yield LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
         return
     running = _Stream(service, request, options)
+    report = service.report(running.call)
     failure: BaseException | None = None
     try:
         delta: LMDelta | None = await service.attempts.run(running.call, running.open)
@@ -42,6 +44,9 @@ async def stream(service: LMService, request: LMRequest, options: Options) -> As
         raise
     finally:
         await running.close(failure)
+        if failure is None or running.text:
+            track(running.call, service.name, running.spent)
+        report.end(running.usage, None if isinstance(failure, GeneratorExit) else failure)
 
 
 class _Stream:
@@ -104,8 +109,12 @@ class _Stream:
                 await pieces.aclose()
         finally:
             if entry is not None:
-                usage = self.usage or estimated_usage(self.request, "".join(self.text))
-                entry.leave(self.service.charge(usage), error)
+                entry.leave(self.service.charge(self.spent), error)
+
+    @property
+    def spent(self) -> Usage:
+        """What the provider says, or a guess from what has come so far."""
+        return self.usage or estimated_usage(self.request, "".join(self.text))
 
     async def _timed(self, work: Awaitable[T]) -> T:
         # Around each piece and not around the whole: the time that the reader takes between two pieces is its own task's.

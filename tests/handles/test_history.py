@@ -1,11 +1,13 @@
 """What was sent and answered, for people."""
 
 import io
+from contextlib import aclosing
 
 import pytest
 
 import dspex
-from dspex.plugin import Choice, LMResponse, Secret, ToolCall, Usage
+from dspex.core.events import RequestFinished
+from dspex.plugin import Choice, LMDelta, LMResponse, Message, Secret, ToolCall, Usage
 
 KEY = "sk-canary-4711"
 
@@ -90,6 +92,50 @@ def test_the_history_of_an_app_is_bounded_and_can_be_off(disabled):
         lm(f"m{number}")("?")
     text = shown(dspex.inspect_history, 9)
     assert [name for name in ("m0", "m1", "m2", "m3") if name in text] == ([] if disabled else ["m2", "m3"])
+
+
+class Streaming(Provider):
+    """Gives its reply in pieces."""
+
+    async def stream(self, request):
+        for text in ("fo", "ur"):
+            yield LMDelta(text)
+        yield LMDelta("", finish_reason="stop", usage=Usage(10, 5))
+
+
+async def streamed(one, pieces=9):
+    """The first pieces of a stream, which is then left."""
+    got = []
+    async with aclosing(one.stream(one.request((Message.of("user", "2+2?"),), {}))) as deltas:
+        async for delta in deltas:
+            got.append(delta.text)
+            if len(got) == pieces:
+                break
+    return got
+
+
+@pytest.mark.parametrize("provider", [Streaming, Provider], ids=["native", "whole"])
+async def test_a_stream_is_a_call_like_any_other(provider):
+    one, heard = dspex.LM("x/a", provider=provider(Choice("four")), cache=False), []
+    async with dspex.App() as app:
+        app.bus.subscribe(heard.append, "test")
+        with dspex.track_usage() as usage:
+            assert "".join(await streamed(one)) == "four"
+        text = shown(dspex.inspect_history)
+    assert "Response:\nfour" in text
+    assert one.history[0]["usage"]["input_tokens"] == usage.total.input_tokens == 10
+    assert [event.usage.output_tokens for event in heard if isinstance(event, RequestFinished)] == [5]
+
+
+async def test_what_came_of_a_stream_that_was_left_is_counted():
+    one, heard = dspex.LM("x/a", provider=Streaming()), []
+    async with dspex.App() as app:
+        app.bus.subscribe(heard.append, "test")
+        with dspex.track_usage() as usage:
+            await streamed(one, 1)
+    assert (usage.total.calls, usage.total.estimated) == (1, True)
+    assert [event.error for event in heard if isinstance(event, RequestFinished)] == [None]
+    assert not one.history
 
 
 class Cache:
