@@ -90,6 +90,7 @@ _HOMES = MappingProxyType(
         "dspex.core.messages": ("Passage",),
         "dspex.core.secret": ("Secret",),
         "dspex.core.usage": ("Budget", "Usage"),
+        "dspex.core.wire": ("HttpLimits",),
         "dspex.engine.job": ("Job",),
         "dspex.engine.optimizer": ("Optimizer",),
         "dspex.evaluate.compare": ("acompare", "compare"),

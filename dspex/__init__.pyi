@@ -168,6 +168,7 @@ from dspex.core.messages import Passage as Passage
 from dspex.core.secret import Secret as Secret
 from dspex.core.usage import Budget as Budget
 from dspex.core.usage import Usage as Usage
+from dspex.core.wire import HttpLimits as HttpLimits
 from dspex.engine.job import Job as Job
 from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.evaluate.compare import acompare as acompare

@@ -11,9 +11,9 @@ from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.core.secret import Secret
+from dspex.core.wire import HttpLimits
 from dspex.service.attempts import Terms
 from dspex.service.breaker import BreakerPolicy
-from dspex.service.http import Limits
 from dspex.service.limits import Pace
 
 
@@ -24,7 +24,7 @@ def terms(
     tokens_per_minute: float | None = None,
     adaptive: bool = False,
     breaker: BreakerPolicy | bool = True,
-    http_limits: Limits = Limits(),  # noqa: B008  # frozen
+    http_limits: HttpLimits = HttpLimits(),  # noqa: B008  # frozen
 ) -> Terms:
     """How a handle's keywords want its endpoint treated; breaker False: none, True: the usual one."""
     pace = Pace(max_in_flight, requests_per_minute, tokens_per_minute, adaptive)

@@ -14,12 +14,12 @@ from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
+from dspex.core.wire import HttpLimits
 from dspex.runtime.bridge import run_stepped
 from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.hedge import checked_after
-from dspex.service.http import Limits
 from dspex.service.lm import LMService
 from dspex.service.retry import Retrying
 from dspex.service.stream import stream
@@ -67,7 +67,7 @@ class LM:
         adaptive: bool = False,
         retry: Retrying | None = None,
         breaker: BreakerPolicy | bool = True,
-        http_limits: Limits = Limits(),  # noqa: B008  # frozen
+        http_limits: HttpLimits = HttpLimits(),  # noqa: B008  # frozen
         hedge_after: float | str | None = None,
         **kwargs: Any,
     ) -> None:

@@ -1,4 +1,4 @@
-"""What an HTTP client hands to a provider."""
+"""What an HTTP client hands to a provider, and the bounds that it keeps."""
 
 from collections.abc import Mapping
 
@@ -18,3 +18,14 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
     event: str
     data: str
+
+
+class HttpLimits(msgspec.Struct, frozen=True):
+    """Bounds of one exchange, in bytes and seconds; `body` and `error_body` count what comes out of decompression."""
+
+    connect_s: float = 10.0
+    idle_s: float = 30.0
+    body: int = 16 << 20
+    error_body: int = 64 << 10
+    headers: int = 64 << 10
+    event: int = 1 << 20

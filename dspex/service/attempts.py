@@ -10,11 +10,11 @@ from dspex.core.clock import derived_rng
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import BudgetExceeded, CircuitOpen, DspexError, LMError, LMTimeout, PluginError
 from dspex.core.events import AttemptFailed, BreakerChanged
+from dspex.core.wire import HttpLimits
 from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
 from dspex.service.hedge import Hedge
-from dspex.service.http import Limits
 from dspex.service.ledger import BudgetScope, Charge, reserve_all
 from dspex.service.limits import Limiter, Pace, Permit
 from dspex.service.retry import Retry, RetryTokens
@@ -31,7 +31,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     pace: Pace = Pace()
     breaker: BreakerPolicy | None = BreakerPolicy()
-    http: Limits = Limits()
+    http: HttpLimits = HttpLimits()
 
 
 class Attempts:

@@ -16,7 +16,7 @@ import msgspec
 
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import BadRequest, ConfigurationError, LMError, LMTimeout, ProtocolError, Unavailable
-from dspex.core.wire import HttpReply, ServerEvent
+from dspex.core.wire import HttpLimits, HttpReply, ServerEvent
 from dspex.plugin.per_loop import PerLoop
 from dspex.plugin.statuses import redacted, status_error
 from dspex.service.connections import NEW_SOCKETS, Pool
@@ -34,17 +34,6 @@ LINGER_S = 0.05  # how long a stream that nobody reads any more may take to end,
 LARGE = 1 << 20  # a body of this size is written in pieces, as aiohttp would send it in one and hold up the loop
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """Bounds of one exchange, in bytes and seconds; `body` and `error_body` count what comes out of decompression."""
-
-    connect_s: float = 10.0
-    idle_s: float = 30.0
-    body: int = 16 << 20
-    error_body: int = 64 << 10
-    headers: int = 64 << 10
-    event: int = 1 << 20
-
-
 class HttpService:
     """The HttpClient of one endpoint, for all loops and threads of an App; `error` is the provider's own mapping.
 
@@ -58,7 +47,7 @@ class HttpService:
         endpoint: Endpoint,
         *,
         error: ErrorHook | None = None,
-        limits: Limits = Limits(),  # noqa: B008  # frozen
+        limits: HttpLimits = HttpLimits(),  # noqa: B008  # frozen
         told: ToldHook | None = None,
     ) -> None:
         self.endpoint = endpoint
@@ -352,7 +341,7 @@ def _died_in_silence(error: Exception) -> bool:
     return isinstance(error, ClientOSError) and not isinstance(error, ClientConnectorError)
 
 
-def _network_error(error: Exception, host: str, limits: Limits) -> LMError | None:
+def _network_error(error: Exception, host: str, limits: HttpLimits) -> LMError | None:
     """A fault of the wire as one of our errors, the most special class first; None for what is no such fault."""
     import aiohttp
 

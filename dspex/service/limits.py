@@ -9,7 +9,6 @@ import msgspec
 
 from dspex.core.clock import Clock
 from dspex.core.errors import ConfigurationError, RateLimited
-from dspex.plugin.statuses import retry_after
 from dspex.runtime.bridge import LoopCounts
 from dspex.service.adaptive import Adaptive
 from dspex.service.rate import LONGEST_S, Minute, Taken, Told, told
@@ -195,7 +194,7 @@ class Limiter:
     def hear(self, status: int, headers: Mapping[str, str]) -> None:
         """Take note of what an endpoint says of its limits; header names in lower case."""
         requests, tokens = told(headers, "requests"), told(headers, "tokens")
-        wait = retry_after(headers) if status in ASK_TO_WAIT else None
+        wait = _asked_wait(headers) if status in ASK_TO_WAIT else None
         if requests is None and tokens is None and wait is None:
             return
         with self._lock:
@@ -328,3 +327,9 @@ class Limiter:
                 if wait <= 0.0:
                     return self._take(now, permit)
             await self._clock.sleep(wait)
+
+
+def _asked_wait(headers: Mapping[str, str]) -> float | None:
+    from dspex.plugin.statuses import retry_after
+
+    return retry_after(headers)

@@ -17,6 +17,8 @@ from dspex.service.reported import track
 
 T = TypeVar("T")
 
+MAX_TEXT = 4 << 20  # characters of one stream
+
 
 async def stream(service: LMService, request: LMRequest, options: Options) -> AsyncGenerator[LMDelta, None]:
     """The pieces of one reply; tried again only while nothing has been delivered, never read from the cache.
@@ -55,6 +57,7 @@ class _Stream:
         self.request = request
         self.call: Call = service.attempts.begin(options)
         self.text: list[str] = []
+        self.size = 0
         self.usage: Usage | None = None
         self.finished = False
         self._pieces: AsyncIterator[LMDelta] | None = None
@@ -96,6 +99,13 @@ class _Stream:
                 )
             return None
         self.text.append(delta.text)
+        self.size += len(delta.text)
+        if self.size > MAX_TEXT:
+            raise ProtocolError(
+                f"The stream goes on beyond {MAX_TEXT} characters; it was closed.",
+                model=self.service.name,
+                retryable=False,
+            )
         self.usage = delta.usage or self.usage
         self.finished = self.finished or delta.finish_reason is not None
         return delta

@@ -214,3 +214,51 @@ def test_a_cancelled_call_is_not_tried_again(virtual, script):
 
     assert virtual(main)
     assert len(provider.requests) == 1
+
+
+class Patient:
+    """A policy of the user's: any error is tried again twice, after whole seconds."""
+
+    def attempts_for(self, error):
+        return 3
+
+    def wait(self, error, attempt, rng):
+        return float(attempt)
+
+
+def test_the_policy_can_be_replaced(virtual, script, settled):
+    provider = script(dspex.BadRequest("no"))
+
+    async def main():
+        return await settled(dspex.LM("x/y", provider=provider, retry=Patient()).acall("2+2?"))
+
+    [done] = virtual(main)
+    assert type(done.error) is dspex.BadRequest
+    assert len(provider.requests) == done.error.attempts == 3
+    assert done.seconds == pytest.approx(1.0 + 2.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("policy", "longest"), [({"base": 0.0}, 0.0), ({"cap": 1.0, "attempts": 8}, 7.0)], ids=str)
+def test_our_own_policy_can_be_tuned(virtual, script, settled, policy, longest):
+    provider = script(Unavailable("down"))
+
+    async def main():
+        policy_of_the_user = dspex.RetryPolicy(**policy)
+        return await settled(dspex.LM("x/y", provider=provider, retry=policy_of_the_user).acall("2+2?"))
+
+    [done] = virtual(main)
+    assert len(provider.requests) == policy.get("attempts", 4)
+    assert done.seconds <= longest + 0.01
+
+
+@pytest.mark.fault("R11")
+def test_a_full_queue_refuses_at_once_and_is_not_tried_again(virtual, script, settled):
+    async def main():
+        lm = dspex.LM("x/y", provider=script(seconds=1.0), max_in_flight=1)
+        lm.service.attempts.limits.queue_limit = 10
+        return await settled(*(lm.acall(f"{number}?") for number in range(15)))
+
+    done = virtual(main)
+    refused = [one for one in done if type(one.error) is RateLimited]
+    assert len(refused) == 4
+    assert all(one.seconds == 0 and one.error.attempts == 0 for one in refused)

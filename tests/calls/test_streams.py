@@ -111,3 +111,13 @@ def test_leaving_early_closes_the_stream_and_gives_its_permit_back(virtual):
 
     assert virtual(main) == (0, 2)
     assert provider.opened == provider.closed == 2
+
+
+@pytest.mark.fault("T07")
+def test_a_stream_without_end_is_closed(virtual):
+    provider = Streaming(["x" * (1 << 20)] * 8)
+    got, error = streamed(virtual, provider)
+    assert len(got) == 4
+    assert isinstance(error, ProtocolError)
+    assert "beyond 4194304 characters" in str(error)
+    assert (provider.opened, provider.closed) == (1, 1)

@@ -9,7 +9,8 @@ import pytest
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import LMError
 from dspex.core.secret import Secret
-from dspex.service.http import HttpService, Limits
+from dspex.core.wire import HttpLimits
+from dspex.service.http import HttpService
 from dspex.testing.fault_server import FaultServer
 
 KEY = "sk-canary-0123456789"
@@ -23,13 +24,13 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture
 async def client(server: FaultServer) -> AsyncIterator[Callable[..., HttpService]]:
-    """Makes clients of `server`, or of another `base_url`; small limits are keywords of Limits."""
+    """Makes clients of `server`, or of another `base_url`; small limits are keywords of HttpLimits."""
     made: list[HttpService] = []
 
     def client(base_url: str | None = None, *, key: str | None = KEY, error: Any = None, **limits: Any) -> HttpService:
         secret = Secret(key, "the environment variable ACME_API_KEY") if key else None
         endpoint = Endpoint("acme", "acme-1", base_url or f"{server.url}/v1", secret)
-        made.append(HttpService(endpoint, error=error, limits=Limits(**limits)))
+        made.append(HttpService(endpoint, error=error, limits=HttpLimits(**limits)))
         return made[-1]
 
     yield client

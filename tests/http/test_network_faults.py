@@ -12,7 +12,8 @@ import pytest
 
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, LMTimeout, ProtocolError, Unavailable
-from dspex.service.http import HttpService, Limits
+from dspex.core.wire import HttpLimits
+from dspex.service.http import HttpService
 from dspex.testing.fault_server import FaultServer, head
 
 MIB = 1 << 20
@@ -337,4 +338,4 @@ async def test_a_cancelled_request_closes_its_connection(server, http):
 
 
 def test_limits_have_the_documented_defaults():
-    assert Limits() == Limits(10.0, 30.0, 16 * MIB, 65536, 65536, MIB)
+    assert HttpLimits() == HttpLimits(10.0, 30.0, 16 * MIB, 65536, 65536, MIB)

@@ -1,7 +1,11 @@
 """What a refusal means: class, whether to try again, and what its text tells and hides."""
 
+import asyncio
+import contextlib
+
 import pytest
 
+from dspex.core.clock import SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import (
     AuthError,
@@ -14,6 +18,8 @@ from dspex.core.errors import (
     Unavailable,
 )
 from dspex.plugin.statuses import retry_after, status_error
+from dspex.service.http import HttpService
+from dspex.service.limits import Limiter, Pace
 from dspex.service.retry import RetryPolicy
 from dspex.testing.fault_server import FaultServer
 
@@ -248,3 +254,17 @@ async def test_two_servers_have_two_clients(server, client):
         other.then(200, "two")
         replies = [await client(address).request("GET", "/") for address in (server.url, other.url)]
     assert [reply.body for reply in replies] == [b"one", b"two"]
+
+
+@pytest.mark.fault("S01")
+@pytest.mark.parametrize("status", [200, 429])
+async def test_each_reply_tells_of_the_endpoints_limits(server, status):
+    server.then(status, json={}, headers={"X-RateLimit-Remaining-Requests": "0", "X-RateLimit-Reset-Requests": "7s"})
+    limiter = Limiter(Pace(), SystemClock())
+    client = HttpService(Endpoint("acme", "m", server.url), told=limiter.hear)
+    with contextlib.suppress(RateLimited):
+        await client.request("POST", "/chat", json={})
+    await client.aclose()
+    with pytest.raises(RateLimited) as caught:
+        await limiter.acquire(deadline=asyncio.get_running_loop().time() + 5)
+    assert caught.value.retry_after == pytest.approx(7, abs=0.5)
