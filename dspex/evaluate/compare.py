@@ -17,14 +17,26 @@ from dspex.evaluate.running import Row
 from dspex.evaluate.sequential import BLOCK, Look, Wealth, anytime_verdict, shown
 from dspex.evaluate.statistics import Comparison, verdict
 from dspex.program.saving import write_atomically
+from dspex.runtime.bridge import in_thread
 
 
-class ProgramComparison(Comparison, frozen=True):
-    """A Comparison with the two evaluations behind it; `looks` are those of a sequential one."""
+class ProgramComparison(Comparison, frozen=True, dict=True):
+    """A Comparison that still has the two evaluations behind it; `looks` are those of a sequential one.
 
-    before: EvaluationResult
-    after: EvaluationResult
+    Written as JSON it is a Comparison with its looks: the evaluations, which hold whole predictions, stay behind.
+    """
+
     looks: tuple[Look, ...] = ()
+
+    @property
+    def before(self) -> EvaluationResult:
+        """The evaluation of the first program."""
+        return self.__dict__["_runs"][0]  # type: ignore[no-any-return]  # set where it is made
+
+    @property
+    def after(self) -> EvaluationResult:
+        """The evaluation of the second program."""
+        return self.__dict__["_runs"][1]  # type: ignore[no-any-return]  # as above
 
     @property
     def won(self) -> list[tuple[Row, Row]]:
@@ -80,7 +92,9 @@ async def acompare(
             "The two results are of different examples, or of another order: evaluate both on one devset."
         )
     before, after = _scores(old), _scores(new)
-    return _told(verdict(before, after, derived_rng("compare", "bootstrap"), alpha=alpha), old, new)
+    # In a thread: thousands of resamples of graded scores take a second that others on this loop need not wait.
+    found = await in_thread(verdict, before, after, derived_rng("compare", "bootstrap"), alpha=alpha)
+    return _told(found, old, new)
 
 
 async def _in_blocks(a: Any, b: Any, evaluate: Evaluate, alpha: float, run_dir: Any) -> ProgramComparison:
@@ -129,7 +143,9 @@ async def _listed(devset: Iterable[Example] | AsyncIterable[Example]) -> list[Ex
 def _told(
     found: Comparison, before: EvaluationResult, after: EvaluationResult, looks: Sequence[Look] = ()
 ) -> ProgramComparison:
-    return ProgramComparison(**msgspec.structs.asdict(found), before=before, after=after, looks=tuple(looks))
+    made = ProgramComparison(**msgspec.structs.asdict(found), looks=tuple(looks))
+    made.__dict__["_runs"] = (before, after)
+    return made
 
 
 def _scores(result: EvaluationResult) -> list[float]:

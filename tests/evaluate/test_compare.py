@@ -5,11 +5,12 @@ import html.parser
 import stat
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
 
 from dspex.core.errors import ConfigurationError, EvaluationError
 from dspex.core.example import Prediction
-from dspex.evaluate.compare import acompare, compare
+from dspex.evaluate.compare import ProgramComparison, acompare, compare
 from dspex.evaluate.evaluate import Evaluate
 from dspex.evaluate.statistics import Comparison
 
@@ -49,6 +50,13 @@ def test_the_second_program_is_compared_with_the_first(compared, questions, exac
     assert [old.index for old, _ in found.won] == [i for i in range(100) if 50 <= i * 37 % 100 < 80]
     assert found.lost == []
     assert compared(Right(80), Right(50), questions(100), exact).verdict == "worse"
+
+
+def test_a_comparison_is_written_as_data(compared, questions, exact):
+    found = compared(Right(50), Right(80), questions(64), exact, sequential=True)
+    read = msgspec.json.decode(msgspec.json.encode(found), type=ProgramComparison)
+    assert read == found
+    assert (read.verdict, read.looks) == ("better", found.looks)
 
 
 def test_results_that_are_there_already_are_compared_without_a_run(compared, run, questions, exact):
