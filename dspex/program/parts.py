@@ -14,6 +14,8 @@ from dspex.program.values import converter, render, to_plain
 
 Content = str | list[dict[str, Any]]
 
+_plain = msgspec.json.Encoder()
+
 
 def content(value: Any) -> Content:
     """A value as it stands in a message."""
@@ -24,6 +26,13 @@ def content(value: Any) -> Content:
         return form
     if isinstance(value, Type) and isinstance(form, list):
         return joined("", [form])
+    try:
+        return _plain.encode(form).decode()
+    except (ValueError, TypeError, OverflowError):  # there is more in it than plain data
+        return _with_parts(form)
+
+
+def _with_parts(form: Any) -> Content:
     found: list[list[dict[str, Any]]] = []
 
     def hook(inner: Any) -> Any:

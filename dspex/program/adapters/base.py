@@ -8,12 +8,13 @@ from dspex.core.errors import AdapterParseError, InputError
 from dspex.core.messages import Message
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
-from dspex.program.parts import Content, content, mapped
+from dspex.program.parts import Content, content
 from dspex.program.types.base import Type
 from dspex.program.types.history import History
 from dspex.program.values import is_optional, render
 
 NOT_GIVEN = "(not given)"
+_HOLDERS = (Type, list, tuple, dict)  # where a part may be, though no type said so
 
 
 def compiled_of(signature: Any) -> CompiledSignature:
@@ -41,10 +42,8 @@ def shown(field: FieldInfo, value: Any) -> Content:
     """A value as it stands in a message."""
     if field.restore is not None:
         value = field.restore(value)
-    may_hold_parts = field.restore is not None or isinstance(value, (Type, Mapping, Sequence))
-    return (
-        content(value) if may_hold_parts and value is not None and not isinstance(value, str) else field.render(value)
-    )
+        return field.render(value) if value is None or isinstance(value, str) else content(value)
+    return content(value) if isinstance(value, _HOLDERS) else field.render(value)
 
 
 def earlier(compiled: CompiledSignature, inputs: Mapping[str, Any]) -> list[tuple[dict[FieldInfo, Any], ...]]:
@@ -104,10 +103,6 @@ class Escape:
     def hide(self, text: str) -> str:
         """The text with no mark in it."""
         return self._hide.sub(r"\\\1", text)
-
-    def hidden(self, section: Content) -> Content:
-        """The same of each text in it."""
-        return self.hide(section) if isinstance(section, str) else mapped(self.hide, section)
 
     def show(self, text: str) -> str:
         """The text as it was."""

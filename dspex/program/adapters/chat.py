@@ -11,7 +11,7 @@ from dspex.program.adapters import base
 from dspex.program.adapters.json import JSONAdapter
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
-from dspex.program.parts import Content, joined
+from dspex.program.parts import Content, joined, mapped
 
 _ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
 _MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)
@@ -98,7 +98,7 @@ class ChatAdapter:
             asked = self.format_user_message_content(compiled, demo, prefix="" if is_whole else _LEFT_OUT)
             answered = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
             messages.append({"role": "user", "content": asked})
-            messages.append({"role": "assistant", "content": joined("", [answered, self._ended(compiled, "")])})
+            messages.append({"role": "assistant", "content": self._closed(compiled, answered)})
         return messages
 
     def format_conversation_history(self, signature: Any, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -109,8 +109,7 @@ class ChatAdapter:
             if asked:
                 messages.append({"role": "user", "content": self._sections(shown, asked)})
             if answered:
-                content = joined("", [self._sections(shown, answered), self._ended(shown, "")])
-                messages.append({"role": "assistant", "content": content})
+                messages.append({"role": "assistant", "content": self._closed(shown, self._sections(shown, answered))})
         return messages
 
     def format_user_message_content(
@@ -121,7 +120,7 @@ class ChatAdapter:
         content, end = self._sections(compiled, base.present(compiled.inputs, inputs)), ""
         if main_request and compiled.outputs:
             end = f"{_GAP if content else ''}{self.user_message_output_requirements(compiled)}"
-        return joined("", (prefix, content, end, suffix))
+        return f"{prefix}{content}{end}{suffix}" if type(content) is str else joined("", (prefix, content, end, suffix))
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None
@@ -137,12 +136,10 @@ class ChatAdapter:
     def format_field_with_value(self, fields_with_values: Mapping[FieldInfo, Any]) -> Content:
         """Marker, newline and value of each field, with a blank line between."""
         sections = [
-            f"[[ ## {f.name} ## ]]\n{v}"
-            if type(v) is str and f.annotation is str and "[[" not in v
-            else joined("", (f"[[ ## {f.name} ## ]]\n", _ESCAPE.hidden(base.shown(f, v))))
+            f"[[ ## {f.name} ## ]]\n{v}" if type(v) is str and f.annotation is str and "[[" not in v else _section(f, v)
             for f, v in fields_with_values.items()
         ]
-        return joined(_GAP, sections)
+        return sections[0] if len(sections) == 1 else joined(_GAP, sections)
 
     def format_fields(self, values: Mapping[str, Any]) -> Content:
         """A reply with these values where no signature is known."""
@@ -156,6 +153,11 @@ class ChatAdapter:
             return f"Reply with {', then '.join(markers)}{self._ended(compiled, '', ', and end with `{}`')}."
 
         return self._kept(signature, "reminder", remind)
+
+    def _closed(self, compiled: CompiledSignature, reply: Content) -> Content:
+        return (
+            self._ended(compiled, reply) if isinstance(reply, str) else joined("", (reply, self._ended(compiled, "")))
+        )
 
     def _ended(self, compiled: CompiledSignature, text: str, form: str = "\n\n{}") -> str:
         """With the end marker, unless that is a field's."""
@@ -185,6 +187,13 @@ class ChatAdapter:
     def reask(self, signature: Any, completion: str, error: AdapterParseError) -> tuple[Message, ...]:
         """The turns of one more call, which show the model its reply and the fault."""
         return base.turns(completion, error, self.format_field_structure(signature))
+
+
+def _section(field: FieldInfo, value: Any) -> Content:
+    shown = base.shown(field, value)
+    if isinstance(shown, str):
+        return f"[[ ## {field.name} ## ]]\n{_ESCAPE.hide(shown)}"
+    return joined("", (f"[[ ## {field.name} ## ]]\n", mapped(_ESCAPE.hide, shown)))
 
 
 def _values(compiled: CompiledSignature, completion: str) -> dict[str, str]:

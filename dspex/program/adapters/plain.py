@@ -11,7 +11,7 @@ from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
-from dspex.program.parts import Content, joined
+from dspex.program.parts import Content, joined, mapped
 
 
 class _Form(NamedTuple):
@@ -122,13 +122,20 @@ def _is_label(text: str) -> bool:
 
 
 def _lines(form: _Form, values: Mapping[FieldInfo, Any]) -> Content:
-    return joined("\n", [_line(form, field, base.shown(field, value)) for field, value in values.items()])
+    lines = [
+        f"{form.labels[f.name]} {form.escape.hide(v.strip())}"
+        if type(v) is str and f.annotation is str
+        else _line(form, f, v)
+        for f, v in values.items()
+    ]
+    return lines[0] if len(lines) == 1 else joined("\n", lines)
 
 
-def _line(form: _Form, field: FieldInfo, shown: Content) -> Content:
+def _line(form: _Form, field: FieldInfo, value: Any) -> Content:
+    shown = base.shown(field, value)
     if isinstance(shown, str):
         return f"{form.labels[field.name]} {form.escape.hide(shown.strip())}"
-    return joined("", (f"{form.labels[field.name]} ", form.escape.hidden(shown)))
+    return joined("", (f"{form.labels[field.name]} ", mapped(form.escape.hide, shown)))
 
 
 def _quoted(text: str) -> str:
