@@ -39,6 +39,9 @@ def echoed(adapter: Any, values: dict[str, Any]) -> dict[str, Any]:
     return adapter.parse(ECHO, adapter.format_assistant_message_content(ECHO, values))
 
 
+@pytest.mark.fault("B12")
+@pytest.mark.fault("X04")
+@pytest.mark.fault("X09")
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
 def test_each_value_comes_back_unchanged(adapter):
     @given(HOSTILE, HOSTILE, st.lists(HOSTILE, max_size=3))
@@ -87,6 +90,7 @@ def test_a_single_value_comes_back_unchanged_also_with_the_end_marker(adapter):
     round_trip()
 
 
+@pytest.mark.fault("X04")
 @given(HOSTILE, HOSTILE)
 @settings(max_examples=20)
 def test_no_line_of_a_chat_input_is_a_marker(question, context):
@@ -96,6 +100,7 @@ def test_no_line_of_a_chat_input_is_a_marker(question, context):
     assert markers[:1] == ["question"]
 
 
+@pytest.mark.fault("X04")
 @given(HOSTILE, HOSTILE)
 @settings(max_examples=20)
 def test_no_line_of_a_plain_input_is_a_label(question, context):
@@ -104,6 +109,7 @@ def test_no_line_of_a_plain_input_is_a_label(question, context):
     assert labels == ["Question", "Context", "First Part"]
 
 
+@pytest.mark.fault("X04")
 @given(HOSTILE, HOSTILE)
 @settings(max_examples=20)
 def test_no_text_of_an_xml_input_is_a_tag_of_a_field(question, context):
@@ -129,6 +135,7 @@ def test_a_demo_shows_what_a_reply_would_be_and_hides_what_is_in_it(adapter):
     round_trip()
 
 
+@pytest.mark.fault("X05")
 @pytest.mark.parametrize(
     "text", ["a\x00b", "\u202eright to left\u202c", "lone \ud800", "\udfff\ud800", "\ufeffbom", "a\u2028b"]
 )
@@ -145,6 +152,7 @@ def test_a_text_that_few_expect_is_sent_or_refused_before_the_call(adapter, cach
             assert usage.total.calls == 0
 
 
+@pytest.mark.fault("B12")
 @given(HOSTILE)
 @settings(max_examples=20)
 def test_a_marker_that_a_model_quotes_unescaped_never_takes_over_the_answer(quoted):

@@ -52,6 +52,7 @@ def test_forward_runs_on_the_callers_thread():
     assert program.thread == threading.get_ident()
 
 
+@pytest.mark.fault("P16")
 async def test_acall_of_a_forward_does_not_block_the_loop():
     class Waits(dspex.Module):
         def forward(self, gate):

@@ -28,6 +28,7 @@ def killed(tmp_path_factory, request):
 
 
 @pytest.mark.fault("P01")
+@pytest.mark.fault("R4")
 def test_a_killed_compile_saves_the_same_bytes_as_a_whole_one(killed):
     assert len(killed) == 20
     assert {run["killed"] for run in killed} == {-signal.SIGKILL}
@@ -35,6 +36,7 @@ def test_a_killed_compile_saves_the_same_bytes_as_a_whole_one(killed):
 
 
 @pytest.mark.fault("P01")
+@pytest.mark.fault("R4")
 def test_a_kill_costs_no_more_than_the_calls_in_flight(killed):
     # A torn line may take a step with it, whose calls are answered from the journal, or one finished call.
     assert [run for run in killed if not 0 <= run["repeated"] <= 8 + bool(run["torn"])] == []

@@ -210,6 +210,7 @@ def test_a_fast_metric_runs_on_the_loop(questions, echo):
     assert set(metric.threads) == {threading.get_ident()}
 
 
+@pytest.mark.fault("P16")
 @pytest.mark.parametrize(("seconds", "most_on_loop"), [(0.06, 1), (0.005, 3)])
 def test_a_metric_that_blocks_the_loop_goes_to_threads(questions, echo, seconds, most_on_loop):
     metric = Thread(seconds)

@@ -152,6 +152,7 @@ async def test_a_body_that_falls_silent_ends_after_the_idle_bound(server, client
 
 
 @pytest.mark.fault("N11")
+@pytest.mark.fault("R19")
 async def test_a_body_without_end_is_left_at_the_limit_and_not_drained(server, client, failure, after):
     endless = b"%x\r\n%s\r\n" % (65536, b"x" * 65536)
     server.then_raw(head(200, {"Transfer-Encoding": "chunked"}), endless=endless)
@@ -184,6 +185,7 @@ def gzip_bomb(mebibytes: int) -> bytes:
 
 
 @pytest.mark.fault("N13")
+@pytest.mark.fault("R19")
 async def test_a_gzip_bomb_ends_at_the_limit_of_what_comes_out(server, http, failure, after):
     server.then(200, gzip_bomb(64), headers={"Content-Encoding": "gzip"})
     tracemalloc.start()

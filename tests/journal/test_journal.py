@@ -71,6 +71,7 @@ def test_a_journal_cut_anywhere_replays_a_prefix(entries, cut):
 
 
 @pytest.mark.fault("P05")
+@pytest.mark.fault("R24")
 def test_every_flipped_bit_is_seen():
     last = DATA[:-1].rfind(b"\n") + 1
     for position in range(len(DATA) * 8):
@@ -221,6 +222,7 @@ def test_threads_may_append_at_once(tmp_path):
 
 
 @pytest.mark.fault("P01")
+@pytest.mark.fault("R24")
 def test_an_append_costs_little(tmp_path):
     journal = Journal(tmp_path / "run")
     journal.append(RUN)

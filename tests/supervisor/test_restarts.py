@@ -78,6 +78,7 @@ def test_a_strategy_says_who_restarts_with_a_dead_child(strategy, seen):
 
 
 @pytest.mark.fault("P19")
+@pytest.mark.fault("R21")
 def test_a_dead_child_is_back_within_ten_milliseconds():
     async def main():
         log, told = Log(), []
@@ -165,6 +166,8 @@ def test_a_factory_that_fails_is_a_death_of_its_child():
     assert "TypeError" in simulate(main)[0]
 
 
+@pytest.mark.fault("P19")
+@pytest.mark.fault("R21")
 def test_more_deaths_than_allowed_end_the_supervisor():
     async def main():
         log, failures = Log(), []

@@ -70,6 +70,7 @@ class Storm:
 
 
 @pytest.mark.fault("P19")
+@pytest.mark.fault("R21")
 @pytest.mark.parametrize("block", range(10))
 def test_in_any_storm_restarts_stay_within_bounds_and_nothing_is_left(block):
     for seed in range(block * 100, block * 100 + 100):

@@ -79,6 +79,7 @@ def test_public_addresses(address):
     assert is_public(address)
 
 
+@pytest.mark.fault("X11")
 @pytest.mark.parametrize(
     "url",
     [
@@ -92,6 +93,7 @@ async def test_an_address_that_means_this_machine_or_no_host_is_refused(url):
         await fetch(url, max_bytes=10, timeout=5.0, connect=Web(x=page(b"secret")).connect)
 
 
+@pytest.mark.fault("X11")
 @pytest.mark.parametrize(
     ("target", "fault"),
     [("http://inside/x", "not public"), ("//inside/x", "not public"), ("file:///etc/passwd", "only http")],
@@ -141,6 +143,7 @@ async def test_time_is_bounded_and_what_breaks_is_told_without_the_query():
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.fault("X11")
 async def test_a_connection_goes_to_the_address_that_was_looked_at():
     with FaultServer() as server:
         server.then(200, body=b"\x89PNG", headers={"content-type": "image/png"})

@@ -173,6 +173,7 @@ async def test_silence_and_comments_end_with_the_calls_time(server, lm, stream, 
 
 
 @pytest.mark.fault("T07")
+@pytest.mark.fault("R19")
 async def test_endless_text_is_left_at_the_limit(server, lm, stream):
     chunk = f"data: {json.dumps(piece('x' * 60_000))}\n\n".encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
