@@ -5,7 +5,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Self
 
 from dspex.app.app import current_app, warn
-from dspex.app.history import HistoryEntry, keep
+from dspex.app.history import HistoryEntry, keep, whole
 from dspex.app.lm import LM
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import (
@@ -93,10 +93,15 @@ class Fallback(LM):
         else:
             # A run records which answer it got, not who failed before: that may not come again.
             reply = await recorder.record(request, _Unrecorded(self))
+        self._remember(request, reply)
+        return reply
+
+    def _remember(self, request: LMRequest, response: LMResponse) -> None:
+        # In the App's history it stands already, by the LM that answered.
         settings, clock = current_app().settings, current_app().clock
         if not settings.disable_history:
-            keep(HistoryEntry(self.model, request, reply, clock.now()), (self._history,), settings.max_history_size)
-        return reply
+            entry = HistoryEntry(self.model, request, response, clock.now())
+            keep(entry, (self._history,), settings.max_history_size)
 
     async def _answer(self, request: LMRequest) -> LMResponse:
         failures: list[DspexError] = []
@@ -109,23 +114,25 @@ class Fallback(LM):
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
         """The pieces of the first that begins to answer; after its first piece nobody else is asked."""
-        failures: list[DspexError] = []
         if SCOPE.get().recorder is not None:
             choice = (reply := await self.complete(request)).choices[0]
             yield LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
             return
+        failures: list[DspexError] = []
         for lm in self.lms:
-            begun = False
+            pieces: list[LMDelta] = []
             try:
-                async with aclosing(lm.stream(_asked_of(lm, request))) as pieces:
-                    async for piece in pieces:
-                        begun = True
-                        yield piece
-                return
+                async with aclosing(lm.stream(_asked_of(lm, request))) as deltas:
+                    async for delta in deltas:
+                        pieces.append(delta)
+                        yield delta
             except FALLS_OVER as error:
-                if begun:
+                if pieces:
                     raise
                 self._failed(lm, error, failures)
+            else:
+                self._remember(request, whole(pieces))
+                return
         raise self._failure(failures)
 
     async def forget(self, request: LMRequest) -> None:

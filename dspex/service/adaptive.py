@@ -4,24 +4,28 @@ from dspex.core.errors import RateLimited
 
 START = 8.0
 REFUSED, SLOW = 0.5, 0.9  # what is left of the limit after a 429, and after replies have become slow
+FEW = 0.1  # of a round's attempts
 TOO_SLOW = 2.0  # times the usual seconds
 SMOOTHING = 0.1
+ODD = 4.0  # times the usual seconds, more is taken for that: one slow reply says little
 FORGETTING = 1.002  # an attempt: the usual seconds drift up where a model has become slower for good
 
 
 class Adaptive:
     """The limit at one endpoint: it doubles a round until the endpoint first objects, from then on it grows by one.
 
-    Guarded by its owner's lock. A round is as long as an attempt takes; within one the limit shrinks once.
+    Guarded by its owner's lock. A round is as long as an attempt takes; within one the limit shrinks once, when more than a
+    few attempts were refused, since a 429 now and then has other causes, or when replies have become slow.
     """
 
     def __init__(self, most: int | None) -> None:
         self._most = float(most) if most else float("inf")
         self._limit = min(START, self._most)
         self._objected = False
-        self._cut_at = float("-inf")
-        self._seconds: float | None = None
-        self._usual = 0.0
+        self._round_began = float("-inf")
+        self._ended = self._refused = 0
+        self._was_cut = False
+        self._seconds = self._usual = 0.0
 
     @property
     def limit(self) -> int:
@@ -30,23 +34,27 @@ class Adaptive:
 
     def ended(self, now: float, seconds: float, error: BaseException | None, used: int) -> None:
         """An attempt took so long and ended so, while `used` were in flight."""
-        if isinstance(error, RateLimited) and error.retryable is not False:
-            self._cut(now, REFUSED)
-        elif error is None:
-            self._replied(now, seconds, used)
+        if now - self._round_began >= self._seconds:
+            self._round_began, self._ended, self._refused, self._was_cut = now, 0, 0, False
+        self._ended += 1
+        if error is None:
+            self._replied(seconds, used)
+        elif isinstance(error, RateLimited) and error.retryable is not False:
+            self._refused += 1
+            if self._refused > max(1.0, FEW * self._ended):
+                self._cut(REFUSED)
 
-    def _replied(self, now: float, seconds: float, used: int) -> None:
-        if self._seconds is None:
-            self._seconds = self._usual = seconds
-        self._seconds += SMOOTHING * (seconds - self._seconds)
-        self._usual = min(self._usual * FORGETTING, self._seconds)
+    def _replied(self, seconds: float, used: int) -> None:
+        known = self._seconds or seconds
+        self._seconds = known + SMOOTHING * (min(seconds, ODD * known) - known)
+        self._usual = min((self._usual or seconds) * FORGETTING, self._seconds)
         if self._seconds > TOO_SLOW * self._usual:
-            self._cut(now, SLOW)
+            self._cut(SLOW)
         elif used >= self.limit:  # else the limit was not what held anybody up
             self._limit = min(self._most, self._limit + (1.0 / self._limit if self._objected else 1.0))
 
-    def _cut(self, now: float, left: float) -> None:
+    def _cut(self, left: float) -> None:
         self._objected = True
-        if now - self._cut_at >= (self._seconds or 0.0):
-            self._cut_at = now
+        if not self._was_cut:
+            self._was_cut = True
             self._limit = max(1.0, self._limit * left)

@@ -143,7 +143,8 @@ class Attempts:
             if entry.budgets or limits.counts_tokens:
                 entry.bound = bound(any(scope.limits.usd is not None for scope in entry.budgets))
             if not limits.is_unlimited:
-                entry.permit = await limits.acquire(call.scope.request, entry.bound.tokens, call.deadline)
+                again = call.attempts > 0
+                entry.permit = await limits.acquire(call.scope.request, entry.bound.tokens, call.deadline, again=again)
             if breaker.is_open:
                 entry.probe = breaker.enter()
             call.start_clock()

@@ -73,9 +73,11 @@ class Turns:
         """Whose turn it is."""
         return next(iter(next(iter(self._groups.values()))))
 
-    def add(self, waiter: Waiter) -> None:
-        """Stand in line."""
-        self._groups.setdefault(waiter.group, OrderedDict())[waiter] = None
+    def add(self, waiter: Waiter, *, again: bool) -> None:
+        """Stand in line; who had his turn before, and must try again, is the first of his request."""
+        own = self._groups.setdefault(waiter.group, OrderedDict())
+        own[waiter] = None
+        own.move_to_end(waiter, last=not again)
         self.size += 1
 
     def take_first(self) -> None:
@@ -140,8 +142,10 @@ class Limiter:
         """Whether a permit depends on the tokens of its request."""
         return self._tokens is not None or self._told_tokens.is_known
 
-    async def acquire(self, group: object = None, bound: float = 0.0, deadline: float | None = None) -> Permit:
-        """A permit, in the group's turn, for at most `bound` tokens; `deadline` is in the loop's time.
+    async def acquire(
+        self, group: object = None, bound: float = 0.0, deadline: float | None = None, *, again: bool = False
+    ) -> Permit:
+        """A permit, in the group's turn, for at most `bound` tokens; `deadline` is in the loop's time; `again` marks a retry.
 
         Raises RateLimited at once where the queue is full, or the wait known now would end after the deadline.
         """
@@ -158,7 +162,7 @@ class Limiter:
             self._refuse(wait, deadline, loop)
             if not stands:
                 waiter = Waiter(permit, group)
-                self._queue.add(waiter)
+                self._queue.add(waiter, again=again)
                 self._loops.change(+1, loop)
                 self._go_on(now)
         if waiter is None:

@@ -6,6 +6,7 @@ import pytest
 
 import dspex
 from dspex.plugin import LMDelta, LMResponse, LMTimeout, Message, ProtocolError, RateLimited, Unavailable, Usage
+from dspex.runtime.scope import use
 
 FALLS_OVER = [
     RateLimited("slow down"),
@@ -290,3 +291,22 @@ def test_a_cancelled_call_asks_nobody_else(virtual, script):
 
     assert virtual(main)
     assert second._provider.requests == []
+
+
+def test_a_recorder_hears_of_one_call_and_of_all_its_attempts(virtual, script):
+    heard = []
+
+    class Recorder:
+        async def record(self, request, proceed):
+            reply = await proceed(request)
+            heard.append((request.model, reply.text, proceed.call.attempts, proceed.call.cached))
+            return reply
+
+    async def main():
+        first = dspex.LM("x/a", provider=script(Unavailable("down")), num_retries=2)
+        lm = dspex.Fallback(first, dspex.LM("x/b", provider=script("from b")))
+        with use(recorder=Recorder()):
+            await lm.acall("2+2?")
+
+    virtual(main)
+    assert heard == [("x/a | x/b", "from b", 4, False)]

@@ -400,3 +400,15 @@ def test_a_retry_takes_from_the_rate_too(virtual, script, settled):
     [done] = virtual(main)
     assert done.value == ["4"]
     assert done.seconds >= 60
+
+
+def test_a_retry_does_not_queue_from_the_end_again(virtual, script):
+    provider = script(Unavailable("down"), "4", seconds=1.0)
+
+    async def main():
+        lm = dspex.LM("x/y", provider=provider, max_in_flight=1)
+        await asyncio.gather(*(lm.acall(f"{number}?") for number in range(30)))
+
+    virtual(main)
+    asked = [one.messages[0].text for one in provider.requests]
+    assert asked.index("0?", 1) <= 4
