@@ -7,6 +7,7 @@ own label at one of them. What the model wrote after the label stays as it is.
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import accumulate
 from math import exp, inf, log1p
 from typing import Any
@@ -68,12 +69,19 @@ def with_logprobs(params: Mapping[str, Any], capabilities: Capabilities, adapter
     return {**params, "logprobs": True, "top_logprobs": ASKED}
 
 
-def decided(
+def bias_of(
+    compiled: CompiledSignature, given: Mapping[Any, Any]
+) -> Callable[[Callable[[str], dict[str, Any]], Choice, dict[str, Any]], dict[str, Any]]:
+    """What weighs the choices of a reply again. Raises ConfigurationError as `read_bias` does."""
+    return partial(_decided, compiled, read_bias(compiled, given))
+
+
+def _decided(
     compiled: CompiledSignature,
+    bias: Bias,
     parse: Callable[[str], dict[str, Any]],
     choice: Choice,
     outputs: dict[str, Any],
-    bias: Bias,
 ) -> dict[str, Any]:
     """The outputs with the labels that win. A label spelled in no way that is known stays.
 

@@ -73,6 +73,12 @@ class CompiledSignature:
         return compile_signature(others, self.given_instructions)
 
     @cached_property
+    def may_go_natively(self) -> bool:
+        """Whether a field is of a kind that some providers take beside the prompt: tools, calls, reasoning."""
+        kinds = [leaf for field in self.fields.values() for leaf in leaves(field.annotation)]
+        return any(getattr(kind, "goes_natively", False) for kind in kinds)
+
+    @cached_property
     def input_struct(self) -> type[msgspec.Struct]:
         """A Struct of the inputs."""
         return _struct("Inputs", self.inputs)

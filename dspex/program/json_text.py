@@ -7,7 +7,6 @@ repair would drop.
 import ast
 import importlib
 import io
-import json
 import re
 import tokenize
 import types
@@ -49,6 +48,8 @@ def refuse_doubles(text: str) -> None:
         whole = -1
     # A key that is dropped takes its colon along; only an escape could put another in its place.
     if whole != text.count(":") or "\\u003" in text:
+        import json
+
         json.loads(text, object_pairs_hook=_once)
 
 
@@ -115,6 +116,8 @@ def _literal(text: str) -> Any:
 
 def _lost(text: str, mended: Any) -> bool:
     """Whether a repair dropped or moved a word, or took for text what no quotes say is text."""
+    import json
+
     kept = json.dumps(mended, ensure_ascii=False)
     quoted = {
         *re.findall(r"""(?<=["']).*?(?=["'])""", text, re.DOTALL),

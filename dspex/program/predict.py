@@ -2,30 +2,28 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
 from dspex.app.accounting import track_usage
 from dspex.app.app import App, current_app
-from dspex.app.fallback import lm_from_state
 from dspex.app.lm import LM
 from dspex.core.endpoint import Capabilities
-from dspex.core.errors import AdapterParseError, ConfigurationError, ProgramFileError
+from dspex.core.errors import ConfigurationError, ProgramFileError
 from dspex.core.example import Example, Prediction
 from dspex.core.identity import plain
-from dspex.core.messages import Choice, LMRequest, LMResponse
-from dspex.core.usage import Usage
-from dspex.program.adapters.choice import AdapterChoice, choose, reask_adapter, schema_for
-from dspex.program.choice_bias import Bias, decided, read_bias, with_logprobs
+from dspex.program.adapters.choice import AdapterChoice, choose, schema_for
+from dspex.program.ask import Ask
 from dspex.program.compiled import CompiledSignature
 from dspex.program.demo_selection import DemoSelector, select_demos
-from dspex.program.native import NativePlan, native_plan
 from dspex.program.signature import Signature, ensure_signature
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
+
+if TYPE_CHECKING:
+    from dspex.program.native import NativePlan
 
 CALL_WORDS = frozenset({"signature", "new_signature", "demos", "config", "lm", "_trace"})
 SAMPLING_TEMPERATURE = 0.7
@@ -120,7 +118,7 @@ class Predict(SignatureModule[P, S_co]):
             capabilities = lm.capabilities
         chosen, plan = _chosen(wanted, compiled, capabilities, app, (*lm.kwargs, *config))
         adapter = chosen.adapter
-        ask = _Ask(lm, signature, callbacks, settings.max_reasks, plan)
+        ask = Ask(lm, signature, callbacks, settings.max_reasks, plan)
         if plan is None:
             rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
             tools: tuple[Any, ...] = ()
@@ -129,7 +127,9 @@ class Predict(SignatureModule[P, S_co]):
             tools = plan.definitions(inputs)
         params = _params(adapter, ask.compiled, capabilities, config, lm)
         if self.choice_bias:
-            ask.bias = read_bias(ask.compiled, self.choice_bias)
+            from dspex.program.choice_bias import bias_of, with_logprobs
+
+            ask.decide = bias_of(ask.compiled, self.choice_bias)
             params = with_logprobs(params, capabilities, adapter)
         if tools and (parallel := getattr(adapter, "parallel_tool_calls", None)) is not None:
             params = {"parallel_tool_calls": parallel, **params}
@@ -181,7 +181,7 @@ class Predict(SignatureModule[P, S_co]):
             "signature": self.signature.dump_state(),
             "lm": self.lm.dump_state() if self.lm is not None else None,
             "config": plain(self.config),
-            **({"choice_bias": read_bias(self.signature.compiled, self.choice_bias)} if self.choice_bias else {}),
+            **({"choice_bias": _bias(self.signature, self.choice_bias)} if self.choice_bias else {}),
         }
 
     def prepare_state(self, state: Any) -> Callable[[], None]:
@@ -191,8 +191,8 @@ class Predict(SignatureModule[P, S_co]):
         demos = [dict(demo) for demo in state.get("demos", [])]
         signature = self.signature.load_state(state["signature"])
         config = dict(state.get("config", self.config))
-        lm = lm_from_state(state["lm"]) if state.get("lm") else self.lm
-        bias = read_bias(signature.compiled, state["choice_bias"]) if state.get("choice_bias") else None
+        lm = _lm(state["lm"]) if state.get("lm") else self.lm
+        bias = _bias(signature, state["choice_bias"]) if state.get("choice_bias") else None
 
         def apply() -> None:
             self.demos, self.signature, self.config, self.lm = demos, signature, config, lm
@@ -205,127 +205,15 @@ class Predict(SignatureModule[P, S_co]):
         return f"{type(self).__name__}({self.signature.signature!r}{more})"
 
 
-class _Ask:
-    """One prediction's way through adapter and model."""
-
-    __slots__ = ("bias", "callbacks", "compiled", "lm", "plan", "reasks", "signature", "spent")
-
-    def __init__(
-        self, lm: LM, signature: Any, callbacks: Sequence[Any], reasks: int, plan: NativePlan | None = None
-    ) -> None:
-        self.lm = lm
-        self.plan = plan
-        self.compiled: CompiledSignature = signature.compiled if plan is None else plan.compiled
-        self.signature = signature
-        self.callbacks = callbacks
-        self.reasks = reasks
-        self.bias: Bias = {}
-        self.spent: list[Usage] = []
-
-    def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
-        """Run one step with its callbacks around it."""
-        if not self.callbacks:
-            return work()
-        with Emission(self.callbacks, kind, instance, inputs) as emission:
-            emission.outputs = work()
-        return emission.outputs
-
-    async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
-        """The fields of each completion; one that does not parse is asked for again."""
-        reply = await self.complete(request)
-        outputs = []
-        for choice in reply.choices:
-            try:
-                outputs.append(await self.parsed(adapter, choice))
-            except AdapterParseError as error:
-                await self.lm.forget(request)
-                outputs.append(await self.asked_again(adapter, request, choice, error))
-        return outputs
-
-    async def asked_again(
-        self, adapter: Any, request: LMRequest, choice: Choice, error: AdapterParseError
-    ) -> dict[str, Any]:
-        """Further calls that show the model its reply and the fault. Raises the last error, with all that was spent."""
-        for _ in range(self.reasks):
-            second = self.second(adapter, error)
-            if second is None or error.reason == "length":
-                break
-            request = self.reask(adapter, second, request, choice, error)
-            choice = (await self.complete(request)).choices[0]
-            try:
-                return await self.parsed(second, choice)
-            except AdapterParseError as fault:
-                await self.lm.forget(request)
-                fault.add_note(f"It was asked for again after this: {error}")
-                error = fault
-        error.usage = sum(self.spent, error.usage or Usage())  # what an adapter's own calls took, and ours
-        raise error
-
-    def second(self, adapter: Any, error: AdapterParseError) -> Any | None:
-        """The adapter of one more call: calls that cannot be read are no fault of the text's form."""
-        if self.plan is not None and self.plan.is_of_calls(error):
-            return adapter
-        return reask_adapter(adapter, self.lm.capabilities)
-
-    def reask(
-        self, adapter: Any, second: Any, request: LMRequest, choice: Choice, error: AdapterParseError
-    ) -> LMRequest:
-        """The request for one more reply, in the form of `second`."""
-        compiled, plan = self.compiled, self.plan
-        turns = second.reask(compiled, choice.text, error) if plan is None else plan.reask(second, choice, error)
-        messages = request.messages + turns
-        params = request.params if second is adapter else _without_form(request.params)
-        schema, _ = schema_for(second, compiled, self.lm.capabilities, params)
-        return msgspec.structs.replace(request, messages=messages, params=params, schema=schema, n=1)
-
-    async def complete(self, request: LMRequest) -> LMResponse:
-        """The model's reply, with callbacks around it."""
-        reply = await self._complete(request)
-        if reply.usage is not None:
-            self.spent.append(reply.usage)
-        return reply
-
-    async def _complete(self, request: LMRequest) -> LMResponse:
-        if not self.callbacks and not self.lm.callbacks:
-            return await self.lm.complete(request)
-        callbacks = [*self.callbacks, *self.lm.callbacks]
-        with Emission(callbacks, "lm", self.lm, {"request": request}) as emission:
-            emission.outputs = await self.lm.complete(request)
-        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
-
-    async def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
-        """Typed fields of one completion."""
-        compiled, text = self.compiled, choice.text
-        if choice.finish_reason == "length" and not _is_complete(adapter, compiled, text):
-            raise AdapterParseError(
-                "The reply was cut by max_tokens before it was complete; raise max_tokens.",
-                adapter_name=type(adapter).__name__,
-                signature=self.signature,
-                lm_response=text,
-                reason="length",
-            )
-        if self.plan is not None:
-            return await self.plan.read(choice, lambda: self._parsed(adapter, choice))
-        return await self._parsed(adapter, choice)
-
-    async def _parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
-        compiled, text = self.compiled, choice.text
-        aparse = getattr(adapter, "aparse", None)
-        if aparse is None:
-            found: dict[str, Any] = self.told(
-                "adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text)
-            )
-            return decided(compiled, partial(adapter.parse, compiled), choice, found, self.bias) if self.bias else found
-        with Emission(self.callbacks, "adapter_parse", adapter, {"completion": text}) as emission:
-            emission.outputs = await aparse(compiled, text)
-        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
-
-
 def _chosen(
     wanted: Any, compiled: CompiledSignature, capabilities: Capabilities, app: App, params: tuple[str, ...]
-) -> tuple[AdapterChoice, NativePlan | None]:
+) -> tuple[AdapterChoice, "NativePlan | None"]:
     """The adapter, and what goes beside its prompt."""
     chosen = choose(wanted, compiled, capabilities, app.plugins, params)
+    if not compiled.may_go_natively:
+        return chosen, None
+    from dspex.program.native import native_plan
+
     plan = native_plan(compiled, chosen.adapter, capabilities)
     if plan is None or plan.compiled is compiled:
         return chosen, plan
@@ -345,13 +233,16 @@ def _params(
     return params
 
 
-def _is_complete(adapter: Any, compiled: Any, text: str) -> bool:
-    known = getattr(adapter, "is_complete", None)
-    return known is not None and bool(known(compiled, text))
+def _bias(signature: type[Signature], given: Mapping[Any, Any]) -> Any:
+    from dspex.program.choice_bias import read_bias
+
+    return read_bias(signature.compiled, given)
 
 
-def _without_form(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name not in ("stop", "grammar")}
+def _lm(state: Mapping[str, Any]) -> LM:
+    from dspex.app.fallback import lm_from_state
+
+    return lm_from_state(state)
 
 
 def _fields(demo: Any) -> Any:

@@ -20,7 +20,6 @@ from dspex.core.errors import InputError, ProgramFileError, SignatureError, Sign
 from dspex.core.nearest import did_you_mean
 from dspex.program import grammar
 from dspex.program.compiled import CompiledSignature, compile_signature
-from dspex.program.document import facts, from_document, to_document
 from dspex.program.fields import (
     FieldInfo,
     FieldOptions,
@@ -146,6 +145,8 @@ class SignatureMeta(type):
         """Whether names, types, options and instructions are the same."""
         if not isinstance(other, SignatureMeta) or other.compiled.key != cls.compiled.key:
             return False
+        from dspex.program.document import facts
+
         return all(facts(one) == facts(other.fields[name]) for name, one in cls.fields.items())
 
     def to_json_schema(cls) -> dict[str, Any]:
@@ -154,10 +155,14 @@ class SignatureMeta(type):
         Raises SignatureTypeError for a field whose type JSON schema cannot say: it takes text, numbers, lists, dicts,
         Literals, unions, and objects of these (Structs, dataclasses, TypedDicts, which come back as Structs).
         """
+        from dspex.program.document import to_document
+
         return to_document(cls.__name__, cls.compiled)
 
     def from_json_schema(cls, document: Mapping[str, Any]) -> "type[TextSignature]":
         """The signature that `to_json_schema` wrote; nothing is imported. Raises ProgramFileError."""
+        from dspex.program.document import from_document
+
         return _new_class(*from_document(document))
 
     def dump_state(cls) -> dict[str, Any]:

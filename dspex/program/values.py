@@ -4,7 +4,6 @@ Reading is tolerant where the meaning is certain (fences, quotes, case, Python's
 ValueError: a reply is never read as a value that it may not mean.
 """
 
-import json
 import math
 import re
 import sys
@@ -86,7 +85,13 @@ def render(value: Any) -> str:
     try:
         return _encoder.encode(value).decode()
     except (ValueError, TypeError, OverflowError):  # lone surrogates, keys that are no text, huge integers
-        return json.dumps(value, default=str) if isinstance(value, (dict, list)) else str(value)
+        return _as_json(value, default=str) if isinstance(value, (dict, list)) else str(value)
+
+
+def _as_json(value: Any, default: Any = None) -> str:
+    import json
+
+    return json.dumps(value, default=default)
 
 
 def to_plain(value: Any) -> Any:
@@ -252,7 +257,7 @@ def structured(annotation: Any) -> Codec:
         if type(value) is not str:
             return render(value)
         try:
-            return value if read(value) == value else json.dumps(value)
+            return value if read(value) == value else _as_json(value)
         except ValueError:
             return value
 

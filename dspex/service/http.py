@@ -10,7 +10,6 @@ from contextlib import suppress
 from io import BytesIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -287,6 +286,8 @@ class _Inflater:
 def checked_url(url: str) -> str:
     """`url` without a slash at its end. Raises ConfigurationError unless it is plain http(s) with a host."""
     wanted = "an address looks like https://host/v1: http or https, a host, no user:password@, no query"
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(url)
         port_is_good = parts.port is None or parts.port > 0

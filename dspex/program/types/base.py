@@ -21,6 +21,7 @@ class Type:
     """
 
     readable: ClassVar[bool] = True  # whether it can be an output
+    goes_natively: ClassVar[bool] = False  # whether some providers give it beside the text
 
     def __init__(self, **values: Any) -> None:
         kind: Any = type(self)

@@ -1,6 +1,6 @@
 """Reasoning: text that a model thinks by."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from dspex.program.types.base import Type
 
@@ -9,6 +9,7 @@ class Reasoning(str, Type):
     """A str; `.content` is the same as a plain one."""
 
     __slots__ = ()
+    goes_natively: ClassVar[bool] = True
 
     def __new__(cls, content: str = "") -> Self:
         if not isinstance(content, str):

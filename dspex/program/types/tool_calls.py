@@ -99,6 +99,7 @@ class ToolCalls(Type):
     `tool_call_results` may keep what came of them, for a History.
     """
 
+    goes_natively: ClassVar[bool] = True
     ToolCall: ClassVar[type[_Call]] = ToolCall
 
     tool_calls: Sequence[_Call] = []

@@ -1,0 +1,145 @@
+"""One prediction's way through adapter and model, with further calls for a reply that does not parse."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dspex.app.lm import LM
+from dspex.core.errors import AdapterParseError
+from dspex.core.messages import Choice, LMRequest, LMResponse
+from dspex.core.usage import Usage
+from dspex.program.adapters.choice import reask_adapter, schema_for
+from dspex.program.compiled import CompiledSignature
+from dspex.runtime.callbacks import Emission
+
+if TYPE_CHECKING:
+    from dspex.program.native import NativePlan
+
+# Reads a reply's choices again, with the biases: (what parses a text, the reply, what was read) -> what holds.
+Decide = Callable[[Callable[[str], dict[str, Any]], Choice, dict[str, Any]], dict[str, Any]]
+
+
+class Ask:
+    """One prediction's way through adapter and model."""
+
+    __slots__ = ("callbacks", "compiled", "decide", "lm", "plan", "reasks", "signature", "spent")
+
+    def __init__(
+        self, lm: LM, signature: Any, callbacks: Sequence[Any], reasks: int, plan: "NativePlan | None" = None
+    ) -> None:
+        self.lm = lm
+        self.plan = plan
+        self.compiled: CompiledSignature = signature.compiled if plan is None else plan.compiled
+        self.signature = signature
+        self.callbacks = callbacks
+        self.reasks = reasks
+        self.decide: Decide | None = None
+        self.spent: list[Usage] = []
+
+    def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
+        """Run one step with its callbacks around it."""
+        if not self.callbacks:
+            return work()
+        with Emission(self.callbacks, kind, instance, inputs) as emission:
+            emission.outputs = work()
+        return emission.outputs
+
+    async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
+        """The fields of each completion; one that does not parse is asked for again."""
+        reply = await self.complete(request)
+        outputs = []
+        for choice in reply.choices:
+            try:
+                outputs.append(await self.parsed(adapter, choice))
+            except AdapterParseError as error:
+                await self.lm.forget(request)
+                outputs.append(await self.asked_again(adapter, request, choice, error))
+        return outputs
+
+    async def asked_again(
+        self, adapter: Any, request: LMRequest, choice: Choice, error: AdapterParseError
+    ) -> dict[str, Any]:
+        """Further calls that show the model its reply and the fault. Raises the last error, with all that was spent."""
+        for _ in range(self.reasks):
+            second = self.second(adapter, error)
+            if second is None or error.reason == "length":
+                break
+            request = self.reask(adapter, second, request, choice, error)
+            choice = (await self.complete(request)).choices[0]
+            try:
+                return await self.parsed(second, choice)
+            except AdapterParseError as fault:
+                await self.lm.forget(request)
+                fault.add_note(f"It was asked for again after this: {error}")
+                error = fault
+        error.usage = sum(self.spent, error.usage or Usage())  # what an adapter's own calls took, and ours
+        raise error
+
+    def second(self, adapter: Any, error: AdapterParseError) -> Any | None:
+        """The adapter of one more call: calls that cannot be read are no fault of the text's form."""
+        if self.plan is not None and self.plan.is_of_calls(error):
+            return adapter
+        return reask_adapter(adapter, self.lm.capabilities)
+
+    def reask(
+        self, adapter: Any, second: Any, request: LMRequest, choice: Choice, error: AdapterParseError
+    ) -> LMRequest:
+        """The request for one more reply, in the form of `second`."""
+        compiled, plan = self.compiled, self.plan
+        turns = second.reask(compiled, choice.text, error) if plan is None else plan.reask(second, choice, error)
+        messages = request.messages + turns
+        params = request.params if second is adapter else _without_form(request.params)
+        schema, _ = schema_for(second, compiled, self.lm.capabilities, params)
+        return msgspec.structs.replace(request, messages=messages, params=params, schema=schema, n=1)
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        """The model's reply, with callbacks around it."""
+        reply = await self._complete(request)
+        if reply.usage is not None:
+            self.spent.append(reply.usage)
+        return reply
+
+    async def _complete(self, request: LMRequest) -> LMResponse:
+        if not self.callbacks and not self.lm.callbacks:
+            return await self.lm.complete(request)
+        callbacks = [*self.callbacks, *self.lm.callbacks]
+        with Emission(callbacks, "lm", self.lm, {"request": request}) as emission:
+            emission.outputs = await self.lm.complete(request)
+        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+
+    async def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
+        """Typed fields of one completion."""
+        compiled, text = self.compiled, choice.text
+        if choice.finish_reason == "length" and not _is_complete(adapter, compiled, text):
+            raise AdapterParseError(
+                "The reply was cut by max_tokens before it was complete; raise max_tokens.",
+                adapter_name=type(adapter).__name__,
+                signature=self.signature,
+                lm_response=text,
+                reason="length",
+            )
+        if self.plan is not None:
+            return await self.plan.read(choice, lambda: self._parsed(adapter, choice))
+        return await self._parsed(adapter, choice)
+
+    async def _parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
+        compiled, text = self.compiled, choice.text
+        aparse = getattr(adapter, "aparse", None)
+        if aparse is None:
+            found: dict[str, Any] = self.told(
+                "adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text)
+            )
+            return self.decide(lambda other: adapter.parse(compiled, other), choice, found) if self.decide else found
+        with Emission(self.callbacks, "adapter_parse", adapter, {"completion": text}) as emission:
+            emission.outputs = await aparse(compiled, text)
+        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+
+
+def _is_complete(adapter: Any, compiled: Any, text: str) -> bool:
+    known = getattr(adapter, "is_complete", None)
+    return known is not None and bool(known(compiled, text))
+
+
+def _without_form(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in ("stop", "grammar")}
