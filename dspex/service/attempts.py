@@ -120,6 +120,10 @@ class Attempts:
         call.attempts += 1
         try:
             reply = await send()
+            if entry is self._free:
+                if not self.breaker.is_calm:
+                    self.breaker.succeeded()
+                return reply
             actual = spent(reply) if entry.is_counted else NOTHING
         except BaseException as error:
             ours = self.ours(error, call)
