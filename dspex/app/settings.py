@@ -22,6 +22,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "prices": MappingProxyType({}),
         "prefer": MappingProxyType({}),
         "trace": None,
+        "send_stream": None,  # where a streamed program may send objects of its own
         "num_threads": 64,
         "async_max_workers": 64,  # threads of asyncify at once
         "max_errors": 10,

@@ -22,10 +22,23 @@ class Scope:
 
     `request` stands for the outermost block or program that runs here, None outside of any: its calls share one turn
     where calls queue. `overlay` holds the settings that `context()` overrides; `deadline` is in the loop's time; `trace` collects
-    (predictor, inputs, prediction) where somebody asked for it; `path` names the modules that are running.
+    (predictor, inputs, prediction) where somebody asked for it; `path` names the modules that are running. `listener`
+    hears replies while they come (`streamify`), `tape` is the cassette that calls are recorded on or played from.
     """
 
-    __slots__ = ("app", "budgets", "deadline", "overlay", "path", "recorder", "request", "trace", "trackers")
+    __slots__ = (
+        "app",
+        "budgets",
+        "deadline",
+        "listener",
+        "overlay",
+        "path",
+        "recorder",
+        "request",
+        "tape",
+        "trace",
+        "trackers",
+    )
 
     def __init__(  # noqa: PLR0917  `child` gives all of them by name
         self,
@@ -38,6 +51,8 @@ class Scope:
         recorder: Recorder | None = None,
         path: tuple[str, ...] = (),
         request: object = None,
+        listener: Any = None,
+        tape: Any = None,
     ) -> None:
         self.app = app
         self.overlay = overlay
@@ -48,6 +63,8 @@ class Scope:
         self.recorder = recorder
         self.path = path
         self.request = request
+        self.listener = listener
+        self.tape = tape
 
     def child(self, **changes: Any) -> "Scope":
         """A copy with some parts changed."""

@@ -1,0 +1,155 @@
+"""streamify: a program whose call gives what happens in it while it happens, and the prediction at the end."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Sequence
+from contextlib import suppress
+from contextvars import Context, copy_context
+from typing import Any
+
+import msgspec
+
+from dspex.app.app import current_app
+from dspex.core.example import Prediction
+from dspex.core.identity import plain
+from dspex.program.streaming.channel import Channel, SendStream
+from dspex.program.streaming.events import StatusMessage, StreamResponse
+from dspex.program.streaming.listener import Session, StreamListener, Wanted, resolved
+from dspex.program.streaming.status import StatusCallback, StatusMessageProvider
+from dspex.program.sync import asyncify
+from dspex.runtime.bridge import Bridge
+from dspex.runtime.scope import SCOPE, use
+
+
+def streamify(  # noqa: PLR0917  DSPy's order
+    program: Callable[..., Any],
+    status_message_provider: StatusMessageProvider | None = None,
+    stream_listeners: Sequence[StreamListener] | None = None,
+    include_final_prediction_in_output_stream: bool = True,
+    is_async_program: bool = False,
+    async_streaming: bool = True,
+) -> Callable[..., Any]:
+    """The program as a function that gives an async generator (`async_streaming=False`: a plain one).
+
+    It yields StatusMessages, StreamResponses of the fields that are listened to, whatever the program sends to
+    `dspex.settings.send_stream`, and last the program's result, which is equal to that of a plain call. Without
+    listeners the LMDeltas of replies that come in pieces are given as they are. Without
+    `include_final_prediction_in_output_stream` the result is given only where nothing else was. Each call has state of
+    its own, so that one function serves many at once. Leaving the generator early cancels the program and closes its
+    request; an error of the program is raised where it happened in the stream.
+
+    `is_async_program` is not needed: what is async runs on the caller's loop, other code in a thread. Raises
+    ConfigurationError for a listener of a field that no predictor has, or that several have.
+    """
+    listeners = list(stream_listeners or ())
+    wanted = resolved(program, listeners)
+    provider = status_message_provider or StatusMessageProvider()
+    call = getattr(program, "acall", program) if is_async_program else asyncify(program)
+
+    def streamed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        context = copy_context()
+        run = _Run(lambda: call(*args, **kwargs), wanted, provider, context)
+        return run.items(keeps_result=include_final_prediction_in_output_stream)
+
+    if async_streaming:
+        return streamed
+    return lambda *args, **kwargs: apply_sync_streaming(streamed(*args, **kwargs))
+
+
+class _Run:
+    """One call of a streamed program, in the context in which it was made."""
+
+    def __init__(
+        self, call: Callable[[], Any], wanted: Sequence[Wanted], provider: StatusMessageProvider, context: Context
+    ) -> None:
+        self._call = call
+        self._wanted = wanted
+        self._provider = provider
+        self._context = context
+
+    async def items(self, *, keeps_result: bool) -> AsyncGenerator[Any, None]:
+        """What is sent, then the result."""
+        channel = Channel()
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[Any] = loop.create_task(self._result(channel), context=self._context)
+        task.add_done_callback(lambda _: channel.end())
+        is_empty = True
+        try:
+            with suppress(StopAsyncIteration):
+                while True:
+                    item = await channel.get()
+                    is_empty = False
+                    yield item
+            result = task.result()
+            if keeps_result or is_empty:
+                yield result
+        finally:
+            channel.leave()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # looked at, so that one raised while nobody read is not told of as lost
+
+    async def _result(self, channel: Channel) -> Any:
+        scope = SCOPE.get()
+        callbacks = (*current_app().settings.callbacks, StatusCallback(self._provider, channel))
+        overlay = {**scope.overlay, "callbacks": callbacks, "send_stream": SendStream(channel)}
+        with use(overlay=overlay, listener=Session(self._wanted, channel)):
+            return await self._call()
+
+
+def apply_sync_streaming(async_generator: AsyncIterator[Any]) -> Generator[Any, None, None]:
+    """A plain generator of what an async one gives; closing it closes that too. Good inside a running loop, which then waits."""
+    context = copy_context()
+    bridge = current_app().bridge
+    # On the bridge's own thread its loop stands still until we are done.
+    own = Bridge("dspex-stream") if asyncio._get_running_loop() is bridge.loop else None
+    runner = own or bridge
+    try:
+        while True:
+            try:
+                item = runner.start(_next(async_generator), context).wait()
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        close = getattr(async_generator, "aclose", None)
+        if close is not None:
+            runner.start(_closed(close), context).wait()
+        if own is not None:
+            own.stop()
+
+
+async def _next(iterator: AsyncIterator[Any]) -> Any:
+    return await anext(iterator)
+
+
+async def _closed(close: Callable[[], Any]) -> None:
+    await close()
+
+
+async def streaming_response(streamer: AsyncIterable[Any]) -> AsyncGenerator[str, None]:
+    """What a streamed program gives as server-sent events, the last one `data: [DONE]`.
+
+    Each is an object with one key: `status`, `chunk` (a StreamResponse or LMDelta), `prediction`, or `item` for an
+    object of the program's own. Text that begins with `data:` goes out as it is.
+    """
+    async for item in streamer:
+        yield item if isinstance(item, str) and item.startswith("data:") else _event(item)
+    yield "data: [DONE]\n\n"
+
+
+def _event(item: Any) -> str:
+    if isinstance(item, StatusMessage):
+        data: dict[str, Any] = {"status": item.message}
+    elif isinstance(item, Prediction):
+        data = {"prediction": plain(item.toDict())}
+    else:
+        kind = "chunk" if isinstance(item, StreamResponse) or hasattr(item, "finish_reason") else "item"
+        data = {kind: plain(item)}
+    return f"data: {msgspec.json.encode(data).decode()}\n\n"
+
+
+def sync_send_to_stream(stream: SendStream, message: Any) -> None:
+    """Send an object of one's own from sync code."""
+    stream.send_nowait(message)
