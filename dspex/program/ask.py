@@ -1,10 +1,12 @@
 """One prediction's way through adapter and model, with further calls for a reply that does not parse."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dspex.app.history import whole
 from dspex.app.lm import LM
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Choice, LMRequest, LMResponse
@@ -21,9 +23,9 @@ Decide = Callable[[Callable[[str], dict[str, Any]], Choice, dict[str, Any]], dic
 
 
 class Ask:
-    """One prediction's way through adapter and model."""
+    """One prediction's way through adapter and model; `hearing` is told of replies while they come."""
 
-    __slots__ = ("callbacks", "compiled", "decide", "lm", "plan", "reasks", "signature", "spent")
+    __slots__ = ("callbacks", "compiled", "decide", "hearing", "lm", "plan", "reasks", "signature", "spent")
 
     def __init__(
         self, lm: LM, signature: Any, callbacks: Sequence[Any], reasks: int, plan: "NativePlan | None" = None
@@ -35,6 +37,7 @@ class Ask:
         self.callbacks = callbacks
         self.reasks = reasks
         self.decide: Decide | None = None
+        self.hearing: Any = None
         self.spent: list[Usage] = []
 
     def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
@@ -47,7 +50,7 @@ class Ask:
 
     async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
         """The fields of each completion; one that does not parse is asked for again."""
-        reply = await self.complete(request)
+        reply = await self.complete(adapter, request)
         outputs = []
         for choice in reply.choices:
             try:
@@ -55,6 +58,8 @@ class Ask:
             except AdapterParseError as error:
                 await self.lm.forget(request)
                 outputs.append(await self.asked_again(adapter, request, choice, error))
+        if self.hearing is not None:
+            await self.hearing.settle(outputs[0])
         return outputs
 
     async def asked_again(
@@ -66,7 +71,7 @@ class Ask:
             if second is None or error.reason == "length":
                 break
             request = self.reask(adapter, second, request, choice, error)
-            choice = (await self.complete(request)).choices[0]
+            choice = (await self.complete(second, request)).choices[0]
             try:
                 return await self.parsed(second, choice)
             except AdapterParseError as fault:
@@ -93,20 +98,35 @@ class Ask:
         schema, _ = schema_for(second, compiled, self.lm.capabilities, params)
         return msgspec.structs.replace(request, messages=messages, params=params, schema=schema, n=1)
 
-    async def complete(self, request: LMRequest) -> LMResponse:
+    async def complete(self, adapter: Any, request: LMRequest) -> LMResponse:
         """The model's reply, with callbacks around it."""
-        reply = await self._complete(request)
+        reply = await self._complete(adapter, request)
         if reply.usage is not None:
             self.spent.append(reply.usage)
         return reply
 
-    async def _complete(self, request: LMRequest) -> LMResponse:
+    async def _complete(self, adapter: Any, request: LMRequest) -> LMResponse:
         if not self.callbacks and not self.lm.callbacks:
-            return await self.lm.complete(request)
+            return await self._reply(adapter, request)
         callbacks = [*self.callbacks, *self.lm.callbacks]
         with Emission(callbacks, "lm", self.lm, {"request": request}) as emission:
-            emission.outputs = await self.lm.complete(request)
+            emission.outputs = await self._reply(adapter, request)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+
+    def _reply(self, adapter: Any, request: LMRequest) -> Awaitable[LMResponse]:
+        return self.lm.complete(request) if self.hearing is None else self._heard(adapter, request)
+
+    async def _heard(self, adapter: Any, request: LMRequest) -> LMResponse:
+        self.hearing.begin(adapter, self.compiled)
+        if request.n > 1 or self.decide is not None:  # pieces are of one completion, and have no log-probabilities
+            return await self.lm.complete(request)
+        reasoning = None if self.plan is None else self.plan.reasoning
+        pieces = []
+        async with aclosing(self.lm.stream(request)) as deltas:
+            async for delta in deltas:
+                pieces.append(delta)
+                await self.hearing.hear(delta, reasoning)
+        return whole(pieces)
 
     async def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
         """Typed fields of one completion."""

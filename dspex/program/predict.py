@@ -119,6 +119,9 @@ class Predict(SignatureModule[P, S_co]):
         chosen, plan = _chosen(wanted, compiled, capabilities, app, (*lm.kwargs, *config))
         adapter = chosen.adapter
         ask = Ask(lm, signature, callbacks, settings.max_reasks, plan)
+        scope = SCOPE.get()
+        if scope.listener is not None:
+            ask.hearing = scope.listener.hearing(self, compiled)
         if plan is None:
             rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
             tools: tuple[Any, ...] = ()
@@ -136,9 +139,8 @@ class Predict(SignatureModule[P, S_co]):
         request = lm.request(rendered, params, tools=tools, schema=chosen.schema)
         outputs = await ask.outputs(adapter, request)
         prediction = Prediction(outputs[0]) if len(outputs) == 1 else Prediction.from_completions(outputs, signature)
-        trace = SCOPE.get().trace
-        if trace is not None:
-            trace.append((self, inputs, prediction))
+        if scope.trace is not None:
+            scope.trace.append((self, inputs, prediction))
         return prediction
 
     def _model(self, lm: LM | None, app: App) -> LM:

@@ -8,6 +8,7 @@ from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
+from dspex.program.adapters.chat_stream import ChatStream
 from dspex.program.adapters.json import JSONAdapter
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
@@ -179,6 +180,10 @@ class ChatAdapter:
         if not found and completion.lstrip().startswith(("{", "```")):
             return JSONAdapter().parse(signature, completion)
         return base.outputs(self, signature, completion, found, from_text=True)
+
+    def parser(self, signature: Any) -> Any:
+        """Reads a reply while it comes."""
+        return ChatStream(base.compiled_of(signature))
 
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Whether a reply came to its end marker."""
