@@ -1,7 +1,12 @@
 """Python blocks of Markdown pages are tests wherever sybil is installed: `nox -s docs`.
 
-`<!--- skip: next -->` before a block leaves it out; say why on the same line.
+`<!--- skip: next -->` before a block leaves it out; say why on the same line. Each page begins with the settings and the
+empty folder of a new user, and leaves nothing to the next one.
 """
+
+import tempfile
+from contextlib import ExitStack, chdir
+from typing import Any
 
 try:
     from sybil import Sybil
@@ -9,4 +14,17 @@ try:
 except ImportError:
     pass  # every other session runs without
 else:
-    pytest_collect_file = Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["*.md"]).pytest()
+
+    def _begin(namespace: dict[str, Any]) -> None:
+        page = namespace["_page"] = ExitStack()
+        page.enter_context(chdir(page.enter_context(tempfile.TemporaryDirectory())))
+
+    def _end(namespace: dict[str, Any]) -> None:
+        import dspex.testing
+
+        dspex.testing.reset()
+        namespace["_page"].close()
+
+    pytest_collect_file = Sybil(
+        parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["*.md"], setup=_begin, teardown=_end
+    ).pytest()
