@@ -94,21 +94,19 @@ class _Stream:
             raise ours from error
         if delta is None:
             if not self.finished:
-                raise ProtocolError(
-                    "The stream ended before its last piece.", model=self.service.name, partial="".join(self.text)
-                )
+                raise self._fault("The stream ended before its last piece.")
             return None
         self.text.append(delta.text)
         self.size += len(delta.text)
         if self.size > MAX_TEXT:
-            raise ProtocolError(
-                f"The stream goes on beyond {MAX_TEXT} characters; it was closed.",
-                model=self.service.name,
-                retryable=False,
-            )
+            raise self._fault(f"The stream goes on beyond {MAX_TEXT} characters; it was closed.", retryable=False)
         self.usage = delta.usage or self.usage
         self.finished = self.finished or delta.finish_reason is not None
         return delta
+
+    def _fault(self, message: str, retryable: bool | None = None) -> LMError:
+        error = ProtocolError(message, retryable=retryable, partial="".join(self.text))
+        return self.service.attempts.named(error, self.call)
 
     async def close(self, error: BaseException | None = None) -> None:
         """Close the provider's stream, settle and give the permit back."""
