@@ -111,6 +111,7 @@ _HOMES = MappingProxyType(
         "dspex.program.predict": ("Predict",),
         "dspex.program.retrieve": ("Retrieve",),
         "dspex.program.signature": ("Signature", "ensure_signature", "make_signature"),
+        "dspex.program.streaming.streamify": ("streamify",),
         "dspex.program.sync": ("asyncify", "syncify"),
         "dspex.program.types.base": ("Type",),
         "dspex.program.types.citations": ("Citations", "Document"),
@@ -128,7 +129,7 @@ _HOMES = MappingProxyType(
     }
 )
 # DSPy's paths, which programs reach without an import of their own.
-_PATHS = frozenset({"datasets", "evaluate", "experimental"})
+_PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming"})
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table

@@ -5,6 +5,7 @@ from typing import Any
 from dspex import datasets as datasets
 from dspex import evaluate as evaluate
 from dspex import experimental as experimental
+from dspex import streaming as streaming
 from dspex.app.accounting import UsageTracker as UsageTracker
 from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage
@@ -201,6 +202,7 @@ from dspex.program.signature import (
 from dspex.program.signature import (
     make_signature as make_signature,
 )
+from dspex.program.streaming.streamify import streamify as streamify
 from dspex.program.sync import asyncify as asyncify
 from dspex.program.sync import syncify as syncify
 from dspex.program.types.base import Type as Type

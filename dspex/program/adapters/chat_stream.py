@@ -14,7 +14,7 @@ _ANY_MARK = re.compile(rf"(?<!\\)(){_NAME}")
 _END = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*completed[ \t]*##[ \t]*\]\]\s*\Z")
 # Ends that more text may turn into a marker, into an escape or into the end of the value.
 _BEGUN_MARK = r"\[(?:\[[ \t]*(?:#(?:#[ \t]*\w*[ \t]*(?:#(?:#[ \t]*(?:\](?:\]\**\s*)?)?)?)?)?)?)?"
-_OPEN_END = re.compile(rf"(?:(?<=\n)[ \t>*#-]*(?:{_BEGUN_MARK})?|{_BEGUN_MARK}|\\+(?:\[(?:\[[ \t]*#?)?)?)\Z")
+_OPEN_END = re.compile(rf"(?:(?<=\n)[ \t>*#-]*(?:{_BEGUN_MARK})?|\\*{_BEGUN_MARK}|\\+)\Z")
 _HAZARD = re.compile(r"[\n\[\\]|\s\Z")
 _ESCAPE = Escape(r"\[\[[ \t]*##")
 _HELD_LIMIT = 8_192  # more is not held: the rest of the reply comes as one piece at its end
