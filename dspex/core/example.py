@@ -15,7 +15,7 @@ class Example:
 
     __slots__ = ("__weakref__", "_input_keys", "_store")
     _store: dict[str, Any]
-    _input_keys: frozenset[str] | None
+    _input_keys: tuple[str, ...] | None
 
     def __init__(self, base: "Example | Mapping[str, Any] | None" = None, **fields: Any) -> None:
         if base is None:
@@ -101,17 +101,17 @@ class Example:
     def with_inputs(self, *names: str) -> Self:
         """A copy that gives the named fields to a program and keeps the others as labels."""
         if type(self) is not Example:
-            return self._twin(self._store.copy(), frozenset(names))
+            return self._twin(self._store.copy(), names)
         twin = _new(type(self))
         _set_store(twin, self._store.copy())
-        _set_inputs(twin, frozenset(names))
+        _set_inputs(twin, names)
         return twin
 
     def copy(self, **changes: Any) -> Self:
         """A shallow copy with some fields changed."""
         return self._twin({**self._store, **changes}, self._input_keys)
 
-    def _twin(self, store: dict[str, Any], inputs: frozenset[str] | None) -> Self:
+    def _twin(self, store: dict[str, Any], inputs: tuple[str, ...] | None) -> Self:
         twin = _new(type(self))
         if type(self) is not Example:
             twin.__setstate__(self.__getstate__())
@@ -136,7 +136,7 @@ class Example:
         keys = self._declared_inputs()
         return Example({key: value for key, value in self._store.items() if key not in keys})
 
-    def _declared_inputs(self) -> frozenset[str]:
+    def _declared_inputs(self) -> tuple[str, ...]:
         if self._input_keys is None:
             raise ValueError(
                 f"Inputs are not declared: call .with_inputs(...) on {self!r} with the names of its inputs."

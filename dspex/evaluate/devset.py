@@ -83,6 +83,6 @@ def _check(index: int, example: Example, required: frozenset[str]) -> Example:
     declared = getattr(example, "_input_keys", None)
     if declared is None:
         raise EvaluationError(f"Example {index} declares no inputs: call .with_inputs(...) on {example!r:.200}")
-    if missing := [name for name in declared | required if name not in example or name not in declared]:
+    if missing := [name for name in {*declared, *required} if name not in example or name not in declared]:
         raise EvaluationError(f"Example {index} lacks the input {', '.join(sorted(missing))}: {example!r:.200}")
     return example

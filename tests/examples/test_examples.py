@@ -151,7 +151,7 @@ def test_records_are_equal_by_content_whatever_their_kind_and_inputs():
         {"a": [1, {"b": {3}}], "c": (None,)},
         {"a": Point(1)},
         {"a": Box(1.0)},
-        {"a": [object()]},
+        pytest.param({"a": [object()]}, id="an object"),
         {"a": float("inf"), "b": [float("inf")]},
         {"a": bytearray(b"x")},
     ],

@@ -65,26 +65,33 @@ def earlier(compiled: CompiledSignature, inputs: Mapping[str, Any]) -> list[tupl
     return turns
 
 
-def sorted_demos(compiled: CompiledSignature, demos: Sequence[Any]) -> list[tuple[Any, bool]]:
-    """Demos and whether they are whole, partial ones first; without any input or any output it is no demo."""
+def sorted_demos(compiled: CompiledSignature, demos: Sequence[Any]) -> list[tuple[dict[str, Any], bool]]:
+    """Demos' values by field and whether they are whole, partial ones first; without any input or any output it is none."""
     whole, partial = [], []
     for demo in demos:
-        without = [field for name, field in compiled.fields.items() if demo.get(name) is None]
-        absent = [field.role for field in without if field.required or field.name not in demo]
+        values = {name: demo.get(name) for name in compiled.fields}
+        absent = [
+            field.role
+            for name, field in compiled.fields.items()
+            if values[name] is None and (field.required or name not in demo)
+        ]
         if not absent:
-            whole.append((demo, True))
+            whole.append((values, True))
         elif absent.count("input") < len(compiled.inputs) and absent.count("output") < len(compiled.outputs):
-            partial.append((demo, False))
+            partial.append((values, False))
     return partial + whole
 
 
 def present(fields: Iterable[FieldInfo], record: Any, absent: Any = None) -> dict[FieldInfo, Any]:
     """Fields with their values; a required one without a value has `absent`, or is left out if that is None."""
-    found = {field: record.get(field.name) for field in fields}
-    for field in [field for field, value in found.items() if value is None and field.required]:
-        found[field] = absent
-        if absent is None:
-            del found[field]
+    found = {}
+    for field in fields:
+        value = record.get(field.name)
+        if value is None and field.required:
+            if absent is None:
+                continue
+            value = absent
+        found[field] = value
     return found
 
 

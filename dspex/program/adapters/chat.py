@@ -9,7 +9,6 @@ from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.adapters.chat_stream import ChatStream
-from dspex.program.adapters.json import JSONAdapter
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, joined, mapped
@@ -178,6 +177,8 @@ class ChatAdapter:
         compiled = base.compiled_of(signature)
         found = _values(compiled, completion)
         if not found and completion.lstrip().startswith(("{", "```")):
+            from dspex.program.adapters.json import JSONAdapter
+
             return JSONAdapter().parse(signature, completion)
         return base.outputs(self, signature, completion, found, from_text=True)
 
@@ -235,3 +236,6 @@ def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[s
             sections = sections[:index]
             break
     return base.last_full(compiled, sections)
+
+
+CHAT = ChatAdapter()

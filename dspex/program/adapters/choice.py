@@ -1,7 +1,7 @@
 """Which adapter a call uses, and in what form it asks: what was set, else what fits the model; with the reason."""
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -9,15 +9,9 @@ import msgspec
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError
 from dspex.plugin.manager import PluginManager
-from dspex.program.adapters.chat import ChatAdapter
-from dspex.program.adapters.json import JSONAdapter
-from dspex.program.adapters.plain import PlainAdapter
-from dspex.program.adapters.xml import XMLAdapter
+from dspex.program.adapters.chat import CHAT
 
-CHAT = ChatAdapter()
-PLAIN = PlainAdapter()
-JSON = JSONAdapter()
-BUILT_IN: Mapping[str, Any] = MappingProxyType({one.name: one for one in (CHAT, JSON, XMLAdapter(), PLAIN)})
+BUILT_IN = ("chat", "json", "xml", "plain")  # modules beside this one, each with a constant of that name
 # What a user asks for in these excludes a schema of ours.
 OWN_FORMS = frozenset({"response_format", "grammar"})
 
@@ -40,7 +34,7 @@ def choose(
     if wanted is None and capabilities.chat is not False:
         return _DEFAULT if capabilities.chat else _UNSURE
     if wanted is None:
-        return AdapterChoice(PLAIN, None, "the LM takes no turns")
+        return AdapterChoice(_built_in("plain"), None, "the LM takes no turns")
     adapter = _named(wanted, plugins) if isinstance(wanted, str) else wanted
     if isinstance(adapter, type):
         raise ConfigurationError(f"adapter={adapter.__name__} is a class: give an object, {adapter.__name__}(...).")
@@ -67,10 +61,14 @@ def schema_for(
 
 def _named(name: str, plugins: PluginManager) -> Any:
     if name in BUILT_IN:
-        return BUILT_IN[name]
+        return _built_in(name)
     if name == "two_step":
         raise ConfigurationError("'two_step' needs a second model: adapter=dspex.TwoStepAdapter(extraction_model).")
     return plugins.made("adapters", name, f"configure(adapter={name!r})", BUILT_IN)
+
+
+def _built_in(name: str) -> Any:
+    return getattr(import_module(f"dspex.program.adapters.{name}"), name.upper())
 
 
 def reask_adapter(adapter: Any, capabilities: Capabilities) -> Any | None:
@@ -79,5 +77,5 @@ def reask_adapter(adapter: Any, capabilities: Capabilities) -> Any | None:
     JSON form where the adapter allows it (`use_json_adapter_fallback`) and the model chats, else the adapter's own.
     """
     if getattr(adapter, "use_json_adapter_fallback", False) and capabilities.chat is not False:
-        return JSON
+        return _built_in("json")
     return adapter if hasattr(adapter, "reask") else None

@@ -134,3 +134,6 @@ def _wanted(compiled: CompiledSignature) -> str:
 
 def _compact(values: Mapping[FieldInfo, Any]) -> Content:
     return content({f.name: value if f.restore is None else f.restore(value) for f, value in values.items()})
+
+
+JSON = JSONAdapter()

@@ -140,3 +140,6 @@ def _line(form: _Form, field: FieldInfo, value: Any) -> Content:
 
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+PLAIN = PlainAdapter()

@@ -217,3 +217,6 @@ def _value(field: FieldInfo, text: str) -> str:
         return text
     data = read_tags(text, field.schema)
     return text if data is None else msgspec.json.encode(data).decode()
+
+
+XML = XMLAdapter()
