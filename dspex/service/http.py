@@ -30,6 +30,7 @@ ErrorHook = Callable[[int, Mapping[str, str], bytes], LMError | None]
 RESENDS = 3  # on kept connections that turn out to be dead; beyond them it is a fault like any other
 TLS_ADVICE = "For a certificate of your own set SSL_CERT_FILE to its CA; for a server without TLS use http://."
 LINGER_S = 0.05  # how long a stream that nobody reads any more may take to end, which leaves its connection usable
+LOOK_S = 0.5  # how often a reply that is waited for is looked at, whether its connection still stands
 LARGE = 1 << 20  # a body of this size is written in pieces, as aiohttp would send it in one and hold up the loop
 
 
@@ -224,7 +225,9 @@ class HttpService:
 
 
 class _Silence:
-    """Breaks off a response on which nothing comes for `limit` seconds while somebody waits; one timer a response."""
+    """Breaks off a response on which nothing comes for `limit` seconds while somebody waits, or nothing can come any more;
+    one timer a response.
+    """
 
     __slots__ = ("_limit", "_loop", "_response", "_since", "_timer", "_too_long")
 
@@ -234,7 +237,7 @@ class _Silence:
         self._loop = asyncio.get_running_loop()
         self._since: float | None = None
         self._too_long = False
-        self._timer = self._loop.call_later(limit, self._look)
+        self._timer = self._loop.call_later(min(limit, LOOK_S), self._look)
 
     async def broken(self) -> bytes:
         """The next bytes, empty at the end. Raises LMTimeout."""
@@ -252,10 +255,16 @@ class _Silence:
         self._timer.cancel()
 
     def _look(self) -> None:
-        now = self._loop.time()
+        now, content, connection = self._loop.time(), self._response.content, self._response.connection
         left = (now if self._since is None else self._since) + self._limit - now
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
+        is_lost = connection is not None and connection.transport is None
+        if is_lost and not content.is_eof() and content.exception() is None:
+            # aiohttp closes the connection on a body that breaks its encoding, and leaves who reads it waiting.
+            from aiohttp import ClientPayloadError
+
+            content.set_exception(ClientPayloadError("its encoding is not that of HTTP"))
+        elif left > 0:
+            self._timer = self._loop.call_later(min(left, LOOK_S), self._look)
         else:
             self._too_long = True
             self._response.close()

@@ -11,6 +11,7 @@ from dspex.core.clock import Clock
 from dspex.core.errors import ConfigurationError, RateLimited
 from dspex.runtime.bridge import LoopCounts
 from dspex.service.adaptive import Adaptive
+from dspex.service.call import DEFAULT_TIMEOUT_S
 from dspex.service.rate import LONGEST_S, Minute, Taken, Told, told
 
 QUEUE_LIMIT = 10_000
@@ -121,7 +122,7 @@ class Limiter:
         self._has_rates = pace.requests_per_minute is not None or pace.tokens_per_minute is not None
         self._is_timed = self._has_rates or pace.adaptive
         self._share = 1.0
-        self._paused_until = 0.0
+        self._paused_until = self._asked_until = 0.0
         self.forked()
 
     def forked(self) -> None:
@@ -208,6 +209,7 @@ class Limiter:
             if tokens is not None:
                 self._told_tokens.hear(now, *tokens)
             if wait is not None:
+                self._asked_until = max(self._asked_until, now + wait)
                 self._paused_until = max(self._paused_until, now + min(wait, LONGEST_S))
             self._has_rates, self._is_timed, self.is_unlimited = True, True, False
             self._go_on(now)
@@ -240,6 +242,12 @@ class Limiter:
                 f"{self.queue_limit} attempts wait already for their turn at this endpoint. Start fewer at once.",
                 code="queue_full",
                 retryable=False,
+            )
+        now = self._now()
+        asked = self._asked_until - now
+        if deadline is None and asked > DEFAULT_TIMEOUT_S and self._paused_until > now:
+            raise RateLimited(
+                f"This endpoint has asked to be left alone for {asked:.0f} s more.", retry_after=asked, retryable=False
             )
         if deadline is not None and INFINITE > wait > deadline - loop.time():
             raise RateLimited(

@@ -9,16 +9,20 @@ if TYPE_CHECKING:
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
     from dspex.testing.fault_server import FaultServer
+    from dspex.testing.faults import FAULTS, Fault, Step
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
 
 __all__ = [
+    "FAULTS",
     "BaseCallback",
     "CacheContract",
     "Deadlock",
     "DummyLM",
     "DummyVectorizer",
+    "Fault",
     "FaultServer",
     "ScriptedProvider",
+    "Step",
     "VirtualClock",
     "VirtualLoop",
     "reset",
@@ -30,6 +34,7 @@ _HOMES = MappingProxyType(
     {
         **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
+        **dict.fromkeys(["FAULTS", "Fault", "Step"], "dspex.testing.faults"),
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
         "FaultServer": "dspex.testing.fault_server",

@@ -8,9 +8,11 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
+
+from dspex.testing.faults import FAULTS, Step, head
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -26,19 +28,6 @@ class Seen(msgspec.Struct, frozen=True):
     def json(self) -> Any:
         """The body, decoded."""
         return msgspec.json.decode(self.body)
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """How one answer is sent: `delay` seconds late, or once `gather` requests have come in all; then its chunks, `every`
-    seconds one, then `endless` again and again; then the connection is kept, closed, reset or left hanging.
-    """
-
-    chunks: tuple[bytes, ...]
-    end: Literal["keep", "close", "reset", "hang"] = "keep"
-    delay: float = 0.0
-    every: float = 0.0
-    gather: int = 0
-    endless: bytes = b""
 
 
 class FaultServer:
@@ -89,11 +78,17 @@ class FaultServer:
 
     def then_raw(self, *chunks: bytes, times: int | None = 1, **how: Any) -> Self:
         """Bytes as they are, and the connection's end."""
-        step = Step(chunks=chunks, **{"end": "close", **how})
+        return self._then(Step(chunks=chunks, **{"end": "close", **how}), times)
+
+    def _then(self, step: Step, times: int | None) -> Self:
         if times is None:
             self._always = step
         self._script.extend([step] * (times or 0))
         return self
+
+    def then_fault(self, name: str, answer: bytes | str, *, times: int | None = 1) -> Self:
+        """The fault of that name in FAULTS, made of a good answer: a reply's JSON, or the text of an event stream."""
+        return self._then(FAULTS[name].step(answer.encode() if isinstance(answer, str) else answer), times)
 
     def wait(self, until: Callable[[Self], bool], timeout: float = 5.0) -> bool:
         """Block until `until(server)` holds; False if it never did. In async tests: `await asyncio.to_thread(...)`."""
@@ -171,12 +166,6 @@ class FaultServer:
         with self._changed:
             setattr(self, figure, getattr(self, figure) + more)
             self._changed.notify_all()
-
-
-def head(status: int, headers: Mapping[str, str]) -> bytes:
-    """Status line and headers of a reply, with the empty line after them."""
-    lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {value}" for name, value in headers.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 async def _request(reader: asyncio.StreamReader, connection: int) -> Seen:

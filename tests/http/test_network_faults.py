@@ -244,6 +244,16 @@ async def test_what_is_not_http_may_be_tried_again(server, http, failure, raw, a
     await after()
 
 
+@pytest.mark.fault("N15")
+@pytest.mark.parametrize("end", ["close", "hang"])
+async def test_a_body_that_breaks_its_encoding_late_is_noticed(server, http, failure, end, after):
+    server.then_raw(head(200, {"Transfer-Encoding": "chunked"}), b"zz\r\n{}\r\n", every=0.02, end=end)
+    error = await failure(http)
+    assert isinstance(error, ProtocolError)
+    assert error.retryable is None
+    await after()
+
+
 @pytest.mark.fault("N16")
 async def test_early_hints_before_the_reply_are_passed_over(server, http):
     hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"

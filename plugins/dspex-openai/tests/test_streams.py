@@ -92,14 +92,19 @@ async def test_a_piece_that_belongs_to_no_call_is_a_protocol_error(server, lm, s
 
 
 @pytest.mark.fault("T01")
-async def test_a_stream_cut_anywhere_is_the_whole_answer_or_an_error_with_what_came(server, lm, stream):
-    texts = [f"data: {json.dumps(event)}\n\n" for event in GOOD] + ["data: [DONE]\n\n"]
-    whole = "".join(texts)
-    cuts = range(0, len(whole), 7)
-    for cut in cuts:
-        server.then_events([whole[:cut]] if cut else [": nothing\n\n"], done=False)
-    ends = [await ended(stream(model)) for model in [lm()] for _ in cuts]
-    assert all(text == "One two" if error is None else (error.partial or "") == text for text, error in ends)
+@pytest.mark.fault("R18")
+async def test_a_stream_cut_at_any_byte_is_the_whole_answer_or_an_error_with_what_came(server, lm, stream):
+    events = [*GOOD[:-2], *(piece(f" {number}, Olé") for number in range(20)), *GOOD[-2:]]
+    whole = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    model, ends = lm(breaker=False), []
+    for begin in range(0, len(whole), 100):
+        cuts = range(begin, min(begin + 100, len(whole)))
+        for cut in cuts:
+            server.then_events([whole[:cut]] if cut else [": nothing\n\n"], done=False)
+        ends += await asyncio.gather(*(ended(stream(model)) for _ in cuts))
+    text = "One two" + "".join(f" {number}, Olé" for number in range(20))
+    assert len(ends) >= 2_000
+    assert all(came == text if error is None else (error.partial or "") == came for came, error in ends)
     assert 0 < sum(error is None for _, error in ends) < len(ends) / 2
 
 

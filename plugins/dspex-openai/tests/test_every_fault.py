@@ -1,0 +1,40 @@
+"""Each fault that the fault server knows ends as it says, in time, and the next call is a good one."""
+
+import json
+import time
+
+import aiohttp  # noqa: F401  # the first call would load it, and some tests measure its time
+import pytest
+
+from dspex.plugin import LMTimeout
+from dspex.testing import FAULTS
+
+ANSWER = json.dumps({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})
+PIECES = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in ("Hel", "lo")]
+LAST = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+EVENTS = "".join(f"data: {json.dumps(event)}\n\n" for event in [*PIECES, LAST]) + "data: [DONE]\n\n"
+TIMEOUT_S = 0.15
+
+
+@pytest.mark.fault("R8")
+@pytest.mark.parametrize("name", FAULTS)
+async def test_each_ends_as_it_says_and_the_next_call_is_a_good_one(server, lm, ask, stream, name):
+    async def called(model):
+        return "".join([piece.text async for piece in stream(model)]) if fault.streams else (await ask(model)).text
+
+    fault = FAULTS[name]
+    is_late = LMTimeout in fault.raises
+    server.then_fault(name, EVENTS if fault.streams else ANSWER, times=None)
+    began = time.monotonic()
+    model = lm(timeout=TIMEOUT_S if is_late else 5.0)
+    if fault.raises:
+        with pytest.raises(fault.raises) as caught:
+            await called(model)
+        assert caught.value.attempts == 1
+        assert len(str(caught.value)) <= 1_000
+        assert "openai/acme-1" in str(caught.value)
+    else:
+        assert await called(model) == "Hello"
+    assert not is_late or time.monotonic() - began <= TIMEOUT_S * 1.1 + 0.15  # the machine is shared
+    server.then(200, ANSWER)
+    assert (await ask(lm("acme-2"))).text == "Hello"
