@@ -21,6 +21,8 @@ DspexError
 ├── InputError                 a call lacks an input, or has one of the wrong name or type
 ├── BudgetExceeded             the next attempt would pass a budget
 ├── JournalError               a run folder is damaged, foreign or owned by another process
+├── CassetteError              a cassette is damaged, foreign, of another version, or in use
+│   └── CassetteMiss           a run asks for what its cassette does not have
 ├── EvaluationError            too many examples failed, or one carries no inputs
 ├── DatasetError               a file of examples is damaged, or lacks a field (`.path`, `.line`, `.column`)
 ├── RetrieverError, SandboxError
@@ -195,6 +197,14 @@ class BudgetExceeded(DspexError):
 
 class JournalError(DspexError):
     """A run folder is damaged, belongs to another run, is full or is owned by another process."""
+
+
+class CassetteError(DspexError):
+    """A cassette is damaged, of another version or no cassette, cannot be written, or is in use."""
+
+
+class CassetteMiss(CassetteError):
+    """A run asks for what its cassette does not have; the message shows the nearest recorded request."""
 
 
 class EvaluationError(DspexError):
