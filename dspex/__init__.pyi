@@ -172,6 +172,8 @@ from dspex.core.usage import Usage as Usage
 from dspex.core.wire import HttpLimits as HttpLimits
 from dspex.engine.job import Job as Job
 from dspex.engine.optimizer import Optimizer as Optimizer
+from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
+from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
 from dspex.evaluate.compare import acompare as acompare
 from dspex.evaluate.compare import compare as compare
 from dspex.evaluate.datasets import load_examples as load_examples
@@ -190,7 +192,9 @@ from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
 from dspex.program.knn import KNN as KNN
+from dspex.program.majority import majority as majority
 from dspex.program.module import Module as Module
+from dspex.program.nearest_demos import NearestDemos as NearestDemos
 from dspex.program.predict import Predict as Predict
 from dspex.program.retrieve import Retrieve as Retrieve
 from dspex.program.signature import (
@@ -231,4 +235,6 @@ __version__: str
 BootstrapFewShot: Any
 BootstrapFewShotWithRandomSearch: Any
 BootstrapRS: Any
+Ensemble: Any
+KNNFewShot: Any
 LabeledFewShot: Any

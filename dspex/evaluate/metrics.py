@@ -1,27 +1,15 @@
 """Ready metrics, and what a metric may return. Texts are compared by DSPy's normal form, mended for numbers."""
 
 import math
-import re
-import string
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from dspex.core.errors import EvaluationError
 from dspex.core.example import Example
+from dspex.core.texts import comparable, normalize_text
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-# Punctuation inside a number, and its sign or point in front, would vanish from the normal form: 1.5 became 15, -5 became 5.
-_NUMERIC = re.compile(r"(?<=\d)[!-/:-@\[-`{-~](?=\d)|(?<!\w)[-.](?=[$€£]?\.?\d)")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-
-
-def normalize_text(text: str) -> str:
-    """DSPy's normal form: NFD, lower case, no ASCII punctuation, no a, an, the, single blanks."""
-    plain = unicodedata.normalize("NFD", text).lower().translate(_NO_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", plain).split())
+__all__ = ["EM", "F1", "HotPotF1", "answer_exact_match", "answer_passage_match", "normalize_text", "normalized"]
 
 
 def EM(prediction: Any, answers: Sequence[Any]) -> bool:  # noqa: N802  DSPy's name
@@ -47,8 +35,8 @@ def answer_exact_match(example: Example, pred: Example, trace: Any = None, frac:
 
 def answer_passage_match(example: Example, pred: Example, trace: Any = None) -> bool:  # noqa: ARG001
     """Whether a passage of `pred.context` contains `example.answer`, a text or a list of right ones."""
-    answers = [form for form in map(_form, _listed(example.answer)) if form]
-    passages = [f" {_form(getattr(passage, 'text', passage))} " for passage in _listed(pred.context)]
+    answers = [form for form in map(comparable, _listed(example.answer)) if form]
+    passages = [f" {comparable(getattr(passage, 'text', passage))} " for passage in _listed(pred.context)]
     return any(f" {form} " in passage for form in answers for passage in passages)
 
 
@@ -74,28 +62,23 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _form(text: Any) -> str:
-    kept = _NUMERIC.sub(lambda found: chr(ord(found[0]) + 0xFEE0), _THOUSANDS.sub("", str(text)))
-    return normalize_text(kept)
-
-
 def _equal(one: Any, other: Any) -> bool:
     if not (isinstance(one, str) and isinstance(other, str)):
         try:
             return float(one) == float(other)
         except (TypeError, ValueError):
             pass
-    form = _form(one)
+    form = comparable(one)
     if not form:  # "A" and "the" have the same empty form: only the texts themselves can tell
         return str(one).strip().casefold() == str(other).strip().casefold()
-    return form == _form(other)
+    return form == comparable(other)
 
 
 def _f1(one: Any, other: Any) -> float:
-    words, wanted = Counter(_form(one).split()), Counter(_form(other).split())
+    words, wanted = Counter(comparable(one).split()), Counter(comparable(other).split())
     return 1.0 if _equal(one, other) else 2 * (words & wanted).total() / ((words + wanted).total() or 1)
 
 
 def _hotpot_f1(one: Any, other: Any) -> float:
-    forms = {_form(one), _form(other)}
+    forms = {comparable(one), comparable(other)}
     return 0.0 if len(forms) > 1 and not forms.isdisjoint({"yes", "no", "noanswer"}) else _f1(one, other)

@@ -4,8 +4,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from dspex.core.errors import ConfigurationError, DspexError
+from dspex.core.errors import ConfigurationError, DspexError, ProgramFileError
 from dspex.core.example import Example
+from dspex.runtime.bridge import HOP
 
 DemoSelector = Callable[[Mapping[str, Any], Sequence[Any]], Sequence[Any] | Awaitable[Sequence[Any]]]
 
@@ -18,7 +19,10 @@ async def select_demos(selector: DemoSelector, inputs: Mapping[str, Any], demos:
     name = getattr(selector, "__qualname__", type(selector).__name__)
     try:
         given = selector(inputs, demos)
-        found = list(await given if inspect.isawaitable(given) else given)
+        if inspect.isawaitable(given):
+            await HOP  # a sync call has had no loop until here
+            given = await given
+        found = list(given)
     except DspexError:
         raise
     except Exception as error:
@@ -29,3 +33,27 @@ async def select_demos(selector: DemoSelector, inputs: Mapping[str, Any], demos:
                 f"The demo_selector {name} gave {demo!r:.80}; it has to give Examples or dictionaries."
             )
     return found
+
+
+def selector_state(selector: DemoSelector | None) -> dict[str, Any]:
+    """What a saved program keeps of a selector, under its name there; nothing of a function."""
+    dump = getattr(selector, "dump_state", None)
+    return {"demo_selector": dump()} if dump is not None else {}
+
+
+def selector_from(state: Mapping[str, Any], own: DemoSelector | None) -> DemoSelector | None:
+    """The selector of a saved predictor, its `own` where none was saved or the saved one cannot be made again.
+
+    Raises ProgramFileError if it cannot be made and there is no own one.
+    """
+    saved = state.get("demo_selector")
+    if not saved:
+        return own
+    from dspex.program.nearest_demos import NearestDemos  # late: few programs have one
+
+    try:
+        return NearestDemos.from_state(saved)
+    except ProgramFileError:
+        if own is None:
+            raise
+        return own

@@ -16,7 +16,7 @@ from dspex.core.identity import plain
 from dspex.program.adapters.choice import AdapterChoice, choose, schema_for
 from dspex.program.ask import Ask
 from dspex.program.compiled import CompiledSignature
-from dspex.program.demo_selection import DemoSelector, select_demos
+from dspex.program.demo_selection import DemoSelector, select_demos, selector_from, selector_state
 from dspex.program.signature import Signature, ensure_signature
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 from dspex.runtime.callbacks import Emission
@@ -162,8 +162,8 @@ class Predict(SignatureModule[P, S_co]):
     # State
 
     def reset(self) -> None:
-        """Forget LM, demos, biases and traces."""
-        self.lm, self.choice_bias = None, None
+        """Forget LM, demos and how they are chosen, biases and traces."""
+        self.lm, self.choice_bias, self.demo_selector = None, None, None
         self.demos, self.traces, self.train = [], [], []
 
     def update_config(self, **config: Any) -> None:
@@ -184,6 +184,7 @@ class Predict(SignatureModule[P, S_co]):
             "lm": self.lm.dump_state() if self.lm is not None else None,
             "config": plain(self.config),
             **({"choice_bias": _bias(self.signature, self.choice_bias)} if self.choice_bias else {}),
+            **selector_state(self.demo_selector),
         }
 
     def prepare_state(self, state: Any) -> Callable[[], None]:
@@ -195,10 +196,11 @@ class Predict(SignatureModule[P, S_co]):
         config = dict(state.get("config", self.config))
         lm = _lm(state["lm"]) if state.get("lm") else self.lm
         bias = _bias(signature, state["choice_bias"]) if state.get("choice_bias") else None
+        selector = selector_from(state, self.demo_selector)
 
         def apply() -> None:
             self.demos, self.signature, self.config, self.lm = demos, signature, config, lm
-            self.choice_bias = bias
+            self.choice_bias, self.demo_selector = bias, selector
 
         return apply
 
