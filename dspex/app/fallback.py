@@ -22,7 +22,7 @@ from dspex.core.errors import (
     Unavailable,
 )
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
-from dspex.runtime.scope import SCOPE, Proceed, use
+from dspex.runtime.scope import SCOPE, Proceed, ProceedToBytes, use
 from dspex.service.lm import LMService
 from dspex.service.retry import is_retryable_lm_error
 
@@ -203,6 +203,9 @@ class _Attempts:
         finally:
             self.attempts += getattr(call, "attempts", 1)
             self.cached = getattr(call, "cached", False)
+
+    async def record_bytes(self, request: bytes, proceed: ProceedToBytes) -> bytes:
+        return (await proceed())[0]
 
 
 def _asked_of(lm: LM, request: LMRequest) -> LMRequest:

@@ -1,7 +1,9 @@
-"""Every LM call of a run: finished ones are answered from the journal, the others leave and are journalled."""
+"""Every call of a run: finished ones are answered from the journal, the others leave and are journalled."""
 
 import hashlib
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,11 +14,11 @@ from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.journal import Journal
 from dspex.runtime.records import Call, Sent, Step, Stopped
-from dspex.runtime.scope import Proceed
+from dspex.runtime.scope import Proceed, ProceedToBytes, use
 
 
 class Tape:
-    """What a run's journal holds, and the way new LM calls take into it.
+    """What a run's journal holds, and the way new calls take into it.
 
     Steps that failed are forgotten when the run ended by an error, as it may have been what made them fail.
     """
@@ -27,10 +29,12 @@ class Tape:
         self.fresh, self.cached, self.failed, self.reused = Usage(), 0, 0, 0
         records = journal.records
         calls = [record for record in records if isinstance(record, Call)]
-        self.lost = sum(isinstance(record, Sent) for record in records) - len(calls)
+        sent = Counter(record.key for record in records if isinstance(record, Sent))
+        sent.subtract(call.key for call in calls)
+        self.lost = sum(max(0, count) for count in sent.values())  # those of a fork were sent by another run
         self.before = sum((_paid(call) for call in calls), Usage())
-        self.replies = {call.key: call.reply for call in calls if call.reply is not None}
-        self._found = Counter(call.step for call in calls if call.reply is not None)
+        self.done = {call.key: call for call in calls if not call.error}
+        self._found = Counter(call.step for call in calls if not call.error)
         last = next((record for record in reversed(records) if isinstance(record, Stopped)), None)
         forgets = last is not None and last.why == "error"
         self.steps = {
@@ -47,20 +51,22 @@ class Tape:
         self.fresh += _paid(call)
         self.cached += call.is_cached
         self.failed += bool(call.error)
-        if call.reply is not None:
-            self.replies[call.key] = call.reply
+        if not call.error:
+            self.done[call.key] = call
 
 
 def _paid(call: Call) -> Usage:
     """What left the process for a call: all its attempts, and the tokens of its reply."""
     if call.is_cached:
         return Usage()
-    usage = call.reply.usage if call.reply is not None else None
+    if call.data is not None and call.usage is not None and not call.usage.calls:
+        return call.usage  # a search: it is no call of a budget's
+    usage = call.reply.usage if call.reply is not None else call.usage
     return msgspec.structs.replace(usage or Usage(), calls=call.attempts)
 
 
 class StepRecorder:
-    """Stands around the LM calls of one step; `usage` sums them, `failure` is an error that must end the run."""
+    """Stands around the calls of one step; `usage` sums them, `failure` is an error that must end the run."""
 
     __slots__ = ("_counts", "_owner", "_tape", "failure", "usage")
 
@@ -77,33 +83,73 @@ class StepRecorder:
         content = _encoder.encode(request)
         number = self._counts[content] = self._counts.get(content, 0) + 1
         key = hashlib.blake2b(b"%b/%d/%b" % (self._owner.encode(), number, content), digest_size=16).hexdigest()
-        reply = self._tape.replies.get(key)
-        if reply is None:
-            reply = await self._sent(key, request, proceed)
+        known = self._tape.done.get(key)
+        if known is None:
+            known = await self._sent(key, proceed, partial(_asked, request, proceed))
+        reply = known.reply
+        assert reply is not None
         usage = reply.usage or Usage()
         self.usage += usage if usage.calls else msgspec.structs.replace(usage, calls=1)
         return reply
 
-    async def _sent(self, key: str, request: LMRequest, proceed: Proceed) -> LMResponse:
+    async def record_bytes(self, request: bytes, proceed: ProceedToBytes) -> bytes:
+        """The same for a call whose reply is bytes; what it asks of others itself is part of it."""
+        number = self._counts[request] = self._counts.get(request, 0) + 1
+        key = hashlib.blake2b(b"%b/%d/data/%b" % (self._owner.encode(), number, request), digest_size=16).hexdigest()
+        known = self._tape.done.get(key) or await self._sent(key, proceed, partial(_fetched, proceed))
+        self.usage += known.usage or Usage()
+        return known.data or b""
+
+    async def _sent(self, key: str, proceed: Any, fetch: Callable[[], Awaitable[dict[str, Any]]]) -> Call:
         tape, clock = self._tape, self._tape.clock
         try:
             tape.journal.append(Sent(key))
-            began, reply, failure = clock.monotonic(), None, ""
+            began, found, failure = clock.monotonic(), None, ""
             try:
-                reply = await proceed(request)
+                found = await fetch()
             except DspexError as error:
                 failure = type(error).__name__
                 raise
             finally:
-                if reply is not None or failure:  # a call that was cancelled stays open: it counts as lost
+                if found is not None or failure:  # a call that was cancelled stays open: it counts as lost
                     call = getattr(proceed, "call", None)
                     attempts, is_cached = getattr(call, "attempts", 1), bool(getattr(call, "cached", False))
                     seconds = round(clock.monotonic() - began, 6)
-                    tape.ended(Call(key, self._owner, reply, seconds, attempts, is_cached, failure))
+                    made = Call(key, self._owner, None, seconds, attempts, is_cached, failure)
+                    made = msgspec.structs.replace(made, **found) if found else made
+                    tape.ended(made)
         except (BudgetExceeded, JournalError) as error:
             self.failure = error
             raise
+        return made
+
+
+class _Within:
+    """Stands around what a recorded call asks of others in its turn, which comes again only with it; sums it up."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+
+    async def record(self, request: LMRequest, proceed: Proceed) -> LMResponse:
+        reply = await proceed(request)
+        self.usage += msgspec.structs.replace(reply.usage or Usage(), calls=1)
         return reply
+
+    async def record_bytes(self, request: bytes, proceed: ProceedToBytes) -> bytes:
+        data, usage = await proceed()
+        self.usage += usage
+        return data
+
+
+async def _asked(request: LMRequest, proceed: Proceed) -> dict[str, Any]:
+    return {"reply": await proceed(request)}
+
+
+async def _fetched(proceed: ProceedToBytes) -> dict[str, Any]:
+    within = _Within()
+    with use(recorder=within):
+        data, usage = await proceed()
+    return {"data": data, "usage": usage + within.usage}
 
 
 def _text(value: Any) -> str:

@@ -1,26 +1,28 @@
 """A run on disk: append-only, checksummed JSON lines in a folder that one process owns at a time.
 
-A line is the CRC-32 of its JSON in 8 hex digits, a blank, the JSON and a newline; the JSON begins with the line's number.
 Each record is one write as it happens, so it survives a kill; `sync` makes it survive a power cut too.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import threading
-import zlib
+import time
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from dspex.core.errors import JournalError
+from dspex.runtime.framing import DamagedLine, Line, framed, private_file, whole_lines, write_whole
 from dspex.runtime.records import DECODER, ENCODER, Blob, Record, Run
 
 FORMAT = 1
 FILE = "journal.jsonl"
 BLOB_BYTES = 32 * 1024
+LOCK_TRIES, LOCK_WAIT_S = 20, 0.002  # `owner_of` holds the lock for an instant
 
 
 class Journal:
@@ -40,7 +42,7 @@ class Journal:
         try:
             _private_folder(folder)
             self._lock_fd = _locked(folder)
-            self._fd = _private_file(self.path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
+            self._fd = private_file(self.path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
             data = self.path.read_bytes()
             self.records, self._size = replay(data, str(self.path), folder)
             self.torn_bytes = len(data) - self._size
@@ -64,7 +66,7 @@ class Journal:
                 raise JournalError(self._failed or f"{self.path} is closed.")
             line = framed(body, self._lines)
             try:
-                _write(self._fd, line)
+                write_whole(self._fd, line)
             except OSError as error:
                 raise self._failure(error) from error
             self._lines += 1
@@ -97,9 +99,9 @@ class Journal:
         try:
             _private_folder(path.parent)
             if not path.exists():
-                fd = _private_file(path.with_suffix(".new"), os.O_WRONLY | os.O_TRUNC)
+                fd = private_file(path.with_suffix(".new"), os.O_WRONLY | os.O_TRUNC)
                 try:
-                    _write(fd, body)
+                    write_whole(fd, body)
                     os.fsync(fd)
                 finally:
                     os.close(fd)
@@ -119,57 +121,86 @@ class Journal:
         return JournalError(self._failed)
 
 
-def framed(body: bytes, number: int) -> bytes:
-    """A line of the journal, of a record's JSON."""
-    text = b'{"n":%d,%b' % (number, body[1:])
-    return b"%08x %b\n" % (zlib.crc32(text), text)
-
-
-def replay(data: bytes, name: str = FILE, folder: Path | None = None) -> tuple[list[Record], int]:
+def replay(
+    data: bytes, name: str = FILE, folder: Path | None = None, first: int = 0, tags: Container[bytes] | None = None
+) -> tuple[list[Record], int]:
     """The records in `data`, and how many of its bytes they are: a torn last line is left out.
 
+    `first` is the number of its first line; of `tags` alone records are made, though all lines are checked.
     Raises JournalError for damage before the last line, a newer format, or a blob that `folder` lacks.
     """
     records: list[Record] = []
-    start = 0
-    while start < len(data):
-        end = data.find(b"\n", start)
-        line = data[start : len(data) if end < 0 else end]
-        is_last = end < 0 or end == len(data) - 1
-        if is_last and (end < 0 or not _is_whole(line)) and not _has_whole_start(line):
-            break
-        records.append(_parsed(line, len(records), f"{name}, line {len(records) + 1}, byte {start}", folder))
-        start = end + 1
-    return records, start
-
-
-def _is_whole(line: bytes) -> bool:
-    return line[:9] == b"%08x " % zlib.crc32(line[9:])
-
-
-def _has_whole_start(line: bytes) -> bool:
-    """Whether more follows in this line after a whole record: its newline is damaged, so it is no torn tail."""
-    text, crc, begin = line[9:], 0, 0
-    while (brace := text.find(b"}", begin)) >= 0 and brace + 1 < len(text):
-        crc, begin = zlib.crc32(text[begin : brace + 1], crc), brace + 1
-        if line[:9] == b"%08x " % crc:
-            return True
-    return False
-
-
-def _parsed(line: bytes, number: int, where: str, folder: Path | None) -> Record:
-    if not _is_whole(line):
-        raise JournalError(f"{where}: damaged, its checksum is wrong. `dspex runs repair` keeps what stands before it.")
-    text = line[9:]
-    if not text.startswith(b'{"n":%d,' % number):
-        raise JournalError(f"{where}: number {number} was expected; a line is lost or doubled.")
+    size = 0
     try:
-        if number == 0 and (found := msgspec.json.decode(text).get("format", FORMAT)) > FORMAT:
+        for line in whole_lines(data, first):
+            if tags is None or _tag(line.text) in tags:
+                records.append(_parsed(line, f"{name}, {line.where}", folder))
+            size = line.end
+    except DamagedLine as fault:
+        raise JournalError(f"{name}, {fault} `dspex runs repair` keeps what stands before it.") from fault
+    return records, size
+
+
+def repair(folder: Path, target: Path) -> tuple[int, int]:
+    """Copy what is whole of a damaged journal, up to its first damaged line, to a new folder.
+
+    Gives the number of lines kept, and of bytes left out. Raises JournalError if nothing is whole, or `target` exists.
+    """
+    path = folder / FILE
+    if target.exists():
+        raise JournalError(f"{target} exists already; name a new folder to repair to.")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error}.") from error
+    kept = size = 0
+    with suppress(DamagedLine, JournalError):
+        for line in whole_lines(data):
+            _parsed(line, str(path), folder)
+            kept, size = kept + 1, line.end
+    if not kept:
+        raise JournalError(f"{path}: its first line is damaged already, so nothing of it can be kept.")
+    _private_folder(target)
+    fd = private_file(target / FILE, os.O_WRONLY)
+    try:
+        write_whole(fd, data[:size])
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if (folder / "blobs").is_dir():
+        shutil.copytree(folder / "blobs", target / "blobs")
+    return kept, len(data) - size
+
+
+def owner_of(folder: Path) -> str:
+    """Which process has the run open, "" if none."""
+    try:
+        fd = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(fd, 200, 0).decode(errors="replace") or "another process"
+    finally:
+        os.close(fd)
+    return ""
+
+
+def _tag(text: bytes) -> bytes:
+    """The kind of a record, without reading it; a large one is told by its blob alone."""
+    start = text.find(b'"t":"') + 5
+    return text[start : text.find(b'"', start)]
+
+
+def _parsed(line: Line, where: str, folder: Path | None) -> Record:
+    try:
+        if not line.number and (found := msgspec.json.decode(line.text).get("format", FORMAT)) > FORMAT:
             raise JournalError(f"{where}: format {found} is newer than {FORMAT}, the newest known here; upgrade dspex.")
-        record: Record = DECODER.decode(text)
+        record: Record = DECODER.decode(line.text)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise JournalError(f"{where}: not a record that this version knows: {error}.") from error
-    if number == 0 and not isinstance(record, Run):
+    if not line.number and not isinstance(record, Run):
         raise JournalError(f"{where}: a journal begins with a `run` record.")
     return _from_blob(record, where, folder) if isinstance(record, Blob) else record
 
@@ -183,34 +214,28 @@ def _from_blob(blob: Blob, where: str, folder: Path | None) -> Record:
     return record
 
 
-def _write(fd: int, data: bytes) -> None:
-    if os.write(fd, data) != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def _private_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
 
 
-def _private_file(path: Path, flags: int) -> int:
-    fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.fchmod(fd, 0o600)
-    return fd
-
-
 def _locked(folder: Path) -> int:
     """The descriptor of `lock`, held until it is closed or this process dies."""
-    fd = _private_file(folder / "lock", os.O_RDWR)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(fd, 200, 0).decode(errors="replace") or "another process"
-        os.close(fd)
-        raise JournalError(
-            f"The run folder {folder} is in use by {owner}. Wait for it, end it, or choose another run_dir."
-        ) from None
+    fd = private_file(folder / "lock", os.O_RDWR)
+    for tries_left in reversed(range(LOCK_TRIES)):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if tries_left:
+                time.sleep(LOCK_WAIT_S)
+                continue
+            owner = os.pread(fd, 200, 0).decode(errors="replace") or "another process"
+            os.close(fd)
+            raise JournalError(
+                f"The run folder {folder} is in use by {owner}. Wait for it, end it, or choose another run_dir."
+            ) from None
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
     return fd

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from dspex.core.messages import LMResponse
-from dspex.core.usage import Budget
+from dspex.core.usage import Budget, Usage
 
 
 class Record(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
@@ -13,7 +13,10 @@ class Record(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
 
 
 class Run(Record, frozen=True, tag="run"):
-    """The first record: what is run. `identity` must be equal for the run to go on; budget and versions need not be."""
+    """The first record: what is run. `identity` must be equal for the run to go on; budget and versions need not be.
+
+    `at` is wall-clock time, `fork` the folder of the run whose finished steps it took over.
+    """
 
     format: int
     id: str
@@ -21,16 +24,19 @@ class Run(Record, frozen=True, tag="run"):
     budget: Budget | None = None
     versions: dict[str, str] = {}
     waves: str = ""
+    at: float = 0.0
+    estimate: dict[str, Any] = {}
+    fork: str = ""
 
 
 class Sent(Record, frozen=True, tag="sent"):
-    """An LM call is about to leave; without its `Call` it was lost in flight."""
+    """A call is about to leave; without its `Call` it was lost in flight."""
 
     key: str
 
 
 class Call(Record, frozen=True, tag="call"):
-    """An LM call ended, with its reply or with the class of its error."""
+    """A call ended, with its reply or with the class of its error; what is no LM's has `data`, and `usage` beside it."""
 
     key: str
     step: str
@@ -39,6 +45,8 @@ class Call(Record, frozen=True, tag="call"):
     attempts: int = 1
     is_cached: bool = False
     error: str = ""
+    data: bytes | None = None
+    usage: Usage | None = None
 
 
 class Step(Record, frozen=True, tag="step"):
@@ -50,10 +58,30 @@ class Step(Record, frozen=True, tag="step"):
 
 
 class Mark(Record, frozen=True, tag="clock"):
-    """A time that a replay must see again: "elapsed" seconds, or a "wall" in seconds that was reached."""
+    """A time in seconds that a replay must see again: what `ctx.now()` gave at a place, or a "wall" that was reached."""
 
     key: str
     value: float
+
+
+class Beat(Record, frozen=True, tag="beat"):
+    """How far the run is, once a second at most while something happens: what another process can see of it.
+
+    `best`, `low` and `high` are mean scores over `n` examples; calls, tokens and dollars are those its budget was charged.
+    """
+
+    status: str
+    seconds: float = 0.0
+    phase: str = ""
+    done: int = 0
+    total: int | None = None
+    best: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
 
 
 class Considered(Record, frozen=True, tag="pool"):
@@ -87,4 +115,4 @@ class Blob(Record, frozen=True, tag="blob"):
 
 
 ENCODER = msgspec.json.Encoder()
-DECODER = msgspec.json.Decoder(Run | Sent | Call | Step | Mark | Considered | Stopped | End | Blob)
+DECODER = msgspec.json.Decoder(Run | Sent | Call | Step | Mark | Beat | Considered | Stopped | End | Blob)

@@ -6,15 +6,23 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from dspex.core.messages import LMRequest, LMResponse
+from dspex.core.usage import Usage
 
 Proceed = Callable[[LMRequest], Awaitable[LMResponse]]
+ProceedToBytes = Callable[[], Awaitable[tuple[bytes, Usage]]]
 
 
 class Recorder(Protocol):
-    """Stands around every logical LM call of a scope; a compile journals and replays through it."""
+    """Stands around every logical call of a scope; a compile journals and replays through it.
+
+    A `proceed` may have a `call` whose `attempts` and `cached` say what left the process.
+    """
 
     async def record(self, request: LMRequest, proceed: Proceed) -> LMResponse:
         """Answer from the record, or `proceed` and record."""
+
+    async def record_bytes(self, request: bytes, proceed: ProceedToBytes) -> bytes:
+        """The same for a call that is no LM's, told by its `request`: an embedder's, a retriever's."""
 
 
 class Scope:

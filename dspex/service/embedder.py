@@ -1,4 +1,4 @@
-"""Embeddings as a service: texts in batches, each batch a logical call; cache by text > single-flight > attempts."""
+"""Embeddings as a service: recorder > cache by text > texts in batches, each a logical call: single-flight > attempts."""
 
 import asyncio
 import hashlib
@@ -13,9 +13,10 @@ from dspex.core.errors import ProtocolError
 from dspex.core.identity import canonical
 from dspex.core.messages import Vectors
 from dspex.core.usage import Usage
+from dspex.runtime.scope import SCOPE
 from dspex.service.attempts import Attempts
 from dspex.service.cache import CacheService
-from dspex.service.call import Options, Shared
+from dspex.service.call import Call, Options, Shared
 from dspex.service.calls import Ask, Calls
 from dspex.service.ledger import Charge, price_of
 from dspex.service.reported import reported, track
@@ -62,11 +63,20 @@ class EmbeddingService:
 
     async def embed(self, texts: Sequence[str], options: Options, batch_size: int) -> Vectors:
         """One row a text; equal texts are asked for once. Raises LMError classes, PluginError or BudgetExceeded."""
+        recorder = SCOPE.get().recorder
+        if recorder is None:
+            return await self._embed(texts, options, batch_size, [])
+        request = canonical([self._key_prefix.hex(), list(texts)])
+        data = await recorder.record_bytes(request, _Recorded(self, texts, options, batch_size))
+        return _decoder.decode(data)
+
+    async def _embed(self, texts: Sequence[str], options: Options, batch_size: int, calls: list[Call]) -> Vectors:
         different = list(dict.fromkeys(texts))
         rows = await self._kept(different) if options.cache else {}
         missing = [text for text in different if text not in rows]
         batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-        for batch, vectors in zip(batches, await self._all(batches, options), strict=True):
+        calls += [self.attempts.begin(options) for _ in batches]
+        for batch, vectors in zip(batches, await self._all(batches, calls), strict=True):
             rows.update((text, vectors[place].tobytes()) for place, text in enumerate(batch))
         lengths = {len(row) for row in rows.values()}
         if len(lengths) > 1:
@@ -78,21 +88,22 @@ class EmbeddingService:
             )
         return Vectors(bytearray().join(rows[text] for text in texts), lengths.pop() // FLOAT_BYTES if lengths else 0)
 
-    async def _all(self, batches: Sequence[list[str]], options: Options) -> list[Vectors]:
+    async def _all(self, batches: Sequence[list[str]], calls: Sequence[Call]) -> list[Vectors]:
+        pairs = list(zip(batches, calls, strict=True))
         if self._is_local or len(batches) < 2:
-            return [await self._batch(batch, options) for batch in batches]
+            return [await self._batch(batch, call) for batch, call in pairs]
         # A group cancels the others when one fails; its error goes out as it is.
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._batch(batch, options)) for batch in batches]
+                tasks = [group.create_task(self._batch(batch, call)) for batch, call in pairs]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
     # One batch, outside in
 
-    async def _batch(self, texts: list[str], options: Options) -> Vectors:
-        call = self.attempts.begin(options)
+    async def _batch(self, texts: list[str], call: Call) -> Vectors:
+        options = call.options
         ask = Ask(
             partial(self._embedded, texts),
             bound=lambda needs_price: self._charge(Usage(_tokens(texts)), needs_price),
@@ -119,6 +130,13 @@ class EmbeddingService:
             tokens = 0 if self._is_local else _tokens(texts)
             return msgspec.structs.replace(given, usage=Usage(tokens, estimated=True))
         return given
+
+    def charged(self, texts: Sequence[str], batch_size: int) -> Usage:
+        """What a run is charged for these texts; it follows from them alone, whatever the cache holds."""
+        different = list(dict.fromkeys(texts))
+        charge = self._charge(Usage(0 if self._is_local else _tokens(different)), False)
+        calls = -(-len(different) // batch_size)
+        return Usage(charge.tokens, calls=calls, usd=charge.usd or None, estimated=True)
 
     def _charge(self, usage: Usage, needs_price: bool) -> Charge:
         if self._is_local:
@@ -150,6 +168,32 @@ class EmbeddingService:
 
     def _key(self, text: str) -> bytes:
         return hashlib.blake2b(self._key_prefix + text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class _Recorded:
+    """The way to vectors below a recorder; `attempts` and `cached` tell it what left the process."""
+
+    def __init__(self, service: EmbeddingService, texts: Sequence[str], options: Options, batch_size: int) -> None:
+        self._service = service
+        self._asked = (texts, options, batch_size)
+        self._calls: list[Call] = []
+        self.call = self
+
+    @property
+    def attempts(self) -> int:
+        return sum(call.attempts for call in self._calls)
+
+    @property
+    def cached(self) -> bool:
+        return all(call.cached for call in self._calls)
+
+    async def __call__(self) -> tuple[bytes, Usage]:
+        texts, _, batch_size = self._asked
+        vectors = await self._service._embed(*self._asked, self._calls)
+        return _encoder.encode(vectors), self._service.charged(texts, batch_size)
+
+
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Vectors)
 
 
 def _row(value: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Retrieval as a service: middleware > cache > single-flight > attempts; the same onion as an LM's, without an adapter."""
+"""Retrieval as a service: middleware > recorder > cache > single-flight > attempts; an LM's onion without an adapter."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -11,6 +11,7 @@ from dspex.core.endpoint import Endpoint
 from dspex.core.errors import LMError, ProtocolError, RetrieverError
 from dspex.core.identity import canonical
 from dspex.core.messages import Passage, RetrieverRequest
+from dspex.core.usage import Usage
 from dspex.service.attempts import Attempts
 from dspex.service.cache import CacheService
 from dspex.service.call import Call, Options, Shared
@@ -53,7 +54,8 @@ class RetrieverService:
     async def retrieve(self, request: RetrieverRequest, options: Options) -> Passages:
         """The best passages, best first. Raises RetrieverError, PluginError or BudgetExceeded."""
         call = self.attempts.begin(options)
-        chain: Callable[[RetrieverRequest], Awaitable[Passages]] = partial(self._answer, call)
+        answer = self._answer if call.scope.recorder is None else self._recorded
+        chain: Callable[[RetrieverRequest], Awaitable[Passages]] = partial(answer, call)
         for middleware in reversed(self._shared.middleware()):
             step = getattr(middleware, "retrieve", None)
             if step is not None:
@@ -62,6 +64,12 @@ class RetrieverService:
             return await reported(self._shared, self.endpoint, call, partial(chain, request), _usage)
         except LMError as error:
             raise RetrieverError(f"The retriever {self.name!r} failed: {error}") from error
+
+    async def _recorded(self, call: Call, request: RetrieverRequest) -> Passages:
+        recorder = call.scope.recorder
+        assert recorder is not None
+        asked = self._key_prefix + _encoder.encode(request)
+        return _decoder.decode(await recorder.record_bytes(asked, _Recorded(self, call, request)))
 
     async def _answer(self, call: Call, request: RetrieverRequest) -> Passages:
         cache = self._shared.cache() if call.options.cache else None
@@ -87,6 +95,18 @@ class RetrieverService:
                 f"It gave {given!r:.80}, which is no list of Passages.", model=self.name, retryable=False
             )
         return given[: request.k]
+
+
+class _Recorded:
+    """The way to passages below a recorder; `call` tells it what left the process."""
+
+    def __init__(self, service: RetrieverService, call: Call, request: RetrieverRequest) -> None:
+        self.call = call
+        self._service = service
+        self._request = request
+
+    async def __call__(self) -> tuple[bytes, Usage]:
+        return _encoder.encode(await self._service._answer(self.call, self._request)), Usage()
 
 
 def _usage(_: Passages) -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from dspex.core.errors import JournalError
 from dspex.core.messages import LMResponse
 from dspex.core.usage import Usage
-from dspex.runtime.journal import BLOB_BYTES, FILE, Journal, framed, replay
+from dspex.runtime.framing import framed
+from dspex.runtime.journal import BLOB_BYTES, FILE, Journal, replay
 from dspex.runtime.records import ENCODER, Call, Considered, Mark, Run, Sent, Step, Stopped
 
 RUN = Run(1, "r", {"seed": 0})
