@@ -1,6 +1,7 @@
 """Programs made of candidates."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from dspex.core.candidate import Candidate
 from dspex.core.errors import ConfigurationError
@@ -14,10 +15,14 @@ KEPT_PROGRAMS = 64
 
 
 class Programs:
-    """Makes programs of candidates: copies of the student or the teacher with another state, the last ones kept."""
+    """Makes programs of candidates: copies of the student or the teacher with another state, the last ones kept.
 
-    def __init__(self, *prototypes: Module) -> None:
+    `finish` is an optimizer's: it gives a program what the `params` of its candidate stand for.
+    """
+
+    def __init__(self, *prototypes: Module, finish: Callable[[Module, Candidate], None]) -> None:
         self._prototypes = {structure_of(program): program for program in prototypes}
+        self._finish = finish
         self._made: OrderedDict[str, tuple[Module, dict[int, str]]] = OrderedDict()
 
     def runnable(self, candidate: Candidate) -> tuple[Module, dict[int, str]]:
@@ -47,4 +52,5 @@ class Programs:
             if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
                 given = [{"augmented": True, **demo.fields} if demo.augmented else demo.fields for demo in state.demos]
                 predictor.demos = [Example(fields) for fields in given]
+        self._finish(program, candidate)
         return program

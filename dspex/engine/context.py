@@ -227,6 +227,7 @@ class Context:
 
     async def _execute(self, work: StepWork) -> None:
         recorder = StepRecorder(self.tape, work.key)
+        fault: BaseException | None = None
         try:
             rollout = await self._rollout(work, recorder)
             value = _encoder.encode(rollout)
@@ -236,7 +237,7 @@ class Context:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
-            rollout = self._failed(work, error, recorder.usage)
+            fault, rollout = error, self._failed(work, error, recorder.usage)
             value = _encoder.encode(rollout)
         if isinstance(recorder.failure, BudgetExceeded):
             raise Stop("budget", str(recorder.failure))
@@ -245,7 +246,7 @@ class Context:
         self.tape.journal.append(Step(work.step, "evaluate", msgspec.Raw(value)))
         # What a replay will see, and not what was in memory.
         self._steps[work.step] = msgspec.json.decode(value, type=Rollout)
-        self._check(work, rollout)
+        self._check(work, rollout, fault)
 
     async def _rollout(self, work: StepWork, recorder: StepRecorder) -> Rollout:
         program, paths = self.setup.programs.runnable(work.candidate)
@@ -282,7 +283,7 @@ class Context:
         score = float(getattr(self.setup.optimizer, "failure_score", 0.0))
         return Rollout(self.key_of(work.example), work.candidate.key, score, False, {}, None, text, usage)
 
-    def _check(self, work: StepWork, last: Rollout) -> None:
+    def _check(self, work: StepWork, last: Rollout, fault: BaseException | None) -> None:
         """End a run that nothing can come of. Raises EvaluationError."""
         if last.ok:
             self._outage = 0
@@ -292,10 +293,9 @@ class Context:
             raise EvaluationError(f"The first {PROBES} examples all fail with {last.error} Nothing more was run.")
         if self._outage >= OUTAGE_LIMIT:
             raise EvaluationError(f"{self._outage} examples one after another found no model: {last.error}")
-        if self.setup.max_errors is not None and self._failures > self.setup.max_errors:
-            raise EvaluationError(
-                f"{self._failures} examples failed, more than max_errors allows; the last: {last.error}"
-            )
+        if self.setup.max_errors is not None and self._failures >= self.setup.max_errors:
+            message = f"{self._failures} examples failed, which is `max_errors`; the last: {last.error}"
+            raise EvaluationError(message) from fault
 
     # Searches
 

@@ -58,6 +58,9 @@ class Optimizer:
         """The algorithm; `ctx` is a CompileContext."""
         raise NotImplementedError
 
+    def finish(self, program: Module, candidate: Candidate) -> None:
+        """Give a copy of the student what this candidate's `params` stand for, where the optimizer uses them."""
+
     def roles(self) -> dict[str, Mapping[str, Any]]:
         """The settings that programs run under, by role."""
         return {"task": {}, "teacher": self.teacher_settings or {}}
@@ -182,7 +185,7 @@ class Optimizer:
         return Setup(
             optimizer=self, arguments=arguments, student=extracted(student),
             teacher=extracted(teacher) if teacher is not None else None,
-            programs=Programs(*(one for one in programs if one is not None)),
+            programs=Programs(*(one for one in programs if one is not None), finish=self.finish),
             train=tuple(parts[0]), val=tuple(parts[1]), held=tuple(parts[2]), keys=keys, metric=self.metric,
             metric_identity=digest(fingerprint(self.metric)), roles={**roles, "evidence": roles["task"]},
             capabilities=capabilities, shape=shape, seed=seed, concurrency=threads,

@@ -318,7 +318,7 @@ async def test_a_failing_example_is_a_failed_row_and_not_the_end(lab, app):
 
     program = await lab.compiled(lab.Model(), optimizer=lab.Search(metric=picky))
     assert program.evidence.stopped == "done"
-    with pytest.raises(dspex.EvaluationError, match="more than max_errors allows; the last: KeyError"):
+    with pytest.raises(dspex.EvaluationError, match="5 examples failed, which is `max_errors`; the last: KeyError"):
         await lab.compiled(lab.Model(), optimizer=lab.Search(metric=picky), max_errors=5)
 
 
