@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -56,11 +57,12 @@ def plain(value: Any) -> Any:
 
 
 def _plain_hook(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None) or getattr(value, "toDict", None)
-    if dump is not None:
+    if (dump := getattr(value, "model_dump", None)) is not None:
+        return dump(mode="json")  # else its fields may be of types that only pydantic knows
+    if (dump := getattr(value, "toDict", None)) is not None:
         return dump()
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, complex):
+    if isinstance(value, (complex, PurePath)):
         return str(value)
     raise TypeError(f"no JSON form for {type(value).__name__}")

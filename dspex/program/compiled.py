@@ -55,6 +55,19 @@ class CompiledSignature:
         start = f"Given the fields {given}, produce" if given else "Produce"
         self.instructions = f"{start} the fields {wanted}." if instructions is None else instructions
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return compile_signature, (tuple(self.fields.values()), self.given_instructions)
+
+    @property
+    def input_fields(self) -> dict[str, FieldInfo]:
+        """As a signature's class has it, for adapters written for DSPy."""
+        return {field.name: field for field in self.inputs}
+
+    @property
+    def output_fields(self) -> dict[str, FieldInfo]:
+        """As a signature's class has it."""
+        return {field.name: field for field in self.outputs}
+
     @property
     def text(self) -> str:
         """Names only: `question -> answer`."""

@@ -4,6 +4,7 @@ import keyword
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args
 
@@ -79,7 +80,11 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
         """The value where none was given: the default, or None."""
         if self.default_factory is not None:
             return self.default_factory()
-        return None if self.default is msgspec.UNSET else self.default
+        default = None if self.default is msgspec.UNSET else self.default
+        return deepcopy(default) if isinstance(default, (list, dict, set)) else default
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (self.role, self.options, self.name, self.annotation, bool(self.prefix))
 
     def bound(self, name: str, annotation: Any) -> "FieldInfo":
         """This field under a name and with a type, whose notes (`Annotated`) tell what the field itself does not."""
@@ -167,6 +172,12 @@ def field(
     meta = msgspec.Meta(**constraints) if constraints else None
     default = msgspec.UNSET if default is ... else default
     return FieldInfo(role, desc or description or "", prefix, default, default_factory, meta)
+
+
+def _made_again(role: str, options: dict[str, Any], name: str, annotation: Any, was_ready: bool) -> FieldInfo:
+    """A field from what it was declared with: what follows from its type, decoders for one, cannot be sent."""
+    one = msgspec.structs.replace(field(role, **options), name=name, annotation=annotation)
+    return one.ready() if was_ready else one
 
 
 def InputField(**options: Unpack[FieldOptions]) -> Any:  # noqa: N802  a declaration, named as DSPy does

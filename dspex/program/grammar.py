@@ -2,7 +2,7 @@
 
 signature = [fields] "->" fields                 fields  = field {"," field} [","]
 field     = NAME [":" type]                      type    = single {"|" single}
-single    = path ["[" argument {"," argument} "]"]
+single    = path ["[" argument {"," argument} "]"] | "(" type ")"
 argument  = type | path | STRING | NUMBER | "..." | "[" [argument {"," argument}] "]" | "()"
 path      = NAME {"." NAME}
 """
@@ -22,7 +22,7 @@ from dspex.core.nearest import did_you_mean
 from dspex.program.fields import FieldInfo, name_fault
 
 _TOKEN = re.compile(
-    r"""\s*(?: (?P<name>[^\W\d]\w*) | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<sign>->|\.\.\.|\(\)|[][:,|.])
+    r"""\s*(?: (?P<name>[^\W\d]\w*) | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<sign>->|\.\.\.|\(\)|[][:,|.()])
         | (?P<number>-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) | (?P<open>['"].*) | (?P<other>=>|\S) | (?P<end>\Z) )""",
     re.VERBOSE | re.DOTALL,
 )
@@ -175,6 +175,8 @@ class _Parser:
 
     def single(self) -> Any:
         at = self.at
+        if self.accept("("):
+            return self.grouped(at)
         if self.kind != "name":
             self.unexpected("a type")
         value, path = self.named(_is_usable)
@@ -186,6 +188,16 @@ class _Parser:
             return value
         lack = "needs its types in brackets" if _is_generic(value) else "is not a type"
         fail(self.text, at, f"{path!r} {lack}")
+
+    def grouped(self, opened: int) -> Any:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            fail(self.text, opened, "types are nested too deep")
+        value = self.type()
+        if not self.accept(")"):
+            fail(self.text, opened, "this bracket is never closed")
+        self.depth -= 1
+        return value
 
     def made(self, generic: Any, arguments: list[Any], shown: str, at: int) -> Any:
         try:

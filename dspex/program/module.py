@@ -38,7 +38,7 @@ class Module:
 
     # Running
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the program and wait for its result."""
         forward = getattr(self, "forward", None)
         if forward is not None:
@@ -49,7 +49,7 @@ class Module:
         coroutine = self.acall(*args, **kwargs)
         return run_stepped(bridge, coroutine) if self._steps else bridge.run(coroutine)
 
-    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+    async def acall(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the program on the caller's loop."""
         aforward, forward = getattr(self, "aforward", None), getattr(self, "forward", None)
         if aforward is None and forward is None:
@@ -82,8 +82,8 @@ class Module:
         return self.parameters()
 
     def named_sub_modules(self) -> Iterator[tuple[str, "Module"]]:
-        """Paths and modules, beginning with ("self", this one)."""
-        for path, part in _walk(self, "self"):
+        """Paths and modules, beginning with ("self", this one); a dict's key stands in its path without quotes."""
+        for path, part in _walk(self, "self", "[{}]"):
             if isinstance(part, Module):
                 yield path, part
 
@@ -109,7 +109,9 @@ class Module:
 
     def deepcopy(self) -> Self:
         """A copy with state of its own; LMs, and what cannot be copied, are shared."""
-        memo: dict[int, Any] = {}
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = object.__new__(type(self))
         memo[id(self)] = twin
         for name, value in self.__dict__.items():
@@ -189,7 +191,7 @@ class _Entered:
             self.outputs.set_lm_usage(self._tracker.get_total_tokens())
 
 
-def _walk(root: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _walk(root: Any, path: str = "", key_form: str = "['{}']") -> Iterator[tuple[str, Any]]:
     """Modules below `root` with their paths, depth first, each object once."""
     seen: set[int] = set()
 
@@ -199,17 +201,17 @@ def _walk(root: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         seen.add(id(part))
         if isinstance(part, Module):
             yield path or "self", part
-        for step, child in _children(part):
+        for step, child in _children(part, key_form):
             yield from visit(f"{path}{step}" if path or step[0] == "[" else step[1:], child)
 
     yield from visit(path, root)
 
 
-def _children(part: Any) -> Iterator[tuple[str, Any]]:
+def _children(part: Any, key_form: str) -> Iterator[tuple[str, Any]]:
     if isinstance(part, Module):
         return ((f".{name}", value) for name, value in part.__dict__.items())
     if isinstance(part, dict):
-        return ((f"['{key}']", value) for key, value in part.items())
+        return ((key_form.format(key), value) for key, value in part.items())
     return ((f"[{index}]", value) for index, value in enumerate(part))
 
 

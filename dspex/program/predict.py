@@ -67,7 +67,7 @@ class Predict(SignatureModule[P, S_co]):
         self.traces: list[Any] = []
         self.train: list[Any] = []
 
-    async def _acall(self, *args: Any, **kwargs: Any) -> Prediction:
+    async def _acall(self, /, *args: Any, **kwargs: Any) -> Prediction:
         """One prediction; inputs by keyword only."""
         if args:
             names = ", ".join(f"{field.name}=" for field in self.signature.compiled.inputs)
@@ -144,9 +144,12 @@ class Predict(SignatureModule[P, S_co]):
         return prediction
 
     def _model(self, lm: LM | None, app: App) -> LM:
-        found: LM | None = lm or app.settings.lm
+        found: Any = lm or app.settings.lm
         if found is None:
             raise ConfigurationError("No LM is set: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
+        if not isinstance(found, LM):
+            hint = f" Write dspex.LM({found!r})." if isinstance(found, str) else ""
+            raise ConfigurationError(f"An LM is a dspex.LM, or a subclass of dspex.BaseLM, not {found!r:.80}.{hint}")
         return found
 
     def adapter_choice(self, lm: LM | None = None) -> AdapterChoice:

@@ -73,6 +73,8 @@ def types_of(text: str, **custom: Any) -> dict[str, Any]:
         ("Annotated[int, Percent]", Annotated[int, Percent]),
         ("Annotated[list[str], 'names', 3]", Annotated[list[str], "names", 3]),
         ("tuple[()]", tuple[()]),
+        ("str | (int | float) | None", Optional[str | int | float]),  # noqa: UP045
+        ("list[(int)]", list[int]),
         ("Identifier", Identifier),
         ("Pair[int]", Pair[int]),
         ("list[dict[str, tuple[int, ...]] | None]", list[Optional[dict[str, tuple[int, ...]]]]),  # noqa: UP045
@@ -196,6 +198,8 @@ def test_a_description_may_stand_in_annotated():
         ("a -> b: Raises[int]", 8, "cannot have these types: not today"),
         ("a -> b: Optional[int, str]", 8, "requires a single type"),
         ("a -> b: int |", 13, "the text ends; expected a type"),
+        ("a -> b: (int | str", 8, "never closed"),
+        ("a -> b: int)", 11, "does not belong here"),
         ("a -> b: list[int)", 16, "expected a comma or a closing bracket"),
         ("a, , b -> c", 3, "expected a field's name"),
     ],
@@ -212,6 +216,11 @@ def test_of_a_long_text_the_part_around_the_fault_is_shown():
     with pytest.raises(SignatureError, match="nope") as caught:
         Signature(f"{', '.join(f'f{i}' for i in range(1000))} -> a: nope, b")
     assert max(map(len, str(caught.value).split("\n"))) < 200
+
+
+def test_nesting_of_parentheses_is_bounded():
+    with pytest.raises(SignatureError, match="nested too deep"):
+        Signature(f"a -> b: {'(' * 5000}int{')' * 5000}")
 
 
 def test_nesting_is_bounded():
