@@ -112,3 +112,38 @@ def test_of_several_calls_of_a_predictor_one_is_taken():
     taken = {chosen(dspex.Rollout(f"{n}", "c", 1.0, trace=steps), "p").fields["question"] for n in range(40)}
     assert taken == {"0", "1", "2"}
     assert chosen(dspex.Rollout("e", "c", 1.0, trace=steps), "q") is None
+
+
+class Buggy(dspex.Module):
+    def __init__(self):
+        super().__init__()
+        self.predictor = dspex.Predict("question -> answer")
+
+    def forward(self, **inputs):
+        raise RuntimeError("a slip of the teacher")
+
+
+def test_at_max_errors_the_teachers_own_error_comes_out(model, data, right):
+    bootstrap = dspex.BootstrapFewShot(right, max_bootstrapped_demos=1, max_labeled_demos=1, max_errors=1)
+    with pytest.raises(RuntimeError, match="a slip of the teacher"):
+        bootstrap.compile(Buggy(), teacher=Buggy(), trainset=data.trainset)
+
+
+@pytest.mark.parametrize(
+    "teacher", [dspex.Predict("question -> answer, more"), dspex.ChainOfThought("question -> answer")]
+)
+def test_a_teacher_whose_runs_could_be_no_demos_is_refused_before_anything_is_paid(
+    model, data, student, right, teacher
+):
+    with pytest.raises(dspex.ConfigurationError, match="cannot be demonstrations for the student"):
+        dspex.BootstrapFewShot(right).compile(student, teacher=teacher, trainset=data.trainset)
+    assert model.prompts == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("max_bootstrapped_demos", -1), ("max_labeled_demos", 1.5), ("max_rounds", 0), ("max_errors", 0)],
+)
+def test_numbers_that_mean_nothing_are_refused(name, wrong):
+    with pytest.raises(dspex.ConfigurationError, match=f"{name}={wrong}: a whole number"):
+        dspex.BootstrapFewShot(**{name: wrong})

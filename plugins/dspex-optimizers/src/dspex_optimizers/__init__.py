@@ -6,6 +6,8 @@ SUMMARIES = {
     "LabeledFewShot": ("labeled:LabeledFewShot", "training examples as demonstrations"),
     "BootstrapFewShot": ("bootstrap:BootstrapFewShot", "a teacher's own good runs as demonstrations"),
     "BootstrapFewShotWithRandomSearch": ("search:BootstrapFewShotWithRandomSearch", "the best of many sets of them"),
+    "Ensemble": ("ensemble:Ensemble", "several programs as one"),
+    "KNNFewShot": ("knn:KNNFewShot", "for each call the runs that are most like it"),
     "BootstrapRS": ("search:BootstrapFewShotWithRandomSearch", "short for BootstrapFewShotWithRandomSearch"),
 }
 

@@ -4,7 +4,21 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dspex import Candidate, ConfigurationError, Demo, Estimate, Example, Job, Module, Optimizer, Range, Rollout, Shape
+from dspex import (
+    Candidate,
+    ConfigurationError,
+    Demo,
+    Estimate,
+    EvaluationError,
+    Example,
+    Job,
+    Module,
+    Optimizer,
+    Range,
+    Rollout,
+    Shape,
+)
+from dspex_optimizers.checks import alike, at_least
 from dspex_optimizers.labeled import demo, labelled
 
 
@@ -26,6 +40,8 @@ class BootstrapFewShot(Optimizer):
         max_rounds: int = 1,
         max_errors: int | None = None,
     ) -> None:
+        at_least(0, max_bootstrapped_demos=max_bootstrapped_demos, max_labeled_demos=max_labeled_demos)
+        at_least(1, max_rounds=max_rounds, max_errors=max_errors)
         self.metric = metric
         self.metric_threshold = metric_threshold
         self.teacher_settings = teacher_settings
@@ -34,14 +50,31 @@ class BootstrapFewShot(Optimizer):
         self.max_rounds = max_rounds
         self.max_errors = max_errors
 
-    def start(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Job:
-        """Begin to compile, and return at once. Raises ConfigurationError for a student that is compiled already."""
-        if student._compiled:
+    def compile(self, student: Any, *, trainset: Sequence[Example], **options: Any) -> Any:
+        """As of any optimizer; at `max_errors` the error behind the last failure is raised, as in DSPy."""
+        try:
+            return super().compile(student, trainset=trainset, **options)
+        except EvaluationError as error:
+            raise (error.__cause__ or error) from None
+
+    async def acompile(self, student: Any, *, trainset: Sequence[Example], **options: Any) -> Any:
+        """As `compile`, on the running loop."""
+        try:
+            return await super().acompile(student, trainset=trainset, **options)
+        except EvaluationError as error:
+            raise (error.__cause__ or error) from None
+
+    def start(
+        self, student: Module, *, trainset: Sequence[Example], teacher: Module | None = None, **options: Any
+    ) -> Job:
+        """Begin to compile, and return at once. Raises ConfigurationError for a compiled student or an unlike teacher."""
+        if getattr(student, "_compiled", False):
             raise ConfigurationError(
                 f"{type(self).__name__} starts from a program that is not compiled: pass student.reset_copy(), or give the "
                 "compiled one as teacher=."
             )
-        return super().start(student, trainset=trainset, **options)
+        alike(student, teacher)
+        return super().start(student, trainset=trainset, teacher=teacher, **options)
 
     def estimate(self, shape: Shape) -> Estimate:
         """At most the whole trainset is run, once a round."""
@@ -58,12 +91,7 @@ class BootstrapFewShot(Optimizer):
     ) -> Candidate:
         """The student with up to `most` bootstrapped demos, and labelled ones; `label` names its streams of draws."""
         bare = ctx.student.with_demos(dict.fromkeys(ctx.student.predictors, ()))
-        teacher = ctx.teacher or bare
-        if self.max_labeled_demos and not any(state.demos for state in teacher.predictors.values()):
-            teacher = labelled(ctx, teacher, self.max_labeled_demos, train, ctx.rng(f"teacher/{label}"))
-        # Without a metric every run passes, so none is run ahead.
-        ahead = self.metric is not None
-        got = await ctx.collect(teacher, train, most, rounds=self.max_rounds, speculate=ahead) if most else []
+        got = await self.collected(ctx, train, most, label) if most else []
         used = {rollout.example for rollout in got}
         rest = [one for one in train if ctx.key_of(one) not in used]
         demos = {}
@@ -74,6 +102,16 @@ class BootstrapFewShot(Optimizer):
             demos[path] = own + tuple(demo(ctx, one) for one in drawn)
         made: Candidate = ctx.consider(bare.with_demos(demos), label, meta=meta or {})
         return made
+
+    async def collected(self, ctx: Any, train: Sequence[Example], most: int, label: str) -> list[Rollout]:
+        """The first `most` runs of the teacher that pass, in the order of `train`."""
+        teacher = ctx.teacher or ctx.student.with_demos(dict.fromkeys(ctx.student.predictors, ()))
+        if self.max_labeled_demos and not any(state.demos for state in teacher.predictors.values()):
+            teacher = labelled(ctx, teacher, self.max_labeled_demos, train, ctx.rng(f"teacher/{label}"))
+        # Without a metric every run passes, and where all are wanted all are run: none is run ahead.
+        ahead = self.metric is not None and most < len(train)
+        got: list[Rollout] = await ctx.collect(teacher, train, most, rounds=self.max_rounds, speculate=ahead)
+        return got
 
 
 def chosen(rollout: Rollout, path: str) -> Demo | None:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dspex import Candidate, Demo, Example, Optimizer
+from dspex_optimizers.checks import at_least
 
 
 class LabeledFewShot(Optimizer):
@@ -14,6 +15,7 @@ class LabeledFewShot(Optimizer):
     compile_arguments = MappingProxyType({"sample": True})
 
     def __init__(self, k: int = 16) -> None:
+        at_least(0, k=k)
         self.k = k
 
     async def run(self, ctx: Any) -> Candidate:

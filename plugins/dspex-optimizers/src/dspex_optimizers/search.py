@@ -7,6 +7,7 @@ from typing import Any
 
 from dspex import Candidate, ConfigurationError, Estimate, Range, Shape
 from dspex_optimizers.bootstrap import BootstrapFewShot
+from dspex_optimizers.checks import at_least
 from dspex_optimizers.labeled import labelled
 
 BARE, LABELLED, UNSHUFFLED = -3, -2, -1
@@ -48,6 +49,8 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
             max_rounds,
             max_errors,
         )
+        at_least(0, num_candidate_programs=num_candidate_programs)
+        at_least(1, num_threads=num_threads)
         self.num_candidate_programs = num_candidate_programs
         self.num_threads = num_threads
         self.stop_at_score = stop_at_score

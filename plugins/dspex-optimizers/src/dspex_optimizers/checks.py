@@ -1,0 +1,31 @@
+"""Arguments that are refused before anything is paid."""
+
+from typing import Any
+
+from dspex import ConfigurationError, Module
+
+
+def at_least(least: int, **given: Any) -> None:
+    """Raises ConfigurationError for a number that is none, or below the least; None passes."""
+    for name, value in given.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise ConfigurationError(f"{name}={value!r}: a whole number from {least} on.")
+
+
+def alike(student: Module, teacher: Module | None) -> None:
+    """Raises ConfigurationError if a teacher's calls could not be demonstrations of the student's predictors."""
+    if teacher is None:
+        return
+    own, other = fields(student), fields(teacher)
+    differ = sorted(path for path in own.keys() | other.keys() if own.get(path) != other.get(path))
+    if differ:
+        raise ConfigurationError(
+            f"The teacher's runs cannot be demonstrations for the student: the predictors {', '.join(differ)} are not in both "
+            "with the same fields."
+        )
+
+
+def fields(program: Module) -> dict[str, Any]:
+    """Names of the inputs and outputs of each predictor, by its path."""
+    signatures = {path: predictor.signature for path, predictor in program.named_predictors()}
+    return {path: (list(one.input_fields), list(one.output_fields)) for path, one in signatures.items()}
