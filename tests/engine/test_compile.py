@@ -491,6 +491,8 @@ async def test_a_journal_has_a_sent_line_for_every_call_and_ends_with_the_eviden
     assert records[-1].evidence == msgspec.json.decode(msgspec.json.encode(program.evidence))
 
 
+@pytest.mark.fault("R25")
+@pytest.mark.fault("X02")
 async def test_no_key_is_written(lab, app, tmp_path):
     lm = dspex.LM("lab", provider=lab.Model(), cache=False, api_key="sk-canary")
     with dspex.context(lm=lm), suppress(dspex.DspexError):

@@ -93,6 +93,18 @@ def test_a_bad_plugin_is_recorded_and_the_others_work(plugin, install, does, why
     assert len(str(caught.value)) < 1_000
 
 
+@pytest.mark.fault("R26")
+def test_many_bad_plugins_at_once_cost_little_and_harm_nobody(plugin, install):
+    faults = [case.values[0] for case in BAD if not case.id.startswith("G05")]
+    began = time.process_time()
+    manager = install(
+        *(plugin(f"bad{number}", **does) for number, does in enumerate(faults)), plugin("good", lm_providers=one())
+    )
+    assert dspex.LM("acme/m")("hello") == ["I am m"]
+    assert time.process_time() - began < 0.1 + 0.1  # 100 ms, and the call itself
+    assert [record.status for record in manager.plugins].count("broken") == len(faults) >= 8
+
+
 @pytest.mark.fault("G03")
 def test_one_bad_hook_makes_its_whole_plugin_broken(plugin, install):
     manager = install(plugin("bad", lm_providers=one(), caches=lambda: 3))
