@@ -4,29 +4,23 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-import msgspec
-
 from dspex.app.accounting import track_usage
 from dspex.app.app import App, current_app
 from dspex.app.lm import LM
-from dspex.core.endpoint import Capabilities
-from dspex.core.errors import ConfigurationError, ProgramFileError
+from dspex.core.errors import ProgramFileError
 from dspex.core.example import Example, Prediction
 from dspex.core.identity import plain
-from dspex.program.adapters.choice import AdapterChoice, choose, schema_for
-from dspex.program.ask import Ask
-from dspex.program.compiled import CompiledSignature
+from dspex.program.adapters.adapter import own_call
+from dspex.program.adapters.choice import AdapterChoice
+from dspex.program.calling import Call, chosen_for, model
 from dspex.program.demo_selection import DemoSelector, select_demos, selector_from, selector_state
 from dspex.program.signature import Signature, ensure_signature
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
+from dspex.runtime.bridge import HOP
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
 
-if TYPE_CHECKING:
-    from dspex.program.native import NativePlan
-
 CALL_WORDS = frozenset({"signature", "new_signature", "demos", "config", "lm", "_trace"})
-SAMPLING_TEMPERATURE = 0.7
 
 
 class Predict(SignatureModule[P, S_co]):
@@ -103,7 +97,7 @@ class Predict(SignatureModule[P, S_co]):
             lm = given.pop("lm", lm)
             given.pop("_trace", None)
         settings = app.settings
-        lm = self._model(lm, app)
+        lm = model(lm, app)
         compiled = signature.compiled
         inputs = compiled.check_inputs(given)
         if settings.warn_on_type_mismatch:
@@ -111,46 +105,19 @@ class Predict(SignatureModule[P, S_co]):
                 warnings.warn(f"Input {name!r} of `{signature.signature}`: {fault}", RuntimeWarning, stacklevel=2)
         if self.demo_selector is not None:
             demos = await select_demos(self.demo_selector, inputs, demos)
-        capabilities = lm.capabilities
         wanted = settings.adapter
-        if wanted is None and capabilities.chat is None:
-            await lm.ready()
-            capabilities = lm.capabilities
-        chosen, plan = _chosen(wanted, compiled, capabilities, app, (*lm.kwargs, *config))
-        adapter = chosen.adapter
-        ask = Ask(lm, signature, callbacks, settings.max_reasks, plan)
-        scope = SCOPE.get()
-        if scope.listener is not None:
-            ask.hearing = scope.listener.hearing(self, compiled)
-        if plan is None:
-            rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
-            tools: tuple[Any, ...] = ()
+        own = None if wanted is None else own_call(wanted)
+        if own is None:
+            call = Call(lm, config, signature, demos, inputs, wanted, callbacks, self, self.choice_bias)
+            outputs = await call.outputs(app)
         else:
-            rendered = ask.told("adapter_format", adapter, inputs, lambda: plan.render(adapter, demos, inputs))
-            tools = plan.definitions(inputs)
-        params = _params(adapter, ask.compiled, capabilities, config, lm)
-        if self.choice_bias:
-            from dspex.program.choice_bias import bias_of, with_logprobs
-
-            ask.decide = bias_of(ask.compiled, self.choice_bias)
-            params = with_logprobs(params, capabilities, adapter)
-        if tools and (parallel := getattr(adapter, "parallel_tool_calls", None)) is not None:
-            params = {"parallel_tool_calls": parallel, **params}
-        request = lm.request(rendered, params, tools=tools, schema=chosen.schema)
-        outputs = await ask.outputs(adapter, request)
+            await HOP  # a sync call has had no loop until here
+            outputs = await own(lm, config, signature, demos, inputs)
         prediction = Prediction(outputs[0]) if len(outputs) == 1 else Prediction.from_completions(outputs, signature)
-        if scope.trace is not None:
-            scope.trace.append((self, inputs, prediction))
+        trace = SCOPE.get().trace
+        if trace is not None:
+            trace.append((self, inputs, prediction))
         return prediction
-
-    def _model(self, lm: LM | None, app: App) -> LM:
-        found: Any = lm or app.settings.lm
-        if found is None:
-            raise ConfigurationError("No LM is set: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
-        if not isinstance(found, LM):
-            hint = f" Write dspex.LM({found!r})." if isinstance(found, str) else ""
-            raise ConfigurationError(f"An LM is a dspex.LM, or a subclass of dspex.BaseLM, not {found!r:.80}.{hint}")
-        return found
 
     def adapter_choice(self, lm: LM | None = None) -> AdapterChoice:
         """The adapter and form that a call would use, and why; `lm` None is this predictor's, else the settings'.
@@ -158,9 +125,9 @@ class Predict(SignatureModule[P, S_co]):
         Raises ConfigurationError if there is no LM, or no adapter of the name that is set.
         """
         app = current_app()
-        model = self._model(lm or self.lm, app)
-        params = (*model.kwargs, *self.config)
-        return _chosen(app.settings.adapter, self.signature.compiled, model.capabilities, app, params)[0]
+        asked = model(lm or self.lm, app)
+        params = (*asked.kwargs, *self.config)
+        return chosen_for(app.settings.adapter, self.signature.compiled, asked.capabilities, app, params)[0]
 
     # State
 
@@ -210,34 +177,6 @@ class Predict(SignatureModule[P, S_co]):
     def __repr__(self) -> str:
         more = f", {len(self.demos)} demos" if self.demos else ""
         return f"{type(self).__name__}({self.signature.signature!r}{more})"
-
-
-def _chosen(
-    wanted: Any, compiled: CompiledSignature, capabilities: Capabilities, app: App, params: tuple[str, ...]
-) -> tuple[AdapterChoice, "NativePlan | None"]:
-    """The adapter, and what goes beside its prompt."""
-    chosen = choose(wanted, compiled, capabilities, app.plugins, params)
-    if not compiled.may_go_natively:
-        return chosen, None
-    from dspex.program.native import native_plan
-
-    plan = native_plan(compiled, chosen.adapter, capabilities)
-    if plan is None or plan.compiled is compiled:
-        return chosen, plan
-    schema, _ = schema_for(chosen.adapter, plan.compiled, capabilities, params)
-    reason = f"{chosen.reason}; natively: {plan.words}"
-    return msgspec.structs.replace(chosen, schema=schema, reason=reason), plan
-
-
-def _params(
-    adapter: Any, compiled: Any, capabilities: Capabilities, config: Mapping[str, Any], lm: LM
-) -> Mapping[str, Any]:
-    form = getattr(adapter, "params", None)
-    params = {**form(compiled, capabilities), **config} if form else config
-    if (params.get("n") or 1) > 1 and params.get("temperature", lm.kwargs.get("temperature")) is None:
-        # n equal answers at the model's greedy setting would be n times the price of one.
-        return {**params, "temperature": SAMPLING_TEMPERATURE}
-    return params
 
 
 def _bias(signature: type[Signature], given: Mapping[Any, Any]) -> Any:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
+from dspex.program.adapters.adapter import Adapter
 from dspex.program.adapters.chat_stream import ChatStream
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
@@ -21,7 +21,7 @@ _GAP = "\n\n"
 _LEFT_OUT = f"(An example; some of its fields are not given.){_GAP}"
 
 
-class ChatAdapter:
+class ChatAdapter(Adapter):
     """The default form. Subclasses may override any `format_*` method.
 
     `use_json_adapter_fallback`: the one more call after a reply that can't be read is in JSON form. The next three say
@@ -41,10 +41,8 @@ class ChatAdapter:
         use_json_adapter_fallback: bool = True,
         parallel_tool_calls: bool | None = None,
     ) -> None:
-        self.use_native_function_calling = use_native_function_calling
-        self.native_response_types = native_response_types
+        super().__init__(callbacks, use_native_function_calling, native_response_types, parallel_tool_calls)
         self.use_json_adapter_fallback = use_json_adapter_fallback
-        self.parallel_tool_calls = parallel_tool_calls
 
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """System message, a pair of turns for each demo, earlier turns, and the question."""
@@ -60,10 +58,6 @@ class ChatAdapter:
             *earlier,
             {"role": "user", "content": content},
         ]
-
-    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The same as messages."""
-        return tuple(map(to_message, self.format(signature, demos, inputs)))
 
     def format_system_message(self, signature: Any) -> str:
         """Fields, form and task; kept with the signature."""

@@ -1,6 +1,7 @@
 """Which adapter a call uses, and in what form it asks: what was set, else what fits the model; with the reason."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -9,7 +10,6 @@ import msgspec
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError
 from dspex.plugin.manager import PluginManager
-from dspex.program.adapters.chat import CHAT
 
 BUILT_IN = ("chat", "json", "xml", "plain")  # modules beside this one, each with a constant of that name
 # What a user asks for in these excludes a schema of ours.
@@ -32,7 +32,7 @@ def choose(
     Raises ConfigurationError for a name that nobody offers.
     """
     if wanted is None and capabilities.chat is not False:
-        return _DEFAULT if capabilities.chat else _UNSURE
+        return _default(bool(capabilities.chat))
     if wanted is None:
         return AdapterChoice(_built_in("plain"), None, "the LM takes no turns")
     adapter = _named(wanted, plugins) if isinstance(wanted, str) else wanted
@@ -42,8 +42,12 @@ def choose(
     return AdapterChoice(adapter, schema, f"the adapter was set{reason and f'; {reason}'}")
 
 
-_DEFAULT = AdapterChoice(CHAT, None, "the default for an LM that takes turns")
-_UNSURE = AdapterChoice(CHAT, None, "the default; whether the LM takes turns is not known")
+@cache
+def _default(takes_turns: bool) -> AdapterChoice:
+    known = "the default for an LM that takes turns"
+    return AdapterChoice(
+        _built_in("chat"), None, known if takes_turns else "the default; whether the LM takes turns is not known"
+    )
 
 
 def schema_for(

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
+from dspex.program.adapters.adapter import Adapter
 from dspex.program.adapters.reply_schema import reply_schema
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
@@ -19,7 +19,7 @@ from dspex.program.parts import Content, content
 from dspex.program.values import render
 
 
-class JSONAdapter:
+class JSONAdapter(Adapter):
     """One JSON object out, held to a schema where the provider can do that.
 
     `use_native_function_calling`: tools go as the provider's functions; None: where it is known to have them.
@@ -35,8 +35,7 @@ class JSONAdapter:
         use_native_function_calling: bool | None = None,
         parallel_tool_calls: bool | None = None,
     ) -> None:
-        self.use_native_function_calling = use_native_function_calling
-        self.parallel_tool_calls = parallel_tool_calls
+        super().__init__(callbacks, use_native_function_calling, None, parallel_tool_calls)
 
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """System message, a pair of turns for each demo, earlier turns, and the question."""
@@ -55,10 +54,6 @@ class JSONAdapter:
             messages += [{"role": "user", "content": _compact(asked)}] if asked else []
             messages += [{"role": "assistant", "content": _compact(answered)}] if answered else []
         return [*messages, {"role": "user", "content": _compact(base.present(compiled.inputs, inputs))}]
-
-    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The same as messages."""
-        return tuple(map(to_message, self.format(signature, demos, inputs)))
 
     def schema(self, signature: Any, capabilities: Capabilities) -> tuple[Mapping[str, Any] | None, str]:
         """The schema for the provider to hold the reply to, or None, and why."""

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
+from dspex.program.adapters.adapter import Adapter
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, joined, mapped
@@ -22,19 +22,18 @@ class _Form(NamedTuple):
     escape: base.Escape
 
 
-class PlainAdapter:
+class PlainAdapter(Adapter):
     """Instructions, demos and inputs as one text that ends with the first output's label, for the model to go on."""
 
     name = "plain"
     version = 1
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """One user message."""
         return [{"role": "user", "content": self._prompt(base.compiled_of(signature), demos, inputs)}]
-
-    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The same as a message."""
-        return tuple(map(to_message, self.format(signature, demos, inputs)))
 
     def _prompt(self, compiled: CompiledSignature, demos: Sequence[Any], inputs: Mapping[str, Any]) -> Content:
         earlier = base.earlier(compiled, inputs) if compiled.history else ()

@@ -6,10 +6,9 @@ from typing import Any
 from dspex.app.app import current_app
 from dspex.app.lm import LM
 from dspex.app.settings import context
-from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
-from dspex.core.messages import Message
 from dspex.program.adapters import base
+from dspex.program.adapters.adapter import Adapter
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo, InputField
@@ -20,7 +19,7 @@ from dspex.runtime.bridge import run_stepped
 from dspex.runtime.scope import use
 
 
-class TwoStepAdapter:
+class TwoStepAdapter(Adapter):
     """For models that think better without a form. Each completion costs one call of `extraction_model` more.
 
     `adapter_kwargs` go to the ChatAdapter that the second model is asked by. A reply that the second model finds no
@@ -31,6 +30,7 @@ class TwoStepAdapter:
     version = 1
 
     def __init__(self, extraction_model: LM, **adapter_kwargs: Any) -> None:
+        super().__init__()
         self.extraction_model = extraction_model
         self._chat = ChatAdapter(**adapter_kwargs)
 
@@ -49,10 +49,6 @@ class TwoStepAdapter:
             messages += [{"role": "user", "content": asked}] if given else []
             messages += [{"role": "assistant", "content": _listed(said)}] if said else []
         return [*messages, {"role": "user", "content": self._chat.format_user_message_content(compiled, inputs)}]
-
-    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The same as messages."""
-        return tuple(map(to_message, self.format(signature, demos, inputs)))
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None

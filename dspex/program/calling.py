@@ -1,0 +1,106 @@
+"""A call of a signature, from inputs to typed outputs: the adapter that fits, its prompt, the model's reply."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dspex.app.app import App
+from dspex.app.lm import LM
+from dspex.core.endpoint import Capabilities
+from dspex.core.errors import ConfigurationError
+from dspex.program.adapters.choice import AdapterChoice, choose, schema_for
+from dspex.program.ask import Ask
+from dspex.program.compiled import CompiledSignature
+from dspex.runtime.scope import SCOPE
+
+if TYPE_CHECKING:
+    from dspex.program.native import NativePlan
+
+SAMPLING_TEMPERATURE = 0.7
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What is asked: `demos` and checked `inputs` of a signature, of `lm` with the parameters `config`.
+
+    `wanted` is the adapter, its name, or None; `predictor` the Predict that asks, `choice_bias` its own.
+    """
+
+    lm: LM
+    config: Mapping[str, Any]
+    signature: Any
+    demos: Sequence[Any]
+    inputs: Mapping[str, Any]
+    wanted: Any
+    callbacks: Sequence[Any]
+    predictor: Any = None
+    choice_bias: Mapping[Any, Any] | None = None
+
+    async def outputs(self, app: App) -> list[dict[str, Any]]:
+        """The fields of each completion. Raises AdapterParseError, LMError classes."""
+        lm, config, demos, inputs, compiled = self.lm, self.config, self.demos, self.inputs, self.signature.compiled
+        capabilities = lm.capabilities
+        if self.wanted is None and capabilities.chat is None:
+            await lm.ready()
+            capabilities = lm.capabilities
+        chosen, plan = chosen_for(self.wanted, compiled, capabilities, app, (*lm.kwargs, *config))
+        adapter = chosen.adapter
+        ask = Ask(lm, self.signature, self.callbacks, app.settings.max_reasks, plan)
+        listener = SCOPE.get().listener
+        if listener is not None and self.predictor is not None:
+            ask.hearing = listener.hearing(self.predictor, compiled)
+        if plan is None:
+            rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
+            tools: tuple[Any, ...] = ()
+        else:
+            rendered = ask.told("adapter_format", adapter, inputs, lambda: plan.render(adapter, demos, inputs))
+            tools = plan.definitions(inputs)
+        params = _params(adapter, ask.compiled, capabilities, config, lm)
+        if self.choice_bias:
+            from dspex.program.choice_bias import bias_of, with_logprobs
+
+            ask.decide = bias_of(ask.compiled, self.choice_bias)
+            params = with_logprobs(params, capabilities, adapter)
+        if tools and (parallel := getattr(adapter, "parallel_tool_calls", None)) is not None:
+            params = {"parallel_tool_calls": parallel, **params}
+        request = lm.request(rendered, params, tools=tools, schema=chosen.schema)
+        return await ask.outputs(adapter, request)
+
+
+def model(lm: Any, app: App) -> LM:
+    """That LM, or the settings'. Raises ConfigurationError if there is none, or it is no LM."""
+    found = lm or app.settings.lm
+    if isinstance(found, LM):
+        return found
+    if found is None:
+        raise ConfigurationError("No LM is set: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
+    hint = f" Write dspex.LM({found!r})." if isinstance(found, str) else ""
+    raise ConfigurationError(f"An LM is a dspex.LM, or a subclass of dspex.BaseLM, not {found!r:.80}.{hint}")
+
+
+def chosen_for(
+    wanted: Any, compiled: CompiledSignature, capabilities: Capabilities, app: App, params: tuple[str, ...]
+) -> tuple[AdapterChoice, "NativePlan | None"]:
+    """The adapter, and what goes beside its prompt."""
+    chosen = choose(wanted, compiled, capabilities, app.plugins, params)
+    if not compiled.may_go_natively:
+        return chosen, None
+    from dspex.program.native import native_plan
+
+    plan = native_plan(compiled, chosen.adapter, capabilities)
+    if plan is None or plan.compiled is compiled:
+        return chosen, plan
+    schema, _ = schema_for(chosen.adapter, plan.compiled, capabilities, params)
+    reason = f"{chosen.reason}; natively: {plan.words}"
+    return msgspec.structs.replace(chosen, schema=schema, reason=reason), plan
+
+
+def _params(
+    adapter: Any, compiled: Any, capabilities: Capabilities, config: Mapping[str, Any], lm: LM
+) -> Mapping[str, Any]:
+    form = getattr(adapter, "params", None)
+    params = {**form(compiled, capabilities), **config} if form else config
+    if (params.get("n") or 1) > 1 and params.get("temperature", lm.kwargs.get("temperature")) is None:
+        # n equal answers at the model's greedy setting would be n times the price of one.
+        return {**params, "temperature": SAMPLING_TEMPERATURE}
+    return params
