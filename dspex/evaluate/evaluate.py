@@ -20,7 +20,7 @@ from dspex.evaluate.result import EvaluationResult, SliceBy, collected, pairs
 from dspex.evaluate.running import Row, Scorer, Worker, runner
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
-from dspex.runtime.scope import SCOPE, Scope
+from dspex.runtime.scope import SCOPE, Scope, use
 from dspex.service.ledger import BudgetScope
 
 if TYPE_CHECKING:
@@ -183,7 +183,8 @@ class Crew:
 
     async def batches(self, examples: Iterator[Numbered] | SharedIterator) -> AsyncGenerator[list[Row], None]:
         """The rows that have come since the last batch; leaving cancels all work."""
-        workers = [asyncio.create_task(self._work(examples)) for _ in range(self._size)]
+        with use(patient=True):
+            workers = [asyncio.create_task(self._work(examples)) for _ in range(self._size)]
         try:
             while self._ready or (self._working and not self._fatal):
                 batch, self._ready = self._ready, []

@@ -31,7 +31,8 @@ class Scope:
     `request` stands for the outermost block or program that runs here, None outside of any: its calls share one turn
     where calls queue. `overlay` holds the settings that `context()` overrides; `deadline` is in the loop's time; `trace` collects
     (predictor, inputs, prediction) where somebody asked for it; `path` names the modules that are running. `listener`
-    hears replies while they come (`streamify`), `tape` is the cassette that calls are recorded on or played from.
+    hears replies while they come (`streamify`), `tape` is the cassette that calls are recorded on or played from; a `patient`
+    call waits for an endpoint that is left alone for a moment, where others fail at once.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Scope:
         "listener",
         "overlay",
         "path",
+        "patient",
         "recorder",
         "request",
         "tape",
@@ -61,6 +63,7 @@ class Scope:
         request: object = None,
         listener: Any = None,
         tape: Any = None,
+        patient: bool = False,
     ) -> None:
         self.app = app
         self.overlay = overlay
@@ -73,6 +76,7 @@ class Scope:
         self.request = request
         self.listener = listener
         self.tape = tape
+        self.patient = patient
 
     def child(self, **changes: Any) -> "Scope":
         """A copy with some parts changed."""
