@@ -48,7 +48,7 @@ async def ask(request: web.Request) -> web.Response:
 
 
 async def health(request: web.Request) -> web.Response:
-    """GET: the supervised children, with their states and how often each was started again."""
+    """GET: the services and supervised children, with their states and how often each was started again."""
     rows = [{"name": row.name, "state": row.state, "restarts": row.restarts} for row in request.app[APP].tree()]
     return web.json_response(rows, status=200 if all(row["state"] == "running" for row in rows) else 503)
 

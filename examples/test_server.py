@@ -64,7 +64,7 @@ async def test_no_answer_is_lost_while_children_are_killed(tmp_path, monkeypatch
                 assert reply.status == 200
             assert await asyncio.to_thread(model.wait, lambda server: server.in_flight == 0)
     assert sorted(answered) == list(range(REQUESTS))
-    assert {row["name"] for row in rows} == {"record", "cache"} if cache else {"record"}
+    assert {row["name"] for row in rows} >= ({"record", "cache"} if cache else {"record"})
     assert sum(row["restarts"] for row in rows) == len(KILLS)
     assert [type(event).__name__ for event in heard].count("ChildRestarted") == len(KILLS)
     written = [json.loads(line)["question"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()]

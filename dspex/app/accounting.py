@@ -40,7 +40,11 @@ class UsageTracker:
     @property
     def total(self) -> Usage:
         """The sum over all models."""
-        return sum(self._by_model.values(), Usage())
+        return sum(self._all().values(), Usage())
+
+    def _all(self) -> dict[str, Usage]:
+        with self._lock:
+            return dict(self._by_model)
 
     def get_total_tokens(self) -> dict[str, dict[str, Any]]:
         """Tokens by model, under DSPy's keys."""
@@ -52,7 +56,7 @@ class UsageTracker:
                 "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
                 "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
             }
-            for model, usage in self._by_model.items()
+            for model, usage in self._all().items()
         }
 
 

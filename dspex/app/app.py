@@ -15,7 +15,7 @@ from dspex.app.settings import Settings, checked, context
 from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
-from dspex.core.events import CacheFailed, ChildRestarted
+from dspex.core.events import CacheFailed, ChildRestarted, LoopBlocked
 from dspex.core.usage import Budget
 from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
@@ -27,16 +27,22 @@ from dspex.service.call import Shared
 from dspex.service.ledger import BudgetScope
 from dspex.service.limits import Limiter, Pace
 from dspex.service.lm import LMService
+from dspex.service.prices import Prices
+from dspex.service.under_way import UnderWay
 
 if TYPE_CHECKING:
+    from dspex.core.errors import SupervisorFailed
     from dspex.plugin.contracts import Middleware
-    from dspex.runtime.supervisor import ChildSpec, Restart, Supervisor
+    from dspex.runtime.supervisor import ChildSpec, Restart, Row, Supervisor
+    from dspex.runtime.watchdog import Watchdog
     from dspex.service.http import HttpService
 
 ServiceT = TypeVar("ServiceT")
 
 EMPTY: tuple[Any, ...] = ()
 CLOSE_LIMIT_S = 5.0
+DRAIN_S = 5.0  # what calls under way may still take when their App is closed
+END_S = 1.0  # and then, to give back what they hold
 
 
 class App:
@@ -69,6 +75,10 @@ class App:
         self._middleware: tuple[Middleware, ...] | None = None
         self._ceilings: tuple[BudgetScope, ...] | None = None
         self._workers: dict[int, Limiter] = {}
+        self._backgrounds: dict[int, Any] = {}  # providers whose background work is supervised
+        self._watchdog: Watchdog | None = None
+        self.prices = Prices(lambda: self.settings.prices)
+        self.under_way = UnderWay()
         self.history: deque[Any] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Any = None
@@ -81,9 +91,11 @@ class App:
             self.cache_service,
             self._middlewares,
             self._budget_ceilings,
-            lambda: self.settings.prices,
+            lambda: self.prices,
             itertools.count(1),
+            self.under_way,
         )
+        self._watch()
 
     # Settings
 
@@ -100,6 +112,8 @@ class App:
                 self.plugins.prefer.update(given["prefer"] or {})
             if "cache" in given:
                 self._cache_made, self._cache = False, None
+            if "watchdog" in given:
+                self._watch()
 
     @property
     def plugins(self) -> PluginManager:
@@ -132,7 +146,14 @@ class App:
             if service is None:
                 self._subscribe()
                 service = self._services[identity] = make()
+                self._keep_alive(service)
             return service
+
+    def _keep_alive(self, service: Any) -> None:
+        background = getattr(service.provider, "background", None)
+        if background is not None and id(service.provider) not in self._backgrounds:
+            self._backgrounds[id(service.provider)] = service.provider
+            self.supervise(f"{service.name} #{len(self._backgrounds)}", background)
 
     def provider(
         self,
@@ -185,13 +206,18 @@ class App:
             backend = _made(factory, wanted.name, wanted.options, self.clock)
         background = getattr(backend, "background", None)
         if background is not None:
-            self.supervise("cache", background)
+            self.supervise("cache", background, on_failure=self._cache_gave_up)
         return CacheService(backend, self._cache_failed)
 
     def _cache_failed(self, message: str) -> None:
         warn(message)
-        if self.bus.active:
-            self.bus.publish(CacheFailed(self.clock.now(), 0, type(self.settings.own("cache")).__name__, message))
+        if self.bus.active and self._cache is not None:
+            self.bus.publish(CacheFailed(self.clock.now(), 0, type(self._cache.backend).__name__, message))
+
+    def _cache_gave_up(self, error: "SupervisorFailed") -> None:
+        # As with any other fault of a cache: it costs misses, and no call.
+        self._cache_failed(f"The cache is off until it is configured again. {error}")
+        self._cache = None
 
     def _middlewares(self) -> "tuple[Middleware, ...]":
         chain = self._middleware
@@ -240,9 +266,13 @@ class App:
         """The root of the supervised children."""
         from dspex.runtime.supervisor import Supervisor
 
-        return Supervisor(
-            "app", clock=self.clock, on_restart=self._restarted, on_failure=lambda error: warn(str(error))
-        )
+        # Per child, so that one cause that kills many of them once is no storm.
+        return Supervisor("app", per_child=True, clock=self.clock, on_restart=self._restarted, on_failure=self._gave_up)
+
+    def _gave_up(self, error: "SupervisorFailed") -> None:
+        why = f"This App has stopped. {error}"
+        self.under_way.fail(why)
+        warn(why)
 
     def _restarted(self, child: str, error: BaseException | None, restarts: int) -> None:
         if self.bus.active:
@@ -254,11 +284,21 @@ class App:
         """Where supervised children live: the entering loop of `async with`, else the bridge's."""
         return self._loop or self.bridge.loop
 
-    def supervise(self, name: str, start: Callable[[], Awaitable[None]], restart: "Restart" = "permanent") -> None:
-        """Keep a background coroutine alive as a child of the App, in place of one of that name; from any thread."""
+    def supervise(
+        self,
+        name: str,
+        start: Callable[[], Awaitable[None]],
+        restart: "Restart" = "permanent",
+        on_failure: Callable[["SupervisorFailed"], None] | None = None,
+    ) -> None:
+        """Keep a background coroutine alive as a child of the App, in place of one of that name; from any thread.
+
+        One that dies more than 3 times in 5 s is given up: `on_failure(error)` is told, or without it the App stops, and
+        every call that is under way or comes later gets Unavailable.
+        """
         from dspex.runtime.supervisor import ChildSpec
 
-        spec = ChildSpec(name, start, restart)
+        spec = ChildSpec(name, start, restart, on_failure=on_failure)
         self.loop.call_soon_threadsafe(self._begin_child, spec)
 
     def _begin_child(self, spec: "ChildSpec") -> None:
@@ -269,28 +309,59 @@ class App:
     async def _add_child(self, spec: "ChildSpec") -> None:
         if not self._supervising:
             self._supervising = True
+            self.__dict__.pop("supervisor", None)
             await self.supervisor.start()
         await self.supervisor.remove(spec.name)
         self.supervisor.add(spec)
 
-    def tree(self) -> list[Any]:
-        """The supervised children with their states, restarts and last errors."""
-        return list(self.supervisor.tree())
+    def tree(self) -> "list[Row]":
+        """Services, subscribers, then supervised children, with their states, restarts and last errors; a row prints as a line."""
+        from dspex.runtime.supervisor import Row
+
+        return [
+            *(service.attempts.row() for service in tuple(self._services.values())),
+            *(Row(f"events to {one.name}", "running", 0, one.trouble) for one in self.bus.channels),
+            *self.supervisor.tree(),
+        ]
+
+    # Watching loops
+
+    def _watch(self) -> None:
+        limit, before = self.settings.own("watchdog"), self._watchdog
+        self._watchdog = self.under_way.watch = None
+        if before is not None:
+            before.stop()
+        if limit is not None:
+            from dspex.runtime.watchdog import Watchdog
+
+            self._watchdog = Watchdog(limit, self._blocked)
+            self.under_way.watch = self._watchdog.watch
+
+    def _blocked(self, what: str, where: str, seconds: float) -> None:
+        if self.bus.active:
+            self.bus.publish(LoopBlocked(self.clock.now(), 0, what, where, seconds))
+        warn(
+            f"{what} ({where}) holds an event loop for {seconds:.2g} s and longer: make it async, or give it a thread."
+        )
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._token = SCOPE.set(SCOPE.get().child(app=self, overlay={}))
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(self, kind: object, *_error: object) -> None:
         SCOPE.reset(self._token)
-        await self.aclose()
+        await self.aclose(DRAIN_S if kind is None else 0.0)
 
-    async def aclose(self) -> None:
-        """Stop background work and close every service; what is written is flushed first."""
+    async def aclose(self, drain: float = DRAIN_S) -> None:
+        """Stop jobs, let calls under way end, then stop background work and close every service, flushed first.
+
+        A call that takes longer than `drain` seconds is ended with Unavailable.
+        """
         # A child that was asked for and has not begun would outlive the supervisor.
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(task for task in self._adding if task.get_loop() is loop), return_exceptions=True)
+        await self._end_calls(drain)
         if self._supervising:
             self._supervising = False
             await self.supervisor.stop()
@@ -299,6 +370,7 @@ class App:
             clients, self._clients = self._clients, []
             caches, self._caches = list(self._caches.values()), {}
             self._cache, self._cache_made = None, False
+            self._backgrounds = {}
         providers = {id(service.provider): service for service in services}
         for service in providers.values():
             await _closed(service.name, service.aclose)
@@ -307,6 +379,16 @@ class App:
         for cache in caches:
             await _closed("A cache", cache.backend.aclose)
         self.bus.close()
+        self._watch()
+        self.under_way.failure = None
+
+    async def _end_calls(self, drain: float) -> None:
+        for spec in self.supervisor.children if self._supervising else ():
+            if spec.restart == "temporary":  # a job, which would make ever more of them
+                await self.supervisor.remove(spec.name)
+        await self.under_way.drained(drain, self.clock)
+        self.under_way.abort("Its App was closed while it was under way.")
+        await self.under_way.drained(END_S, self.clock)
 
     def forked(self) -> None:
         """In a forked child: go on without the parent's locks, permits, calls in flight and background work."""
@@ -314,16 +396,18 @@ class App:
         self._supervising = False
         self.__dict__.pop("supervisor", None)
         self._cache, self._cache_made, self._caches = None, False, {}
-        self._workers = {}
+        self._workers, self._backgrounds, self._adding = {}, {}, set()
         self.bus.forked()
+        self.under_way.forked()
+        self._watch()
         for service in self._services.values():
             service.forked()
         for ceiling in self._ceilings or ():
             ceiling.forked()
 
-    def close(self) -> None:
+    def close(self, drain: float = DRAIN_S) -> None:
         """`aclose` for scripts; also stops the bridge's thread."""
-        self.bridge.run(self.aclose())
+        self.bridge.run(self.aclose(drain))
         self.bridge.stop()
 
 

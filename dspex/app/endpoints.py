@@ -10,7 +10,7 @@ from dspex.app.app import App
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
-from dspex.core.secret import Secret
+from dspex.core.secret import Headers, Secret
 from dspex.core.wire import HttpLimits
 from dspex.service.attempts import Terms
 from dspex.service.breaker import BreakerPolicy
@@ -36,12 +36,12 @@ class Connection(msgspec.Struct, frozen=True):
 
     api_key: Secret | None = None
     base_url: str | None = None
-    headers: Mapping[str, str] = {}
+    headers: Headers = Headers({})
 
     @classmethod
     def of(cls, api_key: str | Secret | None, base_url: str | None, headers: Mapping[str, str] | None) -> "Connection":
         """From a handle's keywords. Raises ConfigurationError for a key that cannot be one."""
-        return cls(Secret(api_key) if isinstance(api_key, str) else api_key, base_url, dict(headers or {}))
+        return cls(Secret(api_key) if isinstance(api_key, str) else api_key, base_url, Headers(headers or {}))
 
     def bare(self, provider: str, model: str) -> Endpoint:
         """An endpoint without options, for a provider that is an object of the user's."""

@@ -32,9 +32,10 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "allow_tool_async_sync_conversion": True,  # False: a sync call of an async tool is refused
         "max_history_size": 1_000,
         "disable_history": False,
+        "watchdog": None,  # seconds: name what holds an event loop for longer, as 0.05
     }
 )
-APP_WIDE = frozenset({"cache", "middleware", "budget", "prefer"})
+APP_WIDE = frozenset({"cache", "middleware", "budget", "prefer", "watchdog"})
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, Any]:

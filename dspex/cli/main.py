@@ -79,4 +79,4 @@ def main() -> None:
     finally:
         app = default_app.replace(None)
         if app is not None:
-            app.close()
+            app.close(drain=0)

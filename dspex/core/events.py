@@ -58,6 +58,25 @@ class BreakerChanged(Event, frozen=True):
     wait: float = 0.0
 
 
+class BudgetRefused(Event, frozen=True):
+    """An attempt was not sent as it would pass a budget; `limit` and `spent` are in its `unit`."""
+
+    provider: str = ""
+    model: str = ""
+    unit: str = ""
+    limit: float = 0.0
+    spent: float = 0.0
+    path: tuple[str, ...] = ()
+
+
+class LoopBlocked(Event, frozen=True):
+    """Something held an event loop, `seconds` so far; `what` is its function, `where` its file and line."""
+
+    what: str = ""
+    where: str = ""
+    seconds: float = 0.0
+
+
 class ChildRestarted(Event, frozen=True):
     """A supervised child died and was started again."""
 

@@ -1,5 +1,6 @@
-"""API keys that cannot be printed, encoded or pickled by accident."""
+"""API keys, and headers that may hold one, that cannot be printed, encoded or pickled by accident."""
 
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 from dspex.core.errors import ConfigurationError
@@ -51,4 +52,31 @@ class Secret:
         return self
 
     def __deepcopy__(self, _memo: object) -> "Secret":
+        return self
+
+
+class Headers(Mapping[str, str]):
+    """HTTP headers that show their names only, as any value may be a key."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({', '.join(f'{name}=***' for name in self._values)})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Headers may hold a key, so they cannot be pickled or copied to disk.")
+
+    def __deepcopy__(self, _memo: object) -> "Headers":
         return self

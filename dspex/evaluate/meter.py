@@ -1,12 +1,9 @@
 """What one example pays for: the program and the judge that scores it are told apart by when they ran."""
 
-from collections.abc import Mapping
-
 import msgspec
 
-from dspex.app.app import current_app
+from dspex.app.app import App, current_app
 from dspex.core.usage import Usage
-from dspex.service.ledger import price_of
 
 NOTHING = Usage()
 
@@ -29,12 +26,12 @@ class Meter:
     def take(self) -> Usage:
         """The sum, with its price where the provider or the setting `prices` tells it."""
         paid, self.paid = self.paid, []
-        prices = current_app().settings.prices
-        return sum((_priced(model, usage, prices) for model, usage in paid), NOTHING)
+        app = current_app()
+        return sum((_priced(model, usage, app) for model, usage in paid), NOTHING)
 
 
-def _priced(model: str, usage: Usage, prices: Mapping[str, tuple[float, float]]) -> Usage:
+def _priced(model: str, usage: Usage, app: App) -> Usage:
     usd = usage.usd
-    if usd is None and model in prices:
-        usd = price_of(model, usage.input_tokens, usage.output_tokens, prices, needs_price=False)
+    if usd is None and model in app.settings.prices:
+        usd = app.prices.of(model, usage.input_tokens, usage.output_tokens, needed=False)
     return msgspec.structs.replace(usage, usd=usd, calls=max(1, usage.calls))

@@ -5,6 +5,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 IMPORT_LIMIT_S = 5.0
 SHOWN = 500
 PREFIX = "dspex_"
+LOADING: ContextVar[bool] = ContextVar("dspex_plugin_loading", default=False)
 ALL_USED = frozenset({"middleware", "subscribers", "secret_sources"})
 
 
@@ -99,8 +101,16 @@ class PluginManager:
 
     @property
     def plugins(self) -> tuple[PluginRecord, ...]:
-        """All installed plugins, with what each provides or why it does not."""
+        """All installed plugins, with what each provides or why it does not.
+
+        Raises ConfigurationError where a plugin asks while it is loaded itself.
+        """
         if self._records is None:
+            if LOADING.get():
+                raise ConfigurationError(
+                    "It asks dspex for a plugin while plugins are being loaded: import what it needs from the other "
+                    "plugin's own package, or ask in the factory and not at import."
+                )
             with self._lock:
                 if self._records is None:
                     self._records = tuple(self._discover())
@@ -231,6 +241,7 @@ def fenced(work: Callable[[], None], limit_s: float) -> str:
     outcome: list[str] = []
 
     def run() -> None:
+        LOADING.set(True)  # the thread is its own, and so is its context
         try:
             work()
             outcome.append("")

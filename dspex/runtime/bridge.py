@@ -112,7 +112,12 @@ class Bridge:
     @staticmethod
     def _serve(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue  # one task of a user's raised it, and all others would wait for ever
+            return
 
     def start(self, coro: Coroutine[Any, Any, T], context: Context | None = None) -> Call[T]:
         """Begin a coroutine on the loop and return at once."""

@@ -61,6 +61,7 @@ class Channel:
     def __init__(self, on_event: Callable[[Event], None], name: str, on_failure: Callable[[str], object]) -> None:
         self.name = name
         self.dropped = 0
+        self.error = ""
         self._on_event = on_event
         self._on_failure = on_failure
         self._queue: deque[Event] = deque(maxlen=QUEUE_LIMIT)
@@ -73,6 +74,12 @@ class Channel:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._queue.clear()
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong so far, in words."""
+        lost = f"{self.dropped} events dropped" if self.dropped else ""
+        return ", ".join(part for part in (lost, self.error) if part)
 
     def put(self, event: Event) -> None:
         """Queue an event; never waits."""
@@ -91,17 +98,16 @@ class Channel:
                 self._thread.start()
 
     def _drain(self) -> None:
-        reported = False
         while True:
             self._ready.wait()
             self._ready.clear()
             while self._queue:
                 try:
                     self._on_event(self._queue.popleft())
-                except (Exception, SystemExit) as error:  # noqa: BLE001  a subscriber is a guest: named once, and offered the next event
-                    if not reported:
-                        self._on_failure(f"Subscriber {self.name!r} failed: {type(error).__name__}: {error}")
-                    reported = True
+                except BaseException as error:  # noqa: BLE001  a subscriber is a guest: named once, and offered the next event
+                    said, self.error = self.error, f"{type(error).__name__}: {error}"
+                    if not said:
+                        self._on_failure(f"Subscriber {self.name!r} failed: {self.error}")
             if self._closing:
                 return
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -23,8 +23,8 @@ class ChildSpec(msgspec.Struct, frozen=True):
     """A child: `start` gives the coroutine that is its whole life, a new one at each start.
 
     A permanent child is started again however it ended, a transient one unless it returned, a temporary one never.
-    `shutdown` is the time it has to end once cancelled, in seconds, None for as long as it takes. `as_child` sets
-    `nested`.
+    `shutdown` is the time it has to end once cancelled, in seconds, None for as long as it takes. One that dies too often
+    ends its supervisor; with `on_failure` it stays down alone, and `on_failure(error)` is told. `as_child` sets `nested`.
     """
 
     name: str
@@ -32,6 +32,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
     restart: Restart = "permanent"
     shutdown: float | None = 5.0
     nested: "Supervisor | None" = None
+    on_failure: Callable[[SupervisorFailed], object] | None = None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -41,7 +42,11 @@ class Row(msgspec.Struct, frozen=True):
     state: str
     restarts: int
     error: str
-    depth: int
+    depth: int = 0
+
+    def __str__(self) -> str:
+        restarts = f", {self.restarts} restarts" if self.restarts else ""
+        return f"{'  ' * self.depth}{self.name}: {self.state}{restarts}{f', {self.error}' if self.error else ''}"
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +56,7 @@ class _Child:
     restarts: int = 0
     error: BaseException | None = None
     task: asyncio.Task[BaseException | None] | None = None
+    restarted: deque[float] = field(default_factory=deque)
 
     async def live(self) -> BaseException | None:
         try:
@@ -64,8 +70,9 @@ class Supervisor:
     """Runs children in tasks of its own, on one loop, in order, depth first; stops them in reverse order.
 
     When more than `intensity` restarts within `period` seconds are needed it stops all children and raises
-    SupervisorFailed, to its parent where it is a child itself; `on_failure(error)` is told. `on_restart(name, error,
-    restarts)` is told of each restart. Its methods belong to its loop's thread.
+    SupervisorFailed, to its parent where it is a child itself; `on_failure(error)` is told. With `per_child` the restarts
+    of each child are counted apart, as if each had a supervisor of its own. `on_restart(name, error, restarts)` is told
+    of each restart. Its methods belong to its loop's thread.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Supervisor:
         strategy: Strategy = "one_for_one",
         intensity: int = 3,
         period: float = 5.0,
+        per_child: bool = False,
         clock: Clock | None = None,
         on_restart: Callable[[str, BaseException | None, int], object] | None = None,
         on_failure: Callable[[SupervisorFailed], object] | None = None,
@@ -83,6 +91,7 @@ class Supervisor:
         self.strategy = strategy
         self.intensity = intensity
         self.period = period
+        self.per_child = per_child
         self._clock = clock or SystemClock()
         self._on_restart = on_restart
         self._on_failure = on_failure
@@ -144,6 +153,11 @@ class Supervisor:
                 await self._end(child)
                 del self._children[name]
 
+    @property
+    def children(self) -> list[ChildSpec]:
+        """The children's specs, in order."""
+        return [child.spec for child in self._children.values()]
+
     def register(self, future: "asyncio.Future[Any]") -> None:
         """Fail `future` with Unavailable when this supervisor ends; call it on the future's own loop, whichever."""
         self._waiters.add(future)
@@ -185,21 +199,30 @@ class Supervisor:
         child.state = "ended" if child.error is None else "failed"
         if child.spec.restart == "temporary":
             self._children.pop(child.spec.name)
-        elif child.spec.restart == "permanent" or child.error is not None:
-            self._admit(child)
+        elif (child.spec.restart == "permanent" or child.error is not None) and self._admits(child):
             await self._restart(child)
 
-    def _admit(self, child: _Child) -> None:
-        now = self._clock.monotonic()
-        while self._restarted and self._restarted[0] < now - self.period:
-            self._restarted.popleft()
-        if len(self._restarted) >= self.intensity:
-            raise SupervisorFailed(
-                f"Supervisor {self.name!r} gave up and stopped its children: {child.spec.name!r} died "
-                f"({_line(child.error) or 'it returned'}) after {self.intensity} restarts in {self.period:g} s.",
-                supervisor=self.name,
-                child=child.spec.name,
-            ) from child.error
+    def _admits(self, child: _Child) -> bool:
+        now, restarted = self._clock.monotonic(), self._window(child)
+        while restarted and restarted[0] < now - self.period:
+            restarted.popleft()
+        if len(restarted) < self.intensity:
+            return True
+        alone = child.spec.on_failure
+        what = "gave it up" if alone else "gave up and stopped its children"
+        error = SupervisorFailed(
+            f"Supervisor {self.name!r} {what}: {child.spec.name!r} died "
+            f"({_line(child.error) or 'it returned'}) after {self.intensity} restarts in {self.period:g} s.",
+            supervisor=self.name,
+            child=child.spec.name,
+        )
+        if alone is None:
+            raise error from child.error
+        _tell(alone, error)
+        return False
+
+    def _window(self, child: _Child) -> deque[float]:
+        return child.restarted if self.per_child else self._restarted
 
     async def _restart(self, child: _Child) -> None:
         everyone = list(self._children.values())
@@ -213,7 +236,7 @@ class Supervisor:
             if other.spec.name in self._children:
                 self._launch(other)
         child.restarts += 1
-        self._restarted.append(self._clock.monotonic())
+        self._window(child).append(self._clock.monotonic())
         _tell(self._on_restart, child.spec.name, child.error, child.restarts)
 
     async def _end(self, child: _Child) -> None:

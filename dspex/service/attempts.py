@@ -9,9 +9,10 @@ import msgspec
 from dspex.core.clock import derived_rng
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import BudgetExceeded, CircuitOpen, DspexError, LMError, LMTimeout, PluginError
-from dspex.core.events import AttemptFailed, BreakerChanged
+from dspex.core.events import AttemptFailed, BreakerChanged, BudgetRefused
 from dspex.core.wire import HttpLimits
 from dspex.runtime.scope import SCOPE
+from dspex.runtime.supervisor import Row
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
 from dspex.service.hedge import Hedge
@@ -45,12 +46,19 @@ class Attempts:
         self.name = "/".join(place)
         self.breaker = Breaker(terms.breaker, shared.clock, derived_rng(seed, "breaker", *place), self._changed)
         self.limits = Limiter(terms.pace, shared.clock)
+        self.under_way = shared.under_way
         self.terms = terms
         self._endpoint = endpoint
         self._shared = shared
         self._retry = Retry(shared.clock, derived_rng(seed, "retry", *place))
         self.hedge = Hedge(shared.clock, lambda: not self.breaker.is_open and self._retry.tokens.take())
         self._free = Entry(self)
+        self.error = ""  # the last failure of an attempt
+
+    def row(self) -> Row:
+        """Its service in `App.tree()`."""
+        trouble = f"circuit open, {self.error}" if self.breaker.is_open else self.error
+        return Row(self.name, "running", 0, trouble)
 
     def begin(self, options: Options) -> Call:
         """The state of a new logical call in the current scope."""
@@ -65,6 +73,7 @@ class Attempts:
     async def in_time(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
         """`work` within the call's deadline; without an explicit one its clock starts later, at the first permit."""
         timer = call.timer = asyncio.timeout(None)
+        self.under_way.begin(call)
         try:
             async with timer:
                 if call.options.timeout is not None:
@@ -74,6 +83,8 @@ class Attempts:
             if not timer.expired():
                 raise
             raise self.late(call) from error
+        finally:
+            self.under_way.end(call)
 
     async def run(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:
         """Attempt after attempt, as the policy says; the retry object is made when the first one has failed."""
@@ -127,6 +138,8 @@ class Attempts:
             actual = spent(reply) if entry.is_counted else NOTHING
         except BaseException as error:
             ours = self.ours(error, call)
+            if isinstance(ours, DspexError):
+                self.error = f"{type(ours).__name__}: {ours}"
             is_cancelled = isinstance(error, asyncio.CancelledError)
             is_late = is_cancelled and call.timer is not None and call.timer.expired()
             actual = call.lost if is_cancelled and call.lost is not None else entry.sent
@@ -158,6 +171,8 @@ class Attempts:
             entry.withdraw()
             if isinstance(error, LMError):
                 self.named(error, call)
+            if isinstance(error, BudgetExceeded):
+                self._refused(call, error)
             raise
         return entry
 
@@ -190,7 +205,9 @@ class Attempts:
         )
 
     def late(self, call: Call) -> LMError:
-        """The error of a call whose own time is over."""
+        """The error of a call whose own time is over, or that was ended before."""
+        if call.aborted is not None:
+            return self.named(call.aborted, call)
         seconds = call.options.timeout or DEFAULT_TIMEOUT_S
         late = LMTimeout(f"No reply within {seconds:g} s; raise it by timeout=.", code="deadline")
         return self.named(late, call)
@@ -204,6 +221,13 @@ class Attempts:
         if bus.active:
             provider, model = self._endpoint.provider, self._endpoint.model
             bus.publish(BreakerChanged(self._shared.clock.now(), 0, provider, model, is_open, wait))
+
+    def _refused(self, call: Call, error: BudgetExceeded) -> None:
+        bus = self._shared.bus
+        if bus.active:
+            now, endpoint = self._shared.clock.now(), self._endpoint
+            facts = (error.unit, error.limit, error.spent, call.scope.path)
+            bus.publish(BudgetRefused(now, call.number, endpoint.provider, endpoint.model, *facts))
 
     def _failed(self, call: Call, error: BaseException, number: int, wait: float | None) -> None:
         bus = self._shared.bus

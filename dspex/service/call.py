@@ -2,17 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from dspex.core.clock import Clock
+from dspex.core.errors import LMError
 from dspex.core.usage import Usage
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import Scope
 from dspex.service.cache import CacheService
-from dspex.service.ledger import BudgetScope, Charge, Prices
+from dspex.service.ledger import BudgetScope, Charge
+from dspex.service.prices import Prices
 from dspex.service.retry import Retrying, RetryPolicy
+from dspex.service.under_way import UnderWay
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import Middleware
@@ -49,12 +53,25 @@ class Shared(msgspec.Struct, frozen=True):
     ceilings: Callable[[], tuple[BudgetScope, ...]]
     prices: Callable[[], Prices]
     numbers: Iterator[int]
+    under_way: UnderWay
 
 
 class Call:
     """The state of one logical call; `deadline` is in the running loop's time, None before its clock has started."""
 
-    __slots__ = ("attempts", "cached", "deadline", "lost", "number", "options", "paid", "salt", "scope", "timer")
+    __slots__ = (
+        "aborted",
+        "attempts",
+        "cached",
+        "deadline",
+        "lost",
+        "number",
+        "options",
+        "paid",
+        "salt",
+        "scope",
+        "timer",
+    )
 
     def __init__(self, options: Options, scope: Scope, number: int, salt: tuple[int, int] = (1, 0)) -> None:
         self.options = options
@@ -67,6 +84,7 @@ class Call:
         self.paid: Usage | None = None  # where it is not that of the reply
         self.deadline: float | None = None
         self.timer: asyncio.Timeout | None = None
+        self.aborted: LMError | None = None  # what it ends with, by another's will
 
     def start_clock(self) -> None:
         """Let the time of the whole call run from now on, if it does not yet."""
@@ -74,6 +92,13 @@ class Call:
             now = asyncio.get_running_loop().time()
             self.deadline = now + (self.options.timeout or DEFAULT_TIMEOUT_S)
             if self.timer is not None:
+                self.timer.reschedule(self.deadline)
+
+    def abort(self, error: LMError) -> None:
+        """End with this error, as if the time were over; on the call's own loop."""
+        self.aborted, self.deadline = error, asyncio.get_running_loop().time()
+        if self.timer is not None:
+            with suppress(RuntimeError):  # it is just ending by itself
                 self.timer.reschedule(self.deadline)
 
     @property

@@ -18,7 +18,7 @@ from dspex.service.attempts import Attempts
 from dspex.service.cache import CacheService
 from dspex.service.call import Call, Options, Shared
 from dspex.service.calls import Ask, Calls
-from dspex.service.ledger import Charge, price_of
+from dspex.service.ledger import Charge
 from dspex.service.reported import reported, track
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class EmbeddingService:
             return Charge(1)
         usd = usage.usd
         if usd is None:
-            usd = price_of(self.name, usage.input_tokens, 0, self._shared.prices(), needs_price)
+            usd = self._shared.prices().of(self.name, usage.input_tokens, 0, needs_price)
         return Charge(1, usage.input_tokens, usd)
 
     # The cache, by text

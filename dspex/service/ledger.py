@@ -2,19 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from dspex.core.clock import Clock
-from dspex.core.errors import BudgetExceeded, ConfigurationError
+from dspex.core.errors import BudgetExceeded
 from dspex.core.messages import LMRequest
 from dspex.core.usage import Budget, Usage
 from dspex.runtime.bridge import LoopCounts
+from dspex.service.prices import Prices
 
 DEFAULT_OUTPUT_TOKENS = 4_096
-
-Prices = Mapping[str, tuple[float, float]]
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -149,20 +148,7 @@ def bound_of(request: LMRequest, model: str, max_output: int | None, prices: Pri
     prompt = prompt_tokens(request)
     limit = request.params.get("max_tokens") or request.params.get("max_completion_tokens") or max_output
     output = int(limit or DEFAULT_OUTPUT_TOKENS) * request.n
-    return Charge(1, prompt + output, price_of(model, prompt, output, prices, needs_price))
-
-
-def price_of(model: str, input_tokens: int, output_tokens: int, prices: Prices, needs_price: bool) -> float:
-    """Dollars, by the user's table of (input, output) prices for a million tokens."""
-    price = prices.get(model)
-    if price is not None:
-        return (input_tokens * price[0] + output_tokens * price[1]) / 1e6
-    if needs_price:
-        raise ConfigurationError(
-            f"A budget in USD needs the price of {model!r}, which is unknown: "
-            f"dspex.configure(prices={{{model!r}: (input, output)}}) in USD for a million tokens, or use calls or tokens."
-        )
-    return 0.0
+    return Charge(1, prompt + output, prices.of(model, prompt, output, needs_price))
 
 
 def prompt_tokens(request: LMRequest) -> int:

@@ -11,10 +11,9 @@ class Life:
     """The optional `start` and `aclose` of one provider object; `started` is True where there is nothing to wait for."""
 
     def __init__(self, provider: Any, name: str) -> None:
-        self.started = getattr(provider, "start", None) is None
         self._provider = provider
         self._name = name
-        self._flight: SingleFlight[bool] = SingleFlight()
+        self.forked()
 
     async def start(self) -> None:
         """Start the provider, if nobody has. Raises PluginError for what it raises beyond its contract."""
@@ -34,8 +33,9 @@ class Life:
         return True
 
     def forked(self) -> None:
-        """In a forked child: nobody waits for a start that the parent began."""
-        self._flight = SingleFlight()
+        """In a forked child: what the parent has started, or begun to, is not there."""
+        self.started = getattr(self._provider, "start", None) is None
+        self._flight: SingleFlight[bool] = SingleFlight()
 
     async def aclose(self) -> None:
         """Let the provider go."""

@@ -18,7 +18,7 @@ from dspex.runtime.bridge import HOP
 from dspex.service.attempts import Attempts
 from dspex.service.call import Call, Options, Shared
 from dspex.service.flight import SingleFlight
-from dspex.service.ledger import Charge, bound_of, estimated_usage, price_of, prompt_tokens
+from dspex.service.ledger import Charge, bound_of, estimated_usage, prompt_tokens
 from dspex.service.life import Life
 from dspex.service.middleware import Wrapped
 from dspex.service.reported import Report, reported, track
@@ -223,7 +223,7 @@ class LMService:
         """What an attempt really took."""
         usd = usage.usd
         if usd is None:
-            usd = price_of(self.name, usage.input_tokens, usage.output_tokens, self._shared.prices(), False)
+            usd = self._shared.prices().of(self.name, usage.input_tokens, usage.output_tokens, needed=False)
         return Charge(1, usage.total_tokens, usd)
 
     def _spent(self, reply: LMResponse) -> Charge:

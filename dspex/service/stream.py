@@ -37,6 +37,7 @@ async def stream(service: LMService, request: LMRequest, options: Options) -> As
     report = service.report(running.call)
     failure: BaseException | None = None
     try:
+        service.attempts.under_way.begin(running.call)
         delta: LMDelta | None = await service.attempts.run(running.call, running.open)
         while delta is not None:
             yield delta
@@ -46,6 +47,7 @@ async def stream(service: LMService, request: LMRequest, options: Options) -> As
         raise
     finally:
         await running.close(failure)
+        service.attempts.under_way.end(running.call)
         if failure is None or running.text:
             track(running.call, service.name, running.spent)
         report.end(running.usage, None if isinstance(failure, GeneratorExit) else failure)
