@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step
+    from dspex.testing.optimizer_contract import OptimizerContract
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DummyVectorizer",
     "Fault",
     "FaultServer",
+    "OptimizerContract",
     "ScriptedProvider",
     "Step",
     "VirtualClock",
@@ -38,6 +40,7 @@ _HOMES = MappingProxyType(
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
         "FaultServer": "dspex.testing.fault_server",
+        "OptimizerContract": "dspex.testing.optimizer_contract",
     }
 )
 

@@ -1,0 +1,107 @@
+"""A task without a model behind it: numbers to be doubled, by a program of two predictors."""
+
+import asyncio
+import hashlib
+import random
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from dspex.app.lm import LM
+from dspex.core.endpoint import Capabilities
+from dspex.core.errors import BadRequest
+from dspex.core.example import Example
+from dspex.core.messages import LMRequest, LMResponse
+from dspex.core.usage import Usage
+from dspex.program.module import Module
+from dspex.program.predict import Predict
+
+MARKER = re.compile(r"\[\[ ## (\w+) ## \]\]")
+
+Before = Callable[[int, LMRequest], Awaitable[None]]
+Reply = Callable[[LMRequest], str | None]
+
+
+class Oracle:
+    """A provider whose reply follows from the request: numbers doubled, the more demos the more often rightly.
+
+    Any other output is a word that depends on the request. `before(number, request)` is awaited in each call and may wait,
+    fail or cancel; `own(request)` may answer itself; `requests` keeps what was asked, `most` how many calls ran at once.
+    """
+
+    capabilities = Capabilities(chat=True)
+
+    def __init__(self, own: Reply, before: Before | None = None) -> None:
+        self._own, self._before = own, before
+        self.requests: list[LMRequest] = []
+        self.in_flight = self.most = 0
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        """The reply, always the same one for this request."""
+        self.requests.append(request)
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            if self._before is not None:
+                await self._before(len(self.requests), request)
+        finally:
+            self.in_flight -= 1
+        text = "\n".join(message.text for message in request.messages) + str(dict(request.params))
+        return LMResponse.from_text(self._own(request) or self._reply(request, text), Usage(len(text), 5))
+
+    @staticmethod
+    def _reply(request: LMRequest, text: str) -> str:
+        draw = hashlib.blake2b(text.encode(), digest_size=2).hexdigest()
+        last = request.messages[-1].text
+        asked = re.findall(r"n=(\d+)", last)
+        right = int(draw[:2], 16) < 60 + 30 * (len(request.messages) // 2)
+        values = {"answer": str(2 * int(asked[-1]) if asked and right else 0), "completed": ""}
+        names = MARKER.findall(last.rsplit("\n\n", 1)[-1])
+        return "\n\n".join(f"[[ ## {name} ## ]]\n{values.get(name, f'word {draw}')}" for name in names)
+
+    @property
+    def lm(self) -> LM:
+        """A handle without cache and retries."""
+        return LM("contract", provider=self, cache=False, num_retries=0)
+
+
+class Doubling(Module):
+    """The program that is optimised: two predictors, the second of which reads what the first one wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hint = Predict("question -> hint")
+        self.answer = Predict("question, hint -> answer")
+
+    async def aforward(self, question: str) -> Any:
+        """A hint, then the answer."""
+        hint = await self.hint.acall(question=question)
+        return await self.answer.acall(question=question, hint=hint.hint)
+
+
+def examples(count: int, start: int = 0) -> list[Example]:
+    """Questions whose answers are twice their number."""
+    numbers = range(start, start + count)
+    return [Example(question=f"n={n}", answer=str(2 * n)).with_inputs("question") for n in numbers]
+
+
+def number(example: Example) -> int:
+    """The number of a question."""
+    return int(example.question[2:])
+
+
+def right(example: Example, prediction: Any, trace: Any = None) -> bool:  # noqa: ARG001  a metric's form
+    """Whether the answer is right."""
+    return bool(example.answer == prediction.answer)
+
+
+def delays(seed: int, faults: float = 0.0) -> Before:
+    """Calls that take up to 2 virtual seconds, of which a share fail."""
+    rng = random.Random(seed)
+
+    async def before(_number: int, _request: LMRequest) -> None:
+        await asyncio.sleep(2 * rng.random())
+        if rng.random() < faults:
+            raise BadRequest("a fault by script")
+
+    return before

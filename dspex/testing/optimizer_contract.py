@@ -1,0 +1,321 @@
+"""What every optimizer must do, as tests that a plugin's own test class inherits; no network, no time, no luck."""
+
+import asyncio
+import copy
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from dspex.app.app import App
+from dspex.app.settings import context
+from dspex.core.errors import BadRequest, BudgetExceeded, DspexError
+from dspex.core.example import Example
+from dspex.core.messages import LMRequest
+from dspex.core.usage import Budget
+from dspex.engine.optimizer import Optimizer
+from dspex.program.module import Module
+from dspex.testing.doubling import Before, Doubling, Oracle, delays, examples, number, right
+from dspex.testing.virtual_time import VirtualClock, simulate
+
+HELD_FROM = 900
+JOURNAL = "journal.jsonl"
+SUBPROCESS_S = 60
+PIPED: Mapping[str, Any] = MappingProxyType({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True})
+MANY_CALLS = 32  # with 8 runs of two calls at once there is more to do after the first one
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a compile gave: the program, and all of its result that must not depend on timing, as bytes."""
+
+    program: Any
+    data: bytes
+    model: Any
+
+    @property
+    def calls(self) -> int:
+        """Calls that left."""
+        return len(self.model.requests)
+
+
+class OptimizerContract:
+    """Subclass it as `TestMine`, at the top of a module, and give `make`; what a request other than the program's is
+    answered with is `reply`'s, or a word for each output.
+
+    `sizes` are the numbers of examples to train and to validate on, `cuts` at how many records of a journal a run is cut off
+    and gone on with, evenly spread.
+    """
+
+    sizes: Sequence[tuple[int, int]] = ((12, 8), (5, 16), (20, 3))
+    cuts = 40
+
+    def make(self, metric: Any, trainset: list[Example]) -> Optimizer:
+        """The optimizer, small enough that a compile makes a few hundred calls at most; it may not need the trainset."""
+        raise NotImplementedError
+
+    def student(self) -> Module:
+        """A new program to optimise, of questions such as "n=12"; what has an output `answer` should be its double."""
+        return Doubling()
+
+    def data(self, trainset: list[Example], valset: list[Example]) -> dict[str, Any]:
+        """What compile is given of the data, and any argument of its own."""
+        return {"trainset": trainset, "valset": valset}
+
+    def reply(self, request: LMRequest) -> str | None:
+        """What a model answers to a request of the optimizer's own; None: a word for each output."""
+        return None
+
+    # Running
+
+    def compiled(
+        self, folder: Path, *, before: Before | None = None, seed: int = 0, sizes: tuple[int, int] | None = None,
+        metric: Any = None, **options: Any,
+    ) -> Outcome:  # fmt: skip
+        """A compile in virtual time, in a run folder of its own or one that it goes on with."""
+        model = Oracle(self.reply, before)
+        train, val = self.sizes[0] if sizes is None else sizes
+        trainset, valset = examples(train), examples(val, 100)
+
+        async def main() -> tuple[Any, bytes]:
+            async with App(clock=VirtualClock()):
+                with context(lm=model.lm):
+                    optimizer = self.make(metric or right, trainset)
+                    data = self.data(trainset, valset)
+                    options_ = {"holdout": 0, "num_threads": 8, **options}
+                    program = await optimizer.acompile(self.student(), **data, run_dir=folder, **options_)
+                    return program, told(program, folder)
+
+        (program, data), _ = simulate(main, seed)
+        return Outcome(program, data, model)
+
+    # The contract
+
+    def test_delays_and_concurrency_do_not_change_what_is_found(self, tmp_path: Path) -> None:
+        whole = self.compiled(tmp_path / "whole")
+        for budget in (None, Budget(calls=max(1, whole.calls // 2), on_short="stop")):
+            found = set()
+            for seed, threads in ((0, 1), (1, 3), (2, 8), (3, 32)):
+                folder = tmp_path / f"{budget is None}-{seed}"
+                one = self.compiled(folder, before=delays(seed), seed=seed, num_threads=threads, budget=budget)
+                assert one.model.most <= threads * len(one.program.predictors())
+                found.add(one.data)
+            assert len(found) == 1, "another order of replies gave another result"
+            assert budget is not None or found == {whole.data}
+
+    def test_the_order_of_hashes_does_not_change_what_is_found(self, tmp_path: Path) -> None:
+        kit = type(self)
+        code = "import sys; from dspex.testing.optimizer_contract import print_digest; print_digest(*sys.argv[1:])"
+        source = importlib.import_module(kit.__module__).__file__ or ""
+        running = []
+        for seed in ("1", "2"):
+            environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            command = [sys.executable, "-c", code, source, kit.__qualname__, str(tmp_path / seed)]
+            process = subprocess.Popen(command, env=environment, **PIPED)  # noqa: S603  the kit's own file
+            running.append(process)
+        said = [process.communicate(timeout=SUBPROCESS_S) for process in running]
+        assert not any(process.returncode for process in running), said
+        assert len({digest for digest, _ in said}) == 1, "PYTHONHASHSEED changes the result: is a set gone through?"
+
+    def test_a_run_goes_on_from_every_record(self, tmp_path: Path) -> None:
+        whole = self.compiled(tmp_path / "whole")
+        lines = (tmp_path / "whole" / JOURNAL).read_bytes().splitlines(keepends=True)
+        finished = [json.loads(line[9:])["t"] == "call" for line in lines]
+        assert sum(finished) == whole.calls, "calls that do not go through the context, and so are not in the journal"
+        step = max(1, len(lines) // self.cuts)
+        for cut in range(1, len(lines), step):
+            folder = shutil.copytree(tmp_path / "whole", tmp_path / f"cut-{cut}")
+            torn = lines[cut][: len(lines[cut]) // 2] if cut % 2 else b""
+            (folder / JOURNAL).write_bytes(b"".join(lines[:cut]) + torn)
+            again = self.compiled(folder)
+            assert again.data == whole.data, f"cut off after record {cut}, it ended otherwise"
+            assert again.calls == whole.calls - sum(finished[:cut]), f"cut off after record {cut}, it paid twice"
+
+    def test_a_budget_of_calls_is_a_wall(self, tmp_path: Path) -> None:
+        needed = self.compiled(tmp_path / "whole").calls
+        for share in range(4):
+            calls = needed * share // 3
+            for faults in (0.0, 0.1):
+                folder, budget = tmp_path / f"{calls}-{faults}", Budget(calls=calls, on_short="stop")
+                one = self.compiled(folder, before=delays(share, faults), budget=budget)
+                assert one.calls <= calls, "calls beyond the budget"
+                assert one.program.ledger.calls <= calls
+                assert one.program.evidence.stopped in ("budget", "done")
+
+    def test_the_estimate_is_never_below_what_is_paid(self, tmp_path: Path) -> None:
+        for sizes in self.sizes:
+            whole = self.compiled(tmp_path / f"{sizes}", sizes=sizes)
+            paid = whole.program.ledger.calls
+            short = tmp_path / f"{sizes}-short"
+            before = recorded = Recorded()
+            if not paid:
+                continue
+            try:
+                self.compiled(short, sizes=sizes, budget=Budget(calls=paid - 1), before=before)
+            except BudgetExceeded:
+                assert not recorded.numbers, "refused, but only after it had begun to pay"
+            else:
+                raise AssertionError(f"{paid} calls were needed, and the estimate says that {paid - 1} are enough")
+
+    def test_no_held_example_is_seen_before_the_search_has_ended(self, tmp_path: Path) -> None:
+        held = examples(20, HELD_FROM)
+        one = self.compiled(tmp_path / "run", holdout=held)
+        numbers = {f"n={HELD_FROM + place}" for place in range(20)}
+        asked = [any(number in request.messages[-1].text for number in numbers) for request in one.model.requests]
+        assert asked == sorted(asked), "a held example was run while the search went on"
+        shown = [message.text for request in one.model.requests for message in request.messages[:-1]]
+        assert not [text for text in shown if any(number in text for number in numbers)], "a held example was shown"
+
+    def test_a_cancelled_run_gives_the_best_so_far_and_leaves_no_task(self, tmp_path: Path) -> None:
+        whole, ends = self.compiled(tmp_path / "whole"), set()
+        for at in sorted({1, whole.calls // 3, whole.calls - 1} & set(range(1, whole.calls))):
+            folder = tmp_path / f"cancelled-{at}"
+            model, program, status, left = self.cancelled(folder, at)
+            ends.add(program.evidence.stopped)
+            assert status == program.evidence.stopped, "a run that needed no further step may end as done"
+            assert not left, f"tasks go on after the end: {left}"
+            assert not model.in_flight
+            known = [one["program"].dump_state() for one in program.candidate_programs]
+            assert program.dump_state() in [self.student().dump_state(), *known]
+            assert self.compiled(folder).data == whole.data, "gone on with, it ended otherwise"
+        assert whole.calls < MANY_CALLS or "cancelled" in ends
+
+    def cancelled(self, folder: Path, call: int) -> tuple[Oracle, Any, str, list[str]]:
+        """A run cancelled at that call: model, program, the job's status, and the tasks that it left."""
+        jobs: list[Any] = []
+
+        async def before(at: int, _request: LMRequest) -> None:
+            await asyncio.sleep(0.1)
+            if at == call:
+                jobs[0].cancel()
+
+        model = Oracle(self.reply, before)
+        train, val = self.sizes[0]
+        trainset, valset = examples(train), examples(val, 100)
+
+        async def main() -> tuple[Any, str, list[str]]:
+            async with App(clock=VirtualClock()) as app:
+                with context(lm=model.lm):
+                    optimizer = self.make(right, trainset)
+                    data = self.data(trainset, valset)
+                    jobs.append(optimizer.start(self.student(), **data, run_dir=folder, holdout=0, num_threads=8))
+                    program = await jobs[0]
+                    await asyncio.sleep(1)
+                    return program, jobs[0].status, going_on(app)
+
+        (program, status, left), _ = simulate(main)
+        return model, program, status, left
+
+    def test_examples_that_fail_are_failures_and_not_the_end(self, tmp_path: Path) -> None:
+        def picky(example: Example, prediction: Any, trace: Any = None) -> bool:
+            if number(example) % 4 == 3:
+                raise KeyError("label")
+            return right(example, prediction, trace)
+
+        async def faulty(_number: int, request: LMRequest) -> None:
+            if re.search(r"n=\d*4\b", request.messages[-1].text):
+                raise BadRequest("a fault by script")
+
+        for place, options in enumerate(({"metric": picky}, {"before": faulty})):
+            one = self.compiled(tmp_path / f"{place}", **options)  # type: ignore[arg-type]  # one of its keywords
+            assert one.program.evidence.stopped == "done"
+
+    def test_student_and_data_are_not_touched(self, tmp_path: Path) -> None:
+        student, data = self.student(), {"trainset": examples(self.sizes[0][0]), "valset": examples(8, 100)}
+        state, before = student.dump_state(), copy.deepcopy(data)
+
+        async def main() -> Any:
+            async with App(clock=VirtualClock()):
+                with context(lm=Oracle(self.reply).lm):
+                    optimizer = self.make(right, data["trainset"])
+                    return await optimizer.acompile(student, **self.data(**data), run_dir=tmp_path / "run")
+
+        program, _ = simulate(main)
+        assert student.dump_state() == state
+        assert not getattr(student, "_compiled", False)
+        assert program is not student
+        assert program._compiled
+        assert data == before
+
+    def test_a_saved_program_loads_into_a_new_one(self, tmp_path: Path) -> None:
+        one = self.compiled(tmp_path / "run")
+        one.program.save(tmp_path / "program.json")
+        assert self.student().load(tmp_path / "program.json").dump_state() == one.program.dump_state()
+
+    def test_wrong_arguments_are_refused_before_anything_is_made(self, tmp_path: Path) -> None:
+        bare = [Example(question="n=1", answer="2")]
+        whole, val = examples(12), examples(8, 100)
+        for name, trainset, more in (
+            ("unknown", whole, {"no_such_argument": 1}),
+            ("empty", [], {}),
+            ("no inputs", bare, {}),
+            ("keep", whole, {"keep": "best"}),
+        ):
+            model = Oracle(self.reply)
+            try:
+                with context(lm=model.lm):
+                    options: Mapping[str, Any] = {**self.data(trainset, val), **more}
+                    self.make(right, trainset).compile(self.student(), **options, run_dir=tmp_path / name)
+            except (DspexError, TypeError):
+                assert not model.requests, name
+                assert not (tmp_path / name).exists(), name
+            else:
+                raise AssertionError(f"{name}: accepted")
+
+    def test_all_forms_of_compile_give_the_same(self, tmp_path: Path) -> None:
+        expected = self.compiled(tmp_path / "async").data
+        trainset, valset = examples(self.sizes[0][0]), examples(self.sizes[0][1], 100)
+        with context(lm=Oracle(self.reply).lm):
+            optimizer, data = self.make(right, trainset), self.data(trainset, valset)
+            made = optimizer.compile(self.student(), **data, run_dir=tmp_path / "sync", holdout=0)
+            job = optimizer.start(self.student(), **data, run_dir=tmp_path / "job", holdout=0)
+            assert told(made, tmp_path) == expected == told(job.result(SUBPROCESS_S), tmp_path)
+
+
+class Recorded:
+    """Keeps the numbers of the calls that were made."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    async def __call__(self, number: int, _request: LMRequest) -> None:
+        self.numbers.append(number)
+
+
+def told(program: Any, folder: Path) -> bytes:
+    """The program's file, and the candidates with their scores."""
+    path = folder / "told.json"
+    program.save(path)
+    pool = [
+        [one["label"], one["score"], one["subscores"], one["program"].dump_state()]
+        for one in program.candidate_programs
+    ]
+    return path.read_bytes() + json.dumps(pool, default=str).encode()
+
+
+def going_on(app: App) -> list[str]:
+    """The tasks that are neither this one nor the App's own, and the jobs that it still supervises."""
+    children = {row.name for row in app.tree()}
+    tasks = {task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+    return sorted((tasks - children - {"supervisor:app"}) | {name for name in children if name.startswith("job ")})
+
+
+def print_digest(source: str, name: str, folder: str) -> None:
+    """Compile by the kit of that name, defined at the top of that file, and print what tells its result from another."""
+    spec = importlib.util.spec_from_file_location("the_kit", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["the_kit"] = module
+    spec.loader.exec_module(module)
+    kit: OptimizerContract = getattr(module, name)()
+    sys.stdout.write(hashlib.blake2b(kit.compiled(Path(folder)).data).hexdigest())
