@@ -3,6 +3,8 @@
 import asyncio
 import random
 import threading
+import time
+import tracemalloc
 
 import pytest
 
@@ -117,10 +119,16 @@ def test_beyond_a_bound_the_queue_refuses_at_once():
     async def main():
         gate = Limiter(Pace(1), VirtualClock())
         held = await gate.acquire()
+        tracemalloc.start()
         waiting = [asyncio.ensure_future(gate.acquire()) for _ in range(QUEUE_LIMIT)]
         await asyncio.sleep(0)
-        with pytest.raises(RateLimited, match=f"{QUEUE_LIMIT} attempts wait already"):
-            await gate.acquire()
+        assert tracemalloc.get_traced_memory()[0] <= 2_048 * QUEUE_LIMIT
+        tracemalloc.stop()
+        began = time.process_time()
+        for _ in range(100):
+            with pytest.raises(RateLimited, match=f"{QUEUE_LIMIT} attempts wait already"):
+                await gate.acquire()
+        assert time.process_time() - began <= 100 * 1e-3
         for waiter in waiting:
             waiter.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)

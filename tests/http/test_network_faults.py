@@ -62,6 +62,20 @@ async def test_a_name_that_is_not_found_is_unavailable(client, failure):
     assert "api_base" in str(error)
 
 
+@pytest.mark.fault("N02")
+async def test_a_resolver_that_hangs_ends_with_the_callers_deadline(client, monkeypatch):
+    async def hang(*_args, **_options):
+        await asyncio.sleep(1e6)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "getaddrinfo", hang)
+    began = loop.time()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await client("http://slow.example/v1").request("POST", "/chat", json={})
+    assert loop.time() - began < 0.1 * 1.1 + 0.05
+
+
 @pytest.mark.fault("N03")
 async def test_a_certificate_that_is_not_trusted_is_final_and_says_how_to_trust_it(client, failure):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
