@@ -128,10 +128,12 @@ class Attempts:
         else:
             entry = self._free
             call.start_clock()
+            self.breaker.in_flight += 1
         call.attempts += 1
         try:
             reply = await send()
             if entry is self._free:
+                self.breaker.in_flight -= 1
                 if not self.breaker.is_calm:
                     self.breaker.succeeded()
                 return reply
@@ -167,6 +169,7 @@ class Attempts:
             call.start_clock()
             if entry.budgets:
                 await reserve_all(entry.budgets, entry.bound)
+            breaker.in_flight += 1
         except BaseException as error:
             entry.withdraw()
             if isinstance(error, LMError):
@@ -266,6 +269,7 @@ class Entry:
         if self.permit is not None:
             self._attempts.limits.release(self.permit, actual.tokens, error)
         breaker = self._attempts.breaker
+        breaker.in_flight -= 1
         if error is None:
             if self.probe is not None or not breaker.is_calm:
                 breaker.succeeded(self.probe)

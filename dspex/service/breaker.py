@@ -43,7 +43,8 @@ def counts(error: BaseException) -> bool:
 class Breaker:
     """The breaker of one endpoint, for all loops and threads; policy None: it never opens.
 
-    `is_calm` says that nothing has failed of late, so that a success needs no note.
+    `is_calm` says that nothing has failed of late, so that a success needs no note. `in_flight` is kept by who sends: what
+    fails comes back sooner than what succeeds, so failures beside many attempts that are still out say little.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Breaker:
         self.policy = policy
         self.is_open = False
         self.is_calm = True
+        self.in_flight = 0
+        self._good_at = 0.0
         self._clock = clock
         self._rng = rng
         self._on_change = on_change
@@ -91,6 +94,7 @@ class Breaker:
                 self._slices.clear()
             else:
                 self._note(0)
+                self._good_at = self._clock.monotonic()
                 self.is_calm = not any(failed for _, _, failed in self._slices)
                 return
         self._on_change(False, 0.0)
@@ -103,7 +107,8 @@ class Breaker:
         with self._lock:
             if self.is_open:
                 return
-            self.is_calm = False
+            if self.is_calm:
+                self.is_calm, self._good_at = False, self._clock.monotonic()
             self._note(1)
             found = self._too_many(policy)
             if found is None:
@@ -123,8 +128,9 @@ class Breaker:
                 self._until = self._clock.monotonic()
 
     def forked(self) -> None:
-        """In a forked child: a lock that nobody holds."""
+        """In a forked child: a lock that nobody holds, and nothing in flight."""
         self._lock = threading.Lock()
+        self.in_flight = 0
 
     def _next_wait(self) -> float:
         assert self.policy is not None
@@ -146,7 +152,8 @@ class Breaker:
         for _, good, failed in reversed(self._slices):
             whole, failures = whole + good + failed, failures + failed
             if whole >= policy.least and failures >= policy.share * whole:
-                return whole, failures
+                is_silent = self._clock.monotonic() - self._good_at >= policy.within
+                return (whole, failures) if is_silent or failures >= policy.share * self.in_flight else None
         return None
 
     def _refusal(self, seconds: float) -> CircuitOpen:

@@ -99,6 +99,35 @@ def test_refusals_do_not(virtual, fault):
     assert {type(outcome) for _, outcome in told} == {fault}
 
 
+class Fast:
+    """Answers after 5 s; while `down`, some attempts are reset at once."""
+
+    def __init__(self):
+        self.down = 0
+
+    async def complete(self, request):
+        if self.down:
+            self.down -= 1
+            await asyncio.sleep(0.01)
+            raise Unavailable("reset")
+        await asyncio.sleep(5.0)
+        return LMResponse.from_text("4")
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["at the start", "in the middle"])
+def test_resets_beside_many_calls_that_are_still_out_do_not(virtual, settled, warm):
+    async def main():
+        endpoint = Fast()
+        lm = dspex.LM("x/y", provider=endpoint, cache=False)
+        calls = [asyncio.create_task(lm.acall(f"{number}?")) for number in range(900 * warm)]
+        await asyncio.sleep(1)
+        endpoint.down = 100
+        more = await settled(*(lm.acall(f"more {number}?") for number in range(1_000 - len(calls))))
+        return [outcome.value for outcome in more] + await asyncio.gather(*calls)
+
+    assert virtual(main) == [["4"]] * 1_000
+
+
 def test_cancelled_calls_do_not(virtual):
     async def main():
         lm = dspex.LM("x/y", provider=Endpoint((0.0, 0.0), seconds=5.0), cache=False)
