@@ -127,12 +127,18 @@ class CompiledSignature:
         return given | {field.name: field.absent() for field in absent}
 
     def mismatches(self, inputs: Mapping[str, Any]) -> dict[str, str]:
-        """What is wrong with the types of inputs, by name; usually nothing."""
+        """What is wrong with the types of inputs, by name; usually nothing.
+
+        Text may be a number or a list too: it says the same in a prompt, and many fields are text as nobody gave them a type.
+        """
         found = {}
         for name, field in zip(self.input_names, self.inputs, strict=True):
+            value, kind = inputs[name], field.annotation
             try:
-                if type(inputs[name]) is not field.annotation:
-                    msgspec.convert(inputs[name], field.constrained, dec_hook=from_plain)
+                if kind is str and isinstance(value, (int, float, list, tuple)):
+                    continue
+                if type(value) is not kind or field.meta is not None:
+                    msgspec.convert(value, field.constrained, dec_hook=from_plain)
             except (ValueError, RecursionError) as error:
                 found[name] = str(error)
             except TypeError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 from dspex.app.accounting import track_usage
 from dspex.app.app import App, current_app
 from dspex.app.lm import LM
-from dspex.core.errors import ProgramFileError
+from dspex.core.errors import InputError, ProgramFileError
 from dspex.core.example import Example, Prediction
 from dspex.core.identity import plain
 from dspex.program.adapters.adapter import own_call
@@ -100,9 +100,11 @@ class Predict(SignatureModule[P, S_co]):
         lm = model(lm, app)
         compiled = signature.compiled
         inputs = compiled.check_inputs(given)
-        if settings.warn_on_type_mismatch:
-            for name, fault in compiled.mismatches(inputs).items():
-                warnings.warn(f"Input {name!r} of `{signature.signature}`: {fault}", RuntimeWarning, stacklevel=2)
+        if settings.warn_on_type_mismatch and (faults := compiled.mismatches(inputs)):
+            told = "; ".join(f"{name!r}: {fault}" for name, fault in faults.items())
+            if settings.warn_on_type_mismatch == "error":
+                raise InputError(f"Inputs of `{compiled.text}`: {told}")
+            warnings.warn(f"Inputs of `{compiled.text}`: {told}", RuntimeWarning, stacklevel=2)
         if self.demo_selector is not None:
             demos = await select_demos(self.demo_selector, inputs, demos)
         wanted = settings.adapter

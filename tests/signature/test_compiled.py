@@ -93,8 +93,8 @@ def test_missing_and_unknown_inputs_are_named(given, words):
 
 def test_mismatched_types_are_told_by_name():
     assert Plan.compiled.mismatches({"goal": "g", "limit": 3, "hint": None}) == {}
-    assert Plan.compiled.mismatches({"goal": 1, "limit": "3", "hint": None}) == {
-        "goal": "Expected `str`, got `int`",
+    assert Plan.compiled.mismatches({"goal": {}, "limit": "3", "hint": None}) == {
+        "goal": "Expected `str`, got `object`",
         "limit": "Expected `int`, got `str`",
     }
 

@@ -110,7 +110,7 @@ def test_tracked_usage_is_on_the_outermost_prediction():
 def test_an_input_of_another_type_is_warned_of_where_wanted():
     predict = dspex.Predict("n: int -> answer")
     dspex.configure(lm=DummyLM([{"answer": "a"}, {"answer": "b"}]))
-    with pytest.warns(RuntimeWarning, match="Input 'n'"):
+    with pytest.warns(RuntimeWarning, match="'n': "):
         predict(n="three")
     with dspex.context(warn_on_type_mismatch=False):
         assert predict(n="three").answer == "b"

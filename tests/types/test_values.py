@@ -52,7 +52,7 @@ class Grade(Type):
 
 @pytest.mark.parametrize(
     "text",
-    [PYTHON, f"```python\n{PYTHON}\n```", f"  ```\n{PYTHON}\n```\n", f"````py\n{PYTHON}\n````"],
+    [PYTHON, f"```python\n{PYTHON}\n```", f"  ```\n{PYTHON}\n```\n", f"````py\n{PYTHON}\n````", f"```py\n{PYTHON}```"],
 )
 def test_code_is_taken_out_of_a_fence(text):
     assert Code(text) == Code(code=PYTHON)

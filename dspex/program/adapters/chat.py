@@ -171,9 +171,9 @@ class ChatAdapter(Adapter):
         compiled = base.compiled_of(signature)
         found = _values(compiled, completion)
         if not found and completion.lstrip().startswith(("{", "```")):
-            from dspex.program.adapters.json import JSONAdapter
+            from dspex.program.adapters.json import read_object
 
-            return JSONAdapter().parse(signature, completion)
+            return read_object(self, signature, completion)
         return base.outputs(self, signature, completion, found, from_text=True)
 
     def parser(self, signature: Any) -> Any:

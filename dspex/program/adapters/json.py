@@ -77,16 +77,7 @@ class JSONAdapter(Adapter):
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         """Values of the object's keys, in any case; other keys are dropped. Raises AdapterParseError."""
-        compiled = base.compiled_of(signature)
-        try:
-            data = read_json(completion)
-            if not isinstance(data, dict):
-                raise ValueError("it is no object")  # noqa: TRY004  the text is at fault, no caller
-            data = _as_written(compiled, _by_output(compiled, data), completion)
-        except ValueError as error:
-            fault = AdapterParseError(str(error))
-            raise base.unreadable(self, signature, completion, fault) from fault
-        return base.outputs(self, signature, completion, data, from_text=False)
+        return read_object(self, signature, completion)
 
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Whether a reply came to the end of its object."""
@@ -95,6 +86,20 @@ class JSONAdapter(Adapter):
     def reask(self, signature: Any, completion: str, error: AdapterParseError) -> tuple[Message, ...]:
         """The turns of one more call, which show the model its reply and the fault."""
         return base.turns(completion, error, _wanted(base.compiled_of(signature)))
+
+
+def read_object(adapter: Any, signature: Any, completion: str) -> dict[str, Any]:
+    """Outputs out of a JSON object, for any adapter whose reply came as one. Raises AdapterParseError."""
+    compiled = base.compiled_of(signature)
+    try:
+        data = read_json(completion)
+        if not isinstance(data, dict):
+            raise ValueError("it is no object")  # noqa: TRY004  the text is at fault, no caller
+        data = _as_written(compiled, _by_output(compiled, data), completion)
+    except ValueError as error:
+        fault = AdapterParseError(str(error))
+        raise base.unreadable(adapter, signature, completion, fault) from fault
+    return base.outputs(adapter, signature, completion, data, from_text=False)
 
 
 def _by_output(compiled: CompiledSignature, data: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import msgspec
 from dspex.core.errors import AdapterParseError
 from dspex.program.adapters import base
 from dspex.program.adapters.chat import ChatAdapter
-from dspex.program.adapters.json import JSONAdapter
+from dspex.program.adapters.json import read_object
 from dspex.program.adapters.nested_tags import read_tags
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
@@ -80,7 +80,7 @@ class XMLAdapter(ChatAdapter):
         tags = _tags_of(compiled)
         found = [*tags.found(completion)]
         if not found and completion.lstrip().startswith(("{", "```")):
-            return JSONAdapter().parse(signature, completion)
+            return read_object(self, signature, completion)
         try:
             sections = _balanced(found, completion)
             if sections is None:

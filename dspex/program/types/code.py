@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 from dspex.program.types.base import Type
 
 _FENCED = re.compile(r"^[ \t]*(`{3,})[^`\n]*\n(?:(.*?)\n)??[ \t]*\1`*[ \t]*$", re.DOTALL | re.MULTILINE)
+_ONE_BLOCK = re.compile(r"\s*(`{3,})[^`\n]*\n([^`]*)\1\s*")  # may close behind the last word; no other tick is in it
 _RUN = re.compile(r"`{3,}")
 
 
@@ -21,7 +22,9 @@ class Code(Type):
             raise ValueError(f"Code is text, not {type(code).__name__}.")  # noqa: TRY004  as DSPy's
         text = code.strip()
         fenced = _FENCED.match(text)
-        vars(self).update(code=(fenced[2] or "") if fenced and fenced.end() == len(text) else code)
+        if fenced is None or fenced.end() != len(text):
+            fenced = _ONE_BLOCK.fullmatch(text)
+        vars(self).update(code=code if fenced is None else fenced[2] or "")
 
     def __class_getitem__(cls, language: str) -> Any:
         kind: Any = cls
