@@ -1,0 +1,261 @@
+"""What a run did, as one HTML page made from its journal: score by cost, candidates, the prompt before and after, examples.
+
+Like every page of dspex it loads nothing and runs nothing; what models, programs and examples wrote is escaped.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import msgspec
+
+from dspex.core.candidate import Candidate, Rollout
+from dspex.core.clock import derived_rng
+from dspex.core.example import Example, Prediction
+from dspex.evaluate.comparison_html import changed, counts_picture, interval_picture
+from dspex.evaluate.html_parts import GOOD, MARGIN, PLAIN, WIDTH, cut, document, label, line, picture, table
+from dspex.evaluate.running import Row
+from dspex.evaluate.statistics import Comparison, mean_interval
+from dspex.runtime.records import Call, Considered, End, Mark, Record, Run, Sent, Step, Stopped
+
+FILE = "report.html"
+MOST_CANDIDATES = 200
+MOST_LINES = 2_000  # a difference takes time that grows with their square
+HEIGHT = 200
+
+
+class Scored(msgspec.Struct):
+    """A candidate of the run: its scores before the search ended, and the calls that had been made when it had them all."""
+
+    label: str
+    candidate: Candidate
+    parents: tuple[str, ...] = ()
+    scores: dict[str, float] = {}
+    at: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Mean score."""
+        return sum(self.scores.values()) / len(self.scores) if self.scores else 0.0
+
+
+class Story(msgspec.Struct):
+    """What a journal tells."""
+
+    run: Run
+    candidates: dict[str, Scored]
+    rollouts: dict[str, dict[str, Rollout]]  # candidate -> example -> the last run, held examples included
+    width: int  # the most examples that a candidate was scored on
+    calls: int
+    stopped: Stopped | None
+    end: End | None
+
+    @property
+    def ranked(self) -> list[Scored]:
+        """Candidates, those scored on most examples first, best first."""
+        return sorted(self.candidates.values(), key=lambda one: (-len(one.scores), -one.mean))
+
+
+def page(records: Sequence[Record], student: Candidate, examples: Mapping[str, Example]) -> str:
+    """The report of a run, ended or not; `examples` by key."""
+    story = _story(records, student)
+    evidence: Mapping[str, Any] = story.end.evidence if story.end else {}
+    comparison = msgspec.convert(evidence["comparison"], Comparison) if evidence.get("comparison") else None
+    name = str(story.run.identity["optimizer"][0]).rpartition(".")[2]
+    verdict = str(evidence.get("verdict", "not finished"))
+    best = next((one for one in story.ranked if one.candidate.key != student.key), None)
+    won, lost = _changes(story, student, best, examples)
+    parts = [
+        f'<h1 class="{escape(verdict.replace(" ", "-"))}">{escape(name)}: {escape(verdict)}</h1>',
+        f"<p>{escape(str(comparison))}</p>{interval_picture(comparison)}{counts_picture(comparison)}"
+        if comparison
+        else "",
+        "<h2>What it cost, and what it claims</h2>",
+        table([*_claims(evidence), *_costs(records, story)]),
+        _curve(story),
+        _candidates(story, story.end.winner if story.end else None),
+        _difference(student, best, is_kept=bool(story.end and best and story.end.winner == best.candidate.key)),
+        *changed("Lost", lost),
+        *changed("Won", won),
+    ]
+    return document(f"{name}: {verdict}", parts)
+
+
+def _story(records: Sequence[Record], student: Candidate) -> Story:
+    run = records[0]
+    assert isinstance(run, Run)
+    story = Story(run, {student.key: Scored("student", student)}, {}, 0, 0, None, None)
+    for record in records:
+        if isinstance(record, Considered):
+            made = msgspec.json.decode(record.state, type=Candidate)
+            known = story.candidates.get(record.key)
+            if known is None or known.label == "student":
+                story.candidates[record.key] = Scored(record.label, made, record.parents, known.scores if known else {})
+        elif isinstance(record, Step) and record.kind == "evaluate":
+            _scored(story, msgspec.json.decode(record.value, type=Rollout))
+        elif isinstance(record, Stopped):
+            story.stopped = record
+        elif isinstance(record, End):
+            story.end = record
+    story.width = max((len(one.scores) for one in story.candidates.values()), default=0)
+    return story
+
+
+def _scored(story: Story, rollout: Rollout) -> None:
+    story.calls += rollout.usage.calls
+    if rollout.trace is not None:  # a teacher's run, which scores no candidate
+        return
+    story.rollouts.setdefault(rollout.candidate, {})[rollout.example] = rollout
+    found = story.candidates.get(rollout.candidate)
+    if found is not None and story.stopped is None:  # later ones are those of the evidence
+        found.scores[rollout.example] = rollout.score
+        found.at = story.calls
+
+
+def _claims(evidence: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name in ("baseline", "score"):
+        if evidence.get(name) is not None:
+            yield name, f"{100 * evidence[name]:.1f}"
+    if corrected := evidence.get("corrected"):
+        yield "score without the luck of the choice", f"{100 * corrected['score']:.1f}"
+    for name in ("basis", "n", "stopped", "seed"):
+        if name in evidence:
+            yield name, str(evidence[name])
+    if "kept" in evidence:
+        yield "returned", "the program found" if evidence["kept"] else "the program as it was given"
+    for role, usage in evidence.get("usage", {}).items():
+        yield f"budgeted, {role}", f"{usage['calls']:,} calls, {usage['tokens']:,} tokens, {usage['usd']:.4f} USD"
+    for note in evidence.get("notes", ()):
+        yield "note", note
+
+
+def _costs(records: Sequence[Record], story: Story) -> Iterable[tuple[str, str]]:
+    calls = [record for record in records if isinstance(record, Call)]
+    paid = [call for call in calls if not call.is_cached]
+    lost = sum(isinstance(record, Sent) for record in records) - len(calls)
+    usage = [call.reply.usage for call in paid if call.reply is not None and call.reply.usage is not None]
+    tokens, usd = sum(one.total_tokens for one in usage), sum(one.usd or 0.0 for one in usage)
+    yield "paid", f"{sum(call.attempts for call in paid):,} calls, {tokens:,} tokens, {usd:.4f} USD"
+    yield "cached or failed", f"{len(calls) - len(paid):,} cached, {sum(bool(call.error) for call in calls):,} failed"
+    yield "lost in flight", f"{lost:,} calls"
+    elapsed = [record.value for record in records if isinstance(record, Mark) and record.key == "elapsed"]
+    yield "running", f"{max(elapsed, default=0.0):,.0f} s"
+    if story.stopped and story.stopped.detail:
+        yield "ended", f"{story.stopped.why}: {story.stopped.detail}"
+    yield from ((f"version of {name}", version) for name, version in story.run.versions.items())
+
+
+def _curve(story: Story) -> str:
+    """Each candidate that was scored at its cost, and the best so far of those that were scored on all examples."""
+    dots = sorted((one for one in story.candidates.values() if one.scores), key=lambda one: one.at)
+    if not dots:
+        return ""
+    across = (WIDTH - 2 * MARGIN) / max(1, dots[-1].at)
+    low, high = min(0.0, *(one.mean for one in dots)), max(1.0, *(one.mean for one in dots))
+    up = (HEIGHT - 40) / (high - low)
+    marks = "".join(
+        line(MARGIN, 10 + (high - y) * up, WIDTH - MARGIN, 10 + (high - y) * up, "#ddd")
+        + label(MARGIN - 18, 14 + (high - y) * up, f"{100 * y:.0f}")
+        for y in (low, (low + high) / 2, high)
+    )
+    best = -math.inf
+    steps: list[str] = []
+    for one in dots:
+        x, y = MARGIN + one.at * across, 10 + (high - one.mean) * up
+        is_whole = len(one.scores) == story.width
+        fill, title = (
+            (PLAIN if is_whole else "none"),
+            f"{one.label}: {100 * one.mean:.1f} on {len(one.scores)} examples",
+        )
+        marks += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{fill}" stroke="{PLAIN}"><title>{escape(title)}</title></circle>'
+        if is_whole and one.mean > best:
+            steps += [f"{x:.1f},{10 + (high - best) * up:.1f}"] if steps else []
+            steps.append(f"{x:.1f},{y:.1f}")
+            best = one.mean
+    steps.append(f"{WIDTH - MARGIN:.1f},{10 + (high - best) * up:.1f}")
+    marks += f'<polyline points="{" ".join(steps)}" fill="none" stroke="{GOOD}" stroke-width="2"/>'
+    marks += label(WIDTH - MARGIN, HEIGHT - 8, f"{dots[-1].at:,} calls", "end")
+    title = f"best score so far by calls: {100 * best:.1f} after {dots[-1].at:,} calls"
+    return f"<h2>Score by cost</h2>{picture(HEIGHT, title, marks)}<p>Hollow: not run on all examples.</p>"
+
+
+def _candidates(story: Story, winner: str | None) -> str:
+    ranked = story.ranked
+    many = f", the first {MOST_CANDIDATES}" if len(ranked) > MOST_CANDIDATES else ""
+    labels = {key: one.label for key, one in story.candidates.items()}
+    rows = []
+    for one in ranked[:MOST_CANDIDATES]:
+        scores = list(one.scores.values())
+        low, high = mean_interval(scores, derived_rng("report", one.candidate.key)) if scores else (0.0, 0.0)
+        shown = f"{100 * one.mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]" if scores else "not scored"
+        demos = sum(len(state.demos) for state in one.candidate.predictors.values())
+        above = ", ".join(labels.get(key, key[:8]) for key in one.parents)
+        cells = [
+            one.label,
+            shown,
+            str(len(scores)),
+            str(demos),
+            above,
+            "returned" if one.candidate.key == winner else "",
+        ]
+        rows.append("".join(f"<td>{escape(cut(cell))}</td>" for cell in cells))
+    names = ("candidate", "score, per cent", "examples", "demos", "made from", "")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<h2>Candidates ({len(ranked):,}{many})</h2><table><tr>{head}</tr>{body}</table>"
+
+
+def _difference(student: Candidate, best: Scored | None, *, is_kept: bool) -> str:
+    """What each predictor is told, before and after, line by line."""
+    if best is None:
+        return ""
+    kept = "" if is_kept else " This is the best that was found; the program returned is another."
+    parts = [f"<h2>Prompts, before and after</h2><p>{escape(best.label)}.{kept}</p>"]
+    for path, after in best.candidate.predictors.items():
+        before = student.predictors.get(path)
+        old, new = (_told(state) if state is not None else [] for state in (before, after))
+        lines = difflib.ndiff(old, new) if len(old) + len(new) < MOST_LINES else [f"  {one}" for one in new]
+        marked = "".join(_marked(one) for one in lines if one[0] != "?")
+        parts.append(f"<details open><summary>{escape(path)}</summary><pre>{marked}</pre></details>")
+    return "".join(parts)
+
+
+def _told(state: Any) -> list[str]:
+    lines = [str(line) for line in state.instructions.splitlines()]
+    for number, demo in enumerate(state.demos, 1):
+        kind = "made by a run" if demo.augmented else "as given"
+        lines.append(f"-- demonstration {number}, {kind}")
+        lines += [
+            f"{name}: {part}" for name, value in demo.fields.items() for part in cut(str(value)).splitlines() or [""]
+        ]
+    if state.params:
+        lines.append(f"-- {state.params}")
+    return lines
+
+
+def _marked(text: str) -> str:
+    kind = {"+": "better", "-": "worse"}.get(text[:1] if text[1:2] == " " else "", "")
+    shown = escape(text)
+    return f'<span class="{kind}">{shown}</span>\n' if kind else f"{shown}\n"
+
+
+def _changes(
+    story: Story, student: Candidate, best: Scored | None, examples: Mapping[str, Example]
+) -> tuple[list[tuple[Row, Row]], list[tuple[Row, Row]]]:
+    """Examples that the best candidate won and lost against the student, those of the evidence first."""
+    if best is None:
+        return [], []
+    old, new = story.rollouts.get(student.key, {}), story.rollouts.get(best.candidate.key, {})
+    pairs = [(old[key], new[key]) for key in reversed(list(old)) if key in new]
+    rows = [(_row(at, a, examples), _row(at, b, examples)) for at, (a, b) in enumerate(pairs)]
+    return [pair for pair in rows if pair[1].score > pair[0].score], [
+        pair for pair in rows if pair[1].score < pair[0].score
+    ]
+
+
+def _row(index: int, rollout: Rollout, examples: Mapping[str, Example]) -> Row:
+    example = examples.get(rollout.example) or Example(example=rollout.example).with_inputs("example")
+    made = Prediction(rollout.outputs)
+    return Row(index, example, made, rollout.score, rollout.ok, rollout.feedback, rollout.error)
