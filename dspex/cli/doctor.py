@@ -131,7 +131,7 @@ def folders(_manager: PluginManager) -> Iterator[Finding]:
     """Where caches and runs lie, and whether they can be written."""
     import platformdirs
 
-    from dspex.engine.optimizer import runs_folder
+    from dspex.engine.opening import runs_folder
 
     cache_folder = Path(os.environ.get("DSPEX_CACHE_DIR") or platformdirs.user_cache_dir("dspex"))
     for what, variable, folder in (

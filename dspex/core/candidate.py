@@ -19,7 +19,7 @@ class Demo(msgspec.Struct, frozen=True):
 
 
 class PredictorState(msgspec.Struct, frozen=True):
-    """What an optimizer may change in one predictor."""
+    """What an optimizer may change in one predictor; of `params`, "choice_bias" is the predictor's own (by field and label)."""
 
     instructions: str
     demos: tuple[Demo, ...] = ()
@@ -57,6 +57,20 @@ class Candidate(msgspec.Struct, frozen=True, dict=True):
             for path, text in instructions.items()
         }
         return Candidate(self.structure, {**self.predictors, **changed})
+
+    def with_params(self, params: Mapping[str, Mapping[str, Any]]) -> "Candidate":
+        """This candidate with these params of the named predictors set, the others as they are."""
+        changed = {
+            path: msgspec.structs.replace(self.predictors[path], params={**self.predictors[path].params, **given})
+            for path, given in params.items()
+        }
+        return Candidate(self.structure, {**self.predictors, **changed})
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What stands for an answer that a model did not give, or that could not be read."""
+
+    error: str
 
 
 class TraceStep(msgspec.Struct, frozen=True):

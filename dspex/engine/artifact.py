@@ -22,8 +22,13 @@ class Programs:
 
     def __init__(self, *prototypes: Module, finish: Callable[[Module, Candidate], None]) -> None:
         self._prototypes = {structure_of(program): program for program in prototypes}
-        self._finish = finish
+        self._finish = [finish]
         self._made: OrderedDict[str, tuple[Module, dict[int, str]]] = OrderedDict()
+
+    def also(self, finish: Callable[[Module, Candidate], None]) -> None:
+        """Let another optimizer, inside the run, give programs what its params stand for."""
+        if finish not in self._finish:
+            self._finish.append(finish)
 
     def runnable(self, candidate: Candidate) -> tuple[Module, dict[int, str]]:
         """A shared program to run, and the paths of its predictors by `id`."""
@@ -49,8 +54,11 @@ class Programs:
             state = candidate.predictors[path]
             if predictor.signature.instructions != state.instructions:
                 predictor.signature = predictor.signature.with_instructions(state.instructions)
+            if "choice_bias" in state.params:
+                predictor.choice_bias = state.params["choice_bias"]
             if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
                 given = [{"augmented": True, **demo.fields} if demo.augmented else demo.fields for demo in state.demos]
                 predictor.demos = [Example(fields) for fields in given]
-        self._finish(program, candidate)
+        for finish in self._finish:
+            finish(program, candidate)
         return program

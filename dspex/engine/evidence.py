@@ -10,6 +10,7 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.context import Context
+from dspex.engine.controls import Arm
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
 from dspex.evaluate.statistics import Comparison, Corrected, max_t, out_of_bag, verdict
 
@@ -26,6 +27,7 @@ class Evidence(msgspec.Struct, frozen=True):
     `basis` names the examples of the comparison, best first: "held" apart from the search, "untouched" by any step,
     "selection, max-T" corrected for the choice, "none". `score` and `baseline` are means on them. `kept` says whether the
     program returned is the one found or the student. `usage` has calls, tokens and dollars by role, as budgeted.
+    `controls` are programs that should be worse, where they were asked for.
     """
 
     verdict: str
@@ -42,6 +44,7 @@ class Evidence(msgspec.Struct, frozen=True):
     seed: int = 0
     usage: Mapping[str, Mapping[str, float]] = {}
     notes: tuple[str, ...] = ()
+    controls: tuple[Arm, ...] = ()
 
     def __str__(self) -> str:
         if self.comparison is None:
@@ -85,11 +88,13 @@ def set_apart(
 
 
 async def weighed(
-    context: Context, winner: Candidate, *, stopped: str, keep: str, limit: Spend, notes: list[str]
-) -> Evidence:
+    context: Context, winner: Candidate, *, stopped: str, keep: str, limit: Spend, notes: list[str],
+    arms: Sequence[Arm] = (),
+) -> Evidence:  # fmt: skip
     """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left."""
-    setup, left = context.setup, limit - sum(context.spent.values(), Spend())
+    setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
     claim, corrected = _selected(context, winner)
+    notes = [*notes, *(str(arm) for arm in arms)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
     elif stopped != "cancelled" and setup.metric is not None:
@@ -102,11 +107,13 @@ async def weighed(
     gain = corrected.gain if corrected else None
     kept = verdict_ == "better" if keep == "better" else verdict_ != "worse" and (gain is None or gain > 0)
     usage = {
-        role: dict(zip(("calls", "tokens", "usd"), _units(spend), strict=True)) for role, spend in context.spent.items()
+        role: dict(zip(("calls", "tokens", "usd"), _units(spend), strict=True))
+        for role, spend in context.steps.spent.items()
     }
     return Evidence(
         verdict_, basis, kept, stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
-        len(context.pool.ranked([])), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
+        len(context.steps.pool.ranked([])), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
+        tuple(arms),
     )  # fmt: skip
 
 
@@ -117,7 +124,7 @@ def _units(spend: Spend) -> tuple[float, ...]:
 
 def _untouched(context: Context, left: Spend) -> tuple[Example, ...]:
     """Training examples that no step saw, if there are enough, and a budget of calls covers a look at them."""
-    rest = {key: one for one in context.train if (key := context.key_of(one)) not in context.touched}
+    rest = {key: one for one in context.train if (key := context.key_of(one)) not in context.steps.touched}
     covered = left.units[0] < UNLIMITED // 2 and left.units[0] >= 4 * len(rest) * context.setup.shape.calls_per_run
     return tuple(rest.values()) if len(rest) >= UNTOUCHED_LEAST and covered else ()
 
@@ -136,8 +143,8 @@ async def _compared(context: Context, winner: Candidate, examples: Sequence[Exam
 def _selected(context: Context, winner: Candidate) -> tuple[Claim | None, Corrected | None]:
     """The comparison on the examples of the choice, corrected for it; None where student or winner was not run on all."""
     keys = [context.key_of(one) for one in context.val]
-    base, best = (context.pool.scored(one, keys) for one in (context.student, winner))
-    ranked = [entry for entry in context.pool.ranked(keys) if entry.candidate.key != context.student.key]
+    base, best = (context.steps.pool.scored(one, keys) for one in (context.student, winner))
+    ranked = [entry for entry in context.steps.pool.ranked(keys) if entry.candidate.key != context.student.key]
     rows = [entry.scores for entry in ranked if 2 * entry.n >= len(keys)]
     complete = [row for row in rows if None not in row]
     if None in base or best not in complete or len(keys) < 2:

@@ -2,75 +2,46 @@
 
 import asyncio
 import concurrent.futures
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import suppress
+from contextvars import Context as Variables
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dspex.app.app import App, current_app, warn
 from dspex.core.candidate import Candidate
-from dspex.core.errors import EvaluationError, JournalError
+from dspex.core.errors import DspexError, EvaluationError, JournalError
+from dspex.core.events import ChildRestarted
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs
-from dspex.engine.context import Context, Setup
-from dspex.engine.evidence import weighed
+from dspex.engine.attached import CONTROL, AttachedJob
+from dspex.engine.context import Context
+from dspex.engine.controls import Arm, control_arms
+from dspex.engine.evidence import Evidence, weighed
 from dspex.engine.pool import Entry
+from dspex.engine.preparing import Options
+from dspex.engine.progress import Ledger, Progress
+from dspex.engine.quote import Quote
 from dspex.engine.recorder import Tape
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend, Stop
+from dspex.engine.setup import Setup
+from dspex.engine.steps import Steps
 from dspex.evaluate.statistics import mean_interval
 from dspex.program.module import Module
 from dspex.runtime.journal import Journal
-from dspex.runtime.records import End, Mark, Stopped
-from dspex.runtime.scope import current, use
+from dspex.runtime.records import Beat, End, Mark, Stopped
+from dspex.runtime.scope import SCOPE, current
 from dspex.service.ledger import BudgetScope
 
 CANCEL_GRACE_S = 10.0
 SECONDS_GRACE_S = 2.0
 SYNC_EVERY_S = 1.0
 WATCH_EVERY_S = 0.1
-
-
-class Ledger(msgspec.Struct, frozen=True):
-    """What a run has cost: `calls` is what its budget was charged, reused and cached ones included.
-
-    `paid` calls left this process and `paid_before` earlier ones, retries included; `reused` ones were answered from the
-    journal, `cached` ones by the LM's cache or by joining an equal call. `lost` ones left an earlier process that was
-    killed before their reply was kept.
-    """
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float = 0.0
-    paid: int = 0
-    paid_before: int = 0
-    reused: int = 0
-    cached: int = 0
-    failed: int = 0
-    lost: int = 0
-    seconds: float = 0.0
-    torn_bytes: int = 0
-    run_dir: str = ""
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a job is: steps of the phase, the best candidate so far with its interval, what is spent, time left.
-
-    `best`, `low` and `high` are mean scores in score points over `n` examples, None before the first one.
-    """
-
-    status: str
-    phase: str = ""
-    done: int = 0
-    total: int | None = None
-    best: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    spent: Ledger = Ledger()
-    left: Budget | None = None
-    eta: float | None = None
+RESTARTS, RESTART_PERIOD_S = 3, 60.0
 
 
 class CandidatePrograms(Sequence[dict[str, Any]]):
@@ -101,39 +72,66 @@ class CandidatePrograms(Sequence[dict[str, Any]]):
 class Job:
     """A compile on its loop; its methods may be called from any thread, and awaited on any loop.
 
-    `status` is queued, running, pausing, paused, stopping, done, failed or cancelled.
+    `status` is queued, running, pausing, paused, stopping, done, failed or cancelled; `quote` is what it may cost at most.
+    An algorithm that crashes is begun again and replayed, up to 3 times a minute and as long as it gets further; an error of
+    dspex (DspexError) is no crash.
     """
 
-    def __init__(self, setup: Setup, journal: Journal, budget: Budget | None, keep: str, notes: Sequence[str]) -> None:
+    def __init__(self, setup: Setup, journal: Journal, options: Options, quote: Quote, notes: Sequence[str]) -> None:
         self.run_dir = journal.folder
+        self.quote = quote
+        self.restarts = 0
         self._setup = setup
-        self._journal = journal
-        self._budget = budget
-        self._keep = keep
+        self._options = options
+        self._budget = options.budget
         self._notes = list(notes)
         self._app: App = current_app()
-        self._tape = Tape(journal, self._app.clock)
-        marks = [record for record in journal.records if isinstance(record, Mark)]
-        self._seconds_before = max((mark.value for mark in marks if mark.key == "elapsed"), default=0.0)
-        self._walls = [mark.value for mark in marks if mark.key == "wall"]
+        self._caller = current()
+        self._limit = Spend.limit(options.budget or Budget())
         self._began: float | None = None
         self._state = "queued"
+        self._beaten = ""
         self._is_aborted = False
+        self._crashes: deque[float] = deque()
         self._task: asyncio.Task[Module] | None = None
         self._outcome: concurrent.futures.Future[Module] = concurrent.futures.Future()
-        self._limit = Spend.limit(budget or Budget())
-        reserve = Spend((2 * len(setup.held) * setup.shape.calls_per_run, 0, 0))
-        with use(budgets=(*current().budgets, *self._wall())):
-            self._context = Context(setup, self._tape, self._limit - reserve)
-            self._scope = copy_context()
+        self._prepare(journal)
         self._loop = self._launched()
+
+    @staticmethod
+    def open(run_dir: str | Path) -> AttachedJob:
+        """The job of a run folder, whichever process runs it. Raises JournalError if there is none."""
+        return AttachedJob(run_dir)
+
+    def _prepare(self, journal: Journal) -> None:
+        """All that a life of the run begins with, from what its journal holds."""
+        setup = self._setup
+        self._journal = journal
+        (journal.folder / CONTROL).unlink(missing_ok=True)  # it was for an owner that is gone
+        self._tape = Tape(journal, self._app.clock)
+        self._known_before = len(self._tape.steps)
+        self._seconds_before = max((r.seconds for r in journal.records if isinstance(r, Beat)), default=0.0)
+        self._walls = [r.value for r in journal.records if isinstance(r, Mark) and r.key == "wall"]
+        reserve = Spend((2 * len(setup.held) * setup.shape.calls_per_run, 0, 0))
+        # A turn of its own where calls queue, however many jobs one block starts.
+        scope = self._caller.child(
+            budgets=(*self._caller.budgets, *self._wall()), request=object(), trace=None, patient=True
+        )
+        self._variables: Variables = copy_context()
+        self._variables.run(SCOPE.set, scope)
+        self._context = self._variables.run(self._made_context, self._limit - reserve)
+
+    def _made_context(self, limit: Spend) -> Context:
+        setup = self._setup
+        steps = Steps(self._tape, limit, setup.concurrency, setup.shape.calls_per_run, self._app)
+        return Context(setup, steps, self._elapsed)
 
     # Looking
 
     @property
     def status(self) -> str:
         """What it is doing."""
-        if self._state == "pausing" and not self._context.scheduler.in_flight:
+        if self._state == "pausing" and not self._context.steps.scheduler.in_flight:
             return "paused"
         return self._state
 
@@ -141,7 +139,7 @@ class Job:
     def ledger(self) -> Ledger:
         """What it has cost so far."""
         tape = self._tape
-        spent = sum(list(self._context.spent.values()), Spend()).units
+        spent = sum(list(self._context.steps.spent.values()), Spend()).units
         return Ledger(
             calls=spent[0], tokens=spent[1], usd=spent[2] / 1e9, paid=tape.fresh.calls, paid_before=tape.before.calls,
             reused=tape.reused, cached=tape.cached, failed=tape.failed, lost=tape.lost, seconds=round(self._elapsed(), 3),
@@ -152,8 +150,8 @@ class Job:
     def progress(self) -> Progress:
         """How far it is; cheap enough to ask for ten times a second."""
         context, ledger = self._context, self.ledger
-        (phase, total), done = context.phase_now, context.done
-        top = next(iter(context.pool.ranked([context.key_of(one) for one in context.val])), None)
+        (phase, total), done = context.steps.phase, context.steps.done
+        top = next(iter(context.steps.pool.ranked([context.key_of(one) for one in context.val])), None)
         scores = [score for score in top.scores if score is not None] if top else []
         low, high = mean_interval(scores, context.derived("progress")) if scores else (None, None)
         eta = (self._elapsed() - self._seconds_before) / done * (total - done) if done and total else None
@@ -214,11 +212,11 @@ class Job:
 
     def _hold(self, paused: bool) -> None:
         self._state = "pausing" if paused else "running"
-        self._context.scheduler.pause(paused)
+        self._context.steps.scheduler.pause(paused)
 
     def _stop(self, reason: Stop, grace: float) -> None:
         self._state = "stopping"
-        scheduler = self._context.scheduler
+        scheduler = self._context.steps.scheduler
         scheduler.stop(reason)
         self._loop.call_later(grace, scheduler.cancel)
 
@@ -238,11 +236,42 @@ class Job:
 
     def _begin(self) -> "asyncio.Task[Module]":
         # In the caller's context, which on the App's loop is not the running one.
-        self._task = asyncio.get_running_loop().create_task(self._run(), context=self._scope)
+        self._task = asyncio.get_running_loop().create_task(self._lived(), context=self._variables)
         self._task.add_done_callback(self._ended)
         if self._is_aborted:
             self._task.cancel()
         return self._task
+
+    async def _lived(self) -> Module:
+        """One life after another, until one ends by itself or crashes for good."""
+        while True:
+            life = asyncio.get_running_loop().create_task(self._run(), context=self._variables)
+            try:
+                return await life
+            except (Exception, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                is_ours = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+                if is_ours or isinstance(error, DspexError) or not self._may_begin_again():
+                    raise
+                self._begin_again(error)
+
+    def _may_begin_again(self) -> bool:
+        """Within the intensity; and a crash that comes again with nothing new done is no accident."""
+        now = self._app.clock.monotonic()
+        while self._crashes and now - self._crashes[0] > RESTART_PERIOD_S:
+            self._crashes.popleft()
+        got_further = len(self._tape.steps) > self._known_before
+        self._crashes.append(now)
+        return len(self._crashes) <= RESTARTS and (got_further or len(self._crashes) == 1)
+
+    def _begin_again(self, error: BaseException) -> None:
+        self.restarts += 1
+        self._seconds_before, self._began = self._elapsed(), None
+        self._journal.close()
+        self._prepare(Journal(self.run_dir))
+        if self._app.bus.active:
+            told = ChildRestarted(self._app.clock.now(), 0, f"job {self.run_dir}", type(error).__name__, self.restarts)
+            self._app.bus.publish(told)
 
     async def _supervised(self) -> None:
         task = self._begin()
@@ -276,31 +305,40 @@ class Job:
         return (BudgetScope(Budget(left[0], left[1], None if left[2] is None else left[2] / 1e9), self._app.clock),)
 
     async def _run(self) -> Module:
-        setup, context = self._setup, self._context
-        BRANCH.set(context.scheduler.root)
+        context = self._context
+        BRANCH.set(context.steps.scheduler.root)
+        self._journal.append(Beat("queued", self._seconds_before))
         self._began, self._state = self._app.clock.monotonic(), "running"
         ticking = asyncio.get_running_loop().create_task(self._tick())
         try:
             self._watch_seconds()
             winner, why = await self._searched(context)
+            arms = await control_arms(context, winner) if self._setup.controls and why == "done" else ()
             self._journal.append(Stopped(why))
-            evidence = await weighed(
-                context, winner, stopped=why, keep=self._keep, limit=self._limit, notes=self._notes
-            )
-            kept = winner if evidence.kept else context.student
-            self._compare(kept, why)
-            self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
+            evidence, kept = await self._weighed(context, winner, why, arms)
         finally:
             ticking.cancel()
-            context.scheduler.cancel()
-            await context.scheduler.drained()
+            context.steps.scheduler.cancel()
+            await context.steps.scheduler.drained()
             await asyncio.gather(ticking, return_exceptions=True)
-        program: Any = setup.programs.fresh(kept)
-        entries = context.pool.ranked([context.key_of(one) for one in context.val])
+        program: Any = self._setup.programs.fresh(kept)
+        entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])
         program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
-        program.candidate_programs = CandidatePrograms(setup.programs, entries)
+        program.candidate_programs = CandidatePrograms(self._setup.programs, entries)
         self._state = "cancelled" if why == "cancelled" else "done"
         return program  # type: ignore[no-any-return]  # a Module with what a compile adds
+
+    async def _weighed(
+        self, context: Context, winner: Candidate, why: str, arms: Sequence[Arm]
+    ) -> tuple[Evidence, Candidate]:
+        """What can be claimed, and the program that is returned; the run's last words."""
+        keep, limit = self._options.keep, self._limit
+        evidence = await weighed(context, winner, stopped=why, keep=keep, limit=limit, notes=self._notes, arms=arms)
+        kept = winner if evidence.kept else context.student
+        self._compare(kept, why)
+        self._beat()
+        self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
+        return evidence, kept
 
     def _compare(self, kept: Candidate, why: str) -> None:
         """Say so if a run that had ended before ends otherwise now, which nothing but its algorithm can be the cause of."""
@@ -318,7 +356,7 @@ class Job:
         try:
             return await self._setup.optimizer.run(context), "done"
         except Stop as stop:
-            await context.scheduler.drained()
+            await context.steps.scheduler.drained()
             best = self._best(context)
             return (best or context.student), stop.reason
         except Exception as error:
@@ -332,28 +370,62 @@ class Job:
 
     @staticmethod
     def _best(context: Context) -> Candidate | None:
-        entry = context.pool.best([context.key_of(one) for one in context.val])
+        entry = context.steps.pool.best([context.key_of(one) for one in context.val])
         return entry.candidate if entry else None
 
     async def _tick(self) -> None:
-        """Once a second at most: note the running time and make the journal safe from a power cut, off the loop."""
+        """Once a second: obey, note how far it is, and make the journal safe from a power cut, off the loop."""
         while True:
             await self._app.clock.sleep(SYNC_EVERY_S)
-            if self._journal.is_dirty:
-                self._journal.append(Mark("elapsed", round(self._elapsed(), 3)))
+            self._obey()
+            if self._journal.is_dirty or self.status != self._beaten:
+                self._beat()
                 await asyncio.to_thread(self._journal.sync)
+
+    def _beat(self) -> None:
+        now = self.progress
+        self._beaten, spent = now.status, now.spent
+        self._journal.append(
+            Beat(
+                now.status,
+                round(self._elapsed(), 3),
+                now.phase,
+                now.done,
+                now.total,
+                now.best,
+                now.low,
+                now.high,
+                now.n,
+                spent.calls,
+                spent.tokens,
+                spent.usd,
+            )
+        )
+
+    def _obey(self) -> None:
+        """Do what another process has asked for."""
+        path = self.run_dir / CONTROL
+        try:
+            word = path.read_text().strip()
+            path.unlink()
+        except OSError:
+            return
+        if word == "cancel":
+            self._stop(Stop("cancelled"), CANCEL_GRACE_S)
+        elif word in ("pause", "resume"):
+            self._hold(word == "pause")
 
     def _watch_seconds(self) -> None:
         seconds = self._budget.seconds if self._budget else None
         if seconds is None:
             return
         if any(wall >= seconds for wall in self._walls):
-            self._context.scheduler.stop(Stop("budget", "seconds"))  # a replay ends where the run did
+            self._context.steps.scheduler.stop(Stop("budget", "seconds"))  # a replay ends where the run did
         else:
             self._loop.call_later(max(0.0, seconds - self._seconds_before), self._out_of_time, seconds)
 
     def _out_of_time(self, seconds: float) -> None:
-        if self._context.scheduler.stopped is None and not self._outcome.done():
+        if self._context.steps.scheduler.stopped is None and not self._outcome.done():
             self._journal.append(Mark("wall", seconds))
             self._stop(Stop("budget", "seconds"), SECONDS_GRACE_S)
 

@@ -33,8 +33,17 @@ def extracted(program: Module) -> Candidate:
     """A program's state as a candidate."""
     states = {}
     for path, predictor in program.named_predictors():
-        states[path] = PredictorState(predictor.signature.instructions, demos_of(predictor))
+        states[path] = PredictorState(predictor.signature.instructions, demos_of(predictor), _params(predictor))
     return Candidate(structure_of(program), states)
+
+
+def _params(predictor: Any) -> dict[str, Any]:
+    bias = getattr(predictor, "choice_bias", None)
+    if not bias:
+        return {}
+    from dspex.program.choice_bias import read_bias
+
+    return {"choice_bias": read_bias(predictor.signature.compiled, bias)}
 
 
 def demos_of(predictor: Any) -> tuple[Demo, ...]:

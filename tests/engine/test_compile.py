@@ -72,7 +72,7 @@ async def test_a_budget_that_the_estimate_passes_is_refused_before_anything_is_s
             return dspex.Estimate(task=dspex.Range(0, 5 * shape.val), teacher=dspex.Range(0, 4 * shape.train))
 
     model = lab.Model()
-    with pytest.raises(dspex.BudgetExceeded, match=r"may take 160 calls .*; the budget has 100") as caught:
+    with pytest.raises(dspex.BudgetExceeded, match=r"may take at most 160 calls .*; the budget has 100 calls") as caught:
         await lab.compiled(model, optimizer=Bounded(), budget=dspex.Budget(calls=100))
     assert (caught.value.unit, caught.value.limit) == ("calls", 100)
     assert model.prompts == []

@@ -1,0 +1,112 @@
+"""Steps besides evaluations: a question to a model, and a computation."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from dspex.core.candidate import Failure
+from dspex.core.errors import AdapterParseError, ConfigurationError, LMError
+from dspex.core.example import Prediction
+from dspex.core.identity import digest, plain
+from dspex.core.usage import Usage
+from dspex.engine.recorder import StepRecorder
+from dspex.engine.scheduler import Spend
+from dspex.engine.setup import Role
+from dspex.engine.steps import Asked, Computed, Steps, StepWork, key
+from dspex.program.predict import Predict
+from dspex.program.signature import ensure_signature
+from dspex.runtime.bridge import in_thread
+from dspex.runtime.scope import SCOPE
+
+
+class Asking(StepWork):
+    """A question to the model of a role, in the form of a signature, for `n` answers."""
+
+    kind = "ask"
+    type = Asked
+    __slots__ = ("_inputs", "_n", "_overlay", "_params", "_signature", "_steps")
+
+    def __init__(
+        self, steps: Steps, bound: Spend, role: tuple[str, Role], signature: Any, *, inputs: Mapping[str, Any], n: int,
+        params: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        self._signature = ensure_signature(signature)
+        name, settings = role
+        compiled = self._signature.compiled
+        sides = [
+            [[f.name, f.type_text, f.desc, f.prefix] for f in side] for side in (compiled.inputs, compiled.outputs)
+        ]
+        asked = [self._signature.instructions, sides, dict(inputs), n, dict(params)]
+        step = key("ask", settings.identity, digest(asked))
+        super().__init__(step, bound, step, name)
+        self._overlay = settings.overlay
+        self._inputs = dict(inputs)
+        self._params = dict(params)
+        self._n = n
+        self._steps = steps
+
+    async def make(self, recorder: StepRecorder) -> Asked:
+        """The answers."""
+        scope = SCOPE.get()
+        settings = {**scope.overlay, **self._overlay}
+        if self._params:
+            settings["lm_params"] = {**settings.get("lm_params", {}), **self._params}
+        SCOPE.set(scope.child(overlay=settings, trace=None, recorder=recorder))
+        ask = Predict(self._signature)
+        ask.update_config(**({"n": self._n} if self._n > 1 else {}))
+        prediction = await ask.acall(**self._inputs)
+        rows = list(prediction.completions) if self._n > 1 else [prediction]
+        return Asked(tuple(plain(dict(row.items())) for row in rows), usage=recorder.usage)
+
+    def failed(self, error: BaseException, usage: Usage) -> Asked | None:
+        """An answer that cannot be read and a model that cannot answer are results; anything else is a slip."""
+        if not isinstance(error, LMError | AdapterParseError):
+            return None
+        self._steps.count_failure(error)
+        text = f"{type(error).__name__}: {error}"[:1_000].encode(errors="replace").decode()
+        return Asked((), False, text, usage)
+
+    def ended(self, value: Asked, fault: BaseException | None) -> None:
+        """Whether there still is a model to ask."""
+        self._steps.check_outage(value.ok, value.error)
+
+    def read(self, value: Asked) -> list[Prediction | Failure]:
+        """Typed answers, or as many failures."""
+        if not value.ok:
+            return [Failure(value.error)] * self._n
+        fields = {field.name: field for field in self._signature.compiled.outputs}
+        return [
+            Prediction({name: fields[name].convert(one) if name in fields else one for name, one in row.items()})
+            for row in value.outputs
+        ]
+
+
+class Computing(StepWork):
+    """A function of data, sync in a thread of its own, or async; it may call embedders and models."""
+
+    kind = "compute"
+    type = Computed
+    __slots__ = ("_call",)
+
+    def __init__(
+        self, bound: Spend, label: str, function: Callable[..., Any], args: tuple[Any, ...], version: str
+    ) -> None:
+        try:
+            step = key("compute", label, version, digest(plain(list(args))))
+        except (TypeError, ConfigurationError) as error:
+            raise ConfigurationError(
+                f"ctx.compute({label!r}, ...): its arguments are its identity, so they must be JSON data: {error}. Bind "
+                "other things into the function, and name them in version=."
+            ) from error
+        super().__init__(step, bound, step, "compute")
+        self._call = partial(function, *args)
+
+    async def make(self, recorder: StepRecorder) -> Computed:
+        """What the function gives."""
+        SCOPE.set(SCOPE.get().child(trace=None, recorder=recorder))
+        if inspect.iscoroutinefunction(self._call.func):
+            value = await self._call()
+        else:
+            value = await in_thread(self._call)
+        return Computed(plain(value), recorder.usage)

@@ -1,0 +1,149 @@
+"""A step that runs a candidate on an example and scores it."""
+
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from dspex.core.candidate import Candidate, Rollout, TraceStep
+from dspex.core.errors import AdapterParseError, ConfigurationError, EvaluationError, LMError
+from dspex.core.example import Example
+from dspex.core.usage import Usage
+from dspex.engine.artifact import example_key
+from dspex.engine.recorder import StepRecorder
+from dspex.engine.scheduler import Spend
+from dspex.engine.setup import Setup
+from dspex.engine.steps import Steps, StepWork, key
+from dspex.evaluate.running import Scorer
+from dspex.runtime.scope import SCOPE
+
+PROBES = 3
+
+
+class How(msgspec.Struct, frozen=True):
+    """In what way a wave of candidates is run: for which role, with which parameters for the model, traced or not."""
+
+    role: str
+    params: dict[str, Any]
+    traced: bool
+
+
+class Evaluations:
+    """Runs and scores candidates of one context."""
+
+    def __init__(self, setup: Setup, steps: Steps, is_root: bool) -> None:
+        self.setup = setup
+        self.steps = steps
+        self.is_root = is_root  # scores by another metric say nothing about the candidates of the pool
+        self.scorer = Scorer(setup.metric) if setup.metric is not None else None
+        self.faults: dict[str, str] = {}
+        self.probes: list[str] = []
+        self._keys = {id(one): setup.keys[id(one)] for one in chain(setup.train, setup.val, setup.held)}
+        self._open = {self._keys[id(one)] for one in chain(setup.train, setup.val)}
+
+    def key_of(self, example: Example) -> str:
+        """An example's identity."""
+        return self._keys.get(id(example)) or example_key(example)
+
+    def reopen(self) -> None:
+        """Let the held examples be run."""
+        self._open |= {self._keys[id(one)] for one in self.setup.held}
+
+    def work(self, candidate: Candidate, example: Example, bound: Spend, how: How) -> "Evaluation":
+        """The step. Raises ConfigurationError for an example that is not the search's."""
+        found = self.key_of(example)
+        if found not in self._open:
+            raise ConfigurationError(
+                f"{example!r:.120} is not one of ctx.train or ctx.val; held examples are not for a search."
+            )
+        run = key(candidate.key, found, self.setup.roles[how.role].identity, *map(str, how.params.items()))
+        step = key(run, self.setup.metric_identity, str(how.traced))
+        if len(self.probes) < PROBES:
+            self.probes.append(step)
+        return Evaluation(run, bound, step, self, candidate, example, found, how)
+
+    async def rollout(self, work: "Evaluation", recorder: StepRecorder) -> Rollout:
+        """The run and its score."""
+        program, paths = self.setup.programs.runnable(work.candidate)
+        how, scope = work.how, SCOPE.get()
+        trace: list[Any] | None = [] if how.traced else None
+        settings = {**scope.overlay, **self.setup.roles[how.role].overlay}
+        if how.params:
+            settings["lm_params"] = {**settings.get("lm_params", {}), **how.params}
+        # Set and not reset: a step has a task, and so a context, of its own.
+        SCOPE.set(scope.child(overlay=settings, trace=trace, recorder=recorder))
+        fields, inputs = work.example._store, work.example._input_keys or ()
+        prediction = await program.acall(**{name: value for name, value in fields.items() if name in inputs})
+        score, feedback = 1.0, None  # without a metric a run that ends is a good one
+        if self.scorer is not None:
+            SCOPE.set(scope.child(trace=None, recorder=recorder))  # a judge has the caller's settings, not the role's
+            score, feedback = await self.scorer(work.example, prediction, trace)
+        outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
+        kept = [
+            TraceStep(paths[id(part)], given, dict(made.items()))
+            for part, given, made in trace or ()
+            if id(part) in paths
+        ]
+        return Rollout(
+            work.example_key, work.candidate.key, score, True, outputs, feedback, None, recorder.usage,
+            None if trace is None else tuple(kept),
+        )  # fmt: skip
+
+    def failed(self, work: "Evaluation", error: BaseException, usage: Usage) -> Rollout:
+        """The failed row that stands for a run or a metric that raised."""
+        text = f"{type(error).__name__}: {error}"[:1_000].encode(errors="replace").decode()
+        self.steps.count_failure(error)
+        if not isinstance(error, LMError | AdapterParseError):
+            self.faults[work.step] = text
+        score = float(getattr(self.setup.optimizer, "failure_score", 0.0))
+        return Rollout(work.example_key, work.candidate.key, score, False, {}, None, text, usage)
+
+    def check(self, work: "Evaluation", last: Rollout, fault: BaseException | None) -> None:
+        """End a run that nothing can come of. Raises EvaluationError."""
+        self.steps.check_outage(last.ok, last.error)
+        if last.ok:
+            return
+        faults = [self.faults.get(step) for step in self.probes]
+        if work.step in self.probes and len(faults) == PROBES and faults[0] and len(set(faults)) == 1:
+            raise EvaluationError(f"The first {PROBES} examples all fail with {last.error} Nothing more was run.")
+        failures, most = self.steps.failures, self.setup.max_errors
+        if most is not None and failures >= most:
+            message = f"{failures} examples failed, which is `max_errors`; the last: {last.error}"
+            raise EvaluationError(message) from fault
+
+
+class Evaluation(StepWork):
+    """A run of a candidate on an example."""
+
+    kind = "evaluate"
+    type = Rollout
+    __slots__ = ("candidate", "example", "example_key", "how", "runs")
+
+    def __init__(  # noqa: PLR0917  made at one place
+        self, run: str, bound: Spend, step: str, runs: Evaluations, candidate: Candidate, example: Example,
+        example_key: str, how: How,
+    ) -> None:  # fmt: skip
+        super().__init__(run, bound, step, how.role)
+        self.runs = runs
+        self.candidate = candidate
+        self.example = example
+        self.example_key = example_key
+        self.how = how
+
+    async def make(self, recorder: StepRecorder) -> Rollout:
+        """The run and its score."""
+        return await self.runs.rollout(self, recorder)
+
+    def failed(self, error: BaseException, usage: Usage) -> Rollout:
+        """A failed row."""
+        return self.runs.failed(self, error, usage)
+
+    def settled(self, value: Rollout) -> None:
+        """The score attaches to its candidate."""
+        self.runs.steps.touched.add(value.example)
+        if self.role == "task" and not self.how.params and self.runs.is_root:
+            self.runs.steps.pool.attach(value)
+
+    def ended(self, value: Rollout, fault: BaseException | None) -> None:
+        """Whether the run may go on."""
+        self.runs.check(self, value, fault)

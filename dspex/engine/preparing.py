@@ -1,0 +1,191 @@
+"""From what a compile is asked for to what its run is made of: data checked and parted, roles, price, identity."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from dspex.app.app import current_app
+from dspex.core.candidate import Candidate, Shape
+from dspex.core.errors import ConfigurationError, EvaluationError
+from dspex.core.example import Example
+from dspex.core.identity import digest
+from dspex.core.nearest import did_you_mean
+from dspex.core.usage import Budget
+from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
+from dspex.engine.evidence import set_apart
+from dspex.engine.opening import Terms, held_before
+from dspex.engine.quote import Quote, check, quoted
+from dspex.engine.setup import Setup, roles_of
+from dspex.program.module import Module
+
+NOT_COMPARED = frozenset({"num_threads", "max_errors", "track_stats", "verbose", "log_dir"})
+
+
+class Options(msgspec.Struct, frozen=True):
+    """The keywords of `start`, as they are explained there; `arguments` are the optimizer's own."""
+
+    trainset: Sequence[Example]
+    valset: Sequence[Example] | None = None
+    teacher: Module | None = None
+    holdout: Any = "auto"
+    keep: Literal["estimate", "better"] = "estimate"
+    run_dir: str | Path | None = None
+    fork: str | Path | None = None
+    budget: Budget | None = None
+    controls: bool = False
+    executor: Any = None
+    seed: int = 0
+    num_threads: int | None = None
+    max_errors: int | None = None
+    arguments: Mapping[str, Any] = {}
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """All that is known before a run is opened; `notes` are for its evidence."""
+
+    setup: Setup
+    terms: Terms
+    notes: tuple[str, ...]
+
+
+class Data(msgspec.Struct, frozen=True):
+    """The examples, and the key of each by its `id`."""
+
+    train: list[Example]
+    val: list[Example]
+    held: list[Example]
+    keys: Mapping[int, str]
+
+
+def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
+    """Raises ConfigurationError, EvaluationError for wrong data, BudgetExceeded if it does not fit; nothing is written."""
+    if options.executor is not None:
+        raise ConfigurationError("compile(executor=...) is not there yet; leave it out to run in this process.")
+    if options.keep not in ("estimate", "better"):
+        raise ConfigurationError(f'keep={options.keep!r}: "estimate" or "better".')
+    given = {**optimizer.compile_arguments, **_known(optimizer, options.arguments)}
+    whole, more = list(options.trainset), list(options.valset or ())
+    apart = list(options.holdout) if isinstance(options.holdout, list | tuple) else []
+    _check_data(student, trainset=whole, valset=more, holdout=apart)
+    keys = {id(one): example_key(one) for one in chain(whole, more, apart)}
+    holdout = options.holdout if optimizer.metric else 0
+    most = held_before(options.run_dir, _most_held(options.budget, student))
+    train, val, held, notes = set_apart(whole, more, holdout, keys, seed=options.seed, most=most)
+    data = Data(train, val or train, held, keys)
+    optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
+    identity = {
+        "optimizer": [f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", _constructed(optimizer)],
+        "arguments": fingerprint({**given, "keep": options.keep, **({"controls": True} if options.controls else {})}),
+        "student": fingerprint(student),
+        "teacher": fingerprint(options.teacher) if options.teacher is not None else None,
+        **{name: _data(part, keys) for name, part in (("trainset", whole), ("valset", more), ("held examples", held))},
+        "metric": setup.metric_identity,
+        "language model and adapter": {name: role.identity for name, role in setup.roles.items()},
+        "seed": options.seed,
+    }
+    waves = "by candidate" if setup.by_candidate else "by example"
+    return Prepared(setup, Terms(identity, options.budget, quote, waves, options.fork), (*notes, *said))
+
+
+def within(
+    optimizer: Any, setup: Setup, student: Candidate, teacher: Candidate | None, given: Mapping[str, Any]
+) -> Setup:
+    """The setup of an optimizer inside another's run; it has the outer one's metric where it has none."""
+    program, _ = setup.programs.runnable(student)
+    other = setup.programs.runnable(teacher)[0] if teacher is not None else None
+    roles, capabilities = roles_of(optimizer, program, other)
+    setup.programs.also(optimizer.finish)
+    metric = optimizer.metric or setup.metric
+    return msgspec.structs.replace(
+        setup,
+        optimizer=optimizer,
+        arguments={**optimizer.compile_arguments, **_known(optimizer, given)},
+        student=student,
+        teacher=teacher,
+        metric=metric,
+        metric_identity=digest(fingerprint(metric)),
+        roles=roles,
+        capabilities=capabilities,
+        held=(),
+    )
+
+
+def _within_budget(
+    optimizer: Any, student: Module, options: Options, data: Data, given: Mapping[str, Any]
+) -> tuple[Any, Setup, Quote, list[str]]:
+    """The optimizer, with smaller settings if asked for, and what it may cost. Raises BudgetExceeded."""
+    budget = options.budget or Budget()
+    setup = _setup(optimizer, student, options, data, given)
+    quote = quoted(setup, student, options.teacher, budget.usd is not None)
+    if budget.on_short == "stop":
+        return optimizer, setup, quote, []
+    smaller = optimizer.fit(setup.shape, budget) if budget.on_short == "fit" else None
+    if smaller is None:
+        check(quote, budget, type(optimizer).__name__)
+        return optimizer, setup, quote, []
+    setup = _setup(smaller, student, options, data, given)
+    less = quoted(setup, student, options.teacher, budget.usd is not None)
+    check(less, budget, type(optimizer).__name__)
+    said = [] if less == quote else [f"settings were made smaller to fit the budget: {less} instead of {quote}"]
+    return smaller, setup, less, said
+
+
+def _setup(optimizer: Any, student: Module, options: Options, data: Data, given: Mapping[str, Any]) -> Setup:
+    settings, teacher = current_app().settings, options.teacher
+    roles, capabilities = roles_of(optimizer, student, teacher)
+    task = capabilities["task"]
+    threads = (
+        options.num_threads
+        or optimizer.num_threads
+        or min(settings.num_threads, task.max_concurrency or settings.num_threads)
+    )
+    repeats = max(getattr(part, "max_iters", 1) for _, part in student.named_sub_modules())
+    count = len(student.predictors())
+    programs = [one for one in (student, teacher) if one is not None]
+    return Setup(
+        optimizer=optimizer, arguments=given, student=extracted(student),
+        teacher=extracted(teacher) if teacher is not None else None,
+        programs=Programs(*programs, finish=optimizer.finish),
+        train=tuple(data.train), val=tuple(data.val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
+        metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
+        shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held)), seed=options.seed,
+        concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
+        by_candidate=bool(task.prefix_slots), controls=options.controls,
+    )  # fmt: skip
+
+
+def _known(optimizer: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = [name for name in Options.__struct_fields__ if name not in ("arguments", "executor")]
+    for name in arguments.keys() - optimizer.compile_arguments.keys():
+        hint = did_you_mean(name, [*optimizer.compile_arguments, *names])
+        raise ConfigurationError(f"{type(optimizer).__name__}.compile has no argument {name!r}.{hint}")
+    return arguments
+
+
+def _constructed(optimizer: Any) -> dict[str, Any]:
+    kept = {name: value for name, value in vars(optimizer).items() if name not in NOT_COMPARED and name[0] != "_"}
+    return {name: fingerprint(value) for name, value in kept.items()}
+
+
+def _most_held(budget: Budget | None, student: Module) -> int | None:
+    return None if budget is None or budget.calls is None else budget.calls // (8 * len(student.predictors()))
+
+
+def _check_data(student: Module, **parts: list[Example]) -> None:
+    if not getattr(student, "predictors", list)():
+        raise ConfigurationError(f"compile needs a program with at least one predictor, not {student!r:.80}.")
+    if not parts["trainset"]:
+        raise ConfigurationError("The trainset is empty: an optimizer needs at least one example.")
+    for name, part in parts.items():
+        for index, example in enumerate(part):
+            if getattr(example, "_input_keys", None) is None:
+                raise EvaluationError(
+                    f"Example {index} of the {name} declares no inputs: call .with_inputs(...) on {example!r:.120}"
+                )
+
+
+def _data(part: Sequence[Example], keys: Mapping[int, str]) -> dict[str, Any]:
+    return {"examples": len(part), "digest": digest([keys[id(one)] for one in part])}

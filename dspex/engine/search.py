@@ -1,0 +1,101 @@
+"""Searches made of evaluations: a race between candidates, and the first good runs of one."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from dspex.core.candidate import Candidate, Rollout, Scores
+from dspex.core.example import Example
+from dspex.core.identity import digest
+from dspex.engine.race import Race, block_size, leading, survivors
+
+WINDOW = 16
+
+
+class Searching(Protocol):
+    """What a search needs of its context."""
+
+    student: Candidate
+    metric: Any
+
+    def key_of(self, example: Example) -> str:
+        """An example's identity."""
+
+    def derived(self, *labels: object) -> Any:
+        """A stream of draws."""
+
+    async def evaluate_all(
+        self,
+        pairs: Sequence[tuple[Candidate, Sequence[Example]]],
+        *,
+        trace: bool = False,
+        sample: int = 0,
+        temperature: float | None = None,
+        role: str = "task",
+    ) -> list[Scores]:
+        """One wave."""
+
+
+async def race(
+    context: Searching,
+    candidates: Sequence[Candidate],
+    examples: Sequence[Example],
+    *,
+    z: float,
+    block: int | None,
+    keep: int,
+) -> Race:
+    """Evaluate block by block, and drop what has clearly lost; `z` infinite keeps all to the end, in one wave."""
+    order = list(examples)
+    context.derived("race", digest(sorted(map(context.key_of, order)))).shuffle(order)
+    width = len(order) if math.isinf(z) else block or block_size(len(order))
+    rows: list[list[Rollout]] = [[] for _ in candidates]
+    alive = list(range(len(candidates)))
+    for start in range(0, len(order), width):
+        wave = await context.evaluate_all([(candidates[row], order[start : start + width]) for row in alive])
+        for row, scores in zip(alive, wave, strict=True):
+            rows[row] += scores.rows
+        left = survivors([[one.score for one in rows[row]] for row in alive], z, keep)
+        alive = [row for at, row in enumerate(alive) if at in left or candidates[row].key == context.student.key]
+    winner = leading([[one.score for one in row] for row in rows], alive)
+    dropped = tuple(row for row in range(len(candidates)) if row not in alive)
+    return Race(candidates[winner], tuple(candidates), tuple(Scores(tuple(row)) for row in rows), dropped)
+
+
+async def collect(
+    context: Searching,
+    candidate: Candidate,
+    examples: Sequence[Example],
+    want: int,
+    *,
+    role: str,
+    rounds: int,
+    ahead: bool,
+) -> list[Rollout]:
+    """The first `want` passing rollouts in example order; with `ahead` examples are run that may not be needed."""
+    passed: list[Rollout] = []
+    at = 0
+    while len(passed) < want and at < len(examples):
+        need = want - len(passed)
+        likely = min(WINDOW, max(need, math.ceil(need * (at + 2) / (len(passed) + 1))))
+        window = examples[at : at + (likely if ahead else need)]
+        at += len(window)
+        got: dict[int, Rollout] = {}
+        for sample in range(rounds):
+            todo = [row for row in range(len(window)) if row not in got]
+            pairs = [(_without(candidate, context.key_of(window[row])), [window[row]]) for row in todo]
+            warm = 1.0 if sample else None
+            wave = await context.evaluate_all(pairs, trace=True, sample=sample, temperature=warm, role=role)
+            got |= {row: s.rows[0] for row, s in zip(todo, wave, strict=True) if context.metric.passes(s.rows[0])}
+        passed += [got[row] for row in sorted(got)]
+    return passed[:want]
+
+
+def _without(candidate: Candidate, origin: str) -> Candidate:
+    """The candidate without demos made of that example."""
+    changed = {
+        path: tuple(demo for demo in state.demos if demo.origin != origin)
+        for path, state in candidate.predictors.items()
+        if any(demo.origin == origin for demo in state.demos)
+    }
+    return candidate.with_demos(changed) if changed else candidate

@@ -1,0 +1,209 @@
+"""The steps of a run: what is known of them, what they cost, and how one that is not known is made."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from dspex.app.app import App
+from dspex.core.candidate import Rollout
+from dspex.core.errors import (
+    AuthError,
+    BudgetExceeded,
+    CircuitOpen,
+    EvaluationError,
+    JournalError,
+    LMTimeout,
+    RateLimited,
+    Unavailable,
+)
+from dspex.core.events import Progressed, StepFinished
+from dspex.core.usage import Usage
+from dspex.engine.pool import Pool
+from dspex.engine.recorder import StepRecorder, Tape
+from dspex.engine.scheduler import BRANCH, UNLIMITED, Branch, Scheduler, Spend, Stop, Work
+from dspex.runtime.records import Run, Step
+from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS
+
+OUTAGE = (AuthError, CircuitOpen, LMTimeout, RateLimited, Unavailable)
+OUTAGE_LIMIT = 10  # steps that fail so one after another end a run: their zeros would say nothing about a candidate
+TELL_EVERY_S = 0.1
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a model answered to an `ask`: the outputs of each completion, or the error of all."""
+
+    outputs: tuple[dict[str, Any], ...] = ()
+    ok: bool = True
+    error: str = ""
+    usage: Usage = Usage()
+
+
+class Computed(msgspec.Struct, frozen=True):
+    """What a `compute` gave."""
+
+    value: Any
+    usage: Usage = Usage()
+
+
+Value = Rollout | Asked | Computed
+
+
+class StepWork(Work):
+    """A step of one kind; equal `key`s share their calls, equal `step`s their result."""
+
+    kind: ClassVar[str]
+    type: ClassVar[type[Value]]
+    __slots__ = ("role", "step")
+
+    def __init__(self, key: str, bound: Spend, step: str, role: str) -> None:
+        super().__init__(key, bound)
+        self.step = step
+        self.role = role
+
+    async def make(self, recorder: StepRecorder) -> Value:
+        """Its result; a failure that is one is a value too."""
+        raise NotImplementedError
+
+    def failed(self, error: BaseException, usage: Usage) -> Value | None:
+        """What stands for its result after this error; None if it ends the run."""
+        return None
+
+    def settled(self, value: Any) -> None:
+        """The result is taken into account, for each that asks for it."""
+
+    def ended(self, value: Any, fault: BaseException | None) -> None:
+        """It was made just now. Raises EvaluationError to end a run that nothing can come of."""
+
+
+class Steps:
+    """All steps of one run, for its context and those of optimizers inside it.
+
+    `done` counts those of the phase; `touched` are the keys of the examples that a step saw.
+    """
+
+    def __init__(self, tape: Tape, limit: Spend, concurrency: int, calls_per_run: int, app: App) -> None:
+        self.tape = tape
+        self.pool = Pool()
+        self.spent: dict[str, Spend] = {}
+        self.touched: set[str] = set()
+        self.phase: tuple[str, int | None] = ("", None)
+        self.done = 0
+        self.outage = self.failures = 0
+        self._limit = limit
+        self._concurrency = concurrency
+        self._calls_per_run = calls_per_run
+        self._app = app
+        self._known: dict[str, Any] = tape.steps
+        self._told_at = 0.0
+        self.run_id = next((record.id for record in tape.journal.records if isinstance(record, Run)), "")
+        self.scheduler = self._scheduler(limit)
+
+    def _scheduler(self, limit: Spend) -> Scheduler:
+        return Scheduler(limit, self._concurrency, self._recall, self._execute)
+
+    def reopen(self, limit: Spend) -> None:
+        """The algorithm has ended: steps may run again, within what is left of the budget."""
+        self.scheduler = self._scheduler(limit)
+        BRANCH.set(self.scheduler.root)
+
+    async def wave(self, works: Sequence[StepWork]) -> list[Any]:
+        """Results of these steps, in their order."""
+        return await self.scheduler.wave(works)
+
+    def bound(self, branch: Branch, least: int = 0) -> Spend:
+        """What one step may take at most: two calls a predictor, or more than the most that was seen in this branch."""
+        calls, tokens, usd = branch.seen.units
+        most = max(2 * self._calls_per_run, calls + 1, least)
+        tokens = tokens + tokens // 2 or most * DEFAULT_OUTPUT_TOKENS
+        return Spend((most, tokens if self._limit.units[1] < UNLIMITED else 0, usd + usd // 2))
+
+    def count_failure(self, error: BaseException) -> None:
+        """A step failed."""
+        self.failures += 1
+        self.outage = self.outage + 1 if isinstance(error, OUTAGE) else 0
+
+    def check_outage(self, is_ok: bool, error: str | None) -> None:
+        """Raises EvaluationError when enough steps found no model, one after another."""
+        if is_ok:
+            self.outage = 0
+        elif self.outage >= OUTAGE_LIMIT:
+            raise EvaluationError(f"{self.outage} steps one after another found no model: {error}")
+
+    def _recall(self, work: StepWork) -> tuple[Value, Spend] | None:
+        """The result of a finished step. Whoever asks settles it, so what it stands for is counted here."""
+        found = self._known.get(work.step)
+        if found is None:
+            return None
+        is_old = isinstance(found, Step)
+        if is_old:
+            found = self._known[work.step] = msgspec.json.decode(found.value, type=work.type)
+            self.tape.reuse(work.key)
+        value: Value = found
+        self.done += 1
+        spend = Spend.of(value.usage)
+        self.spent[work.role] = self.spent[work.role] + spend if work.role in self.spent else spend
+        work.settled(value)
+        if self._app.bus.active:
+            self._tell(work, is_old)
+        return value, spend
+
+    def _tell(self, work: StepWork, is_old: bool) -> None:
+        clock, publish = self._app.clock, self._app.bus.publish
+        publish(StepFinished(clock.now(), 0, self.run_id, work.step, work.kind, is_old))
+        name, total = self.phase
+        if clock.monotonic() - self._told_at >= TELL_EVERY_S or self.done == total:
+            self._told_at = clock.monotonic()
+            publish(Progressed(clock.now(), 0, self.run_id, name, self.done, total))
+
+    async def _execute(self, work: StepWork) -> None:
+        recorder = StepRecorder(self.tape, work.key)
+        fault: BaseException | None = None
+        try:
+            value = await work.make(recorder)
+            body = encoder.encode(value)
+        except (JournalError, Stop):
+            raise
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001  raised again where it is no value
+            value, fault = _instead(work, recorder, error), error
+            body = encoder.encode(value)
+        if isinstance(recorder.failure, BudgetExceeded):
+            raise Stop("budget", str(recorder.failure))
+        if recorder.failure is not None:
+            raise recorder.failure
+        self.tape.journal.append(Step(work.step, work.kind, msgspec.Raw(body)))
+        # What a replay will see, and not what was in memory.
+        self._known[work.step] = msgspec.json.decode(body, type=work.type)
+        work.ended(value, fault)
+
+
+def _instead(work: StepWork, recorder: StepRecorder, error: BaseException) -> Value:
+    """What stands for the result of a step that raised. Raises what must end the run."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error
+    if isinstance(recorder.failure, BudgetExceeded):
+        raise Stop("budget", str(recorder.failure)) from error
+    if recorder.failure is not None:
+        raise recorder.failure
+    value = work.failed(error, recorder.usage)
+    if value is not None:
+        return value
+    if isinstance(error, Exception):
+        raise error
+    raise EvaluationError(f"A step of kind {work.kind} raised {error!r}.") from error
+
+
+def key(*parts: str) -> str:
+    """The key of a step made of these keys and texts."""
+    return hashlib.blake2b("/".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def _json(value: Any) -> Any:
+    dump = getattr(value, "toDict", None) or getattr(value, "model_dump", None)
+    return dump() if dump is not None else str(value)
+
+
+encoder = msgspec.json.Encoder(enc_hook=_json)
