@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dspex
+from dspex.program.adapters.adapter import Adapter
 from dspex.testing import DummyLM
 
 pydantic = pytest.importorskip("pydantic")
@@ -102,3 +103,119 @@ def test_an_adapter_may_read_a_signature_as_in_dspy():
 def test_what_is_no_lm_is_named(lm):
     with dspex.context(lm=lm), pytest.raises(ValueError, match=r"An LM is a dspex.LM"):
         dspex.Predict("question -> answer")(question="?")
+
+
+class Bare(Adapter):
+    """Writes no more than a form needs, and calls no `__init__`."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def format(self, signature, demos, inputs):
+        asked = [self.mark, *(f"{name}: {inputs[name]}" for name in signature.input_fields)]
+        return [{"role": "user", "content": "\n".join(asked)}]
+
+    def parse(self, signature, completion):
+        return dict.fromkeys(signature.output_fields, completion.rpartition("\n")[2])
+
+
+def test_an_own_adapter_needs_format_and_parse_only():
+    lm = DummyLM([{"answer": "yes"}])
+    dspex.configure(lm=lm, adapter=Bare("?"))
+    assert dspex.Predict("question, why -> answer")(question="a", why="b").answer == "yes"
+    assert lm.history[-1]["messages"] == [{"role": "user", "content": "?\nquestion: a\nwhy: b"}]
+
+
+@pytest.mark.parametrize("lacking", ["format", "parse"])
+def test_an_adapter_without_one_of_them_says_so(lacking):
+    written = {name: getattr(Bare, name) for name in {"format", "parse"} - {lacking}}
+    own = type("Half", (Adapter,), {**written, "mark": ""})()
+    dspex.configure(lm=DummyLM([{"answer": "yes"}]), adapter=own)
+    with pytest.raises(NotImplementedError, match=f"Half has no `{lacking}`"):
+        dspex.Predict("question -> answer")(question="?")
+
+
+FORMS = [dspex.ChatAdapter, dspex.JSONAdapter, dspex.XMLAdapter]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_adapter_is_called_by_itself(form):
+    lm = DummyLM([{"answer": "4"}, {"answer": "5"}, {"answer": "6"}], adapter=form())
+    arguments = lm, {"temperature": 0.5}, dspex.Signature("question -> answer: int"), [], {"question": "2+2?"}
+    assert form()(*arguments) == [{"answer": 4}]
+    assert await form().acall(*arguments) == [{"answer": 5}]
+    assert isinstance(form(), Adapter)
+    assert lm.history[-1]["kwargs"]["temperature"] == 0.5
+    with pytest.raises(dspex.InputError, match="'question' is missing"):
+        form()(*arguments[:-1], {})
+
+
+def counted(base, name):
+    """A subclass that overrides how the model is called, and counts that it was."""
+    calls = []
+
+    class Sync(base):
+        def __call__(self, lm, lm_kwargs, signature, demos, inputs):
+            calls.append((lm_kwargs, list(signature.output_fields), inputs))
+            return super().__call__(lm, {**lm_kwargs, "max_tokens": 7}, signature, demos, inputs)
+
+    class Async(base):
+        async def acall(self, lm, lm_kwargs, signature, demos, inputs):
+            calls.append((lm_kwargs, list(signature.output_fields), inputs))
+            return await super().acall(lm, {**lm_kwargs, "max_tokens": 7}, signature, demos, inputs)
+
+    return {"__call__": Sync, "acall": Async}[name](), calls
+
+
+@pytest.mark.parametrize("name", ["__call__", "acall"])
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_adapter_may_override_how_the_model_is_called(form, name):
+    adapter, calls = counted(form, name)
+    lm = DummyLM([{"answer": "yes"}] * 2, adapter=form())
+    dspex.configure(lm=lm, adapter=adapter)
+    predict = dspex.Predict("question -> answer", temperature=0.5)
+    assert predict(question="?").answer == (await predict.acall(question="?")).answer == "yes"
+    assert calls == [({"temperature": 0.5}, ["answer"], {"question": "?"})] * 2
+    assert lm.history[-1]["kwargs"]["max_tokens"] == 7
+
+
+class Bounded(dspex.Signature):
+    """Sort it."""
+
+    text: str = dspex.InputField(min_length=3)
+    kinds: dict[str, int] = dspex.InputField()
+    answer: str = dspex.OutputField()
+
+
+MISFITS = [{"text": "ab", "kinds": {}}, {"text": "abc", "kinds": {"a": "1"}}, {"text": "abc", "kinds": "none"}]
+
+
+@pytest.mark.parametrize("given", MISFITS)
+def test_a_value_of_another_type_is_a_warning_or_an_error_by_setting(given, recwarn):
+    dspex.configure(lm=DummyLM([{"answer": "yes"}] * 2), warn_on_type_mismatch=False)
+    dspex.Predict(Bounded)(**given)
+    assert not recwarn.list
+    dspex.configure(warn_on_type_mismatch=True)
+    with pytest.warns(RuntimeWarning, match="Inputs of `text, kinds -> answer`: "):
+        dspex.Predict(Bounded)(**given)
+    dspex.configure(warn_on_type_mismatch="error")
+    with pytest.raises(dspex.InputError, match="Expected"):
+        dspex.Predict(Bounded)(**given)
+    assert len(dspex.settings.lm.history) == 2
+
+
+@pytest.mark.parametrize("value", ["why?", 3, 1.5, True, ["a", "b"], ()])
+def test_text_takes_what_has_one_form_as_text(value, recwarn):
+    dspex.configure(lm=DummyLM([{"answer": "yes"}]))
+    assert dspex.Predict("question -> answer")(question=value).answer == "yes"
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_error_names_the_adapter_that_was_asked(form):
+    signature = dspex.Signature("question -> answer")
+    with pytest.raises(AdapterParseError) as caught:
+        form().parse(signature, "{'output': 'x'}")
+    error = caught.value
+    assert (error.adapter_name, error.lm_response, error.parsed_result) == (form.__name__, "{'output': 'x'}", {})
+    assert error.signature is signature
