@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
@@ -15,7 +16,8 @@ from dspex.app.settings import Settings, checked, context
 from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
-from dspex.core.events import CacheFailed, ChildRestarted, LoopBlocked
+from dspex.core.events import CacheFailed, ChildRestarted, LoopBlocked, SecretAsked
+from dspex.core.secret import Secret
 from dspex.core.usage import Budget
 from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
@@ -41,6 +43,8 @@ ServiceT = TypeVar("ServiceT")
 
 EMPTY: tuple[Any, ...] = ()
 CLOSE_LIMIT_S = 5.0
+LIFE = ("start", "background", "aclose")  # what a provider has that has a life of its own
+KEPT_GUESTS = 64  # services of the user's own objects that are kept though nobody holds them
 DRAIN_S = 5.0  # what calls under way may still take when their App is closed
 END_S = 1.0  # and then, to give back what they hold
 
@@ -68,6 +72,8 @@ class App:
         self._seed = os.urandom(8).hex() if seed is None else seed
         self._lock = threading.RLock()
         self._services: dict[Any, Any] = {}
+        self._guests: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
+        self._recent: deque[Any] = deque(maxlen=KEPT_GUESTS)
         self._clients: list[HttpService] = []
         self._cache: CacheService | None = None
         self._cache_made = False
@@ -76,6 +82,7 @@ class App:
         self._ceilings: tuple[BudgetScope, ...] | None = None
         self._workers: dict[int, Limiter] = {}
         self._backgrounds: dict[int, Any] = {}  # providers whose background work is supervised
+        self._vault: dict[str, Secret | None] = {}
         self._watchdog: Watchdog | None = None
         self.prices = Prices(lambda: self.settings.prices)
         self.under_way = UnderWay()
@@ -137,17 +144,28 @@ class App:
             return LMService(endpoint, made, self.shared, attempts)
 
         # By id: the service keeps the provider alive for as long as the key stands there.
-        return self.service((LMService, endpoint_identity(endpoint), id(provider), terms), make)
+        return self.service((LMService, endpoint_identity(endpoint), id(provider), terms), make, provider)
 
-    def service(self, identity: Any, make: Callable[[], ServiceT]) -> ServiceT:
-        """The service of that identity, made at first use."""
+    def service(self, identity: Any, make: Callable[[], ServiceT], guest: Any = None) -> ServiceT:
+        """The service of that identity, made at first use.
+
+        That of a `guest`, an object of the user's, goes some time after its last handle, unless the App must close it.
+        """
         with self._lock:
-            service: ServiceT | None = self._services.get(identity)
+            service: ServiceT | None = self._services.get(identity) or self._guests.get(identity)
             if service is None:
                 self._subscribe()
-                service = self._services[identity] = make()
-                self._keep_alive(service)
+                service = make()
+                if guest is None or any(hasattr(guest, name) for name in LIFE):
+                    self._services[identity] = service
+                    self._keep_alive(service)
+                else:
+                    self._guests[identity] = service
+                    self._recent.append(service)
             return service
+
+    def _all_services(self) -> list[Any]:
+        return [*self._services.values(), *self._guests.values()]
 
     def _keep_alive(self, service: Any) -> None:
         background = getattr(service.provider, "background", None)
@@ -174,6 +192,27 @@ class App:
         made.append(provider)
         self._clients.append(client)
         return provider
+
+    def key_of(self, provider: str) -> Secret | None:
+        """The key of a provider: OPENAI_API_KEY, the file that OPENAI_API_KEY_FILE names, or what a secret source has.
+
+        A source is asked once an App, for the names of the providers that are used and no others.
+        Raises ConfigurationError for what cannot be a key, PluginError for a source that fails.
+        """
+        from dspex.app.keys import environment_key, variable_of, vault_key
+
+        name = variable_of(provider)
+        key, sources = environment_key(name), self.plugins.specs("secret_sources")
+        if key is not None or not sources:
+            return key
+
+        def told(source: str, found: bool) -> None:
+            if self.bus.active:
+                self.bus.publish(SecretAsked(self.clock.now(), 0, name, source, found))
+
+        if name not in self._vault:
+            self._vault[name] = self.bridge.run(vault_key(sources, name, told))
+        return self._vault[name]
 
     def attempts(self, endpoint: Endpoint, terms: Terms) -> Attempts:
         """How the calls of a new service go out to its endpoint."""
@@ -244,7 +283,7 @@ class App:
 
     def redact(self, text: str) -> str:
         """`text` without any key that a service of this App holds."""
-        for service in list(self._services.values()):
+        for service in self._all_services():
             key = service.endpoint.api_key
             text = text if key is None else key.redact(text)
         return text
@@ -319,7 +358,7 @@ class App:
         from dspex.runtime.supervisor import Row
 
         return [
-            *(service.attempts.row() for service in tuple(self._services.values())),
+            *(service.attempts.row() for service in self._all_services()),
             *(Row(f"events to {one.name}", "running", 0, one.trouble) for one in self.bus.channels),
             *self.supervisor.tree(),
         ]
@@ -367,6 +406,8 @@ class App:
             await self.supervisor.stop()
         with self._lock:
             services, self._services = list(self._services.values()), {}
+            self._guests.clear()
+            self._recent.clear()
             clients, self._clients = self._clients, []
             caches, self._caches = list(self._caches.values()), {}
             self._cache, self._cache_made = None, False
@@ -400,7 +441,7 @@ class App:
         self.bus.forked()
         self.under_way.forked()
         self._watch()
-        for service in self._services.values():
+        for service in self._all_services():
             service.forked()
         for ceiling in self._ceilings or ():
             ceiling.forked()

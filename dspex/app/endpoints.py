@@ -1,6 +1,5 @@
 """From a handle's keywords to the endpoint that its calls go to."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,17 +51,14 @@ class Connection(msgspec.Struct, frozen=True):
     ) -> tuple[Endpoint, dict[str, Any]]:
         """The endpoint of a "provider/model", with those of the keywords `given` that are the provider's options, and the other keywords.
 
-        Without an explicit key that of the environment is taken, as OPENAI_API_KEY. Raises ConfigurationError for an
-        unknown provider.
+        Without an explicit key it is `App.key_of` the provider. Raises ConfigurationError for an unknown provider.
         """
         provider, _, model = name.partition("/")
         spec = app.plugins.spec(kind, provider, asked)
         known = {field.name for field in msgspec.structs.fields(spec.options)} if spec.options else set()
         options = {word: value for word, value in given.items() if word in known}
         others = {word: value for word, value in given.items() if word not in known}
-        key = self.api_key
-        if key is None and (found := os.environ.get(variable := f"{provider.upper().replace('-', '_')}_API_KEY")):
-            key = Secret(found, f"the environment variable {variable}")
+        key = self.api_key or app.key_of(provider)
         return Endpoint(provider, model, self.base_url, key, self.headers, options), others
 
     def strict_endpoint(self, app: App, kind: str, name: str, given: Mapping[str, Any], asked: str) -> Endpoint:

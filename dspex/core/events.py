@@ -69,6 +69,14 @@ class BudgetRefused(Event, frozen=True):
     path: tuple[str, ...] = ()
 
 
+class SecretAsked(Event, frozen=True):
+    """A plugin's secret source was asked for the key of that name, and whether it has it."""
+
+    name: str = ""
+    source: str = ""
+    found: bool = False
+
+
 class LoopBlocked(Event, frozen=True):
     """Something held an event loop, `seconds` so far; `what` is its function, `where` its file and line."""
 

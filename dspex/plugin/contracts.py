@@ -51,8 +51,9 @@ class LMProvider(Protocol):
 
     Optional: `stream(request)`, an async generator of LMDelta, the last with `finish_reason` and usage (absent: one
     delta from `complete`); `capabilities: Capabilities | None` (absent or None: unknown; read again after `start`);
-    `error(status, headers, body) -> LMError | None`; `async start()`, called once before the first attempt;
-    `async aclose()`, called once when the App stops.
+    `error(status, headers, body) -> LMError | None`; `async start()`, called once before the first attempt,
+    in a forked child again; `async background()`, kept alive as a supervised child of the App; `async aclose()`, called
+    once when the App stops.
     The object is used from several loops and threads at once: what is bound to a loop belongs into `PerLoop`.
     A param that the provider cannot honour raises BadRequest naming the capability.
     """
@@ -69,7 +70,9 @@ class StreamingProvider(LMProvider, Protocol):
 
 
 class EmbeddingProvider(Protocol):
-    """Texts to vectors behind one endpoint; errors are LMError classes. Optional: `base_url`, `start`, `aclose`."""
+    """Texts to vectors behind one endpoint; errors are LMError classes. Optional: `base_url`, and `start`, `background`,
+    `aclose` as an LMProvider.
+    """
 
     async def embed(self, texts: list[str]) -> Vectors:
         """One row a text, in order."""
@@ -79,7 +82,7 @@ class RetrieverProvider(Protocol):
     """Passages for a query; errors are RetrieverError, or LMError classes where a later attempt may succeed.
 
     Its factory takes (options, http, embedder), the embedder an EmbeddingProvider or None. Optional, all async:
-    `add(passages)`, `delete(ids)`, `save(path)`, `start()`, `aclose()`.
+    `add(passages)`, `delete(ids)`, `save(path)`, `start()`, `background()`, `aclose()`.
     """
 
     async def retrieve(self, query: str, k: int) -> list[Passage]:

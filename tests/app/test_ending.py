@@ -112,3 +112,14 @@ def test_the_interpreter_ends_with_calls_in_flight(program, left):
 
 def test_a_script_that_has_ended_its_calls_ends_quietly(printed):
     assert printed("say(len(fast('2+2?')), predict(question='2+2?', lm=fast).answer)") == ["1 4"]
+
+
+@pytest.mark.fault("P13")
+def test_ctrl_c_while_the_command_is_loaded_prints_nothing(program, tmp_path):
+    (tmp_path / "click.py").write_text("import os, time; os.write(1, b'loading\\n'); time.sleep(60)")
+    running = program("sys.path.insert(0, '.'); from dspex.__main__ import main; main()")
+    assert running.first_line() == "loading"
+    running.process.send_signal(signal.SIGINT)
+    code, out, err, seconds = running.end()
+    assert (code, out, err) == (-signal.SIGINT, "", "")
+    assert seconds < 1

@@ -212,6 +212,24 @@ def test_after_a_fork_parent_and_child_call(printed):
     assert printed(FORK) == ["4 4", "4 4", "0"]
 
 
+FORK_STARTED = """
+class Started(Provider):
+    async def start(self):
+        say("started")
+lm = dspex.LM("started/m", provider=Started(), cache=False)
+lm("1?"), lm("2?")
+child = os.fork()
+say(len(lm("3?")))
+if child:
+    say(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.fault("P10")
+def test_a_child_starts_its_providers_anew(printed):
+    assert sorted(printed(FORK_STARTED)) == ["0", "1", "1", "started", "started"]
+
+
 FORK_IN_FLIGHT = """
 lm = dspex.LM("slow/m", provider=Provider(0.5), max_in_flight=1)
 dspex.configure(lm=lm)

@@ -255,3 +255,15 @@ def test_nothing_is_loaded_before_it_is_asked_for(plugin):
     dspex.App(plugins=manager)
     dspex.LM("acme/m")
     assert not asked
+
+
+@pytest.mark.fault("G05")
+def test_a_plugin_that_asks_for_another_one_at_its_import_is_told_so_at_once(plugin, install):
+    def load():
+        return dspex.SomebodyElsesOptimizer
+
+    manager = install(plugin("greedy", load=load), plugin("fine", lm_providers=lambda: [dspex.Spec("acme", object)]))
+    greedy = next(record for record in manager.plugins if record.name == "greedy")
+    assert "import what it needs from the other plugin's own package" in greedy.error
+    assert greedy.seconds < 0.2
+    assert manager.names("lm_providers") == ["acme"]

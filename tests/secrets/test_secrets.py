@@ -12,6 +12,7 @@ import pytest
 
 import dspex
 from dspex.app.app import default_app
+from dspex.core.secret import Headers
 from dspex.plugin import LMResponse, Secret
 from dspex.plugin.manager import PluginManager, Source
 
@@ -48,7 +49,7 @@ def lm():
 @pytest.mark.fault("X02")
 def test_the_key_reaches_the_provider_and_no_record(lm, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
-    one = lm("fine")
+    one = dspex.LM("acme/fine", api_key=f" {CANARY}\n", headers={"authorization": f"Bearer {CANARY}"})
     program = dspex.Predict("question -> answer")
     program.lm = one
     with dspex.context(trace=[]):
@@ -62,6 +63,8 @@ def test_the_key_reaches_the_provider_and_no_record(lm, tmp_path, caplog):
         str(one.dump_state()),
         repr(one.identity),
         repr(one.service.endpoint),
+        repr(vars(one.service)),
+        str(default_app.get().tree()),
         repr(program),
         repr(trace),
         repr(dspex.settings),
@@ -90,6 +93,16 @@ def test_a_key_in_an_error_of_the_provider_is_not_shown(lm, name, kind):
 def test_a_secret_cannot_be_encoded(encode):
     with pytest.raises(TypeError):
         encode(Secret(CANARY))
+
+
+@pytest.mark.fault("X02")
+@pytest.mark.parametrize("encode", [pickle.dumps, msgspec.json.encode, json.dumps], ids=["pickle", "msgspec", "json"])
+def test_headers_show_their_names_and_cannot_be_encoded(encode):
+    headers = Headers({"authorization": f"Bearer {CANARY}"})
+    assert repr(headers) == f"{headers}" == "Headers(authorization=***)"
+    assert dict(copy.deepcopy(headers)) == {"authorization": f"Bearer {CANARY}"}
+    with pytest.raises(TypeError):
+        encode(headers)
 
 
 def test_a_secret_shows_as_stars_and_survives_a_copy():
