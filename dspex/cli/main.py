@@ -11,7 +11,6 @@ from dspex.cli.doctor import doctor, version_of
 from dspex.cli.gate import gate
 from dspex.cli.plugins import plugins
 from dspex.cli.run import run
-from dspex.cli.runs import runs
 from dspex.core.errors import ConfigurationError, DspexError
 
 
@@ -69,7 +68,7 @@ def cli(_blocked: None) -> None:
     """
 
 
-for command in (doctor, gate, plugins, run, runs):
+for command in (doctor, gate, plugins, run):
     cli.add_command(command)
 
 
