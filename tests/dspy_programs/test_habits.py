@@ -214,7 +214,7 @@ def test_text_takes_what_has_one_form_as_text(value, recwarn):
 @pytest.mark.parametrize("form", FORMS)
 def test_an_error_names_the_adapter_that_was_asked(form):
     signature = dspex.Signature("question -> answer")
-    with pytest.raises(AdapterParseError) as caught:
+    with pytest.raises(dspex.AdapterParseError) as caught:
         form().parse(signature, "{'output': 'x'}")
     error = caught.value
     assert (error.adapter_name, error.lm_response, error.parsed_result) == (form.__name__, "{'output': 'x'}", {})
