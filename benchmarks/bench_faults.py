@@ -112,6 +112,7 @@ async def faults(calls: int, in_flight: int) -> None:
 
 async def lag_of(call: Callable[[str], Awaitable[str]], calls: int, in_flight: int) -> float:
     lag = Lag()
+    await load(call, in_flight, in_flight, Counter())  # connections, and what is loaded late
     probe = asyncio.create_task(lag.run())
     await load(call, calls, in_flight, Counter())
     probe.cancel()

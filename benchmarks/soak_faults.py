@@ -48,6 +48,7 @@ async def main(minutes: float) -> list[str]:
             async def call(question: str) -> str:
                 return str((await lm.acall(question))[0])
 
+            await asyncio.sleep(0.1)  # children begin in their own turn
             began = time.monotonic()
             while (now := time.monotonic() - began) < minutes * 60:
                 children = [task for task in asyncio.all_tasks() if task.get_name().startswith("app:")]
