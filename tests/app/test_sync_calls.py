@@ -32,14 +32,14 @@ def test_a_script_calls(predict):
     assert dspex.settings.lm("2+2?") == ["[[ ## answer ## ]]\n4"]
 
 
-def test_threads_call(predict):
+def test_200_threads_call_at_once(predict):
     answers = []
-    threads = [threading.Thread(target=lambda: answers.append(predict(question="2+2?").answer)) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: answers.append(predict(question="2+2?").answer)) for _ in range(200)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers == ["4"] * 20
+    assert answers == ["4"] * 200
 
 
 @pytest.mark.fault("P12")
