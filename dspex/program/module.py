@@ -1,6 +1,7 @@
 """Module: what a user composes; finds its predictors at any depth, runs sync and async, saves and loads."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -154,11 +155,11 @@ class Module:
 class _Entered:
     """The scope of a module's run, and its callbacks if there are any."""
 
-    __slots__ = ("_emission", "_inputs", "_module", "_scope", "_tracker", "outputs")
+    __slots__ = ("_args", "_emission", "_kwargs", "_module", "_scope", "_tracker", "outputs")
 
     def __init__(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._module = module
-        self._inputs = {**kwargs, "args": args} if args else kwargs
+        self._args, self._kwargs = args, kwargs
         self.outputs: Any = None
         self._tracker: UsageTracker | None = None
 
@@ -177,8 +178,10 @@ class _Entered:
         self._scope = use(path=(*path, name), trackers=scope.trackers)
         self._scope.__enter__()
         callbacks = [*settings.callbacks, *self._module.callbacks]
-        self._emission = Emission(callbacks, "module", self._module, self._inputs) if callbacks else None
-        if self._emission is not None:
+        self._emission = None
+        if callbacks:
+            inputs = _by_name(self._module, self._args, self._kwargs) if self._args else self._kwargs
+            self._emission = Emission(callbacks, "module", self._module, inputs)
             self._emission.__enter__()
         return self
 
@@ -189,6 +192,17 @@ class _Entered:
         self._scope.__exit__(*exc_info)
         if self._tracker is not None and isinstance(self.outputs, Prediction):
             self.outputs.set_lm_usage(self._tracker.get_total_tokens())
+
+
+def _by_name(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by the names that `forward` gives them; as they came where it does not take them."""
+    called = getattr(module, "forward", None) or getattr(module, "aforward", None)
+    try:
+        bound = inspect.signature(called).bind(*args, **kwargs)  # type: ignore[arg-type]  # one of them is there
+    except TypeError:  # the call itself says what does not fit
+        return {**kwargs, "args": args}
+    rest = next((p.name for p in bound.signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
+    return {**{name: value for name, value in bound.arguments.items() if name != rest}, **bound.arguments.get(rest, {})}
 
 
 def _walk(root: Any, path: str = "", key_form: str = "['{}']") -> Iterator[tuple[str, Any]]:

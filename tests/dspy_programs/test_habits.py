@@ -219,3 +219,37 @@ def test_an_error_names_the_adapter_that_was_asked(form):
     error = caught.value
     assert (error.adapter_name, error.lm_response, error.parsed_result) == (form.__name__, "{'output': 'x'}", {})
     assert error.signature is signature
+
+
+class Started:
+    """Hears what modules are called with."""
+
+    def __init__(self):
+        self.inputs = []
+
+    def on_module_start(self, call_id, instance, inputs):
+        self.inputs.append(inputs)
+
+
+@pytest.mark.parametrize("args", [(1, 2), (1,), ()])
+async def test_a_callback_is_told_inputs_by_name(args):
+    class Sum(dspex.Module):
+        def forward(self, x, y=0, *more, **rest):
+            return x + y + sum(rest.values())
+
+    heard, given = Started(), dict(zip(("x", "y"), args, strict=False))
+    named = {name: value for name, value in {"x": 1, "y": 2, "z": 3}.items() if name not in given}
+    program = Sum(callbacks=[heard])
+    assert program(*args, **named) == await program.acall(*args, **named) == 6
+    assert heard.inputs == [{"x": 1, "y": 2, "z": 3}] * 2
+
+
+def test_a_callback_is_told_what_does_not_fit_too():
+    class One(dspex.Module):
+        def forward(self, x):
+            return x
+
+    heard = Started()
+    with pytest.raises(TypeError):
+        One(callbacks=[heard])(1, 2)
+    assert heard.inputs == [{"args": (1, 2)}]
