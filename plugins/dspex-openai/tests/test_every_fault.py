@@ -3,7 +3,6 @@
 import json
 import time
 
-import aiohttp  # noqa: F401  # the first call would load it, and some tests measure its time
 import pytest
 
 from dspex.plugin import LMTimeout
@@ -22,6 +21,8 @@ async def test_each_ends_as_it_says_and_the_next_call_is_a_good_one(server, lm, 
     async def called(model):
         return "".join([piece.text async for piece in stream(model)]) if fault.streams else (await ask(model)).text
 
+    server.then(200, ANSWER)
+    assert (await ask(lm("acme-2"))).text == "Hello"  # the first call of a process loads the plugin
     fault = FAULTS[name]
     is_late = LMTimeout in fault.raises
     server.then_fault(name, EVENTS if fault.streams else ANSWER, times=None)
@@ -35,6 +36,6 @@ async def test_each_ends_as_it_says_and_the_next_call_is_a_good_one(server, lm, 
         assert "openai/acme-1" in str(caught.value)
     else:
         assert await called(model) == "Hello"
-    assert not is_late or time.monotonic() - began <= TIMEOUT_S * 1.1 + 0.15  # the machine is shared
+    assert not is_late or time.monotonic() - began <= TIMEOUT_S * 1.1 + 0.25  # the machine is shared
     server.then(200, ANSWER)
     assert (await ask(lm("acme-2"))).text == "Hello"
