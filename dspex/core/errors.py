@@ -142,6 +142,8 @@ class AdapterParseError(DspexError):
         reason: str | None = None,
         usage: Any = None,
     ) -> None:
+        if not message:  # as own adapters may raise it
+            message = f"{adapter_name or 'The adapter'} cannot read the reply: {lm_response[:200]!r}"
         super().__init__(message)
         self.message = message
         self.usage = usage

@@ -253,3 +253,14 @@ def test_a_callback_is_told_what_does_not_fit_too():
     with pytest.raises(TypeError):
         One(callbacks=[heard])(1, 2)
     assert heard.inputs == [{"args": (1, 2)}]
+
+
+def test_an_own_adapters_error_needs_no_message():
+    class Strict(Bare):
+        def parse(self, signature, completion):
+            raise dspex.AdapterParseError(adapter_name="Strict", signature=signature, lm_response=completion)
+
+    dspex.configure(lm=DummyLM([{"answer": "yes"}]), adapter=Strict(""))
+    with pytest.raises(dspex.AdapterParseError, match=r"Strict cannot read the reply: '\[\[ ## answer"):
+        dspex.Predict("question -> answer")(question="?")
+    assert len(dspex.settings.lm.history) == 1
