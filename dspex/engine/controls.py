@@ -1,27 +1,14 @@
 """Control arms: programs that should be worse than the winner, so that its gain is not taken for what anything gives."""
 
-from collections.abc import Callable
-
-import msgspec
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from dspex.core.candidate import Candidate, Demo
+from dspex.core.evidence import Arm
 from dspex.core.identity import plain
 from dspex.engine.context import Context
 from dspex.engine.scheduler import Stop
-from dspex.evaluate.statistics import Comparison, verdict
-
-
-class Arm(msgspec.Struct, frozen=True):
-    """A control and its mean score; `comparison` is the winner's gain over it on the validation examples."""
-
-    name: str
-    score: float
-    comparison: Comparison
-
-    def __str__(self) -> str:
-        gain, low, high = (100 * one for one in (self.comparison.delta, self.comparison.low, self.comparison.high))
-        worth = "is worth" if self.comparison.delta > 0 else "is not worth more:"
-        return f"what was found {worth} {gain:+.1f} [{low:+.1f}, {high:+.1f}] points over {self.name}"
+from dspex.evaluate.statistics import verdict
 
 
 async def control_arms(context: Context, winner: Candidate) -> list[Arm]:
@@ -64,8 +51,10 @@ def _other_demos(context: Context, winner: Candidate) -> Candidate:
     return winner.with_demos(demos)
 
 
-MAKERS: dict[str, Callable[[Context, Candidate], Candidate]] = {
-    "no instructions": _empty,
-    "its words shuffled": _shuffled,
-    "demos drawn at random": _other_demos,
-}
+MAKERS: Mapping[str, Callable[[Context, Candidate], Candidate]] = MappingProxyType(
+    {
+        "no instructions": _empty,
+        "its words shuffled": _shuffled,
+        "demos drawn at random": _other_demos,
+    }
+)

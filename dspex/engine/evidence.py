@@ -7,50 +7,19 @@ import msgspec
 
 from dspex.core.candidate import Candidate
 from dspex.core.errors import ConfigurationError
+from dspex.core.evidence import Arm, Comparison, Corrected, Evidence
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.context import Context
-from dspex.engine.controls import Arm
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
-from dspex.evaluate.statistics import Comparison, Corrected, max_t, out_of_bag, verdict
+from dspex.evaluate.statistics import max_t, out_of_bag, verdict
+from dspex.program.saving import kernel_version
 
 AUTO_FROM, AUTO_SHARE, AUTO_MOST, AUTO_LEAST = 100, 5, 200, 20
 UNTOUCHED_LEAST = 30
 ONE_SIDED = 0.025
 
 Claim = tuple[Comparison, float, float]  # with the baseline's and the winner's mean score
-
-
-class Evidence(msgspec.Struct, frozen=True):
-    """What a compile can claim; no figure in it depends on timing.
-
-    `basis` names the examples of the comparison, best first: "held" apart from the search, "untouched" by any step,
-    "selection, max-T" corrected for the choice, "none". `score` and `baseline` are means on them. `kept` says whether the
-    program returned is the one found or the student. `usage` has calls, tokens and dollars by role, as budgeted.
-    `controls` are programs that should be worse, where they were asked for.
-    """
-
-    verdict: str
-    basis: str
-    kept: bool
-    stopped: str
-    n: int = 0
-    baseline: float | None = None
-    score: float | None = None
-    comparison: Comparison | None = None
-    corrected: Corrected | None = None
-    candidates: int = 0
-    optimizer: str = ""
-    seed: int = 0
-    usage: Mapping[str, Mapping[str, float]] = {}
-    notes: tuple[str, ...] = ()
-    controls: tuple[Arm, ...] = ()
-
-    def __str__(self) -> str:
-        if self.comparison is None:
-            return f"No gain can be claimed: {'; '.join(self.notes) or 'nothing was compared'}."
-        shown = f"{100 * (self.baseline or 0):.1f} -> {100 * (self.score or 0):.1f}" if self.score is not None else ""
-        return f"{shown} {self.comparison}".strip()
 
 
 Parts = tuple[list[Example], list[Example], list[Example], list[str]]
@@ -89,7 +58,7 @@ def set_apart(
 
 async def weighed(
     context: Context, winner: Candidate, *, stopped: str, keep: str, limit: Spend, notes: list[str],
-    arms: Sequence[Arm] = (),
+    arms: Sequence[Arm] = (), versions: Mapping[str, str] | None = None,
 ) -> Evidence:  # fmt: skip
     """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left."""
     setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
@@ -113,8 +82,19 @@ async def weighed(
     return Evidence(
         verdict_, basis, kept, stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
         len(context.steps.pool.ranked([])), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
-        tuple(arms),
+        tuple(arms), versions or {},
     )  # fmt: skip
+
+
+def versions_of(optimizer: type) -> dict[str, str]:
+    """Of dspex and of the package that an optimizer is from, where one of its name is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    package = optimizer.__module__.partition(".")[0].replace("_", "-")
+    try:
+        return {"dspex": kernel_version(), package: version(package)}
+    except PackageNotFoundError:
+        return {"dspex": kernel_version()}
 
 
 def _units(spend: Spend) -> tuple[float, ...]:

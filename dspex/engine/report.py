@@ -7,18 +7,22 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dspex.core.candidate import Candidate, Rollout
 from dspex.core.clock import derived_rng
+from dspex.core.evidence import Evidence
 from dspex.core.example import Example, Prediction
 from dspex.evaluate.comparison_html import changed, counts_picture, interval_picture
 from dspex.evaluate.html_parts import GOOD, MARGIN, PLAIN, WIDTH, cut, document, label, line, picture, table
 from dspex.evaluate.running import Row
-from dspex.evaluate.statistics import Comparison, mean_interval
-from dspex.runtime.records import Call, Considered, End, Mark, Record, Run, Sent, Step, Stopped
+from dspex.evaluate.statistics import mean_interval
+from dspex.program.saving import write_atomically
+from dspex.runtime.journal_reader import JournalReader
+from dspex.runtime.records import Beat, Call, Considered, End, Record, Run, Sent, Step, Stopped
 
 FILE = "report.html"
 MOST_CANDIDATES = 200
@@ -58,13 +62,19 @@ class Story(msgspec.Struct):
         return sorted(self.candidates.values(), key=lambda one: (-len(one.scores), -one.mean))
 
 
+def write(folder: Path, student: Candidate, examples: Mapping[str, Example]) -> None:
+    """Write `report.html` into a run's folder. Raises JournalError, ProgramFileError."""
+    text = page(JournalReader(folder).poll(), student, examples)
+    write_atomically(folder / FILE, text.encode(errors="replace"))
+
+
 def page(records: Sequence[Record], student: Candidate, examples: Mapping[str, Example]) -> str:
     """The report of a run, ended or not; `examples` by key."""
     story = _story(records, student)
-    evidence: Mapping[str, Any] = story.end.evidence if story.end else {}
-    comparison = msgspec.convert(evidence["comparison"], Comparison) if evidence.get("comparison") else None
+    evidence = msgspec.convert(story.end.evidence, Evidence) if story.end else None
+    comparison = evidence.comparison if evidence is not None else None
     name = str(story.run.identity["optimizer"][0]).rpartition(".")[2]
-    verdict = str(evidence.get("verdict", "not finished"))
+    verdict = evidence.verdict if evidence is not None else "not finished"
     best = next((one for one in story.ranked if one.candidate.key != student.key), None)
     won, lost = _changes(story, student, best, examples)
     parts = [
@@ -73,7 +83,7 @@ def page(records: Sequence[Record], student: Candidate, examples: Mapping[str, E
         if comparison
         else "",
         "<h2>What it cost, and what it claims</h2>",
-        table([*_claims(evidence), *_costs(records, story)]),
+        table([*(evidence.rows() if evidence is not None else ()), *_costs(records, story)]),
         _curve(story),
         _candidates(story, story.end.winner if story.end else None),
         _difference(student, best, is_kept=bool(story.end and best and story.end.winner == best.candidate.key)),
@@ -95,6 +105,8 @@ def _story(records: Sequence[Record], student: Candidate) -> Story:
                 story.candidates[record.key] = Scored(record.label, made, record.parents, known.scores if known else {})
         elif isinstance(record, Step) and record.kind == "evaluate":
             _scored(story, msgspec.json.decode(record.value, type=Rollout))
+        elif isinstance(record, Beat) and record.status == "queued":  # gone on with: what had ended has not
+            story.stopped = story.end = None
         elif isinstance(record, Stopped):
             story.stopped = record
         elif isinstance(record, End):
@@ -114,23 +126,6 @@ def _scored(story: Story, rollout: Rollout) -> None:
         found.at = story.calls
 
 
-def _claims(evidence: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for name in ("baseline", "score"):
-        if evidence.get(name) is not None:
-            yield name, f"{100 * evidence[name]:.1f}"
-    if corrected := evidence.get("corrected"):
-        yield "score without the luck of the choice", f"{100 * corrected['score']:.1f}"
-    for name in ("basis", "n", "stopped", "seed"):
-        if name in evidence:
-            yield name, str(evidence[name])
-    if "kept" in evidence:
-        yield "returned", "the program found" if evidence["kept"] else "the program as it was given"
-    for role, usage in evidence.get("usage", {}).items():
-        yield f"budgeted, {role}", f"{usage['calls']:,} calls, {usage['tokens']:,} tokens, {usage['usd']:.4f} USD"
-    for note in evidence.get("notes", ()):
-        yield "note", note
-
-
 def _costs(records: Sequence[Record], story: Story) -> Iterable[tuple[str, str]]:
     calls = [record for record in records if isinstance(record, Call)]
     paid = [call for call in calls if not call.is_cached]
@@ -140,11 +135,10 @@ def _costs(records: Sequence[Record], story: Story) -> Iterable[tuple[str, str]]
     yield "paid", f"{sum(call.attempts for call in paid):,} calls, {tokens:,} tokens, {usd:.4f} USD"
     yield "cached or failed", f"{len(calls) - len(paid):,} cached, {sum(bool(call.error) for call in calls):,} failed"
     yield "lost in flight", f"{lost:,} calls"
-    elapsed = [record.value for record in records if isinstance(record, Mark) and record.key == "elapsed"]
-    yield "running", f"{max(elapsed, default=0.0):,.0f} s"
+    seconds = max((record.seconds for record in records if isinstance(record, Beat)), default=0.0)
+    yield "running", f"{seconds:,.0f} s"
     if story.stopped and story.stopped.detail:
         yield "ended", f"{story.stopped.why}: {story.stopped.detail}"
-    yield from ((f"version of {name}", version) for name, version in story.run.versions.items())
 
 
 def _curve(story: Story) -> str:

@@ -77,8 +77,7 @@ async def collect(
     at = 0
     while len(passed) < want and at < len(examples):
         need = want - len(passed)
-        likely = min(WINDOW, max(need, math.ceil(need * (at + 2) / (len(passed) + 1))))
-        window = examples[at : at + (likely if ahead else need)]
+        window = examples[at : at + (_likely(need, len(passed), at) if ahead else need)]
         at += len(window)
         got: dict[int, Rollout] = {}
         for sample in range(rounds):
@@ -89,6 +88,15 @@ async def collect(
             got |= {row: s.rows[0] for row, s in zip(todo, wave, strict=True) if context.metric.passes(s.rows[0])}
         passed += [got[row] for row in sorted(got)]
     return passed[:want]
+
+
+def _likely(need: int, passed: int, tried: int) -> int:
+    """How many examples to run for `need` good runs: as many as give them on average, and one standard deviation more.
+
+    Without the latter half of all windows would fall short, and each costs a call's time; a window more costs a few calls.
+    """
+    share = (passed + 1) / (tried + 2)
+    return min(WINDOW, max(need, math.ceil((need + math.sqrt(need * (1 - share))) / share)))
 
 
 def _without(candidate: Candidate, origin: str) -> Candidate:

@@ -9,13 +9,14 @@ import msgspec
 from dspex.app.app import current_app
 from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError, EvaluationError
+from dspex.core.evidence import Comparison
 from dspex.core.example import Example
 from dspex.evaluate import comparison_html, comparison_text
 from dspex.evaluate.evaluate import Evaluate, named
 from dspex.evaluate.result import EvaluationResult, collected
 from dspex.evaluate.running import Row
 from dspex.evaluate.sequential import BLOCK, Look, Wealth, anytime_verdict, shown
-from dspex.evaluate.statistics import Comparison, verdict
+from dspex.evaluate.statistics import verdict
 from dspex.program.saving import write_atomically
 from dspex.runtime.bridge import in_thread
 

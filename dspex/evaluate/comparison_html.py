@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from dspex.core.evidence import Comparison
 from dspex.evaluate.comparison_text import Pair, described, scored
 from dspex.evaluate.html_parts import BAD, GOOD, MARGIN, PLAIN, WIDTH, document, label, line, picture, table
 from dspex.evaluate.report import cost
 from dspex.evaluate.result import EvaluationResult
 from dspex.evaluate.sequential import Look
-from dspex.evaluate.statistics import Comparison
 
 MOST_ROWS = 500
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dspex.core.evidence import Comparison
 from dspex.core.example import Example
 from dspex.evaluate.report import cost
 from dspex.evaluate.result import EvaluationResult
 from dspex.evaluate.running import Row
-from dspex.evaluate.statistics import Comparison
 
 Pair = tuple[Row, Row]
 LONGEST = 400

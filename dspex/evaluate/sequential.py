@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import msgspec
 
 from dspex.core.errors import EvaluationError
-from dspex.evaluate.statistics import BETS, Comparison, Interval, Verdict, examples_needed, smallest_gain
+from dspex.core.evidence import Comparison, Verdict
+from dspex.evaluate.statistics import BETS, Interval, examples_needed, smallest_gain
 
 BLOCK = 32  # examples between two looks
 MOST = 1e300  # more is no float

@@ -9,11 +9,10 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from operator import getitem
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import msgspec
+from dspex.core.evidence import Comparison, Corrected
 
-Verdict = Literal["better", "worse", "not shown"]
 RESAMPLES = 2_000
 FLIPS = 9_999
 NORMAL_FROM = 2_000  # from here on a resample differs from the normal form by less than its own noise
@@ -26,46 +25,6 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-
-
-class Comparison(msgspec.Struct, frozen=True):
-    """What n examples say about the gain of one program over another.
-
-    `q` is the mean squared gain, for 0/1 scores the share of examples that changed, and only they have `p_exact`. With
-    80 % power the gain seen would be shown by `examples_needed`, and by this n the `smallest_gain`.
-    """
-
-    n: int
-    delta: float
-    low: float
-    high: float
-    p: float
-    p_exact: float | None
-    test: str
-    verdict: Verdict
-    q: float
-    wins: int
-    losses: int
-    examples_needed: int | None
-    smallest_gain: float | None
-    basis: str
-
-    def __str__(self) -> str:
-        seen = f"{100 * self.delta:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
-        proof = f"{self.test} p={self.p:.3g}, {self.wins} won, {self.losses} lost, n={self.n}, {self.basis}"
-        if self.verdict != "not shown":
-            return f"{self.verdict}: {seen} ({proof})"
-        more = f"; a gain of this size needs {self.examples_needed:,} examples" if self.examples_needed else ""
-        least = f"; {self.n:,} could show {100 * self.smallest_gain:.0f} points" if self.smallest_gain else ""
-        return f"not shown (no real gain shown): {seen} ({proof}){more}{least}"
-
-
-class Corrected(msgspec.Struct, frozen=True):
-    """Scores of a search without the luck of its choice: the winner's, the baseline's and the gain."""
-
-    score: float
-    baseline: float
-    gain: float
 
 
 def wilson(successes: float, n: int, level: float = 0.95) -> Interval:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dspex.core.errors import DspexError, MissingPredictor, ProgramFileError
+from dspex.core.evidence import Evidence
 
 FORMAT = 1
 
@@ -54,11 +55,15 @@ def write_atomically(path: Path, data: bytes) -> None:
 def load_file(program: Any, path: Path) -> None:
     """Read a state and its evidence into a program. Raises ProgramFileError naming the file and the cause."""
     state, metadata = read_file(path)
+    found = metadata.get("evidence")
     try:
+        evidence = None if found is None else msgspec.convert(found, Evidence)
         load_state(program, state)
+    except msgspec.ValidationError as error:
+        raise ProgramFileError(f"{path}: its evidence is damaged: {error}.") from error
     except ProgramFileError as error:
         raise type(error)(f"{path}: {error}") from error
-    program.evidence = metadata.get("evidence")
+    program.evidence = evidence
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,7 @@ import dspex
 from dspex.engine.artifact import example_key, extracted
 from dspex.engine.report import page
 from dspex.runtime.journal import FILE, replay
-from dspex.runtime.records import End, Stopped
+from dspex.runtime.records import Beat, End, Stopped
 
 STUDENT = "question -> answer"
 
@@ -58,7 +58,7 @@ async def test_it_shows_curve_candidates_prompts_and_examples(lab, app, tmp_path
     changed = [int(count) for count in re.findall(r"<h2>(?:Lost|Won) \((\d+)\)</h2>", html)]
     assert sum(changed) == program.evidence.comparison.wins + program.evidence.comparison.losses
     assert f"{program.ledger.paid:,} calls" in html
-    assert "version of dspex" in html
+    assert "versions" in html
 
 
 async def test_a_run_that_has_not_ended_has_a_report_too(lab, app, tmp_path):
