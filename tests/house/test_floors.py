@@ -4,6 +4,7 @@ Imports inside functions and under TYPE_CHECKING count: moved there, a ring is h
 """
 
 import ast
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -19,13 +20,19 @@ def floor(module: str) -> int:
     return FLOORS.index(package) if package in FLOORS else TOP
 
 
+@cache
+def imports(source: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """All import statements of a source text."""
+    return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom)))
+
+
 def imported(source: str, modules: set[str]) -> set[str]:
     """The modules of dspex that a source text imports; `from dspex.core import clock` imports the module `clock`."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in imports(source):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif node.module and not node.level:
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
             names |= (whole & modules) or {node.module}
     return {name for name in names if name.split(".")[0] == "dspex"}
@@ -65,7 +72,7 @@ def relative(sources: dict[str, str]) -> list[str]:
     return [
         module
         for module, source in sources.items()
-        if any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(ast.parse(source)))
+        if any(isinstance(node, ast.ImportFrom) and node.level for node in imports(source))
     ]
 
 

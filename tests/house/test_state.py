@@ -6,6 +6,7 @@ What counts as a constant: an UPPER_CASE name that is declared Final, or whose v
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -71,8 +72,14 @@ def rebound(tree: ast.Module) -> Iterator[str]:
 
 def state(sources: dict[str, str]) -> set[tuple[str, str]]:
     """(module, name) of all that is held at module level and can change."""
-    trees = {module: ast.parse(source) for module, source in sources.items()}
-    return {(module, name) for module, tree in trees.items() for name in (*assigned(tree), *rebound(tree))}
+    return {(module, name) for module, source in sources.items() for name in kept(source)}
+
+
+@cache
+def kept(source: str) -> tuple[str, ...]:
+    """Names of what a source text holds at module level."""
+    tree = ast.parse(source)
+    return (*assigned(tree), *rebound(tree))
 
 
 def test_no_module_keeps_state_but_the_two_slots(sources):
