@@ -58,7 +58,7 @@ def set_apart(
 
 async def weighed(
     context: Context, winner: Candidate, *, stopped: str, keep: str, limit: Spend, notes: list[str],
-    arms: Sequence[Arm] = (), versions: Mapping[str, str] | None = None,
+    arms: Sequence[Arm] = (),
 ) -> Evidence:  # fmt: skip
     """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left."""
     setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
@@ -82,7 +82,7 @@ async def weighed(
     return Evidence(
         verdict_, basis, kept, stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
         len(context.steps.pool.ranked([])), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
-        tuple(arms), versions or {},
+        tuple(arms), versions_of(type(setup.optimizer)),
     )  # fmt: skip
 
 
