@@ -46,9 +46,8 @@ async def test_what_the_app_has_to_close_it_keeps_and_closes():
 async def test_handles_on_one_object_share_its_limits_though_none_lives_on():
     provider = Plain()
     async with dspex.App(plugins=PluginManager(lambda: ())) as app:
-        for _ in range(3):
-            await dspex.LM("x/y", provider=provider, cache=False, requests_per_minute=3).acall("2+2?")
-            gc.collect()
-        with pytest.raises((dspex.RateLimited, dspex.LMTimeout)):
-            await dspex.LM("x/y", provider=provider, cache=False, requests_per_minute=3, timeout=0.05).acall("2+2?")
+        await dspex.LM("x/y", provider=provider, cache=False, requests_per_minute=1).acall("2+2?")
+        gc.collect()
+        with pytest.raises(dspex.RateLimited):
+            await dspex.LM("x/y", provider=provider, cache=False, requests_per_minute=1, timeout=5).acall("2+2?")
         assert services(app) == 1
