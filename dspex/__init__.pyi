@@ -35,6 +35,9 @@ from dspex.core.candidate import (
     Estimate as Estimate,
 )
 from dspex.core.candidate import (
+    Failure as Failure,
+)
+from dspex.core.candidate import (
     PredictorState as PredictorState,
 )
 from dspex.core.candidate import (
@@ -170,8 +173,10 @@ from dspex.core.secret import Secret as Secret
 from dspex.core.usage import Budget as Budget
 from dspex.core.usage import Usage as Usage
 from dspex.core.wire import HttpLimits as HttpLimits
+from dspex.engine.attached import AttachedJob as AttachedJob
 from dspex.engine.job import Job as Job
 from dspex.engine.optimizer import Optimizer as Optimizer
+from dspex.engine.quote import Quote as Quote
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
 from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
 from dspex.evaluate.compare import acompare as acompare

@@ -11,6 +11,7 @@ from dspex.cli.doctor import doctor, version_of
 from dspex.cli.gate import gate
 from dspex.cli.plugins import plugins
 from dspex.cli.run import run
+from dspex.cli.runs import runs
 from dspex.core.errors import ConfigurationError, DspexError
 
 
@@ -68,7 +69,7 @@ def cli(_blocked: None) -> None:
     """
 
 
-for command in (doctor, gate, plugins, run):
+for command in (doctor, gate, plugins, run, runs):
     cli.add_command(command)
 
 

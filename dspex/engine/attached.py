@@ -10,9 +10,9 @@ import msgspec
 
 from dspex.core.candidate import Candidate
 from dspex.core.errors import JournalError
+from dspex.core.evidence import Evidence
 from dspex.core.usage import Usage
 from dspex.engine.artifact import Programs, extracted
-from dspex.engine.evidence import Evidence
 from dspex.engine.progress import Ledger, Progress
 from dspex.program.module import Module
 from dspex.program.saving import write_atomically
@@ -23,6 +23,8 @@ from dspex.runtime.records import Beat, Call, Considered, End, Run, Sent, Step, 
 CONTROL = "control"
 LOOK_EVERY_S = 0.2
 
+BRIEF = frozenset({b"run", b"beat", b"stop", b"end", b"blob"})
+
 Word = Literal["pause", "resume", "cancel"]
 
 
@@ -30,13 +32,13 @@ class AttachedJob:
     """The job of a run folder, whichever process runs it; made by `Job.open`. What it tells is at most a second old.
 
     `status` is that of a Job, or "interrupted": nobody runs it and it had not ended, so the same call with this run_dir goes
-    on. It takes no lock and changes nothing; `pause`, `resume` and `cancel` are obeyed by the owner within a second.
+    on. It takes no lock and changes nothing; `pause`, `resume` and `cancel` are obeyed by the owner within a quarter of a second.
     """
 
-    def __init__(self, run_dir: str | Path) -> None:
-        """Raises JournalError for a folder without a journal, or a damaged one."""
+    def __init__(self, run_dir: str | Path, brief: bool = False) -> None:
+        """`brief` leaves out calls, steps and candidates. Raises JournalError for no journal, or a damaged one."""
         self.run_dir = Path(run_dir)
-        self._reader = JournalReader(self.run_dir)
+        self._reader = JournalReader(self.run_dir, BRIEF if brief else None)
         self._beat = Beat("queued")
         self._stopped: Stopped | None = None
         self._end: End | None = None
@@ -54,6 +56,11 @@ class AttachedJob:
         """What is run: identity, budget, estimate, versions."""
         assert self._run is not None
         return self._run
+
+    @property
+    def optimizer(self) -> str:
+        """The optimizer's class name."""
+        return str(self.run.identity["optimizer"][0]).rpartition(".")[2]
 
     @property
     def owner(self) -> str:
@@ -91,7 +98,10 @@ class AttachedJob:
     def evidence(self) -> Evidence | None:
         """What it could claim, once it has ended."""
         self._look()
-        return None if self._end is None else msgspec.convert(self._end.evidence, Evidence)
+        if self._end is None:
+            return None
+        found = msgspec.convert(self._end.evidence, Evidence)
+        return msgspec.structs.replace(found, usage=self._end.evidence["usage"])  # whole numbers as they were
 
     @property
     def candidates(self) -> list[tuple[str, Candidate]]:
@@ -142,6 +152,11 @@ class AttachedJob:
         winner = {own.key: own, **states}.get(self._end.winner)
         if winner is None or winner.structure != own.structure:
             raise JournalError(f"The run {self.run_dir} belongs to another student; give the one that it began with.")
+        if any(state.params for state in winner.predictors.values()):
+            raise JournalError(
+                f"The program of {self.run_dir} has parts that only its optimizer can make: the same call of `compile` with this "
+                "run_dir gives it, and pays nothing twice."
+            )
         program = Programs(student, finish=lambda *_: None).fresh(winner)
         program._compiled, program.evidence = True, evidence
         return program

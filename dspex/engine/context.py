@@ -52,7 +52,7 @@ class Context:
         self.predictors: Mapping[str, PredictorState] = setup.student.predictors
         self._elapsed = elapsed
         self._path = path
-        self._runs = Evaluations(setup, steps, not path)
+        self._runs = Evaluations(setup, steps)
         self._labels: set[str] = set()
         records = steps.tape.journal.records
         self._considered = {(r.key, r.label) for r in records if isinstance(r, Considered)}

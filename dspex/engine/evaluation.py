@@ -31,10 +31,11 @@ class How(msgspec.Struct, frozen=True):
 class Evaluations:
     """Runs and scores candidates of one context."""
 
-    def __init__(self, setup: Setup, steps: Steps, is_root: bool) -> None:
+    def __init__(self, setup: Setup, steps: Steps) -> None:
         self.setup = setup
         self.steps = steps
-        self.is_root = is_root  # scores by another metric say nothing about the candidates of the pool
+        steps.metric = steps.metric or setup.metric_identity
+        self.is_pooled = steps.metric == setup.metric_identity  # other scores say nothing about the pool's candidates
         self.scorer = Scorer(setup.metric) if setup.metric is not None else None
         self.faults: dict[str, str] = {}
         self.probes: list[str] = []
@@ -141,7 +142,7 @@ class Evaluation(StepWork):
     def settled(self, value: Rollout) -> None:
         """The score attaches to its candidate."""
         self.runs.steps.touched.add(value.example)
-        if self.role == "task" and not self.how.params and self.runs.is_root:
+        if self.role == "task" and not self.how.params and self.runs.is_pooled:
             self.runs.steps.pool.attach(value)
 
     def ended(self, value: Rollout, fault: BaseException | None) -> None:

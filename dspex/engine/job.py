@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import suppress
 from contextvars import Context as Variables
 from contextvars import copy_context
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from dspex.app.app import App, current_app, warn
 from dspex.core.candidate import Candidate
 from dspex.core.errors import DspexError, EvaluationError, JournalError
 from dspex.core.events import ChildRestarted
+from dspex.core.evidence import Arm, Evidence
 from dspex.core.usage import Budget
+from dspex.engine import report
 from dspex.engine.artifact import Programs
 from dspex.engine.attached import CONTROL, AttachedJob
 from dspex.engine.context import Context
-from dspex.engine.controls import Arm, control_arms
-from dspex.engine.evidence import Evidence, weighed
+from dspex.engine.controls import control_arms
+from dspex.engine.evidence import weighed
 from dspex.engine.pool import Entry
 from dspex.engine.preparing import Options
 from dspex.engine.progress import Ledger, Progress
@@ -40,6 +43,7 @@ from dspex.service.ledger import BudgetScope
 CANCEL_GRACE_S = 10.0
 SECONDS_GRACE_S = 2.0
 SYNC_EVERY_S = 1.0
+OBEY_EVERY_S = 0.2
 WATCH_EVERY_S = 0.1
 RESTARTS, RESTART_PERIOD_S = 3, 60.0
 
@@ -338,7 +342,16 @@ class Job:
         self._compare(kept, why)
         self._beat()
         self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
+        await asyncio.to_thread(self._report)
         return evidence, kept
+
+    def _report(self) -> None:
+        setup = self._setup
+        examples = {setup.keys[id(one)]: one for one in chain(setup.train, setup.val, setup.held)}
+        try:
+            report.write(self.run_dir, setup.student, examples)
+        except Exception as error:  # noqa: BLE001  a page that cannot be written must not cost the program
+            warn(f"The report of the run in {self.run_dir} could not be written: {type(error).__name__}: {error}")
 
     def _compare(self, kept: Candidate, why: str) -> None:
         """Say so if a run that had ended before ends otherwise now, which nothing but its algorithm can be the cause of."""
@@ -354,7 +367,10 @@ class Job:
     async def _searched(self, context: Context) -> tuple[Candidate, str]:
         """What the algorithm found, or the best so far where it was stopped."""
         try:
-            return await self._setup.optimizer.run(context), "done"
+            winner = await self._setup.optimizer.run(context)
+            if isinstance(failure := context.steps.scheduler.stopped, Exception):
+                raise failure  # it came with the last step, so that no other was refused
+            return winner, "done"
         except Stop as stop:
             await context.steps.scheduler.drained()
             best = self._best(context)
@@ -374,12 +390,16 @@ class Job:
         return entry.candidate if entry else None
 
     async def _tick(self) -> None:
-        """Once a second: obey, note how far it is, and make the journal safe from a power cut, off the loop."""
+        """Obey at once; note how far it is, and make the journal safe from a power cut, once a second, off the loop."""
+        clock, synced = self._app.clock, self._app.clock.monotonic()
         while True:
-            await self._app.clock.sleep(SYNC_EVERY_S)
+            await clock.sleep(OBEY_EVERY_S)
             self._obey()
-            if self._journal.is_dirty or self.status != self._beaten:
+            is_due = clock.monotonic() - synced >= SYNC_EVERY_S and self._journal.is_dirty
+            if is_due or self.status != self._beaten:
                 self._beat()
+            if is_due:
+                synced = clock.monotonic()
                 await asyncio.to_thread(self._journal.sync)
 
     def _beat(self) -> None:

@@ -1,6 +1,7 @@
 """A run's folder: made new, gone on with, or begun with what another run has finished."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,10 +72,18 @@ def _new(journal: Journal, terms: Terms) -> Run:
     versions, at = {"dspex": kernel_version()}, current_app().clock.now()
     estimate = msgspec.to_builtins(terms.quote)
     fork = "" if terms.fork is None else str(terms.fork)
-    run = Run(FORMAT, uuid4().hex, dict(terms.identity), terms.budget, versions, terms.waves, at, estimate, fork)
+    run = Run(
+        FORMAT, uuid4().hex, dict(terms.identity), terms.budget, versions, terms.waves, at, estimate, fork, _script()
+    )
     journal.append(run)
     journal.records.append(run)
     return run
+
+
+def _script() -> str:
+    """The program's file; not its arguments, which may hold a key."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return str(Path(file).absolute()) if file else ""
 
 
 def _begun(journal: Journal, terms: Terms) -> Run:

@@ -92,6 +92,7 @@ class Steps:
         self.phase: tuple[str, int | None] = ("", None)
         self.done = 0
         self.outage = self.failures = 0
+        self.metric = ""  # the identity of that which the pool is scored by
         self._limit = limit
         self._concurrency = concurrency
         self._calls_per_run = calls_per_run

@@ -7,10 +7,10 @@ docstrings. Providers know nothing of retry, cache, limits or budgets: those sta
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from dspex.core.candidate import Candidate, Rollout, Scores
+from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.endpoint import Capabilities
 from dspex.core.events import Event
-from dspex.core.example import Example
+from dspex.core.example import Example, Prediction
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage, Vectors
 from dspex.core.usage import Budget
 from dspex.core.wire import HttpReply, ServerEvent
@@ -324,6 +324,37 @@ class CompileContext(Protocol):
         speculate: bool = True,
     ) -> list[Rollout]:
         """The first `want` passing rollouts in example order, with traces."""
+
+    async def ask(
+        self,
+        signature: Any,
+        *,
+        role: str = "prompt",
+        n: int = 1,
+        sample: int = 0,
+        temperature: float | None = None,
+        **inputs: Any,
+    ) -> list[Prediction | Failure]:
+        """`n` answers of a role's model to a signature; one that fails or cannot be read is a `Failure`."""
+
+    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: str = "") -> Any:
+        """What a pure function of JSON data gives, sync in a thread or async; `version` is part of its identity."""
+
+    async def now(self) -> float:
+        """Seconds of running time since the start; a replay is given the same."""
+
+    async def compile(
+        self,
+        optimizer: Any,
+        student: Candidate,
+        *,
+        label: str,
+        train: Sequence[Example] | None = None,
+        val: Sequence[Example] | None = None,
+        teacher: Candidate | None = None,
+        **arguments: Any,
+    ) -> Candidate:
+        """What another optimizer makes of a candidate, in the same run, pool and budget."""
 
     async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
         """Run branches side by side; the only way to do so."""

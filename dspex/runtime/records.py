@@ -15,7 +15,8 @@ class Record(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
 class Run(Record, frozen=True, tag="run"):
     """The first record: what is run. `identity` must be equal for the run to go on; budget and versions need not be.
 
-    `at` is wall-clock time, `fork` the folder of the run whose finished steps it took over.
+    `at` is wall-clock time, `fork` the folder of the run whose finished steps it took over, `script` the
+    file of the program that began it.
     """
 
     format: int
@@ -27,6 +28,7 @@ class Run(Record, frozen=True, tag="run"):
     at: float = 0.0
     estimate: dict[str, Any] = {}
     fork: str = ""
+    script: str = ""
 
 
 class Sent(Record, frozen=True, tag="sent"):
