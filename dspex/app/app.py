@@ -199,10 +199,10 @@ class App:
         A source is asked once an App, for the names of the providers that are used and no others.
         Raises ConfigurationError for what cannot be a key, PluginError for a source that fails.
         """
-        from dspex.app.keys import environment_key, variable_of, vault_key
+        from dspex.app.keys import environment_key, key_variables, vault_key
 
-        name = variable_of(provider)
-        key, sources = environment_key(name), self.plugins.specs("secret_sources")
+        name, _ = key_variables(provider)
+        key, sources = environment_key(provider), self.plugins.specs("secret_sources")
         if key is not None or not sources:
             return key
 

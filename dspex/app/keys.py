@@ -12,27 +12,30 @@ LONGEST_FILE = 65_536
 ASK_LIMIT_S = 10.0
 
 
-def variable_of(provider: str) -> str:
-    """The environment variable that holds a provider's key, as OPENAI_API_KEY; vaults know the key by that name too."""
-    return f"{provider.upper().replace('-', '_')}_API_KEY"
+def key_variables(provider: str) -> tuple[str, str]:
+    """The environment variables for a provider's key: OPENAI_API_KEY and OPENAI_API_KEY_FILE; vaults know it by the first."""
+    name = f"{provider.upper().replace('-', '_')}_API_KEY"
+    return name, f"{name}_FILE"
 
 
-def environment_key(variable: str) -> Secret | None:
-    """The key in an environment variable, or in the file that `VARIABLE_FILE` names. Raises ConfigurationError."""
-    value = os.environ.get(variable)
-    if value:
+def key_in(variable: str) -> Secret:
+    """The key in an environment variable, or in the file that one on _FILE names. Raises ConfigurationError."""
+    value = os.environ[variable]
+    if not variable.endswith("_FILE"):
         return Secret(value, f"the environment variable {variable}")
-    path = os.environ.get(f"{variable}_FILE")
-    if not path:
-        return None
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123  # read to a bound
+        with open(value, encoding="utf-8") as file:  # noqa: PTH123  # read to a bound
             text = file.read(LONGEST_FILE)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"The file {path}, named by {variable}_FILE, cannot be read: {type(error).__name__}."
-        ) from None
-    return Secret(text, f"the file {path}, named by {variable}_FILE")
+        message = f"The file {value}, named by {variable}, cannot be read: {type(error).__name__}."
+        raise ConfigurationError(message) from None
+    return Secret(text, f"the file {value}, named by {variable}")
+
+
+def environment_key(provider: str) -> Secret | None:
+    """The key that the environment has for a provider. Raises ConfigurationError for what cannot be one."""
+    found = next((name for name in key_variables(provider) if os.environ.get(name)), None)
+    return None if found is None else key_in(found)
 
 
 async def vault_key(sources: Iterable[Spec], name: str, told: Callable[[str, bool], None]) -> Secret | None:

@@ -14,10 +14,10 @@ from typing import Any
 import click
 
 from dspex.app.app import current_app
+from dspex.app.keys import key_in, key_variables
 from dspex.cli.plugins import rows
 from dspex.core.clock import SystemClock
 from dspex.core.errors import ConfigurationError
-from dspex.core.secret import Secret
 from dspex.plugin.catalog import PACKAGES, install_hint
 from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager, fenced
 from dspex.plugin.spec import Spec
@@ -111,20 +111,19 @@ def cache(manager: PluginManager) -> Iterator[Finding]:
 
 
 def keys(manager: PluginManager) -> Iterator[Finding]:
-    """Which providers have a key in the environment: names, never values."""
+    """Which providers have a key in the environment, or in a file that it names; the key is never shown."""
     installed = {*manager.names("lm_providers"), *manager.names("embedders")}
     known = installed | {name for kind, name in PACKAGES if kind == "lm_providers"}
-    variables = {name: f"{name.upper().replace('-', '_')}_API_KEY" for name in sorted(known)}
-    present = {name: variable for name, variable in variables.items() if variable in os.environ}
+    present = [(name, form) for name in sorted(known) for form in key_variables(name) if form in os.environ]
     if not present:
         yield FINE, "none in the environment"
-    for name, variable in present.items():
+    for name, variable in present:
         hint = "" if name in installed else f", whose plugin is not installed. {install_hint('lm_providers', name)}"
         try:
-            Secret(os.environ[variable])
+            key_in(variable)
             yield FINE, f"{variable} for {name}{hint}"
-        except ConfigurationError:
-            yield BROKEN, f"{variable} is empty, or has white space or control characters in it"
+        except ConfigurationError as error:
+            yield BROKEN, str(error)
 
 
 def folders(_manager: PluginManager) -> Iterator[Finding]:

@@ -1,7 +1,9 @@
 """The commands of `dspex` survive any plugin, and say what is wrong with it."""
 
 import json
+import os
 import time
+from pathlib import Path
 
 import pytest
 from click import Command, echo
@@ -153,14 +155,17 @@ def test_doctor_is_content_with_nothing(command, install):
     assert "Nothing is broken." in told.stdout
 
 
-def test_doctor_names_keys_and_never_shows_them(command, plugin, install, monkeypatch):
+def test_doctor_names_keys_and_never_shows_them(command, plugin, install, monkeypatch, tmp_path):
     install(plugin("a", lm_providers=one("my-acme")))
+    (tmp_path / "key").write_text("canary-1234\n")
     monkeypatch.setenv("MY_ACME_API_KEY", "canary-1234")
+    monkeypatch.setenv("MY_ACME_API_KEY_FILE", str(tmp_path / "key"))
     monkeypatch.setenv("OPENAI_API_KEY", "canary 5678")
     told = command("doctor")
     assert told.exit_code == 1
     assert "MY_ACME_API_KEY for my-acme" in told.stdout
-    assert "OPENAI_API_KEY is empty, or has white space" in told.stdout
+    assert "MY_ACME_API_KEY_FILE for my-acme" in told.stdout
+    assert "OPENAI_API_KEY is empty or has white space" in told.stdout
     assert "canary" not in told.output
 
 
@@ -224,7 +229,7 @@ def test_doctor_finds_a_folder_that_cannot_be_written(command, install, monkeypa
     told = command("doctor")
     assert told.exit_code == 1
     assert "which cannot be written: change its rights, or set DSPEX_RUNS_DIR" in told.stdout
-    assert not (tmp_path / "cache").exists()
+    assert not Path(os.environ["DSPEX_CACHE_DIR"]).exists()
 
 
 # dspex run
