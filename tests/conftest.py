@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import importlib
 import inspect
+import itertools
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -47,11 +48,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are not there yet, each another; most tests need none, and a tmp_path for each takes its time."""
+    base = tmp_path_factory.mktemp("homes")
+    return (base / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caches and runs lie below the test's tmp_path."""
-    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "runs"))
+def own_folders(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches and runs lie in a folder of the test's own."""
+    home = next(homes)
+    monkeypatch.setenv("DSPEX_CACHE_DIR", str(home / "cache"))
+    monkeypatch.setenv("DSPEX_RUNS_DIR", str(home / "runs"))
 
 
 @pytest.fixture(autouse=True)

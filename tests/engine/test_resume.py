@@ -128,9 +128,9 @@ async def test_a_run_that_is_going_on_is_not_run_twice(lab, app, tmp_path):
         await job
 
 
-async def test_a_run_without_a_folder_gets_one_below_the_runs(lab, app, tmp_path):
+async def test_a_run_without_a_folder_gets_one_below_the_runs(lab, app):
     program = await lab.compiled(lab.Model())
-    assert program.ledger.run_dir.startswith(str(tmp_path / "runs"))
+    assert program.ledger.run_dir.startswith(os.environ["DSPEX_RUNS_DIR"])
     assert "Search" in program.ledger.run_dir
 
 
