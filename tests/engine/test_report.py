@@ -9,7 +9,7 @@ import dspex
 from dspex.engine.artifact import example_key, extracted
 from dspex.engine.report import page
 from dspex.runtime.journal import FILE, replay
-from dspex.runtime.records import Beat, End, Stopped
+from dspex.runtime.records import End, Stopped
 
 STUDENT = "question -> answer"
 
@@ -95,3 +95,17 @@ async def test_hostile_texts_are_shown_and_never_interpreted(lab, app, tmp_path,
     await lab.compiled(Model(), optimizer=Named(lambda example, made: len(made.answer) % 2), run_dir=tmp_path / "run")
     read = Strict(reported(lab, tmp_path / "run"))
     assert (read.active, read.open) == ([], [])
+
+
+async def test_a_run_that_has_ended_leaves_its_report_in_its_folder(lab, app, tmp_path):
+    await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    path = tmp_path / "run" / "report.html"
+    assert path.read_text() == reported(lab, tmp_path / "run")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_report_that_cannot_be_written_costs_no_program(lab, app, tmp_path):
+    (tmp_path / "run" / "report.html").mkdir(parents=True)
+    with pytest.warns(RuntimeWarning, match="could not be written: ProgramFileError"):
+        program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    assert program.demos
