@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import dspex
-from dspex.program.adapters.adapter import Adapter
+from dspex.adapters import Adapter
 from dspex.testing import DummyLM
 
 pydantic = pytest.importorskip("pydantic")
