@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -12,13 +12,15 @@ from dspex.core.errors import BudgetExceeded, CircuitOpen, DspexError, LMError, 
 from dspex.core.events import AttemptFailed, BreakerChanged, BudgetRefused
 from dspex.core.wire import HttpLimits
 from dspex.runtime.scope import SCOPE
-from dspex.runtime.supervisor import Row
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
 from dspex.service.hedge import Hedge
 from dspex.service.ledger import BudgetScope, Charge, reserve_all
 from dspex.service.limits import Limiter, Pace, Permit
 from dspex.service.retry import Retry, RetryTokens
+
+if TYPE_CHECKING:
+    from dspex.runtime.supervisor import Row
 
 T = TypeVar("T")
 
@@ -55,8 +57,10 @@ class Attempts:
         self._free = Entry(self)
         self.error = ""  # the last failure of an attempt
 
-    def row(self) -> Row:
+    def row(self) -> "Row":
         """Its service in `App.tree()`."""
+        from dspex.runtime.supervisor import Row
+
         trouble = f"circuit open, {self.error}" if self.breaker.is_open else self.error
         return Row(self.name, "running", 0, trouble)
 
