@@ -94,15 +94,36 @@ class Attempts:
         """Attempt after attempt, as the policy says; the retry object is made when the first one has failed."""
         try:
             result = await attempt()
-        except (BudgetExceeded, CircuitOpen):
+        except BudgetExceeded:
             raise
         except DspexError as error:
-            first = error
-        else:
-            self._retry.tokens.succeeded()
-            return result
+            result = await self._go_on(call, attempt, error)
+        self._retry.tokens.succeeded()
+        return result
+
+    async def _go_on(self, call: Call, attempt: Callable[[], Awaitable[T]], first: DspexError) -> T:
+        impatient_at: float | None = None
+        while True:
+            try:
+                return await self._retried(call, attempt, first)
+            except CircuitOpen as error:
+                now, wait = self._shared.clock.monotonic(), error.retry_after or 0.0
+                impatient_at = impatient_at or now + (call.options.timeout or DEFAULT_TIMEOUT_S)
+                if not call.scope.patient or now + wait > impatient_at:
+                    raise
+                await self._shared.clock.sleep(wait)
+            try:
+                return await attempt()
+            except BudgetExceeded:
+                raise
+            except DspexError as error:
+                first = error
+
+    async def _retried(self, call: Call, attempt: Callable[[], Awaitable[T]], first: DspexError) -> T:
+        if isinstance(first, CircuitOpen):
+            raise first
         try:
-            result = await self._retry.go_on(
+            return await self._retry.go_on(
                 first,
                 attempt,
                 policy=call.options.policy,
@@ -112,8 +133,6 @@ class Attempts:
         except (LMError, PluginError) as error:
             error.attempts = call.attempts
             raise
-        self._retry.tokens.succeeded()
-        return result
 
     async def once(
         self,

@@ -252,6 +252,36 @@ def test_calls_that_queue_when_it_opens_are_not_sent(virtual, script, settled):
     assert done[-1].seconds < 1.0
 
 
+def test_an_evaluation_waits_for_an_endpoint_that_is_left_alone(virtual):
+    endpoint = Endpoint(down=(1.0, 25.0))
+    devset = [dspex.Example(question=str(number)).with_inputs("question") for number in range(400)]
+
+    async def main():
+        async def ask(question):
+            return dspex.Prediction(answer=(await lm.acall(question))[0])
+
+        lm = dspex.LM("x/y", provider=endpoint, cache=False)
+        return await dspex.Evaluate(devset=devset, metric=lambda example, found: True, num_threads=16).acall(ask)
+
+    result = virtual(main)
+    assert (result.score, len(result.failures)) == (100.0, 0)
+    assert endpoint.between(3.0, 25.0) < 30
+
+
+def test_an_evaluation_does_not_wait_for_ever(virtual):
+    devset = [dspex.Example(question=str(number)).with_inputs("question") for number in range(100)]
+
+    async def main():
+        async def ask(question):
+            return dspex.Prediction(answer=(await lm.acall(question))[0])
+
+        lm = dspex.LM("x/y", provider=Endpoint(down=(0.0, 1e9)), cache=False)
+        await dspex.Evaluate(devset=devset, metric=lambda example, found: True, num_threads=16).acall(ask)
+
+    with pytest.raises(dspex.EvaluationError, match="CircuitOpen"):
+        virtual(main)
+
+
 def test_opening_and_closing_are_events(virtual, script, settled):
     heard = []
 
