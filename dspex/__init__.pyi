@@ -15,6 +15,7 @@ from dspex.app.app import settings as settings
 from dspex.app.base_lm import BaseLM as BaseLM
 from dspex.app.cache import cache as cache
 from dspex.app.cache import configure_cache as configure_cache
+from dspex.app.cassette import cassette as cassette
 from dspex.app.embedder import Embedder as Embedder
 from dspex.app.fallback import Fallback as Fallback
 from dspex.app.hedged import Hedged as Hedged
@@ -83,6 +84,12 @@ from dspex.core.errors import (
 )
 from dspex.core.errors import (
     BudgetExceeded as BudgetExceeded,
+)
+from dspex.core.errors import (
+    CassetteError as CassetteError,
+)
+from dspex.core.errors import (
+    CassetteMiss as CassetteMiss,
 )
 from dspex.core.errors import (
     CircuitOpen as CircuitOpen,

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Self
 
+import msgspec
+
 from dspex.app.app import App, current_app, endpoint_identity
 from dspex.app.endpoints import Connection, terms
 from dspex.core.errors import ConfigurationError, InputError, ProtocolError
 from dspex.core.messages import Vectors
 from dspex.core.secret import Secret
 from dspex.runtime.bridge import in_thread
+from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.embedder import EmbeddingService
@@ -74,7 +77,7 @@ class Embedder:
         )
         self._connection = Connection.of(api_key, api_base or base_url, headers)
         self._function = None if isinstance(model, str) else _Function(model, kwargs)
-        self._bound: tuple[App, EmbeddingService] | None = None
+        self._bound: tuple[Any, EmbeddingService] | None = None
 
     def __call__(self, inputs: str | Sequence[str], batch_size: int | None = None, caching: bool | None = None) -> Any:
         """A vector for a text, rows for a list of texts: numpy float32 arrays where numpy is installed.
@@ -108,11 +111,22 @@ class Embedder:
     @property
     def service(self) -> EmbeddingService:
         """The current App's service for this model. Raises ConfigurationError if no plugin offers the provider."""
-        app = current_app()
+        tape = SCOPE.get().tape
+        owner = tape if tape is not None and tape.is_replay else current_app()
         bound = self._bound
-        if bound is None or bound[0] is not app:
-            bound = self._bound = (app, self._service(app))
+        if bound is None or bound[0] is not owner:
+            service = self._played() if owner is tape else self._service(owner)
+            bound = self._bound = (owner, service)
         return bound[1]
+
+    def _played(self) -> EmbeddingService:
+        from dspex.app.played import played_embedder
+
+        function = self._function
+        provider, model = self._label().split("/", 1) if function is None else (CALLABLE, self._label())
+        endpoint = self._connection.bare(provider, model)
+        options = self.kwargs if function is None else {}
+        return played_embedder(msgspec.structs.replace(endpoint, options=options), function is not None)
 
     def _service(self, app: App) -> EmbeddingService:
         function = self._function

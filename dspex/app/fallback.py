@@ -5,7 +5,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Self
 
 from dspex.app.app import current_app, warn
-from dspex.app.history import HistoryEntry, keep, whole
+from dspex.app.history import HistoryEntry, keep
 from dspex.app.lm import LM
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import (
@@ -24,6 +24,7 @@ from dspex.core.errors import (
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.runtime.scope import SCOPE, Proceed, ProceedToBytes, use
 from dspex.service.lm import LMService
+from dspex.service.pieces import whole
 from dspex.service.retry import is_retryable_lm_error
 
 # Another model may do better with these. A bad request stays bad, a policy is not to be got around, a budget is a wall.

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -17,7 +17,6 @@ from dspex.core.messages import (
     Choice,
     File,
     Image,
-    LMDelta,
     LMRequest,
     LMResponse,
     Message,
@@ -66,17 +65,6 @@ def keep(entry: HistoryEntry, histories: Iterable[History], limit: int) -> None:
         while len(history) > limit:
             with suppress(IndexError):  # another thread was faster
                 history.popleft()
-
-
-def whole(pieces: Sequence[LMDelta]) -> LMResponse:
-    """The reply that came in these pieces."""
-    choice = Choice(
-        "".join(piece.text for piece in pieces),
-        tuple(call for piece in pieces for call in piece.tool_calls),
-        next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), None),
-        reasoning="".join(piece.reasoning or "" for piece in pieces) or None,
-    )
-    return LMResponse((choice,), next((piece.usage for piece in reversed(pieces) if piece.usage), None))
 
 
 def inspect_history(n: int = 1, file: TextIO | None = None) -> None:

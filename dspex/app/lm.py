@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, TextIO
 
 from dspex.app.app import App, current_app
 from dspex.app.endpoints import Connection, terms
-from dspex.app.history import History, HistoryEntry, keep, show, whole
+from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import completions
 from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities, Endpoint
@@ -21,6 +21,7 @@ from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.hedge import checked_after
 from dspex.service.lm import LMService
+from dspex.service.pieces import whole
 from dspex.service.retry import Retrying
 from dspex.service.stream import stream
 
@@ -93,7 +94,7 @@ class LM:
             http_limits=http_limits,
         )
         self._options = self._wanted()
-        self._bound: tuple[App, LMService] | None = None
+        self._bound: tuple[Any, LMService] | None = None  # with the App or tape that it is of
         self._params: dict[str, Any] = {}
         self._history: History = deque()
 
@@ -102,21 +103,32 @@ class LM:
     @property
     def service(self) -> LMService:
         """The current App's service for this model. Raises ConfigurationError if no plugin offers the provider."""
-        app = current_app()
+        scope = SCOPE.get()
+        # A tape that is played stands for all that an App has.
+        tape = scope.tape if scope.tape is not None and scope.tape.is_replay else None
+        owner = tape or scope.app or current_app()
         bound = self._bound
-        if bound is not None and bound[0] is app:
+        if bound is not None and bound[0] is owner:
             return bound[1]
-        endpoint, self._params = self._endpoint(app)
-        service = app.lm_service(endpoint, self._provider, self._terms)
-        self._bound = (app, service)
+        if tape is not None:
+            from dspex.app.played import played_lm
+
+            service, self._params = played_lm(tape, self._connection, self.model, self._given(), self._provider)
+        else:
+            endpoint, self._params = self._endpoint(owner)
+            service = owner.lm_service(endpoint, self._provider, self._terms)
+        self._bound = (owner, service)
         return service
 
     def _wanted(self) -> Options:
         after = None if self.hedge_after is None else checked_after(self.hedge_after)
         return Options(self.timeout, self.num_retries + 1, self.cache, self.retry, after)
 
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in self.kwargs.items() if value is not None}
+
     def _endpoint(self, app: App) -> tuple[Endpoint, dict[str, Any]]:
-        params = {name: value for name, value in self.kwargs.items() if value is not None}
+        params = self._given()
         if self._provider is not None:
             name, _, model = self.model.rpartition("/")
             return self._connection.bare(name or "custom", model), params

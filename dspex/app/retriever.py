@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self
 
+import msgspec
+
 from dspex.app.app import App, current_app, endpoint_identity
 from dspex.app.embedder import Embedder
 from dspex.app.endpoints import Connection, terms
@@ -10,6 +12,7 @@ from dspex.core.errors import ConfigurationError, DspexError, InputError, Retrie
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.secret import Secret
 from dspex.runtime.callbacks import Emission
+from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.retriever import RetrieverService
@@ -61,7 +64,7 @@ class Retriever:
         self._provider = provider
         self._connection = Connection.of(api_key, api_base or base_url, headers)
         self._call_options = Options(timeout, num_retries + 1, cache, retry)
-        self._bound: tuple[App, RetrieverService] | None = None
+        self._bound: tuple[Any, RetrieverService] | None = None
 
     def __call__(self, query: str, k: int | None = None) -> list[Passage]:
         """The `k` best passages, best first. Raises RetrieverError, InputError, PluginError."""
@@ -126,11 +129,20 @@ class Retriever:
     @property
     def service(self) -> RetrieverService:
         """The current App's service for this retriever. Raises ConfigurationError if no plugin offers it."""
-        app = current_app()
+        tape = SCOPE.get().tape
+        owner = tape if tape is not None and tape.is_replay else current_app()
         bound = self._bound
-        if bound is None or bound[0] is not app:
-            bound = self._bound = (app, self._service(app))
+        if bound is None or bound[0] is not owner:
+            service = self._played() if owner is tape else self._service(owner)
+            bound = self._bound = (owner, service)
         return bound[1]
+
+    def _played(self) -> RetrieverService:
+        from dspex.app.played import played_retriever
+
+        endpoint = self._connection.bare(self.name, "retriever")
+        options = self.options if self._provider is None else {}
+        return played_retriever(msgspec.structs.replace(endpoint, options=options))
 
     def _service(self, app: App) -> RetrieverService:
         name = f"{self.name}/retriever"

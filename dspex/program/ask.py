@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dspex.app.history import whole
 from dspex.app.lm import LM
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Choice, LMRequest, LMResponse
@@ -14,6 +13,7 @@ from dspex.core.usage import Usage
 from dspex.program.adapters.choice import reask_adapter, schema_for
 from dspex.program.compiled import CompiledSignature
 from dspex.runtime.callbacks import Emission
+from dspex.service.pieces import whole
 
 if TYPE_CHECKING:
     from dspex.program.native import NativePlan

@@ -63,12 +63,24 @@ class EmbeddingService:
 
     async def embed(self, texts: Sequence[str], options: Options, batch_size: int) -> Vectors:
         """One row a text; equal texts are asked for once. Raises LMError classes, PluginError or BudgetExceeded."""
-        recorder = SCOPE.get().recorder
-        if recorder is None:
+        scope = SCOPE.get()
+        if scope.recorder is None and scope.tape is None:
             return await self._embed(texts, options, batch_size, [])
+        proceed = _Recorded(self, texts, options, batch_size)
+        if scope.recorder is None:
+            return _decoder.decode((await proceed())[0])
         request = canonical([self._key_prefix.hex(), list(texts)])
-        data = await recorder.record_bytes(request, _Recorded(self, texts, options, batch_size))
-        return _decoder.decode(data)
+        return _decoder.decode(await scope.recorder.record_bytes(request, proceed))
+
+    async def _taped(self, texts: Sequence[str], proceed: "_Untaped") -> bytes:
+        from dspex.service.taped import asked_bytes, taped_bytes
+
+        def charge(paid: Usage, attempts: int) -> Charge:
+            return msgspec.structs.replace(self._charge(paid, False), calls=attempts)
+
+        asked = asked_bytes("embed", self.endpoint, canonical(list(texts)), list(texts))
+        budgets = SCOPE.get().budgets + self._shared.ceilings()
+        return await taped_bytes(asked, self.name, proceed, budgets, charge)
 
     async def _embed(self, texts: Sequence[str], options: Options, batch_size: int, calls: list[Call]) -> Vectors:
         different = list(dict.fromkeys(texts))
@@ -189,8 +201,22 @@ class _Recorded:
 
     async def __call__(self) -> tuple[bytes, Usage]:
         texts, _, batch_size = self._asked
-        vectors = await self._service._embed(*self._asked, self._calls)
-        return _encoder.encode(vectors), self._service.charged(texts, batch_size)
+        data = await (self._live() if SCOPE.get().tape is None else self._service._taped(texts, _Untaped(self)))
+        return data, self._service.charged(texts, batch_size)
+
+    async def _live(self) -> bytes:
+        return _encoder.encode(await self._service._embed(*self._asked, self._calls))
+
+
+class _Untaped:
+    """The same way, below a tape."""
+
+    def __init__(self, recorded: _Recorded) -> None:
+        self.call = recorded
+        self._recorded = recorded
+
+    async def __call__(self) -> tuple[bytes, Usage]:
+        return await self._recorded._live(), Usage()
 
 
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Vectors)

@@ -1,9 +1,9 @@
-"""One model as a service: middleware > recorder > cache > single-flight > attempts."""
+"""One model as a service: middleware > recorder > tape > cache > single-flight > attempts."""
 
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,16 @@ from dspex.core.messages import Image, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
 from dspex.service.attempts import Attempts
+from dspex.service.cache import CacheService
 from dspex.service.call import Call, Options, Shared
 from dspex.service.flight import SingleFlight
-from dspex.service.ledger import Charge, bound_of, estimated_usage, prompt_tokens
+from dspex.service.ledger import BudgetScope, Charge, bound_of, estimated_usage, prompt_tokens
 from dspex.service.life import Life
 from dspex.service.middleware import Wrapped
 from dspex.service.reported import Report, reported, track
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import LMProvider
+    from dspex.plugin.contracts import LMProvider, Middleware
 
 UNKNOWN = Capabilities()
 LOCAL_PARAMS = ("rollout_id",)  # in the key, never on the wire
@@ -68,6 +69,18 @@ class LMService:
         track(call, self.name, paid)
         return reply if paid is reply.usage else msgspec.structs.replace(reply, usage=paid)
 
+    def budgets(self, call: Call) -> tuple[BudgetScope, ...]:
+        """All that bound this call."""
+        return call.scope.budgets + self._shared.ceilings()
+
+    def cache(self) -> CacheService | None:
+        """Where replies are kept."""
+        return self._shared.cache()
+
+    def middleware(self) -> "Sequence[Middleware]":
+        """What stands around each call, outermost first."""
+        return self._shared.middleware()
+
     def report(self, call: Call) -> Report:
         """Tell subscribers that a call begins which does not come by `complete`."""
         return Report(self._shared, self.endpoint, call)
@@ -77,10 +90,10 @@ class LMService:
         cache = self._shared.cache()
         if cache is not None:
             await HOP
-            await cache.forget(self._key(request, (1, 0)))
+            await cache.forget(self.key(request, (1, 0)))
             single = msgspec.structs.replace(request, n=1)
             for place in range(request.n if request.n > 1 else 0):
-                await cache.forget(self._key(single, (request.n, place)))
+                await cache.forget(self.key(single, (request.n, place)))
 
     def forked(self) -> None:
         """In a forked child: what the parent's calls hold is not ours, and nobody here would give it back."""
@@ -111,6 +124,15 @@ class LMService:
         return await self._answer(call, request)
 
     async def _answer(self, call: Call, request: LMRequest) -> LMResponse:
+        if call.scope.tape is None:
+            return await self.live(call, request)
+        from dspex.service.taped import taped_reply
+
+        await HOP
+        return await taped_reply(self, call, request)
+
+    async def live(self, call: Call, request: LMRequest) -> LMResponse:
+        """A reply from the cache or the provider."""
         if request.n > 1 and not self.capabilities.n:
             return await self._fan_out(call, request)
         if not call.options.cache:
@@ -144,7 +166,7 @@ class LMService:
             return error
 
     async def _cached(self, call: Call, request: LMRequest) -> LMResponse:
-        key = self._key(request, call.salt)
+        key = self.key(request, call.salt)
         cache = self._shared.cache()
         if cache is not None:
             hit = cache.peek(key)
@@ -250,13 +272,14 @@ class LMService:
 
     # Small parts
 
-    def _key(self, request: LMRequest, salt: tuple[int, int]) -> bytes:
+    def key(self, request: LMRequest, salt: tuple[int, int] = (1, 0), prefix: bytes | None = None) -> bytes:
+        """What tells a request from every other; `prefix` stands for the endpoint. Raises BadRequest."""
         params = {name: _normal(value) for name, value in request.params.items()} if request.params else None
         try:
             body = _key_encoder.encode((request.messages, params, request.tools, request.schema, request.n, salt))
         except UnicodeEncodeError as error:
             raise BadRequest(f"A text that is no Unicode cannot be sent: {error}") from error
-        return hashlib.blake2b(self._key_prefix + body, digest_size=16).digest()
+        return hashlib.blake2b((prefix or self._key_prefix) + body, digest_size=16).digest()
 
 
 class _Bound:

@@ -72,6 +72,16 @@ class RetrieverService:
         return _decoder.decode(await recorder.record_bytes(asked, _Recorded(self, call, request)))
 
     async def _answer(self, call: Call, request: RetrieverRequest) -> Passages:
+        if call.scope.tape is None:
+            return await self._live(call, request)
+        from dspex.service.taped import asked_bytes, taped_bytes
+
+        asked = asked_bytes("retrieve", self.endpoint, _encoder.encode(request), request)
+        budgets = call.scope.budgets + self._shared.ceilings()
+        data = await taped_bytes(asked, self.name, _Untaped(self, call, request), budgets, lambda *_: FREE)
+        return _decoder.decode(data)
+
+    async def _live(self, call: Call, request: RetrieverRequest) -> Passages:
         cache = self._shared.cache() if call.options.cache else None
         key = hashlib.blake2b(self._key_prefix + _encoder.encode(request), digest_size=16).digest()
         if cache is not None:
@@ -107,6 +117,13 @@ class _Recorded:
 
     async def __call__(self) -> tuple[bytes, Usage]:
         return _encoder.encode(await self._service._answer(self.call, self._request)), Usage()
+
+
+class _Untaped(_Recorded):
+    """The same way, below a tape."""
+
+    async def __call__(self) -> tuple[bytes, Usage]:
+        return _encoder.encode(await self._service._live(self.call, self._request)), Usage()
 
 
 def _usage(_: Passages) -> None:

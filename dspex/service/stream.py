@@ -1,10 +1,14 @@
 """A streamed call: the same permit, budget and retry as a plain one, held for as long as the stream runs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeVar
 
-from dspex.core.errors import LMError, ProtocolError
+import msgspec
+
+from dspex.core.errors import DspexError, LMError, PluginError, ProtocolError
 from dspex.core.messages import LMDelta, LMRequest
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
@@ -13,6 +17,7 @@ from dspex.service.attempts import Entry
 from dspex.service.call import Call, Options
 from dspex.service.ledger import estimated_usage
 from dspex.service.lm import LMService, on_wire
+from dspex.service.pieces import last_piece, whole
 from dspex.service.reported import track
 
 T = TypeVar("T")
@@ -20,45 +25,98 @@ T = TypeVar("T")
 MAX_TEXT = 4 << 20  # characters of one stream
 
 
-async def stream(service: LMService, request: LMRequest, options: Options) -> AsyncGenerator[LMDelta, None]:
-    """The pieces of one reply; tried again only while nothing has been delivered, never read from the cache.
+Chain = Callable[[LMRequest], AsyncGenerator[LMDelta, None]]
+
+
+def stream(service: LMService, request: LMRequest, options: Options) -> AsyncGenerator[LMDelta, None]:
+    """The pieces of one reply; tried again only while nothing has been delivered. A cached reply is one piece.
 
     Raises what `LMService.complete` raises, ProtocolError with `.partial` where the stream ends before its last piece.
     """
+    scope = SCOPE.get()
+    steps = [getattr(middleware, "stream", None) for middleware in service.middleware()]
+    native = hasattr(service.provider, "stream") and service.capabilities.stream is not False
+    if not native or None in steps or scope.recorder is not None:
+        # A recorder keeps whole replies, so in a compile a stream is one piece; as it is for middleware that knows no streams.
+        return _in_one(service, request, options)
+    chain: Chain = partial(_begun, service, options)
+    if scope.tape is not None:
+        from dspex.service.taped import taped_pieces
+
+        chain = partial(taped_pieces, service, options, partial(_pieces, service))
+    for step in reversed(steps):
+        chain = partial(_guest, step, chain)
+    return chain(request)
+
+
+async def _in_one(service: LMService, request: LMRequest, options: Options) -> AsyncGenerator[LMDelta, None]:
     await HOP
-    native = getattr(service.provider, "stream", None)
-    if native is None or service.capabilities.stream is False or SCOPE.get().recorder is not None:
-        # A recorder keeps whole replies, so in a compile a stream is one piece.
-        reply = await service.complete(request, options)
-        choice = reply.choices[0]
-        yield LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
-        return
-    running = _Stream(service, request, options)
-    report = service.report(running.call)
-    failure: BaseException | None = None
+    yield last_piece(await service.complete(request, options))
+
+
+async def _guest(step: Any, chain: Chain, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
+    """A middleware around a stream."""
+    name = type(getattr(step, "__self__", step)).__name__
+    inner: list[AsyncGenerator[LMDelta, None]] = []
+
+    def call_next(request: LMRequest) -> AsyncGenerator[LMDelta, None]:
+        inner.append(chain(request))
+        return inner[-1]
+
     try:
+        async with aclosing(step(request, call_next)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except DspexError:
+        raise
+    except Exception as error:  # the middleware is a plugin
+        raise PluginError(f"The middleware {name} raised {type(error).__name__}: {error}", plugin=name) from error
+    finally:
+        for opened in reversed(inner):  # a plain `async for` in the middleware leaves it open
+            await opened.aclose()
+
+
+def _begun(service: LMService, options: Options, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
+    return _pieces(service, service.attempts.begin(options), request)
+
+
+async def _pieces(service: LMService, call: Call, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
+    await HOP
+    running = _Stream(service, request, call)
+    report = service.report(call)
+    failure: BaseException | None = None
+    cache = service.cache() if call.options.cache else None
+    key = b"" if cache is None else service.key(request)
+    try:
+        hit = None if cache is None else cache.peek(key) or await cache.get(key)
+        if hit is not None:
+            call.cached, running.usage = True, hit.usage
+            yield last_piece(msgspec.structs.replace(hit, usage=None))
+            return
         service.attempts.under_way.begin(running.call)
-        delta: LMDelta | None = await service.attempts.run(running.call, running.open)
+        delta: LMDelta | None = await service.attempts.run(call, running.open)
         while delta is not None:
             yield delta
             delta = await running.next()
+        if cache is not None:
+            await cache.keep(key, whole(running.came))
     except BaseException as error:
         failure = error
         raise
     finally:
         await running.close(failure)
         service.attempts.under_way.end(running.call)
-        if failure is None or running.text:
-            track(running.call, service.name, running.spent)
+        if failure is None or running.came:
+            track(call, service.name, running.spent)
         report.end(running.usage, None if isinstance(failure, GeneratorExit) else failure)
 
 
 class _Stream:
-    def __init__(self, service: LMService, request: LMRequest, options: Options) -> None:
+    def __init__(self, service: LMService, request: LMRequest, call: Call) -> None:
         self.service = service
         self.request = request
-        self.call: Call = service.attempts.begin(options)
-        self.text: list[str] = []
+        self.call = call
+        self.came: list[LMDelta] = []
         self.size = 0
         self.usage: Usage | None = None
         self.finished = False
@@ -90,7 +148,7 @@ class _Stream:
         except (Exception, SystemExit) as error:
             ours = self.service.attempts.ours(error, self.call)
             if isinstance(ours, LMError):
-                ours.partial = "".join(self.text) or ours.partial
+                ours.partial = self.text or ours.partial
             if ours is error:
                 raise
             raise ours from error
@@ -98,7 +156,7 @@ class _Stream:
             if not self.finished:
                 raise self._fault("The stream ended before its last piece.")
             return None
-        self.text.append(delta.text)
+        self.came.append(delta)
         self.size += len(delta.text)
         if self.size > MAX_TEXT:
             raise self._fault(f"The stream goes on beyond {MAX_TEXT} characters; it was closed.", retryable=False)
@@ -107,7 +165,7 @@ class _Stream:
         return delta
 
     def _fault(self, message: str, retryable: bool | None = None) -> LMError:
-        error = ProtocolError(message, retryable=retryable, partial="".join(self.text))
+        error = ProtocolError(message, retryable=retryable, partial=self.text)
         return self.service.attempts.named(error, self.call)
 
     async def close(self, error: BaseException | None = None) -> None:
@@ -122,9 +180,14 @@ class _Stream:
                 entry.leave(self.service.charge(self.spent), error)
 
     @property
+    def text(self) -> str:
+        """All that has come so far."""
+        return "".join(delta.text for delta in self.came)
+
+    @property
     def spent(self) -> Usage:
         """What the provider says, or a guess from what has come so far."""
-        return self.usage or estimated_usage(self.request, "".join(self.text))
+        return self.usage or estimated_usage(self.request, self.text)
 
     async def _timed(self, work: Awaitable[T]) -> T:
         # Around each piece and not around the whole: the time that the reader takes between two pieces is its own task's.
@@ -138,5 +201,5 @@ class _Stream:
             if not timer.expired():
                 raise
             late = self.service.attempts.late(self.call)
-            late.partial = "".join(self.text)
+            late.partial = self.text
             raise late from error
