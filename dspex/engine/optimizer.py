@@ -1,6 +1,7 @@
 """Optimizer: the base of what improves programs. A subclass is its algorithm; the engine does all the rest."""
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -77,6 +78,8 @@ class Optimizer:
     async def _watched(self, student: M, jobs: list[Job], **options: Any) -> M:
         job = self.start(student, **options)
         jobs.append(job)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{type(self).__name__}: {job.quote}. Run folder: {job.run_dir}\n")
         try:
             with ProgressBar(type(self).__name__, lambda: shown(job.progress)):
                 return await job  # type: ignore[return-value]  # a changed copy of the student

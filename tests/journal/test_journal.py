@@ -11,14 +11,15 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspex.core.errors import JournalError
 from dspex.core.messages import LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.framing import framed
-from dspex.runtime.journal import BLOB_BYTES, FILE, Journal, replay
+from dspex.runtime.journal import BLOB_BYTES, FILE, Journal, owner_of, repair, replay
+from dspex.runtime.journal_reader import JournalReader
 from dspex.runtime.records import ENCODER, Call, Considered, Mark, Run, Sent, Step, Stopped
 
 RUN = Run(1, "r", {"seed": 0})
@@ -231,4 +232,55 @@ def test_an_append_costs_little(tmp_path):
     for _ in range(2_000):
         journal.append(RECORDS[2])
     assert (time.process_time() - began) / 2_000 <= 20e-6 * 3, "20 us on a quiet core, with room for a busy one"
+    journal.close()
+
+
+def test_a_reader_follows_a_journal_that_grows_and_takes_no_lock(tmp_path):
+    journal = Journal(tmp_path / "run")
+    journal.append(RUN)
+    reader, brief = JournalReader(tmp_path / "run"), JournalReader(tmp_path / "run", {b"clock", b"stop"})
+    assert reader.poll() == [RUN]
+    for record in RECORDS[1:]:
+        journal.append(record)
+    with (tmp_path / "run" / FILE).open("ab") as file:
+        file.write(b"0badc0de {torn")
+    assert reader.poll() == RECORDS[1:]
+    assert reader.poll() == []
+    assert brief.poll() == RECORDS[-2:]
+    assert owner_of(tmp_path / "run") == f"process {os.getpid()} on {os.uname().nodename}"
+    journal.close()
+    assert owner_of(tmp_path / "run") == owner_of(tmp_path / "none") == ""
+
+
+def test_a_reader_sees_damage_in_what_it_does_not_make_records_of(tmp_path):
+    path = written(tmp_path / "run")
+    path.write_bytes(DATA.replace(b"Greta", b"Grete"))
+    with pytest.raises(JournalError, match=r"line 3, byte .*damaged"):
+        JournalReader(tmp_path / "run", {b"stop"}).poll()
+
+
+@settings(max_examples=40)
+@given(st.integers(min_value=0, max_value=len(DATA) - 1))
+def test_a_repair_keeps_exactly_what_stands_before_the_damage(tmp_path_factory, byte):
+    folder = tmp_path_factory.mktemp("repair")
+    path = written(folder / "run")
+    path.write_bytes(DATA[:byte] + bytes([DATA[byte] ^ 255]) + DATA[byte + 1 :])
+    lines = DATA[:byte].count(b"\n")
+    if not lines:
+        with pytest.raises(JournalError, match="first line is damaged already"):
+            repair(folder / "run", folder / "whole")
+        return
+    assert repair(folder / "run", folder / "whole")[0] == lines
+    journal = Journal(folder / "whole")
+    assert journal.records == RECORDS[:lines]
+    journal.close()
+
+
+def test_a_repair_takes_large_values_along(tmp_path):
+    large = Call("k", "s", LMResponse.from_text("x" * BLOB_BYTES))
+    path = written(tmp_path / "run", [RUN, large, Sent("k2")])
+    path.write_bytes(path.read_bytes()[:-10] + b"0123456789\n{")
+    assert repair(tmp_path / "run", tmp_path / "whole")[0] == 2
+    journal = Journal(tmp_path / "whole")
+    assert journal.records == [RUN, large]
     journal.close()
