@@ -379,9 +379,8 @@ class App:
     def _blocked(self, what: str, where: str, seconds: float) -> None:
         if self.bus.active:
             self.bus.publish(LoopBlocked(self.clock.now(), 0, what, where, seconds))
-        warn(
-            f"{what} ({where}) holds an event loop for {seconds:.2g} s and longer: make it async, or give it a thread."
-        )
+        limit = self.settings.own("watchdog")  # not the seconds: equal warnings are shown once
+        warn(f"{what} ({where}) holds an event loop for more than {limit:g} s: make it async, or give it a thread.")
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from dspex.core.errors import ConfigurationError
+
 LOOKS = 10  # within the limit: by a tenth of it a hold is judged too short or told of too late
 STEP = ("_run", asyncio.events.__file__)  # the function that runs one callback or one step of a task
 STANDARD = sysconfig.get_path("stdlib")
@@ -19,10 +21,13 @@ class Watchdog:
     """Tells of each callback or step of a task that holds a loop for longer than `limit` seconds.
 
     `tell(what, where, seconds)` is called on the watchdog's thread while the hold still lasts: the function outside of
-    dspex and the standard library that runs there, its file and line, and the time so far.
+    dspex and the standard library that runs there, its file and line, and the time so far. Raises ConfigurationError for
+    a limit that is none.
     """
 
     def __init__(self, limit: float, tell: Callable[[str, str, float], None]) -> None:
+        if not limit > 0:
+            raise ConfigurationError(f"watchdog={limit!r}: some seconds, as 0.05, or None for no watchdog.")
         self._limit = limit
         self._tell = tell
         self._watched: dict[asyncio.AbstractEventLoop, _Beat] = {}

@@ -99,3 +99,9 @@ async def test_unasked_and_afterwards_there_is_no_thread():
         assert threads() == ["dspex-watchdog"]
         one.configure(watchdog=None)
         assert threads() == []
+
+
+@pytest.mark.parametrize("limit", [0, -1.0])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(dspex.ConfigurationError, match="watchdog="):
+        app(watchdog=limit)
