@@ -349,7 +349,7 @@ class Job:
         setup = self._setup
         examples = {setup.keys[id(one)]: one for one in chain(setup.train, setup.val, setup.held)}
         try:
-            report.write(self.run_dir, setup.student, examples)
+            report.write(self.run_dir, self.ledger, setup.student, examples)
         except Exception as error:  # noqa: BLE001  a page that cannot be written must not cost the program
             warn(f"The report of the run in {self.run_dir} could not be written: {type(error).__name__}: {error}")
 

@@ -16,18 +16,31 @@ from dspex.core.candidate import Candidate, Rollout
 from dspex.core.clock import derived_rng
 from dspex.core.evidence import Evidence
 from dspex.core.example import Example, Prediction
+from dspex.core.usage import Usage
+from dspex.engine.progress import Ledger
 from dspex.evaluate.comparison_html import changed, counts_picture, interval_picture
 from dspex.evaluate.html_parts import GOOD, MARGIN, PLAIN, WIDTH, cut, document, label, line, picture, table
 from dspex.evaluate.running import Row
 from dspex.evaluate.statistics import mean_interval
 from dspex.program.saving import write_atomically
 from dspex.runtime.journal_reader import JournalReader
-from dspex.runtime.records import Beat, Call, Considered, End, Record, Run, Sent, Step, Stopped
+from dspex.runtime.records import Beat, Considered, End, Record, Run, Step, Stopped
 
 FILE = "report.html"
+READ = frozenset({b"run", b"step", b"pool", b"stop", b"end", b"beat", b"blob"})
 MOST_CANDIDATES = 200
 MOST_LINES = 2_000  # a difference takes time that grows with their square
 HEIGHT = 200
+
+
+class Brief(msgspec.Struct, frozen=True):
+    """Of a Rollout what most of this page needs: whole ones take three times as long to read."""
+
+    example: str
+    candidate: str
+    score: float
+    usage: Usage = Usage()
+    trace: list[msgspec.Raw] | None = None
 
 
 class Scored(msgspec.Struct):
@@ -50,7 +63,7 @@ class Story(msgspec.Struct):
 
     run: Run
     candidates: dict[str, Scored]
-    rollouts: dict[str, dict[str, Rollout]]  # candidate -> example -> the last run, held examples included
+    rollouts: dict[str, dict[str, msgspec.Raw]]  # candidate -> example -> the last run, held examples included
     width: int  # the most examples that a candidate was scored on
     calls: int
     stopped: Stopped | None
@@ -62,13 +75,13 @@ class Story(msgspec.Struct):
         return sorted(self.candidates.values(), key=lambda one: (-len(one.scores), -one.mean))
 
 
-def write(folder: Path, student: Candidate, examples: Mapping[str, Example]) -> None:
+def write(folder: Path, ledger: Ledger, student: Candidate, examples: Mapping[str, Example]) -> None:
     """Write `report.html` into a run's folder. Raises JournalError, ProgramFileError."""
-    text = page(JournalReader(folder).poll(), student, examples)
+    text = page(JournalReader(folder, READ).poll(), ledger, student, examples)
     write_atomically(folder / FILE, text.encode(errors="replace"))
 
 
-def page(records: Sequence[Record], student: Candidate, examples: Mapping[str, Example]) -> str:
+def page(records: Sequence[Record], ledger: Ledger, student: Candidate, examples: Mapping[str, Example]) -> str:
     """The report of a run, ended or not; `examples` by key."""
     story = _story(records, student)
     evidence = msgspec.convert(story.end.evidence, Evidence) if story.end else None
@@ -83,7 +96,7 @@ def page(records: Sequence[Record], student: Candidate, examples: Mapping[str, E
         if comparison
         else "",
         "<h2>What it cost, and what it claims</h2>",
-        table([*(evidence.rows() if evidence is not None else ()), *_costs(records, story)]),
+        table([*(evidence.rows() if evidence is not None else ()), *_costs(ledger, story)]),
         _curve(story),
         _candidates(story, story.end.winner if story.end else None),
         _difference(student, best, is_kept=bool(story.end and best and story.end.winner == best.candidate.key)),
@@ -104,7 +117,7 @@ def _story(records: Sequence[Record], student: Candidate) -> Story:
             if known is None or known.label == "student":
                 story.candidates[record.key] = Scored(record.label, made, record.parents, known.scores if known else {})
         elif isinstance(record, Step) and record.kind == "evaluate":
-            _scored(story, msgspec.json.decode(record.value, type=Rollout))
+            _scored(story, record.value)
         elif isinstance(record, Beat) and record.status == "queued":  # gone on with: what had ended has not
             story.stopped = story.end = None
         elif isinstance(record, Stopped):
@@ -115,28 +128,23 @@ def _story(records: Sequence[Record], student: Candidate) -> Story:
     return story
 
 
-def _scored(story: Story, rollout: Rollout) -> None:
+def _scored(story: Story, value: msgspec.Raw) -> None:
+    rollout = BRIEF.decode(value)
     story.calls += rollout.usage.calls
     if rollout.trace is not None:  # a teacher's run, which scores no candidate
         return
-    story.rollouts.setdefault(rollout.candidate, {})[rollout.example] = rollout
+    story.rollouts.setdefault(rollout.candidate, {})[rollout.example] = value
     found = story.candidates.get(rollout.candidate)
     if found is not None and story.stopped is None:  # later ones are those of the evidence
         found.scores[rollout.example] = rollout.score
         found.at = story.calls
 
 
-def _costs(records: Sequence[Record], story: Story) -> Iterable[tuple[str, str]]:
-    calls = [record for record in records if isinstance(record, Call)]
-    paid = [call for call in calls if not call.is_cached]
-    lost = sum(isinstance(record, Sent) for record in records) - len(calls)
-    usage = [call.reply.usage for call in paid if call.reply is not None and call.reply.usage is not None]
-    tokens, usd = sum(one.total_tokens for one in usage), sum(one.usd or 0.0 for one in usage)
-    yield "paid", f"{sum(call.attempts for call in paid):,} calls, {tokens:,} tokens, {usd:.4f} USD"
-    yield "cached or failed", f"{len(calls) - len(paid):,} cached, {sum(bool(call.error) for call in calls):,} failed"
-    yield "lost in flight", f"{lost:,} calls"
-    seconds = max((record.seconds for record in records if isinstance(record, Beat)), default=0.0)
-    yield "running", f"{seconds:,.0f} s"
+def _costs(ledger: Ledger, story: Story) -> Iterable[tuple[str, str]]:
+    yield "paid", f"{ledger.paid + ledger.paid_before:,} calls, {ledger.paid_before:,} of them by earlier processes"
+    yield "not paid", f"{ledger.reused:,} from the journal, {ledger.cached:,} cached"
+    yield "failed, lost in flight", f"{ledger.failed:,}, {ledger.lost:,} calls"
+    yield "running", f"{ledger.seconds:,.1f} s"
     if story.stopped and story.stopped.detail:
         yield "ended", f"{story.stopped.why}: {story.stopped.detail}"
 
@@ -249,7 +257,11 @@ def _changes(
     ]
 
 
-def _row(index: int, rollout: Rollout, examples: Mapping[str, Example]) -> Row:
+def _row(index: int, value: msgspec.Raw, examples: Mapping[str, Example]) -> Row:
+    rollout = msgspec.json.decode(value, type=Rollout)
     example = examples.get(rollout.example) or Example(example=rollout.example).with_inputs("example")
     made = Prediction(rollout.outputs)
     return Row(index, example, made, rollout.score, rollout.ok, rollout.feedback, rollout.error)
+
+
+BRIEF = msgspec.json.Decoder(Brief)
