@@ -106,6 +106,7 @@ _HOMES = MappingProxyType(
         "dspex.evaluate.statistics": ("Comparison",),
         "dspex.plugin.hookspecs": ("hookimpl",),
         "dspex.plugin.spec": ("Spec",),
+        "dspex.program.adapters.adapter": ("Adapter",),
         "dspex.program.adapters.chat": ("ChatAdapter",),
         "dspex.program.adapters.json": ("JSONAdapter",),
         "dspex.program.adapters.plain": ("PlainAdapter",),

@@ -34,8 +34,6 @@ from dspex.core.candidate import (
 )
 from dspex.core.candidate import (
     Estimate as Estimate,
-)
-from dspex.core.candidate import (
     Failure as Failure,
 )
 from dspex.core.candidate import (
@@ -182,8 +180,8 @@ from dspex.core.usage import Usage as Usage
 from dspex.core.wire import HttpLimits as HttpLimits
 from dspex.engine.attached import AttachedJob as AttachedJob
 from dspex.engine.job import Job as Job
-from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.engine.quote import Quote as Quote
+from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
 from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
 from dspex.evaluate.compare import acompare as acompare
@@ -195,6 +193,7 @@ from dspex.evaluate.evaluate import EvaluationResult as EvaluationResult
 from dspex.evaluate.statistics import Comparison as Comparison
 from dspex.plugin.hookspecs import hookimpl as hookimpl
 from dspex.plugin.spec import Spec as Spec
+from dspex.program.adapters.adapter import Adapter as Adapter
 from dspex.program.adapters.chat import ChatAdapter as ChatAdapter
 from dspex.program.adapters.json import JSONAdapter as JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter as PlainAdapter

@@ -1,7 +1,7 @@
 """One prediction's way through adapter and model, with further calls for a reply that does not parse."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -73,13 +73,23 @@ class Ask:
             request = self.reask(adapter, second, request, choice, error)
             choice = (await self.complete(second, request)).choices[0]
             try:
-                return await self.parsed(second, choice)
+                return await self.parsed_again(adapter, second, choice)
             except AdapterParseError as fault:
                 await self.lm.forget(request)
                 fault.add_note(f"It was asked for again after this: {error}")
                 error = fault
         error.usage = sum(self.spent, error.usage or Usage())  # what an adapter's own calls took, and ours
         raise error
+
+    async def parsed_again(self, adapter: Any, second: Any, choice: Choice) -> dict[str, Any]:
+        """Typed fields of a further reply, which may keep to the form that the whole conversation has shown."""
+        try:
+            return await self.parsed(second, choice)
+        except AdapterParseError as error:
+            if second is not adapter and error.reason != "length":
+                with suppress(AdapterParseError):  # what is told is the fault in the form that was asked for
+                    return await self.parsed(adapter, choice)
+            raise
 
     def second(self, adapter: Any, error: AdapterParseError) -> Any | None:
         """The adapter of one more call: calls that cannot be read are no fault of the text's form."""

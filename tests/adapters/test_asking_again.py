@@ -42,6 +42,13 @@ def test_the_second_call_shows_the_reply_and_the_fault_and_is_in_json_form():
 
 
 @pytest.mark.parametrize("kind", [dspex.ChatAdapter, dspex.XMLAdapter])
+def test_a_second_reply_may_keep_to_the_first_form(kind):
+    script = Script("It is four.", kind().format_fields({"answer": 4}))
+    assert ask(script, kind()).answer == 4
+    assert len(script.asked) == 2
+
+
+@pytest.mark.parametrize("kind", [dspex.ChatAdapter, dspex.XMLAdapter])
 def test_or_in_the_adapters_own_form(kind):
     adapter = kind(use_json_adapter_fallback=False)
     script = Script("It is four.", adapter.format_fields({"answer": 4}))

@@ -74,7 +74,7 @@ def test_the_choice_is_that_of_the_predictors_or_the_settings_lm():
         ("jsom", "No adapter 'jsom'.* Did you mean 'json'"),
         ("two_step", r"TwoStepAdapter\(extraction_model\)"),
         (dspex.XMLAdapter, r"is a class: give an object, XMLAdapter\(\.\.\.\)"),
-        (object(), "has no `render`: make it a subclass of dspex.adapters.Adapter"),
+        (object(), "has no `render`: make it a subclass of dspex.Adapter"),
     ],
 )
 def test_what_is_no_adapter_is_an_error_that_says_what_to_do(adapter, words):

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import dspex
-from dspex.adapters import Adapter
 from dspex.testing import DummyLM
 
 pydantic = pytest.importorskip("pydantic")
@@ -105,7 +104,7 @@ def test_what_is_no_lm_is_named(lm):
         dspex.Predict("question -> answer")(question="?")
 
 
-class Bare(Adapter):
+class Bare(dspex.Adapter):
     """Writes no more than a form needs, and calls no `__init__`."""
 
     def __init__(self, mark):
@@ -129,7 +128,7 @@ def test_an_own_adapter_needs_format_and_parse_only():
 @pytest.mark.parametrize("lacking", ["format", "parse"])
 def test_an_adapter_without_one_of_them_says_so(lacking):
     written = {name: getattr(Bare, name) for name in {"format", "parse"} - {lacking}}
-    own = type("Half", (Adapter,), {**written, "mark": ""})()
+    own = type("Half", (dspex.Adapter,), {**written, "mark": ""})()
     dspex.configure(lm=DummyLM([{"answer": "yes"}]), adapter=own)
     with pytest.raises(NotImplementedError, match=f"Half has no `{lacking}`"):
         dspex.Predict("question -> answer")(question="?")
@@ -144,7 +143,7 @@ async def test_an_adapter_is_called_by_itself(form):
     arguments = lm, {"temperature": 0.5}, dspex.Signature("question -> answer: int"), [], {"question": "2+2?"}
     assert form()(*arguments) == [{"answer": 4}]
     assert await form().acall(*arguments) == [{"answer": 5}]
-    assert isinstance(form(), Adapter)
+    assert isinstance(form(), dspex.Adapter)
     assert lm.history[-1]["kwargs"]["temperature"] == 0.5
     with pytest.raises(dspex.InputError, match="'question' is missing"):
         form()(*arguments[:-1], {})

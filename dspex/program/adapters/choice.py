@@ -39,7 +39,7 @@ def choose(
     if isinstance(adapter, type):
         raise ConfigurationError(f"adapter={adapter.__name__} is a class: give an object, {adapter.__name__}(...).")
     if not hasattr(adapter, "render"):
-        raise ConfigurationError(f"adapter={adapter!r:.80} has no `render`: make it a subclass of dspex.adapters.Adapter.")
+        raise ConfigurationError(f"adapter={adapter!r:.80} has no `render`: make it a subclass of dspex.Adapter.")
     schema, reason = schema_for(adapter, signature, capabilities, params)
     return AdapterChoice(adapter, schema, f"the adapter was set{reason and f'; {reason}'}")
 
