@@ -97,12 +97,12 @@ class Fallback(LM):
         self._remember(request, reply)
         return reply
 
-    def _remember(self, request: LMRequest, response: LMResponse) -> None:
+    def _remember(self, request: LMRequest, response: LMResponse, failure: BaseException | None = None) -> None:
         # In the App's history it stands already, by the LM that answered.
         settings, clock = current_app().settings, current_app().clock
         if not settings.disable_history:
             entry = HistoryEntry(self.model, request, response, clock.now())
-            keep(entry, (self._history,), settings.max_history_size)
+            keep(entry, (self._history,), settings.max_history_size, settings.max_history_characters)
 
     async def _answer(self, request: LMRequest) -> LMResponse:
         failures: list[DspexError] = []

@@ -29,12 +29,19 @@ SHOWN_URL = 80
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """One call, kept as it was sent and answered."""
+    """One call, kept as it was sent and answered; `error` says why a response has no choices, or is not whole."""
 
     model: str
     request: LMRequest
     response: LMResponse
     timestamp: float
+    error: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Characters of its texts, and of files and pictures in their place."""
+        parts = [part for message in self.request.messages for part in message.parts]
+        return sum(map(_size, parts)) + sum(len(one.text) + len(one.reasoning or "") for one in self.response.choices)
 
     def to_dict(self) -> dict[str, Any]:
         """The entry under DSPy's keys."""
@@ -52,19 +59,23 @@ class HistoryEntry(msgspec.Struct, frozen=True):
             "timestamp": self.timestamp,
             "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.timestamp}/{id(self.response)}")),
             "model": self.model,
+            "error": self.error,
         }
 
 
 History = deque[HistoryEntry]
 
 
-def keep(entry: HistoryEntry, histories: Iterable[History], limit: int) -> None:
-    """Append to each history; its oldest entries beyond `limit` go."""
+def keep(entry: HistoryEntry, histories: Iterable[History], limit: int, limit_size: int) -> None:
+    """Append to each history; its oldest entries beyond `limit`, or beyond twice `limit_size` characters, go."""
+    # Only an entry of more than its share can bring the sum of all beyond the limit.
+    is_large = entry.size * limit > limit_size
     for history in histories:
         history.append(entry)
-        while len(history) > limit:
+        excess = sum(one.size for one in tuple(history)) - limit_size if is_large else 0
+        while len(history) > limit or (excess > 0 and history):
             with suppress(IndexError):  # another thread was faster
-                history.popleft()
+                excess -= history.popleft().size
 
 
 def inspect_history(n: int = 1, file: TextIO | None = None) -> None:
@@ -88,6 +99,8 @@ def _blocks(entry: HistoryEntry) -> Iterator[str]:
     yield f"[{datetime.fromtimestamp(entry.timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC] {entry.model}{tokens}"
     for message in entry.request.messages:
         yield f"{message.role.capitalize()}:\n{_message(message)}"
+    if entry.error is not None:
+        yield f"Error:\n{entry.error}"
     choices = entry.response.choices
     for number, choice in enumerate(choices, 1):
         yield f"Response{f' {number} of {len(choices)}' if len(choices) > 1 else ''}:\n{_choice(choice)}"
@@ -116,6 +129,10 @@ def _part(part: Part) -> str:
         case ToolCall(_, name, arguments):
             return f"<tool call {name}({arguments})>"
     return f"<tool result> {part.text}"
+
+
+def _size(part: Part) -> int:
+    return sum(len(value) for value in msgspec.structs.astuple(part) if isinstance(value, str))
 
 
 def _short(url: str) -> str:

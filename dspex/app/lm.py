@@ -1,5 +1,6 @@
 """LM: the user's handle on a model; cheap to make, resolved to a service of the current App at its first call."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -84,7 +85,8 @@ class LM:
         self.hedge_after = hedge_after
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
-        self._connection = Connection.of(api_key, api_base or base_url, headers)
+        also = self.kwargs.pop("extra_headers", None) or {}  # as LiteLLM calls them
+        self._connection = Connection.of(api_key, api_base or base_url, {**(headers or {}), **also})
         self._terms = terms(
             max_in_flight=max_in_flight,
             requests_per_minute=requests_per_minute,
@@ -179,25 +181,34 @@ class LM:
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
-        response = await self.service.complete(request, self._options)
+        try:
+            response = await self.service.complete(request, self._options)
+        except (Exception, asyncio.CancelledError) as error:
+            self._remember(request, LMResponse(()), error)
+            raise
         self._remember(request, response)
         return response
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
         """The reply in pieces, as they arrive."""
         pieces = []
-        async with aclosing(stream(self.service, request, self._options)) as deltas:
-            async for delta in deltas:
-                pieces.append(delta)
-                yield delta
+        try:
+            async with aclosing(stream(self.service, request, self._options)) as deltas:
+                async for delta in deltas:
+                    pieces.append(delta)
+                    yield delta
+        except (Exception, asyncio.CancelledError) as error:
+            self._remember(request, whole(pieces), error)
+            raise
         self._remember(request, whole(pieces))
 
-    def _remember(self, request: LMRequest, response: LMResponse) -> None:
+    def _remember(self, request: LMRequest, response: LMResponse, failure: BaseException | None = None) -> None:
         app = current_app()
         settings = app.settings
         if not settings.disable_history:
-            entry = HistoryEntry(self.model, request, response, app.clock.now())
-            keep(entry, (self._history, app.history), settings.max_history_size)
+            error = None if failure is None else f"{type(failure).__name__}: {failure}".removesuffix(": ")
+            entry = HistoryEntry(self.model, request, response, app.clock.now(), error)
+            keep(entry, (self._history, app.history), settings.max_history_size, settings.max_history_characters)
 
     async def forget(self, request: LMRequest) -> None:
         """Drop a cached reply that could not be used."""

@@ -31,6 +31,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "warn_on_type_mismatch": True,
         "allow_tool_async_sync_conversion": True,  # False: a sync call of an async tool is refused
         "max_history_size": 1_000,
+        "max_history_characters": 64 << 20,  # of prompts and replies together
         "disable_history": False,
         "watchdog": None,  # seconds: name what holds an event loop for longer, as 0.05
     }

@@ -1,5 +1,6 @@
 """What was sent and answered, for people."""
 
+import asyncio
 import io
 from contextlib import aclosing
 
@@ -7,7 +8,7 @@ import pytest
 
 import dspex
 from dspex.core.events import RequestFinished
-from dspex.plugin import Choice, LMDelta, LMResponse, Message, Secret, ToolCall, Usage
+from dspex.plugin import BadRequest, Choice, LMDelta, LMResponse, Message, Secret, ToolCall, Usage
 
 KEY = "sk-canary-4711"
 
@@ -169,3 +170,52 @@ async def test_apps_have_histories_of_their_own():
         await lm("b").acall("inner?")
         assert "outer?" not in shown(dspex.inspect_history, 9)
     assert "inner?" not in shown(dspex.inspect_history, 9)
+
+
+class Failing:
+    """Fails as it is told; a stream of it breaks after a piece."""
+
+    async def complete(self, request):
+        if request.messages[-1].text == "slow":
+            await asyncio.sleep(60)
+        raise BadRequest("no such model")
+
+    async def stream(self, request):
+        yield LMDelta("fo")
+        raise BadRequest("gone")
+
+
+async def test_a_call_that_failed_or_was_cancelled_stands_in_the_history():
+    one = dspex.LM("x/f", provider=Failing(), cache=False)
+    with pytest.raises(BadRequest):
+        await one.acall("bad")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(one.acall("slow"), 0.01)
+    with pytest.raises(BadRequest):
+        await streamed(one)
+    errors = [(entry["error"], entry["outputs"]) for entry in one.history]
+    assert errors == [
+        ("BadRequest: [x/f] no such model", []),
+        ("CancelledError", []),
+        ("BadRequest: [x/f] gone", ["fo"]),
+    ]
+    assert "Error:\nBadRequest: [x/f] no such model" in shown(dspex.inspect_history, 3)
+
+
+def test_a_history_is_bounded_in_characters_too():
+    dspex.configure(max_history_characters=10_000)
+    one = lm("m0")
+    for number in range(30):
+        one(f"{number} {'x' * 3_000}")
+    assert [entry["messages"][0]["content"][:2] for entry in one.history] == ["27", "28", "29"]
+    one("?" * 50_000)
+    assert len(one.history) <= 1
+    one("short")
+    assert one.history[-1]["messages"][0]["content"] == "short"
+
+
+def test_headers_under_their_other_name_are_headers_and_no_parameter():
+    one = dspex.LM("x/h", provider=Provider(Choice("4")), extra_headers={"authorization": "Bearer sk-canary-4711"})
+    one("?")
+    assert "canary" not in f"{one.history} {vars(one)} {one.kwargs}"
+    assert one.service.endpoint.headers["authorization"] == "Bearer sk-canary-4711"
