@@ -11,18 +11,21 @@ from dspex.app.app import App, current_app
 from dspex.core.errors import ConfigurationError
 from dspex.core.events import (
     AttemptFailed,
+    BudgetRefused,
     CacheFailed,
     ChildRestarted,
     Event,
+    LoopBlocked,
     Progressed,
     RequestStarted,
+    SecretAsked,
     StepFinished,
 )
 
 NAME = "log"
 LEVELS = ("debug", "info", "warning", "error", "critical")
-QUIET = (RequestStarted, StepFinished, Progressed)
-BAD = (AttemptFailed, CacheFailed, ChildRestarted)
+QUIET = (RequestStarted, SecretAsked, StepFinished, Progressed)
+BAD = (AttemptFailed, BudgetRefused, CacheFailed, ChildRestarted, LoopBlocked)
 
 
 def enable_logging(level: str = "info", logger: Any = None) -> None:

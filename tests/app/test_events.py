@@ -103,6 +103,34 @@ def test_what_happens_is_told(work, kind, facts):
     assert {name: getattr(told[0], name) for name in facts} == facts
 
 
+@pytest.mark.parametrize(
+    ("event", "level", "fields"),
+    [
+        (events.LoopBlocked(0.0, 0, "metric", "m.py:3", 0.06), "warning", {"what": "metric", "where": "m.py:3"}),
+        (
+            events.BudgetRefused(0.0, 7, "x", "y", "calls", 3, 3, ("Two",)),
+            "warning",
+            {"unit": "calls", "module": "Two"},
+        ),
+        (events.SecretAsked(0.0, 0, "X_API_KEY", "vault", True), "debug", {"name": "X_API_KEY", "source": "vault"}),
+    ],
+    ids=["a blocked loop", "a budget", "a secret"],
+)
+def test_each_is_a_line_of_its_level(event, level, fields):
+    lines = []
+
+    class Logger:
+        def __getattr__(self, level):
+            return lambda event, **given: lines.append((level, given))
+
+    dspex.enable_logging("debug", logger=Logger())
+    dspex.app.app.current_app().bus.publish(event)
+    dspex.disable_logging()
+    [(at, given)] = lines
+    assert at == level
+    assert fields.items() <= given.items()
+
+
 def test_a_cache_that_fails_is_told_by_its_class():
     with pytest.warns(RuntimeWarning, match="cannot read"):
         heard = heard_of(retried, cache=Unwritable())
