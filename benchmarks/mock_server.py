@@ -1,4 +1,4 @@
-"""A model's server for measuring: answers chat completions at once or after a delay, and counts them."""
+"""A model's server for measuring: answers chat completions at once or after a delay, whole or in 200 pieces."""
 
 import asyncio
 import subprocess
@@ -11,6 +11,13 @@ BODY = (
     b'"message":{"role":"assistant","content":"[[ ## answer ## ]]\\nParis\\n\\n[[ ## completed ## ]]"}}],'
     b'"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110}}'
 )
+PIECES = 200
+EVENT = b'data: {"id":"m","object":"chat.completion.chunk","model":"mock","choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
+LAST_EVENTS = (
+    b'data: {"id":"m","model":"mock","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":100,"completion_tokens":200,"total_tokens":300}}\n\ndata: [DONE]\n\n'
+)
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " + str(len(BODY)).encode() + b"\r\n\r\n"
 
 
@@ -32,12 +39,29 @@ class Connection(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
+            streams = b'"stream":true' in self.buffer[end + 4 : end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
-            asyncio.get_running_loop().call_later(self.delay, self.answer)
+            asyncio.get_running_loop().call_later(self.delay, self.stream if streams else self.answer)
 
     def answer(self) -> None:
         if not self.transport.is_closing():
             self.transport.write(HEAD + BODY)  # type: ignore[attr-defined]
+
+    def stream(self) -> None:
+        """A reply in pieces, 8 of them in one packet."""
+        texts = [b"[[ ## answer ## ]]\\n", *(b" word" for _ in range(PIECES)), b"\\n\\n[[ ## completed ## ]]"]
+        events = [EVENT % text for text in texts] + [LAST_EVENTS]
+        packets = [b"".join(events[at : at + 8]) for at in range(0, len(events), 8)]
+        self.packets = iter(
+            [STREAM_HEAD, *(b"%x\r\n%b\r\n" % (len(packet), packet) for packet in packets), b"0\r\n\r\n"]
+        )
+        self.send_next()
+
+    def send_next(self) -> None:
+        packet = next(self.packets, None)
+        if packet is not None and not self.transport.is_closing():
+            self.transport.write(packet)  # type: ignore[attr-defined]
+            asyncio.get_running_loop().call_soon(self.send_next)
 
 
 async def serve(delay: float) -> None:

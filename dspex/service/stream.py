@@ -1,7 +1,8 @@
 """A streamed call: the same permit, budget and retry as a plain one, held for as long as the stream runs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+import types
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
@@ -144,7 +145,7 @@ class _Stream:
         """The next piece, None at the end."""
         assert self._pieces is not None
         try:
-            delta: LMDelta | None = await self._timed(anext(self._pieces, None))
+            delta = await self._piece(self._pieces)
         except (Exception, SystemExit) as error:
             ours = self.service.attempts.ours(error, self.call)
             if isinstance(ours, LMError):
@@ -189,6 +190,23 @@ class _Stream:
         """What the provider says, or a guess from what has come so far."""
         return self.usage or estimated_usage(self.request, self.text)
 
+    async def _piece(self, pieces: AsyncIterator[LMDelta]) -> LMDelta | None:
+        """What comes next, None at the end; a timer is set only where it has to be waited for."""
+        steps = anext(pieces, None).__await__()
+        try:
+            waits_for = next(steps)
+        except StopIteration as done:
+            if self.call.time_left < 0:
+                raise self._late() from None
+            piece: LMDelta | None = done.value
+            return piece
+        return await self._timed(_rest(steps, waits_for))
+
+    def _late(self) -> LMError:
+        late = self.service.attempts.late(self.call)
+        late.partial = self.text
+        return late
+
     async def _timed(self, work: Awaitable[T]) -> T:
         # Around each piece and not around the whole: the time that the reader takes between two pieces is its own task's.
         timer = asyncio.timeout(None)
@@ -200,6 +218,20 @@ class _Stream:
         except TimeoutError as error:
             if not timer.expired():
                 raise
-            late = self.service.attempts.late(self.call)
-            late.partial = self.text
-            raise late from error
+            raise self._late() from error
+
+
+@types.coroutine
+def _rest(steps: Generator[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Goes on with an awaitable that has made its first step."""
+    while True:
+        step: Callable[[], Any] = partial(next, steps)
+        try:
+            yield waits_for
+        except BaseException as error:  # noqa: BLE001  it is the awaitable's
+            step = partial(steps.throw, error)
+        try:
+            waits_for = step()
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
