@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import dspex
+from dspex.core.evidence import Evidence
 from dspex.testing import DummyLM
 
 
@@ -86,9 +87,9 @@ def test_a_file_of_dspy_is_read(tmp_path):
 
 def test_evidence_comes_back_too(tmp_path):
     program = optimised()
-    program.evidence = {"verdict": "better", "gain": 0.25}
+    program.evidence = Evidence("better", "held", kept=True, stopped="done", n=40, baseline=50.0, score=75.0)
     program.save(tmp_path / "p.json")
-    assert Two().load(tmp_path / "p.json").evidence == {"verdict": "better", "gain": 0.25}
+    assert Two().load(tmp_path / "p.json").evidence == program.evidence
 
 
 def test_a_saved_program_is_the_users_alone(tmp_path):
