@@ -196,7 +196,8 @@ class Adapter(Protocol):
     reply to, or None, and why; `reask(signature, completion, error) -> tuple[Message, ...]` gives the turns of a further
     call after a reply that does not parse; `async aparse(signature, completion) -> dict` is awaited in place of `parse`,
     for an adapter that has to ask a model; `is_complete(signature, completion) -> bool` says whether a reply that
-    max_tokens cut came to its end all the same; `parser(signature)` gives an incremental parser for streams.
+    max_tokens cut came to its end all the same; `parser(signature)` gives an incremental parser for streams, an
+    object with `feed(text)` and `end()`, both giving pairs (field, piece of its text); an empty piece says that a field begins.
     With `use_native_function_calling` True (or None, where the model is known to have them) tools go as the provider's
     functions, `parallel_tool_calls` with them, and `native_response_types` names types that are filled beside the text;
     such an adapter begins with a system message, ends with a user's, and is also given signatures without outputs.
@@ -225,7 +226,8 @@ CallNext = Callable[[LMRequest], Awaitable[LMResponse]]
 class Middleware(Protocol):
     """Wraps every logical LM call, cache hits included.
 
-    Optional: `stream(request, call_next)`; `retrieve(request, call_next)`, async, around every search: it takes a
+    Optional: `stream(request, call_next)`, an async generator of LMDeltas, as `call_next(request)` gives them (where one
+    lacks it, streams come as one piece, through `__call__`); `retrieve(request, call_next)`, async, around every search: it takes a
     RetrieverRequest and gives a list of Passages.
     """
 
