@@ -103,7 +103,7 @@ _HOMES = MappingProxyType(
         "dspex.evaluate.compare": ("acompare", "compare"),
         "dspex.evaluate.datasets": ("load_examples", "read_examples"),
         "dspex.evaluate.evaluate": ("Evaluate", "EvaluationResult"),
-        "dspex.evaluate.statistics": ("Comparison",),
+        "dspex.core.evidence": ("Comparison",),
         "dspex.plugin.hookspecs": ("hookimpl",),
         "dspex.plugin.spec": ("Spec",),
         "dspex.program.adapters.adapter": ("Adapter",),

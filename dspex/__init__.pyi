@@ -34,6 +34,8 @@ from dspex.core.candidate import (
 )
 from dspex.core.candidate import (
     Estimate as Estimate,
+)
+from dspex.core.candidate import (
     Failure as Failure,
 )
 from dspex.core.candidate import (
@@ -170,6 +172,7 @@ from dspex.core.errors import (
 from dspex.core.errors import (
     Unavailable as Unavailable,
 )
+from dspex.core.evidence import Comparison as Comparison
 from dspex.core.example import Completions as Completions
 from dspex.core.example import Example as Example
 from dspex.core.example import Prediction as Prediction
@@ -180,8 +183,8 @@ from dspex.core.usage import Usage as Usage
 from dspex.core.wire import HttpLimits as HttpLimits
 from dspex.engine.attached import AttachedJob as AttachedJob
 from dspex.engine.job import Job as Job
-from dspex.engine.quote import Quote as Quote
 from dspex.engine.optimizer import Optimizer as Optimizer
+from dspex.engine.quote import Quote as Quote
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
 from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
 from dspex.evaluate.compare import acompare as acompare
@@ -190,7 +193,6 @@ from dspex.evaluate.datasets import load_examples as load_examples
 from dspex.evaluate.datasets import read_examples as read_examples
 from dspex.evaluate.evaluate import Evaluate as Evaluate
 from dspex.evaluate.evaluate import EvaluationResult as EvaluationResult
-from dspex.evaluate.statistics import Comparison as Comparison
 from dspex.plugin.hookspecs import hookimpl as hookimpl
 from dspex.plugin.spec import Spec as Spec
 from dspex.program.adapters.adapter import Adapter as Adapter

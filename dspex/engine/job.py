@@ -342,14 +342,14 @@ class Job:
         self._compare(kept, why)
         self._beat()
         self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
-        await asyncio.to_thread(self._report)
+        await asyncio.to_thread(self._report, self.ledger)
         return evidence, kept
 
-    def _report(self) -> None:
+    def _report(self, ledger: Ledger) -> None:
         setup = self._setup
         examples = {setup.keys[id(one)]: one for one in chain(setup.train, setup.val, setup.held)}
         try:
-            report.write(self.run_dir, self.ledger, setup.student, examples)
+            report.write(self.run_dir, ledger, setup.student, examples)
         except Exception as error:  # noqa: BLE001  a page that cannot be written must not cost the program
             warn(f"The report of the run in {self.run_dir} could not be written: {type(error).__name__}: {error}")
 

@@ -119,7 +119,7 @@ def test_a_search_stops_at_the_score_that_is_enough(use):
     model = use(Model())
     search = dspex.BootstrapRS(is_right, max_bootstrapped_demos=1, max_labeled_demos=1, stop_at_score=100.0)
     search.compile(student(), trainset=TRAIN, valset=TRAIN[:3], holdout=0, restrict=[-3, -2, -1])
-    assert len(model.asked) <= 3 + 2
+    assert len(model.asked) <= 3 + 4
 
 
 def test_a_restriction_that_leaves_nothing_is_refused(use):
