@@ -408,3 +408,82 @@ def test_a_listener_of_something_that_is_no_predictor_is_an_error_at_once():
 
 def test_a_response_is_data():
     assert StreamResponse("p", "f", "x", False) == StreamResponse("p", "f", "x", False, 0, 0)
+
+
+class Memory:
+    """A cache in memory."""
+
+    def __init__(self):
+        self.rows = {}
+
+    async def get(self, key):
+        return self.rows.get(key)
+
+    async def set(self, key, value, ttl=None):
+        self.rows[key] = value
+
+    async def delete(self, key):
+        self.rows.pop(key, None)
+
+    async def aclose(self):
+        self.rows.clear()
+
+
+def test_a_streamed_reply_is_cached_and_comes_again_as_one_piece(virtual, streaming, reply, joined):
+    provider, program = streaming(reply(answer="four")), dspex.Predict("question -> answer")
+
+    async def main():
+        streamed = dspex.streamify(program, stream_listeners=[StreamListener("answer")])
+        runs = [await everything(streamed(question="2+2?")) for _ in range(2)]
+        return [*runs, (await program.acall(question="2+2?")).answer]
+
+    first, second, plain = virtual(main, lm=lm_of(provider, cache=True), cache=Memory())
+    assert joined(first) == joined(second) == {("self", "answer"): plain}
+    assert [item.chunk for item in second[:-1] if item.chunk] == ["four"]
+    assert provider.opened == 1
+
+
+class Shouting:
+    """Middleware that knows streams."""
+
+    async def __call__(self, request, call_next):
+        raise NotImplementedError
+
+    async def stream(self, request, call_next):
+        async for piece in call_next(request):
+            yield LMDelta(piece.text.replace("four", "FOUR"), finish_reason=piece.finish_reason)
+
+
+async def counting(request, call_next):
+    """Middleware that knows none."""
+    return await call_next(request)
+
+
+@pytest.mark.parametrize(("middleware", "answer"), [(Shouting(), "FOUR"), (counting, "four")], ids=["streams", "plain"])
+def test_middleware_stands_around_a_stream_too(virtual, streaming, reply, joined, middleware, answer):
+    async def main():
+        streamed = dspex.streamify(dspex.Predict("question -> answer"), stream_listeners=[StreamListener("answer")])
+        return await everything(streamed(question="2+2?"))
+
+    *items, last = virtual(main, lm=lm_of(streaming(reply(answer="four"), size=100)), middleware=[middleware])
+    assert joined(items) == {("self", "answer"): last.answer} == {("self", "answer"): answer}
+
+
+async def test_many_chunks_cross_threads_in_order_and_a_slow_reader_holds_them_back(streaming, joined):
+    provider = streaming(
+        ["[[ ## answer ## ]]\n", *[f"w{number} " for number in range(2_000)], LMDelta("", finish_reason="stop")]
+    )
+
+    class Sync(dspex.Module):
+        def __init__(self):
+            super().__init__()
+            self.predict = dspex.Predict("question -> answer")
+
+        def forward(self, question):
+            return self.predict(question=question)
+
+    streamed = dspex.streamify(Sync(), stream_listeners=[StreamListener("answer")])
+    with dspex.context(lm=lm_of(provider)):
+        *items, last = await everything(streamed(question="?"))
+    assert joined(items) == {("predict", "answer"): last.answer}
+    assert last.answer.split() == [f"w{number}" for number in range(2_000)]
