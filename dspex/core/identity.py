@@ -2,8 +2,8 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -63,6 +63,6 @@ def _plain_hook(value: Any) -> Any:
         return dump()
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, (complex, PurePath)):
+    if isinstance(value, (complex, os.PathLike)):
         return str(value)
     raise TypeError(f"no JSON form for {type(value).__name__}")

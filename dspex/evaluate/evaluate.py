@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from concurrent.futures import Executor
 from contextlib import ExitStack, aclosing, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +23,8 @@ from dspex.runtime.scope import SCOPE, Scope, use
 from dspex.service.ledger import BudgetScope
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dspex.evaluate.finished import Finished
 
 __all__ = ["Crew", "Evaluate", "EvaluationResult", "named"]  # the result is also found at DSPy's path
@@ -61,7 +62,7 @@ class Evaluate(msgspec.Struct, eq=False):
     judge_lm: Any = None
     judge_budget: Budget | None = None
     slice_by: SliceBy | None = None
-    run_dir: str | Path | None = None
+    run_dir: "str | Path | None" = None
 
     def __call__(self, program: Any, *args: Any, **kwargs: Any) -> EvaluationResult:
         """`acall`, waited for."""

@@ -4,7 +4,6 @@ import io
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -16,7 +15,6 @@ from dspex.evaluate.meter import NOTHING
 from dspex.evaluate.result import EvaluationResult, measured
 from dspex.evaluate.running import Row
 from dspex.evaluate.statistics import wilson
-from dspex.program.saving import write_atomically
 
 State = tuple[int, int | None, str]
 
@@ -131,6 +129,8 @@ def print_table(result: EvaluationResult, metrics: Sequence[str], limit: int | N
 
 def save(rows: Sequence[Row], metrics: Sequence[str], csv_path: str | None, json_path: str | None) -> None:
     """Write the rows as CSV, as JSON, or both."""
+    from dspex.program.saving import write_atomically
+
     made = records(rows, metrics)
     if csv_path:
         import csv
@@ -139,9 +139,9 @@ def save(rows: Sequence[Row], metrics: Sequence[str], csv_path: str | None, json
         writer = csv.DictWriter(text, _columns(made))
         writer.writeheader()
         writer.writerows(made)
-        write_atomically(Path(csv_path), text.getvalue().encode())
+        write_atomically(csv_path, text.getvalue().encode())
     if json_path:
-        write_atomically(Path(json_path), msgspec.json.format(msgspec.json.encode(made)))
+        write_atomically(json_path, msgspec.json.format(msgspec.json.encode(made)))
 
 
 def _columns(made: Sequence[dict[str, Any]]) -> list[str]:

@@ -3,19 +3,19 @@
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dspex.app.accounting import UsageTracker
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError, RecursionLimit
 from dspex.core.example import Prediction
-from dspex.program.saving import load_file, load_state, save_file
 from dspex.runtime.bridge import in_thread, run_stepped
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, use
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dspex.app.lm import LM
 
 
@@ -135,16 +135,22 @@ class Module:
 
     def load_state(self, state: dict[str, Any]) -> Self:
         """Take a state over; all of it or, with an error, nothing."""
+        from dspex.program.saving import load_state
+
         load_state(self, state)
         return self
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: "str | Path") -> None:
         """Write the state as JSON, atomically, readable by this user only."""
-        save_file(self, Path(path))
+        from dspex.program.saving import save_file
 
-    def load(self, path: str | Path) -> Self:
+        save_file(self, path)
+
+    def load(self, path: "str | Path") -> Self:
         """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit."""
-        load_file(self, Path(path))
+        from dspex.program.saving import load_file
+
+        load_file(self, path)
         return self
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from dspex.core.evidence import Evidence
 FORMAT = 1
 
 
-def save_file(program: Any, path: Path) -> None:
+def save_file(program: Any, path: str | Path) -> None:
     """Write a program's state beside its versions and evidence; holds no time, so equal programs are equal files."""
     import json
 
@@ -32,10 +32,11 @@ def save_file(program: Any, path: Path) -> None:
     write_atomically(path, msgspec.json.format(encoded, indent=2) + b"\n")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(place: str | Path, data: bytes) -> None:
     """Replace a file by new bytes, mode 0600; on any error the old file stays. Raises ProgramFileError."""
     import tempfile
 
+    path = Path(place)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -52,7 +53,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise ProgramFileError(f"{path} cannot be written: {error}. The old file, if any, is unchanged.") from error
 
 
-def load_file(program: Any, path: Path) -> None:
+def load_file(program: Any, path: str | Path) -> None:
     """Read a state and its evidence into a program. Raises ProgramFileError naming the file and the cause."""
     state, metadata = read_file(path)
     found = metadata.get("evidence")
@@ -66,10 +67,10 @@ def load_file(program: Any, path: Path) -> None:
     program.evidence = evidence
 
 
-def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """State and metadata of a saved program. Raises ProgramFileError naming the file and the cause."""
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        content = msgspec.json.decode(Path(path).read_bytes())
     except OSError as error:
         raise ProgramFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
