@@ -5,6 +5,7 @@ Like every page of dspex it loads nothing and runs nothing; what models, program
 
 import difflib
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -22,7 +23,6 @@ from dspex.evaluate.comparison_html import changed, counts_picture, interval_pic
 from dspex.evaluate.html_parts import GOOD, MARGIN, PLAIN, WIDTH, cut, document, label, line, picture, table
 from dspex.evaluate.running import Row
 from dspex.evaluate.statistics import mean_interval
-from dspex.program.saving import write_atomically
 from dspex.runtime.journal_reader import JournalReader
 from dspex.runtime.records import Beat, Considered, End, Record, Run, Step, Stopped
 
@@ -76,9 +76,12 @@ class Story(msgspec.Struct):
 
 
 def write(folder: Path, ledger: Ledger, student: Candidate, examples: Mapping[str, Example]) -> None:
-    """Write `report.html` into a run's folder. Raises JournalError, ProgramFileError."""
+    """Write `report.html` into a run's folder, not synced: the journal makes it again. Raises JournalError, OSError."""
     text = page(JournalReader(folder, READ).poll(), ledger, student, examples)
-    write_atomically(folder / FILE, text.encode(errors="replace"))
+    new = folder / f"{FILE}.new"
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(text.encode(errors="replace"))
+    new.replace(folder / FILE)
 
 
 def page(records: Sequence[Record], ledger: Ledger, student: Candidate, examples: Mapping[str, Example]) -> str:

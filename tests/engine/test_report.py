@@ -114,6 +114,6 @@ async def test_a_run_that_has_ended_leaves_its_report_in_its_folder(lab, app, tm
 
 async def test_a_report_that_cannot_be_written_costs_no_program(lab, app, tmp_path):
     (tmp_path / "run" / "report.html").mkdir(parents=True)
-    with pytest.warns(RuntimeWarning, match="could not be written: ProgramFileError"):
+    with pytest.warns(RuntimeWarning, match="could not be written: IsADirectoryError"):
         program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
     assert program.demos
