@@ -73,7 +73,7 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
 
 
-class TraceStep(msgspec.Struct, frozen=True):
+class TraceStep(msgspec.Struct, frozen=True, gc=False):
     """One predictor's call inside a program's run."""
 
     predictor: str
@@ -81,7 +81,7 @@ class TraceStep(msgspec.Struct, frozen=True):
     outputs: dict[str, Any]
 
 
-class Rollout(msgspec.Struct, frozen=True):
+class Rollout(msgspec.Struct, frozen=True, gc=False):
     """One run of one candidate on one example; a failure is a value: `ok` False, the failure score and the error."""
 
     example: str

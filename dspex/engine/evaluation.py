@@ -72,12 +72,13 @@ class Evaluations:
         if how.params:
             settings["lm_params"] = {**settings.get("lm_params", {}), **how.params}
         # Set and not reset: a step has a task, and so a context, of its own.
-        SCOPE.set(scope.child(overlay=settings, trace=trace, recorder=recorder))
+        SCOPE.set(inner := scope.child(overlay=settings, trace=trace, recorder=recorder))
         fields, inputs = work.example._store, work.example._input_keys or ()
         prediction = await program.acall(**{name: value for name, value in fields.items() if name in inputs})
         score, feedback = 1.0, None  # without a metric a run that ends is a good one
         if self.scorer is not None:
-            SCOPE.set(scope.child(trace=None, recorder=recorder))  # a judge has the caller's settings, not the role's
+            if trace is not None or settings != scope.overlay:  # a judge has the caller's settings, not the role's
+                SCOPE.set(inner.child(overlay=scope.overlay, trace=None))
             score, feedback = await self.scorer(work.example, prediction, trace)
         outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
         kept = [

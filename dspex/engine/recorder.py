@@ -16,6 +16,8 @@ from dspex.runtime.journal import Journal
 from dspex.runtime.records import Call, Sent, Step, Stopped
 from dspex.runtime.scope import Proceed, ProceedToBytes, use
 
+Found = tuple[LMResponse | None, bytes | None, Usage | None]  # a reply, or bytes and what they took
+
 
 class Tape:
     """What a run's journal holds, and the way new calls take into it.
@@ -100,7 +102,7 @@ class StepRecorder:
         self.usage += known.usage or Usage()
         return known.data or b""
 
-    async def _sent(self, key: str, proceed: Any, fetch: Callable[[], Awaitable[dict[str, Any]]]) -> Call:
+    async def _sent(self, key: str, proceed: Any, fetch: Callable[[], Awaitable[Found]]) -> Call:
         tape, clock = self._tape, self._tape.clock
         try:
             tape.journal.append(Sent(key))
@@ -115,8 +117,8 @@ class StepRecorder:
                     call = getattr(proceed, "call", None)
                     attempts, is_cached = getattr(call, "attempts", 1), bool(getattr(call, "cached", False))
                     seconds = round(clock.monotonic() - began, 6)
-                    made = Call(key, self._owner, None, seconds, attempts, is_cached, failure)
-                    made = msgspec.structs.replace(made, **found) if found else made
+                    reply, data, used = found or (None, None, None)
+                    made = Call(key, self._owner, reply, seconds, attempts, is_cached, failure, data, used)
                     tape.ended(made)
         except (BudgetExceeded, JournalError) as error:
             self.failure = error
@@ -141,15 +143,15 @@ class _Within:
         return data
 
 
-async def _asked(request: LMRequest, proceed: Proceed) -> dict[str, Any]:
-    return {"reply": await proceed(request)}
+async def _asked(request: LMRequest, proceed: Proceed) -> Found:
+    return await proceed(request), None, None
 
 
-async def _fetched(proceed: ProceedToBytes) -> dict[str, Any]:
+async def _fetched(proceed: ProceedToBytes) -> Found:
     within = _Within()
     with use(recorder=within):
         data, usage = await proceed()
-    return {"data": data, "usage": usage + within.usage}
+    return None, data, usage + within.usage
 
 
 def _text(value: Any) -> str:

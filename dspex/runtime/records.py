@@ -8,8 +8,8 @@ from dspex.core.messages import LMResponse
 from dspex.core.usage import Budget, Usage
 
 
-class Record(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True):
-    """Base of what a journal holds."""
+class Record(msgspec.Struct, frozen=True, tag_field="t", omit_defaults=True, gc=False):
+    """Base of what a journal holds: data without cycles, so the collector need not look at it."""
 
 
 class Run(Record, frozen=True, tag="run"):
