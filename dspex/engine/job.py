@@ -145,7 +145,7 @@ class Job:
         tape = self._tape
         spent = sum(list(self._context.steps.spent.values()), Spend()).units
         return Ledger(
-            calls=spent[0], tokens=spent[1], usd=spent[2] / 1e9, paid=tape.fresh.calls, paid_before=tape.before.calls,
+            calls=spent[0], tokens=spent[1], usd=spent[2] / 1e9, paid=tape.paid, paid_before=tape.before.calls,
             reused=tape.reused, cached=tape.cached, failed=tape.failed, lost=tape.lost, seconds=round(self._elapsed(), 3),
             torn_bytes=self._journal.torn_bytes, run_dir=str(self.run_dir),
         )  # fmt: skip

@@ -19,6 +19,9 @@ from dspex.runtime.scope import Proceed, ProceedToBytes, use
 Found = tuple[LMResponse | None, bytes | None, Usage | None]  # a reply, or bytes and what they took
 
 
+NOTHING = Usage()
+
+
 class Tape:
     """What a run's journal holds, and the way new calls take into it.
 
@@ -28,7 +31,7 @@ class Tape:
     def __init__(self, journal: Journal, clock: Clock) -> None:
         self.journal = journal
         self.clock = clock
-        self.fresh, self.cached, self.failed, self.reused = Usage(), 0, 0, 0
+        self.paid = self.cached = self.failed = self.reused = 0
         records = journal.records
         calls = [record for record in records if isinstance(record, Call)]
         sent = Counter(record.key for record in records if isinstance(record, Sent))
@@ -50,21 +53,25 @@ class Tape:
     def ended(self, call: Call) -> None:
         """Journal a call that has ended, and count it."""
         self.journal.append(call)
-        self.fresh += _paid(call)
+        self.paid += _calls_paid(call)
         self.cached += call.is_cached
         self.failed += bool(call.error)
         if not call.error:
             self.done[call.key] = call
 
 
+def _calls_paid(call: Call) -> int:
+    """What left the process for a call, all its attempts; a search is no call of a budget's."""
+    is_search = call.data is not None and call.usage is not None and not call.usage.calls
+    return 0 if call.is_cached or is_search else call.attempts
+
+
 def _paid(call: Call) -> Usage:
-    """What left the process for a call: all its attempts, and the tokens of its reply."""
+    """The same with the tokens of its reply."""
     if call.is_cached:
         return Usage()
-    if call.data is not None and call.usage is not None and not call.usage.calls:
-        return call.usage  # a search: it is no call of a budget's
     usage = call.reply.usage if call.reply is not None else call.usage
-    return msgspec.structs.replace(usage or Usage(), calls=call.attempts)
+    return msgspec.structs.replace(usage or Usage(), calls=_calls_paid(call))
 
 
 class StepRecorder:
@@ -77,7 +84,7 @@ class StepRecorder:
         self._tape = tape
         self._owner = owner
         self._counts: dict[bytes, int] = {}
-        self.usage = Usage()
+        self.usage = NOTHING
         self.failure: BaseException | None = None
 
     async def record(self, request: LMRequest, proceed: Proceed) -> LMResponse:
@@ -90,8 +97,9 @@ class StepRecorder:
             known = await self._sent(key, proceed, partial(_asked, request, proceed))
         reply = known.reply
         assert reply is not None
-        usage = reply.usage or Usage()
-        self.usage += usage if usage.calls else msgspec.structs.replace(usage, calls=1)
+        usage = reply.usage or NOTHING
+        usage = usage if usage.calls else msgspec.structs.replace(usage, calls=1)
+        self.usage = usage if self.usage is NOTHING else self.usage + usage
         return reply
 
     async def record_bytes(self, request: bytes, proceed: ProceedToBytes) -> bytes:
