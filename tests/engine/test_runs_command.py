@@ -29,7 +29,7 @@ def made(lab, tmp_path):
     def make(name, **options):
         async def main():
             async with App():
-                return await lab.compiled(lab.Model(), run_dir=tmp_path / "runs" / name, **options)
+                return await lab.compiled(lab.Model(), run_dir=tmp_path / "runs" / name, **{"sets": 1, **options})
 
         return asyncio.run(main())
 
@@ -73,7 +73,7 @@ def test_runs_are_listed_and_a_damaged_one_with_its_fault(made, tmp_path):
 def test_a_run_is_told_whole(made, tmp_path):
     program = made("one", budget=dspex.Budget(calls=500, on_short="stop"))
     shown = told("show", "on")
-    for text in ("one: done race", "Search want=2", "20 trainset, 16 valset", "500 calls", "candidates 5: "):
+    for text in ("one: done race", "Search want=2", "20 trainset, 16 valset", "500 calls", "candidates 2: set 0"):
         assert text in shown
     assert f"{program.ledger.paid:,} calls paid" in shown
     assert "one: done" in told("watch", "one")
