@@ -155,7 +155,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("dspex")
     if name[:1].isupper():
-        return importlib.import_module("dspex.engine.optimizer").optimizer_class(name)
+        return importlib.import_module("dspex.engine.optimizer").optimizer_class(name, __all__)
     raise AttributeError(f"module 'dspex' has no attribute {name!r}")
 
 
