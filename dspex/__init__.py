@@ -131,6 +131,7 @@ _HOMES = MappingProxyType(
         "dspex.program.types.reasoning": ("Reasoning",),
         "dspex.program.types.tool": ("Tool",),
         "dspex.program.types.tool_calls": ("ToolCallResults", "ToolCalls"),
+        "dspex.program.vectorizer": ("CharacterVectorizer", "WordVectorizer"),
         "dspex.runtime.callbacks": ("BaseCallback",),
         "dspex.runtime.supervisor": ("ChildSpec", "Supervisor"),
         "dspex.service.breaker": ("BreakerPolicy",),

@@ -234,6 +234,8 @@ from dspex.program.types.reasoning import Reasoning as Reasoning
 from dspex.program.types.tool import Tool as Tool
 from dspex.program.types.tool_calls import ToolCallResults as ToolCallResults
 from dspex.program.types.tool_calls import ToolCalls as ToolCalls
+from dspex.program.vectorizer import CharacterVectorizer as CharacterVectorizer
+from dspex.program.vectorizer import WordVectorizer as WordVectorizer
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
 from dspex.runtime.supervisor import ChildSpec as ChildSpec
 from dspex.runtime.supervisor import Supervisor as Supervisor
