@@ -94,7 +94,7 @@ class Context:
     ) -> list[Scores]:  # fmt: skip
         """One wave of evaluations, in the order asked for."""
         how = How(role, _params(sample, temperature), trace)
-        bound = self.steps.bound(BRANCH.get())
+        bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("run", role)))
         rows = [[self._runs.work(candidate, one, bound, how) for one in some] for candidate, some in pairs]
         order = chain(*rows) if self.setup.by_candidate else chain(*zip_longest(*rows))
         results = await self.steps.wave([work for work in order if work is not None])
@@ -112,7 +112,7 @@ class Context:
         if found is None:
             known = ", ".join(self.setup.roles)
             raise ConfigurationError(f"ctx.ask(role={role!r}): the roles of this optimizer are {known}.")
-        bound = self.steps.bound(BRANCH.get(), 2 * n)
+        bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("ask", role)), 2 * n)
         work = Asking(
             self.steps, bound, (role, found), signature, inputs=inputs, n=n, params=_params(sample, temperature)
         )
@@ -124,7 +124,7 @@ class Context:
 
         `args` and `version`, say that of a library, are its identity. Its calls to embedders and models are the step's.
         """
-        work = Computing(self.steps.bound(BRANCH.get()), label, function, args, version)
+        work = Computing(self.steps.bound(BRANCH.get(), None), label, function, args, version)
         return (await self.steps.wave([work]))[0].value
 
     async def now(self) -> float:

@@ -38,7 +38,7 @@ from dspex.program.module import Module
 from dspex.runtime.journal import Journal
 from dspex.runtime.records import Beat, End, Mark, Stopped
 from dspex.runtime.scope import SCOPE, current
-from dspex.service.ledger import BudgetScope
+from dspex.service.ledger import BudgetScope, Charge
 
 CANCEL_GRACE_S = 10.0
 SECONDS_GRACE_S = 2.0
@@ -116,7 +116,7 @@ class Job:
         self._known_before = len(self._tape.steps)
         self._seconds_before = max((r.seconds for r in journal.records if isinstance(r, Beat)), default=0.0)
         self._walls = [r.value for r in journal.records if isinstance(r, Mark) and r.key == "wall"]
-        reserve = Spend((2 * len(setup.held) * setup.shape.calls_per_run, 0, 0))
+        reserve = self._reserve()
         # A turn of its own where calls queue, however many jobs one block starts.
         scope = self._caller.child(
             budgets=(*self._caller.budgets, *self._wall()), request=object(), trace=None, patient=True
@@ -124,6 +124,14 @@ class Job:
         self._variables: Variables = copy_context()
         self._variables.run(SCOPE.set, scope)
         self._context = self._variables.run(self._made_context, self._limit - reserve)
+
+    def _reserve(self) -> Spend:
+        """What is kept for the look at held examples; of tokens and dollars, whose bounds are high, a quarter at most."""
+        looks = 2 * len(self._setup.held) * self._setup.shape.calls_per_run
+        call = self._setup.bounds.get(("run", "evidence"), Charge())
+        _, tokens, usd = self._limit.units
+        least = looks * call.tokens, looks * round(call.usd * 1e9)
+        return Spend((looks, min(least[0], tokens // 4), min(least[1], usd // 4)))
 
     def _made_context(self, limit: Spend) -> Context:
         setup = self._setup

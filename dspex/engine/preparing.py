@@ -17,7 +17,7 @@ from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
 from dspex.engine.evidence import set_apart
 from dspex.engine.opening import Terms, held_before
-from dspex.engine.quote import Quote, check, quoted
+from dspex.engine.quote import Quote, bounds_of, check, quoted
 from dspex.engine.setup import Setup, roles_of
 from dspex.program.module import Module
 
@@ -120,13 +120,15 @@ def _within_budget(
     budget = options.budget or Budget()
     setup = _setup(optimizer, student, options, data, given)
     quote = quoted(setup, student, options.teacher, budget.usd is not None)
+    if budget.tokens is not None or budget.usd is not None:
+        setup = msgspec.structs.replace(setup, bounds=bounds_of(setup, student, options.teacher))
     if budget.on_short == "stop":
         return optimizer, setup, quote, []
     smaller = optimizer.fit(setup.shape, budget) if budget.on_short == "fit" else None
     if smaller is None:
         check(quote, budget, type(optimizer).__name__)
         return optimizer, setup, quote, []
-    setup = _setup(smaller, student, options, data, given)
+    setup = msgspec.structs.replace(_setup(smaller, student, options, data, given), bounds=setup.bounds)
     less = quoted(setup, student, options.teacher, budget.usd is not None)
     check(less, budget, type(optimizer).__name__)
     said = [] if less == quote else [f"settings were made smaller to fit the budget: {less} instead of {quote}"]

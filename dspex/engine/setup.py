@@ -12,6 +12,7 @@ from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import Programs, fingerprint
 from dspex.program.module import Module
+from dspex.service.ledger import Charge
 
 
 class MetricInfo(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class Setup(msgspec.Struct, frozen=True):
     max_errors: int | None
     by_candidate: bool  # the order of waves: candidate by candidate, else example by example
     controls: bool = False
+    bounds: Mapping[tuple[str, str], Charge] = {}  # the most a call takes, by ("run" or "ask", role): under a budget
 
 
 def roles_of(

@@ -33,7 +33,7 @@ def simulated(lab, tmp_path, seed, concurrency, faults=0.0, **options):
     model = lab.Model(delayed(seed, faults=faults))
 
     async def main():
-        async with App(clock=VirtualClock()):
+        async with App(clock=VirtualClock(), prices={"custom/lab": (1.0, 2.0)}):
             folder = tmp_path / f"{random.random()}"
             program = await lab.compiled(model, num_threads=concurrency, run_dir=folder, **options)
             return lab.saved(program, folder), program.ledger
@@ -44,8 +44,13 @@ def simulated(lab, tmp_path, seed, concurrency, faults=0.0, **options):
 
 @pytest.mark.parametrize(
     "budget",
-    [None, dspex.Budget(calls=120, on_short="stop"), dspex.Budget(tokens=40_000, on_short="stop")],
-    ids=["no budget", "calls", "tokens"],
+    [
+        None,
+        dspex.Budget(calls=120, on_short="stop"),
+        dspex.Budget(tokens=40_000, on_short="stop"),
+        dspex.Budget(usd=0.04, on_short="stop"),
+    ],
+    ids=["no budget", "calls", "tokens", "dollars"],
 )
 def test_delays_and_concurrency_do_not_change_the_program(lab, tmp_path, budget):
     found = set()
@@ -54,6 +59,7 @@ def test_delays_and_concurrency_do_not_change_the_program(lab, tmp_path, budget)
         assert model.most <= concurrency
         found.add(data)
     assert len(found) == 1
+    assert (json.loads(data)["metadata"]["evidence"]["stopped"] == "done") == (budget is None)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 25, 60, 200, 300])
