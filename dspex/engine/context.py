@@ -64,9 +64,9 @@ class Context:
         """An example's identity, as in `Rollout.example` and `Demo.origin`."""
         return self._runs.key_of(example)
 
-    def reopen(self, limit: Spend) -> None:
+    def reopen(self, limit: Spend, held: Sequence[Example]) -> None:
         """The algorithm has ended: let the held examples be run, within what is left of the budget."""
-        self._runs.reopen()
+        self._runs.reopen(held)
         self.steps.reopen(limit)
 
     def rng(self, label: str) -> Any:
@@ -193,7 +193,8 @@ class Context:
     def consider(
         self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
     ) -> Candidate:
-        """Enter a candidate into the pool; its scores attach by key."""
+        """Enter a candidate into the pool; its scores attach by key. Raises ConfigurationError if it shows a held example."""
+        self._runs.check_demos(candidate)
         label = "/".join([*self._path, label])
         above = tuple(parent.key for parent in parents)
         self.steps.pool.add(Entry(candidate, label, BRANCH.get().next_place(), above, meta))

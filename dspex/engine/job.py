@@ -109,7 +109,6 @@ class Job:
 
     def _prepare(self, journal: Journal) -> None:
         """All that a life of the run begins with, from what its journal holds."""
-        setup = self._setup
         self._journal = journal
         (journal.folder / CONTROL).unlink(missing_ok=True)  # it was for an owner that is gone
         self._tape = Tape(journal, self._app.clock)
@@ -134,7 +133,7 @@ class Job:
         return Spend((looks, min(least[0], tokens // 4), min(least[1], usd // 4)))
 
     def _made_context(self, limit: Spend) -> Context:
-        setup = self._setup
+        setup = msgspec.structs.replace(self._setup, held=())  # no search sees them, nor has them within reach
         steps = Steps(self._tape, limit, setup.concurrency, setup.shape.calls_per_run, self._app)
         return Context(setup, steps, self._elapsed)
 
@@ -345,7 +344,8 @@ class Job:
     ) -> tuple[Evidence, Candidate]:
         """What can be claimed, and the program that is returned; the run's last words."""
         keep, limit = self._options.keep, self._limit
-        evidence = await weighed(context, winner, stopped=why, keep=keep, limit=limit, notes=self._notes, arms=arms)
+        held, notes = self._setup.held, self._notes
+        evidence = await weighed(context, winner, held, stopped=why, keep=keep, limit=limit, notes=notes, arms=arms)
         kept = winner if evidence.kept else context.student
         self._compare(kept, why)
         self._beat()

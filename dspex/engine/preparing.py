@@ -15,7 +15,7 @@ from dspex.core.identity import digest
 from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
-from dspex.engine.evidence import set_apart
+from dspex.engine.holdout import Shown, demos_in, sealed_by, set_apart
 from dspex.engine.opening import Terms, held_before
 from dspex.engine.quote import Quote, bounds_of, check, quoted
 from dspex.engine.setup import Setup, roles_of
@@ -68,12 +68,14 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
         raise ConfigurationError(f'keep={options.keep!r}: "estimate" or "better".')
     given = {**optimizer.compile_arguments, **_known(optimizer, options.arguments)}
     whole, more = list(options.trainset), list(options.valset or ())
+    demos = chain.from_iterable(demos_in(one) for one in (student, options.teacher) if one is not None)
     apart = list(options.holdout) if isinstance(options.holdout, list | tuple) else []
     _check_data(student, trainset=whole, valset=more, holdout=apart)
     keys = {id(one): example_key(one) for one in chain(whole, more, apart)}
     holdout = options.holdout if optimizer.metric else 0
     most = held_before(options.run_dir, _most_held(options.budget, student))
-    train, val, held, notes = set_apart(whole, more, holdout, keys, seed=options.seed, most=most)
+    shown = Shown(demos)
+    train, val, held, notes = set_apart(whole, more, holdout, keys, seed=options.seed, most=most, shown=shown)
     data = Data(train, val or train, held, keys)
     optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
     identity = {
@@ -109,7 +111,6 @@ def within(
         metric_identity=digest(fingerprint(metric)),
         roles=roles,
         capabilities=capabilities,
-        held=(),
     )
 
 
@@ -152,6 +153,7 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
         teacher=extracted(teacher) if teacher is not None else None,
         programs=Programs(*programs, finish=optimizer.finish),
         train=tuple(data.train), val=tuple(data.val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
+        sealed=sealed_by(data.held, data.keys),
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
         shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held)), seed=options.seed,
         concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,

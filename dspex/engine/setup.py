@@ -49,6 +49,7 @@ class Setup(msgspec.Struct, frozen=True):
     metric_identity: str
     roles: Mapping[str, Role]
     capabilities: Mapping[str, Capabilities]
+    sealed: frozenset[str]  # what tells the held examples, and a demo made of one: all that a search is given of them
     shape: Shape
     seed: int
     concurrency: int
