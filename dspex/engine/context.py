@@ -7,18 +7,19 @@ from typing import Any
 
 import msgspec
 
-from dspex.core.candidate import Candidate, Failure, PredictorState, Rollout, Scores
+from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example, Prediction
 from dspex.core.usage import Budget
 from dspex.engine.asking import Asking, Computing
 from dspex.engine.evaluation import Evaluations, How
+from dspex.engine.infos import PredictorInfo, metric_info, predictor_infos
 from dspex.engine.pool import Entry
 from dspex.engine.race import Race
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
 from dspex.engine.search import collect, race
-from dspex.engine.setup import MetricInfo, Setup
+from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps, encoder
 from dspex.runtime.records import Considered, Mark
 
@@ -48,8 +49,7 @@ class Context:
         self.student, self.teacher = setup.student, setup.teacher
         self.train, self.val = setup.train, setup.val
         self.arguments, self.capabilities = setup.arguments, setup.capabilities
-        self.metric = MetricInfo(getattr(setup.optimizer, "metric_threshold", None))
-        self.predictors: Mapping[str, PredictorState] = setup.student.predictors
+        self.metric = metric_info(setup.metric, getattr(setup.optimizer, "metric_threshold", None))
         self._elapsed = elapsed
         self._path = path
         self._runs = Evaluations(setup, steps)
@@ -59,6 +59,12 @@ class Context:
         self._times = {r.key: r.value for r in records if isinstance(r, Mark)}
 
     # Data
+
+    @property
+    def predictors(self) -> tuple[PredictorInfo, ...]:
+        """The student's predictors, in its order."""
+        program, _ = self.setup.programs.runnable(self.student)
+        return predictor_infos(program, self.student)
 
     def key_of(self, example: Example) -> str:
         """An example's identity, as in `Rollout.example` and `Demo.origin`."""
@@ -211,8 +217,9 @@ class Context:
 
     async def remaining(self) -> Budget:
         """What is left of this branch's share of the budget."""
-        units = BRANCH.get().free.units
-        calls, tokens, usd = (None if unit > UNLIMITED // 2 else unit for unit in units)
+        # A branch's share of what has no limit is a number too.
+        pairs = zip(BRANCH.get().free.units, self.steps.limit.units, strict=True)
+        calls, tokens, usd = (None if limit > UNLIMITED // 2 else unit for unit, limit in pairs)
         return Budget(calls, tokens, None if usd is None else usd / 1e9)
 
 

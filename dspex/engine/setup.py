@@ -6,24 +6,13 @@ from typing import Any
 import msgspec
 
 from dspex.app.app import current_app
-from dspex.core.candidate import Candidate, Rollout, Shape
+from dspex.core.candidate import Candidate, Shape
 from dspex.core.endpoint import Capabilities
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import Programs, fingerprint
 from dspex.program.module import Module
 from dspex.service.ledger import Charge
-
-
-class MetricInfo(msgspec.Struct, frozen=True):
-    """What an algorithm may know of the metric: the least score that passes, None for any above 0."""
-
-    threshold: float | None = None
-
-    def passes(self, rollout: Rollout) -> bool:
-        """Whether a run is good enough to be a demonstration."""
-        least = self.threshold
-        return rollout.ok and (rollout.score > 0 if least is None else rollout.score >= least)
 
 
 class Role(msgspec.Struct, frozen=True):

@@ -93,7 +93,7 @@ class Steps:
         self.done = 0
         self.outage = self.failures = 0
         self.metric = ""  # the identity of that which the pool is scored by
-        self._limit = limit
+        self.limit = limit
         self._concurrency = concurrency
         self._calls_per_run = calls_per_run
         self._app = app
@@ -123,7 +123,7 @@ class Steps:
         most = max(2 * self._calls_per_run, calls + 1, least)
         tokens = tokens + tokens // 2 or most * (call.tokens if call is not None else DEFAULT_OUTPUT_TOKENS)
         usd = usd + usd // 2 or (most * round(call.usd * 1e9) if call is not None else 0)
-        return Spend((most, tokens if self._limit.units[1] < UNLIMITED else 0, usd))
+        return Spend((most, tokens if self.limit.units[1] < UNLIMITED else 0, usd))
 
     def count_failure(self, error: BaseException) -> None:
         """A step failed."""
