@@ -282,9 +282,13 @@ class CompileContext(Protocol):
     val: Sequence[Example]
     capabilities: Mapping[str, Capabilities]
     arguments: Mapping[str, Any]
-    metric: Any  # has `threshold` and `passes(rollout)`
+    metric: Any  # `threshold`, `passes(rollout)`; and None where unknown: `binary`, `lower`, `upper`, `gives_feedback`
 
     PROTOCOL_VERSION: ClassVar[int] = 1
+
+    @property
+    def predictors(self) -> Sequence[Any]:
+        """The student's predictors in its order: `name` (its path), `signature`, `fields` (FieldViews), `is_tool`."""
 
     def key_of(self, example: Example) -> str:
         """The example's identity, as rollouts carry it."""
