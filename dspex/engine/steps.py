@@ -137,7 +137,7 @@ class Steps:
         elif self.outage >= OUTAGE_LIMIT:
             raise EvaluationError(f"{self.outage} steps one after another found no model: {error}")
 
-    def _recall(self, work: StepWork) -> tuple[Value, Spend] | None:
+    def _recall(self, work: StepWork, is_charged: bool) -> tuple[Value, Spend] | None:
         """The result of a finished step. Whoever asks settles it, so what it stands for is counted here."""
         found = self._known.get(work.step)
         if found is None:
@@ -149,7 +149,8 @@ class Steps:
         value: Value = found
         self.done += 1
         spend = Spend.of(value.usage)
-        self.spent[work.role] = self.spent[work.role] + spend if work.role in self.spent else spend
+        if is_charged:
+            self.spent[work.role] = self.spent[work.role] + spend if work.role in self.spent else spend
         work.settled(value)
         if self._app.bus.active:
             self._tell(work, is_old)
