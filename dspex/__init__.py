@@ -98,6 +98,7 @@ _HOMES = MappingProxyType(
         "dspex.engine.attached": ("AttachedJob",),
         "dspex.engine.job": ("Job",),
         "dspex.engine.quote": ("Quote",),
+        "dspex.engine.optimize": ("aoptimize", "optimize"),
         "dspex.engine.optimizer": ("Optimizer",),
         "dspex.engine.trace_data": ("abootstrap_trace_data", "bootstrap_trace_data"),
         "dspex.evaluate.compare": ("acompare", "compare"),

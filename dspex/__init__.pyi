@@ -183,6 +183,8 @@ from dspex.core.usage import Usage as Usage
 from dspex.core.wire import HttpLimits as HttpLimits
 from dspex.engine.attached import AttachedJob as AttachedJob
 from dspex.engine.job import Job as Job
+from dspex.engine.optimize import aoptimize as aoptimize
+from dspex.engine.optimize import optimize as optimize
 from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.engine.quote import Quote as Quote
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data

@@ -8,6 +8,7 @@ SUMMARIES = {
     "BootstrapFewShotWithRandomSearch": ("search:BootstrapFewShotWithRandomSearch", "the best of many sets of them"),
     "Ensemble": ("ensemble:Ensemble", "several programs as one"),
     "KNNFewShot": ("knn:KNNFewShot", "for each call the runs that are most like it"),
+    "StrategyRace": ("strategies:StrategyRace", "several strategies under one budget; what dspex.optimize runs"),
     "BootstrapRS": ("search:BootstrapFewShotWithRandomSearch", "short for BootstrapFewShotWithRandomSearch"),
 }
 
