@@ -21,6 +21,7 @@ from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
 from dspex.engine.search import collect, race
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps, encoder
+from dspex.program.module import Module
 from dspex.runtime.records import Considered, Mark
 
 
@@ -221,6 +222,14 @@ class Context:
         pairs = zip(BRANCH.get().free.units, self.steps.limit.units, strict=True)
         calls, tokens, usd = (None if limit > UNLIMITED // 2 else unit for unit, limit in pairs)
         return Budget(calls, tokens, None if usd is None else usd / 1e9)
+
+    def program(self, candidate: Candidate) -> Module:
+        """A new program with this state, for results and for what its fields are; its calls would be in no journal."""
+        return self.setup.programs.fresh(candidate)
+
+    def attach(self, **attributes: Any) -> None:
+        """Give the program that is returned attributes, which are not saved with it."""
+        self.steps.attached.update(attributes)
 
 
 def _text(value: Any) -> str:

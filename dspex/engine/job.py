@@ -334,6 +334,7 @@ class Job:
             await asyncio.gather(ticking, return_exceptions=True)
         program: Any = self._setup.programs.fresh(kept)
         entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])
+        vars(program).update(context.steps.attached)
         program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
         program.candidate_programs = CandidatePrograms(self._setup.programs, entries)
         self._state = "cancelled" if why == "cancelled" else "done"

@@ -378,3 +378,9 @@ class CompileContext(Protocol):
 
     async def remaining(self) -> Budget:
         """What is left of the budget, once own steps in flight have settled."""
+
+    def program(self, candidate: Candidate) -> Any:
+        """A new program (a Module) with a candidate's state, not to be run."""
+
+    def attach(self, **attributes: Any) -> None:
+        """Attributes of the program that is returned, not saved with it."""

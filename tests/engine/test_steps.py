@@ -353,6 +353,21 @@ async def test_the_second_model_of_an_adapter_is_part_of_a_run(lab, app, tmp_pat
         await compiled("other")
 
 
+async def test_an_algorithm_looks_at_programs_and_adds_to_the_one_that_is_returned(lab, app, tmp_path):
+    seen = []
+
+    async def run(ctx):
+        parts = ctx.program(ctx.student.with_instructions({"self": "Double it."})).named_predictors()
+        seen.append({path: (part.signature.instructions, list(part.signature.fields)) for path, part in parts})
+        ctx.attach(rounds=1, names=["a"])
+        ctx.attach(rounds=2)
+
+    optimizer = algorithm(lab, run)
+    programs = [await lab.compiled(lab.Model(), optimizer=optimizer, run_dir=tmp_path / "run") for _ in range(2)]
+    assert [(one.rounds, one.names) for one in programs] == [(2, ["a"])] * 2
+    assert seen == [{"self": ("Double it.", ["question", "answer"])}] * 2
+
+
 async def test_steps_are_told_to_those_who_listen(lab, app, tmp_path):
     heard = []
     app.bus.subscribe(heard.append, "test")
