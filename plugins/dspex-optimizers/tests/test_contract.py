@@ -50,3 +50,11 @@ class TestSIMBA(OptimizerContract):
 class TestInferRules(OptimizerContract):
     def make(self, metric, trainset):
         return dspex.InferRules(2, 3, metric=metric, max_bootstrapped_demos=2, max_labeled_demos=3)
+
+
+class TestStrategyRace(OptimizerContract):
+    def make(self, metric, trainset):
+        return dspex.StrategyRace(metric, 90)
+
+    def data(self, trainset, valset):
+        return {"trainset": trainset, "valset": valset}

@@ -32,9 +32,9 @@ def test_of_several_predictors_all_instructions_so_far_are_tried_again(writer, d
     program = compiled(search, two, data)
     shape = dspex.Shape(predictors=2, calls_per_run=2, train=12, val=12)
     assert program.total_calls == 3 * 2 * (1 + 2)
-    assert program.ledger.calls == 18 * 12 * 2 + 2 * (2 * 3 - 1)
-    assert program.ledger.paid == len(model.requests) < program.ledger.calls
-    assert program.ledger.calls <= search.estimate(shape).high <= 1.6 * program.ledger.calls
+    # An instruction that is tried again beside the same others costs nothing, which no bound can know before.
+    assert program.ledger.calls == program.ledger.paid == len(model.requests) <= 18 * 12 * 2 + 2 * (2 * 3 - 1)
+    assert program.ledger.calls <= search.estimate(shape).high <= 2.2 * program.ledger.calls
 
 
 def test_later_predictors_see_the_best_of_the_earlier_ones(writer, data, two, right):

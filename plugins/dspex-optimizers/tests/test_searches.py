@@ -60,7 +60,8 @@ def test_the_estimate_covers_what_is_used_and_not_much_more(writer, data, studen
     used = search.compile(program, **options).ledger.calls
     high = search.estimate(dspex.Shape(predictors, predictors, train, val)).high
     assert used <= high
-    assert high <= 1.6 * used or kind != "COPRO"
+    # With several predictors programs come up again, and are free then; no bound can know that before.
+    assert high <= (1.6 if predictors == 1 else 2.2) * used or kind != "COPRO"
 
 
 def test_a_search_ends_at_the_wall_with_what_it_has(writer, data, student, right, kind):

@@ -75,7 +75,7 @@ def test_each_step_runs_its_minibatch_and_the_winners_are_compared_on_all(writer
     search = simba(right)
     program = compiled(search, student, data)
     steps = 3 * 6 * 3 + 6 * len([score for log in program.trial_logs.values() for score in log["batch_scores"]])
-    assert program.ledger.calls == steps + 4 * 24 + len(model.asked("module_advice"))
+    assert program.ledger.calls == len(model.requests) <= steps + 4 * 24 + len(model.asked("module_advice"))
     assert program.ledger.calls <= search.estimate(dspex.Shape(1, 1, 24, 24)).high == 3 * 6 * 7 + 4 * 24 + 3 * 4
     assert len([one for one in program.candidate_programs if one["score"] is not None]) <= 4
     assert all(dict(one.params)["temperature"] == 1.0 for one in model.requests[:18])
