@@ -133,7 +133,8 @@ class Tool:
         try:
             return self._arguments.checked(given)
         except ValueError as error:
-            message = f"Tool {self.name!r}: {error}. It takes: {shown or 'no arguments'}"
+            faults = str(error).rstrip(".")
+            message = f"Tool {self.name!r}: {faults}. It takes: {shown or 'no arguments'}"
             raise ToolInputError(message[:MAX_MESSAGE]) from error
 
     def _approve(self, answer: Any) -> None:
