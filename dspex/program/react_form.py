@@ -190,7 +190,7 @@ def _with_calls(signature: Any) -> Any:
         }
         fields[TURNS] = (History, InputField(default=None))
         fields[TOOLS] = (list[Tool], InputField(default=None))
-        fields["next_thought"] = (str | None, OutputField(desc=signature.fields["next_thought"].desc))
+        fields["next_thought"] = (str, OutputField(default="", desc=signature.fields["next_thought"].desc))
         fields["tool_calls"] = (ToolCalls | None, OutputField())
         kept["calls"] = make_signature(fields, signature.instructions, signature.__name__)
     return kept["calls"]

@@ -67,7 +67,7 @@ class Trajectory:
     @property
     def opening(self) -> tuple[str, ...]:
         """What is said of steps that are not shown."""
-        return (f"{EARLIER}\n  {self.summary}".replace("\n", "\n  "),) if self.summary else ()
+        return (f"{EARLIER}\n{self.summary}".replace("\n", "\n  "),) if self.summary else ()
 
     async def shorten(self, limit: int, summarise: Summarise) -> bool:
         """Sum up the oldest steps, so that about half of `limit` is left for further ones; the last step always stays.

@@ -1,6 +1,7 @@
 """Programs run in both forms, a provider that answers as it is told, and the steps of an agent."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 
 import dspex
 from dspex.plugin import LMRequest, LMResponse, Usage
-from dspex.testing import DummyLM
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,8 @@ class Provider:
         self.capabilities = dspex.Capabilities(**{"chat": True, **known})
         self.replies = list(replies)
         self.asked: list[LMRequest] = []
-        self.waiting = asyncio.Event()
         self.ended = 0
+        self._waiting, self._left = threading.Event(), threading.Event()
         self.lm = dspex.LM("my/model", provider=self, cache=False, num_retries=0)
 
     async def complete(self, request: LMRequest) -> LMResponse:
@@ -54,10 +54,12 @@ class Provider:
         reply = self.replies.pop(0)
         try:
             if reply is None:
-                self.waiting.set()
+                self._waiting.set()
                 await asyncio.Event().wait()
         finally:
             self.ended += 1
+            if reply is None:
+                self._left.set()
         if isinstance(reply, BaseException):
             raise reply
         if isinstance(reply, dict):
@@ -66,14 +68,16 @@ class Provider:
             LMResponse.from_text(reply, Usage(10, 5)) if isinstance(reply, str) else LMResponse((reply,), Usage(10, 5))
         )
 
+    async def entered(self) -> None:
+        """Wait, on any loop, until a call is in the reply that never ends."""
+        assert await asyncio.to_thread(self._waiting.wait, 10)
+
+    async def left(self) -> None:
+        """Wait until that call has been cancelled."""
+        assert await asyncio.to_thread(self._left.wait, 10)
+
 
 @pytest.fixture
 def provider() -> type[Provider]:
     """The class Provider."""
     return Provider
-
-
-@pytest.fixture
-def scripted() -> type[DummyLM]:
-    """The class DummyLM."""
-    return DummyLM

@@ -249,7 +249,7 @@ async def test_a_cancelled_call_leaves_nothing_running(provider):
     script = provider({"answer": "a"}, None)
     with dspex.context(lm=script.lm):
         task = asyncio.create_task(dspex.BestOfN(dspex.Predict("x -> answer"), 3, longest, None).acall(x=1))
-        await script.waiting.wait()
+        await script.entered()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
