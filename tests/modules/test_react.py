@@ -262,6 +262,7 @@ def test_a_budget_that_a_tool_meets_is_no_result(run, step):
         run(agent(ask), question="?")
 
 
+@pytest.mark.fault("P18")
 def test_an_agent_that_calls_itself_without_end_is_stopped(step):
     async def again(question: str) -> object:
         """Asks itself."""
@@ -340,6 +341,7 @@ def test_a_tool_has_its_time_output_and_approval(run, step):
     assert fine == "1 pages on x"
 
 
+@pytest.mark.fault("P16")
 async def test_a_sync_tool_does_not_hold_the_loop(step):
     gate = threading.Event()
 
