@@ -130,5 +130,7 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {_text(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_text, value))}]"
     name = getattr(value, "__name__", None)
     return name if isinstance(name, str) else repr(value)

@@ -9,6 +9,7 @@ from dspex.core.candidate import Candidate, Demo, PredictorState
 from dspex.core.example import Example
 from dspex.core.identity import digest, plain
 from dspex.program.module import Module
+from dspex.program.types.tool import Tool
 
 
 def example_key(example: Example) -> str:
@@ -69,6 +70,8 @@ def fingerprint(thing: Any) -> Any:
         return sorted(map(str, thing))
     if isinstance(thing, list | tuple | range):
         return [fingerprint(one) for one in thing]
+    if isinstance(thing, Tool):
+        return [plain(thing.definition), fingerprint(thing.func)]
     if (identity := getattr(thing, "identity", None)) is not None:
         return plain(identity)
     code = getattr(thing, "__code__", None)

@@ -133,7 +133,7 @@ class ReAct(SignatureModule[P, S_co]):
     def _traits(self) -> Mapping[str, Any]:
         names = ("max_iters", "max_tool_calls", "max_repeats", "max_trajectory", "summarise", "native")
         changed = {name: getattr(self, name) for name in names if getattr(self, name) not in (None, {})}
-        return {"tools": {name: tool.func for name, tool in self.tools.items() if name != FINISH}, **changed}
+        return {"tools": [tool for name, tool in self.tools.items() if name != FINISH], **changed}
 
 
 ReActV2 = ReAct  # what that had of its own is the way of this one
@@ -175,9 +175,10 @@ class _Run:
     async def _act(self, turn: Turn) -> bool:
         """Run a turn's calls. Returns whether any of them was run."""
         results = await self._use.results(turn.calls)
-        self._form.told(turn, results, len(self.trajectory.steps))
+        self._form.told(turn, results, self.trajectory)
         for place, (call, result) in enumerate(zip(turn.calls, results, strict=True)):
-            self.trajectory.add("" if place else turn.thought, call.name, call.args, result.value)
+            thought = "" if place else turn.thought
+            self.trajectory.add(thought, call.name, call.args, result.value, begins=place == 0)
         return not all(result.is_refused for result in results)
 
     def _unread(self, error: AdapterParseError) -> None:

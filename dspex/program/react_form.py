@@ -25,7 +25,6 @@ from dspex.runtime.scope import SCOPE, use
 
 TURNS, TOOLS = "turns_", "tools_"
 _WORDS = ("lm", "config")
-_RESULT = 15_000  # characters of one result in a turn
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -41,8 +40,8 @@ class Asker(Protocol):
     async def ask(self, trajectory: Trajectory) -> Turn:
         """The next turn. Raises AdapterParseError, LMError classes."""
 
-    def told(self, turn: Turn, results: Sequence[Result], place: int) -> None:
-        """What came of a turn, whose first step is the one at `place`."""
+    def told(self, turn: Turn, results: Sequence[Result], trajectory: Trajectory) -> None:
+        """What came of a turn whose steps are about to be added."""
 
     def unread(self, note: str) -> None:
         """A reply could not be read, and what the model is told of that."""
@@ -94,8 +93,8 @@ class InText:
         found = await self._react.acall(signature=self._signature, **{**self._given, "trajectory": trajectory.text})
         return Turn(found.next_thought, (ToolCall(found.next_tool_name, found.next_tool_args),))
 
-    def told(self, turn: Turn, results: Sequence[Result], place: int) -> None:
-        """The trajectory has it all."""
+    def told(self, turn: Turn, results: Sequence[Result], trajectory: Trajectory) -> None:
+        """The trajectory will have it all."""
 
     def unread(self, note: str) -> None:
         """As above."""
@@ -106,9 +105,9 @@ def _with_tools(signature: Any, tools: Mapping[str, Tool]) -> Any:
     lines = [f"- `{name}`: {tool.desc}{_arguments(tool)}".replace("\n", "\n  ") for name, tool in tools.items()]
     text = "\n".join(["The tools:", *lines])
     kept = signature.compiled.templates
-    if ("tools", text) not in kept:
-        kept["tools", text] = signature.append_instructions(text)
-    return kept["tools", text]
+    if ("agent tools", text) not in kept:
+        kept["agent tools", text] = signature.append_instructions(text)
+    return kept["agent tools", text]
 
 
 def _arguments(tool: Tool) -> str:
@@ -165,15 +164,17 @@ class Natively:
             for place, call in enumerate(calls or ())
         )
 
-    def told(self, turn: Turn, results: Sequence[Result], place: int) -> None:
+    def told(self, turn: Turn, results: Sequence[Result], trajectory: Trajectory) -> None:
         """Calls and results become a turn."""
-        texts = [short(render(result.value), _RESULT) for result in results]
+        texts = [short(render(result.value), trajectory.most) for result in results]
         failed = [result.is_error for result in results]
         record = {
             "tool_calls": ToolCalls(tool_calls=turn.calls),
             "tool_call_results": ToolCallResults.from_tool_calls_and_values(turn.calls, texts, failed),
         }
-        self._turns.append((place, {"next_thought": turn.thought, **record} if turn.thought else record))
+        self._turns.append(
+            (len(trajectory.steps), {"next_thought": turn.thought, **record} if turn.thought else record)
+        )
 
     def unread(self, note: str) -> None:
         """No provider takes broken calls back, so the model is told in words."""
@@ -183,7 +184,7 @@ class Natively:
 def _with_calls(signature: Any) -> Any:
     """The signature as it is asked natively: with turns, tools and calls, and inputs that may be left out."""
     kept = signature.compiled.templates
-    if "calls" not in kept:
+    if "agent calls" not in kept:
         fields: dict[str, Any] = {
             one.name: (_present(one.annotation), InputField(desc=one.desc, prefix=one.given_prefix))
             for one in signature.compiled.inputs
@@ -192,8 +193,8 @@ def _with_calls(signature: Any) -> Any:
         fields[TOOLS] = (list[Tool], InputField(default=None))
         fields["next_thought"] = (str, OutputField(default="", desc=signature.fields["next_thought"].desc))
         fields["tool_calls"] = (ToolCalls | None, OutputField())
-        kept["calls"] = make_signature(fields, signature.instructions, signature.__name__)
-    return kept["calls"]
+        kept["agent calls"] = make_signature(fields, signature.instructions, signature.__name__)
+    return kept["agent calls"]
 
 
 def _present(annotation: Any) -> Any:

@@ -16,13 +16,14 @@ Summarise = Callable[[str, int], Awaitable[str]]
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One call and what it gave; `tool` is empty for a reply that named none."""
+    """One call and what it gave; `tool` is empty for a reply that named none, `begins` false behind another of its turn."""
 
     thought: str
     tool: str
     args: Mapping[str, Any]
     observation: Any
     text: str
+    begins: bool = True
 
 
 class Trajectory:
@@ -38,9 +39,14 @@ class Trajectory:
         self.first = 0  # the first step that is not in the summary
         self._length = 0
 
-    def add(self, thought: str, tool: str, args: Mapping[str, Any], observation: Any) -> None:
-        """One more step."""
-        most = max(1, self.limit // _SHARE)
+    @property
+    def most(self) -> int:
+        """Characters that one value may have."""
+        return max(1, self.limit // _SHARE)
+
+    def add(self, thought: str, tool: str, args: Mapping[str, Any], observation: Any, *, begins: bool = True) -> None:
+        """One more step; `begins` False: a further call of the same turn."""
+        most = self.most
         rows = {
             "thought": thought,
             "call": f"{tool} {render(dict(args))}" if tool else "",
@@ -49,7 +55,7 @@ class Trajectory:
         # Lines of a value are indented, so that none can look like a step of its own.
         lines = [f"{name}: {short(value, most)}".replace("\n", "\n    ") for name, value in rows.items() if value]
         text = "\n  ".join([f"Step {len(self.steps) + 1}", *lines])
-        self.steps.append(Step(thought, tool, args, observation, text))
+        self.steps.append(Step(thought, tool, args, observation, text, begins))
         self._length += len(text) + 1
 
     @property
@@ -70,14 +76,18 @@ class Trajectory:
         return (f"{EARLIER}\n{self.summary}".replace("\n", "\n  "),) if self.summary else ()
 
     async def shorten(self, limit: int, summarise: Summarise) -> bool:
-        """Sum up the oldest steps, so that about half of `limit` is left for further ones; the last step always stays.
+        """Sum up the oldest turns, so that about half of `limit` is left for further ones; the last turn always stays.
 
         Returns False if there is nothing to sum up.
         """
         end, length = self.first, self._length
-        while end < len(self.steps) - 1 and length > limit // 2:
-            length -= len(self.steps[end].text) + 1
-            end += 1
+        left = length
+        for place in range(self.first + 1, len(self.steps)):
+            left -= len(self.steps[place - 1].text) + 1
+            if self.steps[place].begins:
+                end, length = place, left
+                if length <= limit // 2:
+                    break
         if end == self.first:
             return False
         folded = "\n".join([*self.opening, *(step.text for step in self.steps[self.first : end])])

@@ -140,8 +140,9 @@ def test_a_budget_of_each_run_is_a_failure_of_that_run(batch):
     assert isinstance(errors[0], dspex.BudgetExceeded)
 
 
-def test_what_dspy_takes_besides_is_taken(batch):
-    assert batch(Doubles(), items(1), disable_progress_bar=True, timeout=0, straggler_limit=5) == [2]
+def test_what_dspy_takes_besides_is_taken_and_nothing_is_printed(batch, capsys):
+    assert batch(Doubles(), items(1), disable_progress_bar=False, timeout=0, straggler_limit=5) == [2]
+    assert capsys.readouterr() == ("", "")
 
 
 # The stream

@@ -198,8 +198,9 @@ def test_an_optimizer_makes_programs_of_its_candidates(run, provider, kind):
             agent(),
             dspex.ReAct("question -> answer", tools=[dspex.Tool(lambda query: query, name="search")], max_iters=3),
         ),
+        (agent(), dspex.ReAct("question -> answer", tools=[dspex.Tool(search, desc="Looks.")], max_iters=3)),
     ],
-    ids=["N", "the reward", "max_iters", "a tool's code"],
+    ids=["N", "the reward", "max_iters", "a tool's code", "a tool's words"],
 )
 def test_what_it_was_made_with_is_part_of_its_identity(one, other):
     assert structure_of(one) != structure_of(other)

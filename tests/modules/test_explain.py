@@ -69,7 +69,7 @@ def test_an_adapter_that_needs_inputs_leaves_the_size_open():
 def test_an_agent_shows_its_tools_and_a_shared_part_stands_once():
     agent = dspex.ReAct("question -> answer", tools=[search])
     text = str(agent.explain())
-    assert text.startswith("ReAct (tools={search: search}, max_iters=20")
+    assert text.startswith("ReAct (tools=[Tool(search(query))], max_iters=20")
     holder = Writer()
     holder.again = holder.plan
     assert str(holder.explain()).count("ChainOfThought") == 1

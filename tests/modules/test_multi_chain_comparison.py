@@ -1,5 +1,7 @@
 """MultiChainComparison: attempts side by side in one prompt."""
 
+import json
+
 import pytest
 
 import dspex
@@ -71,3 +73,18 @@ def test_a_marker_in_an_attempt_opens_no_field(run):
 def test_there_is_something_to_compare():
     with pytest.raises(dspex.ConfigurationError, match="M=0"):
         dspex.MultiChainComparison("a -> b", M=0)
+
+
+def test_a_state_of_dspy_loads(tmp_path):
+    names = ["question", *(f"reasoning_attempt_{number}" for number in (1, 2, 3)), "rationale", "answer"]
+    fields = [{"prefix": f"{name}, as it was:", "description": f"${{{name}}}"} for name in names]
+    state = {
+        "demos": [],
+        "traces": [],
+        "train": [],
+        "lm": None,
+        "signature": {"instructions": "Judge.", "fields": fields},
+    }
+    (tmp_path / "p.json").write_text(json.dumps({"predict": state, "metadata": {}}))
+    loaded = dspex.MultiChainComparison("question -> answer").load(tmp_path / "p.json")
+    assert loaded.predict.signature.instructions == "Judge."

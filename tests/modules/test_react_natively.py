@@ -67,6 +67,35 @@ def test_calls_and_results_are_turns_and_the_inputs_stand_once(run, provider):
     assert "Step 1" in last.messages[-1].text
 
 
+@pytest.mark.parametrize("adapter", [dspex.JSONAdapter(), dspex.XMLAdapter(use_native_function_calling=True)])
+def test_other_adapters_have_the_same_conversation(run, provider, adapter):
+    thought = adapter.format_fields({"next_thought": "Look."})
+    first = calls(("c1", "search", '{"query": "x"}'), text=thought)
+    script = provider(first, DONE, adapter.format_fields(ANSWER), tools=True)
+    with dspex.context(adapter=adapter):
+        found = outcome(run, script)
+    assert found.trajectory["thought_0"] == "Look."
+    assert roles(script.asked[1])[:4] == ["system", "user", "assistant", "tool"]
+    assert "Look." in script.asked[1].messages[2].text
+    assert parts(script.asked[1], ToolResult) == [ToolResult("c1", "pages on x")]
+
+
+def test_a_turn_of_several_calls_is_summed_up_as_a_whole(run, provider):
+    def pair(number):
+        wide = "x" * 100
+        return calls(*((f"{number}{side}", "search", f'{{"query": "{number}{side} {wide}"}}') for side in "ab"))
+
+    script = provider(*map(pair, range(4)), DONE, ANSWER, tools=True)
+    given = []
+    program = agent(max_trajectory=1_500, summarise=lambda text, most: given.append(text) or "summed")
+    outcome(run, script, program)
+    shown = {call.id for call in parts(script.asked[4], ToolCall)}
+    summed = {f"{number}{side}" for number in range(4) for side in "ab" if f'"{number}{side} ' in "".join(given)}
+    assert summed
+    assert shown | summed == {f"{number}{side}" for number in range(4) for side in "ab"}
+    assert not shown & summed
+
+
 def test_several_calls_of_one_turn_run_side_by_side(run, provider):
     meeting = asyncio.Event
     gates = {}
