@@ -27,7 +27,7 @@ from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationErro
 from dspex.core.example import Example
 from dspex.program.shared_iterator import SharedIterator
 from dspex.runtime.bridge import in_thread
-from dspex.runtime.scope import SCOPE, use
+from dspex.runtime.scope import SCOPE
 
 Inputs = Iterable[Any] | AsyncIterable[Any]
 RunOne = Callable[[Any], Awaitable[Any]]
@@ -93,7 +93,9 @@ class _Crowd:
     async def outcomes(self, context: Context) -> AsyncGenerator[Outcome, None]:
         """All outcomes, in the inputs' order or as they come; leaving cancels all work."""
         start = asyncio.get_running_loop().create_task
-        workers = [start(self._work(), context=context.copy()) for _ in range(self._size)]
+        shared = context.copy()
+        shared.run(_enter_as_one)
+        workers = [start(self._work(), context=shared.copy()) for _ in range(self._size)]
         try:
             while True:
                 outcome = self._next()
@@ -122,14 +124,13 @@ class _Crowd:
 
     async def _work(self) -> None:
         try:
-            with use(patient=True):
+            await self._room.acquire()
+            async for index, item in self._source:
+                self._done[index] = await self._outcome(index, item)
+                if self._order is not None:
+                    self._order.append(index)
+                self._news.set()
                 await self._room.acquire()
-                async for index, item in self._source:
-                    self._done[index] = await self._outcome(index, item)
-                    if self._order is not None:
-                        self._order.append(index)
-                    self._news.set()
-                    await self._room.acquire()
         except BaseException as error:  # noqa: BLE001  KeyboardInterrupt in a task would end its loop
             self._fatal.append(error)
         finally:
@@ -144,6 +145,12 @@ class _Crowd:
             if _ends_all(error):
                 raise
             return Outcome(index, item, error=error)
+
+
+def _enter_as_one() -> None:
+    """All items are one request where calls queue, and wait for an endpoint that is left alone for a moment."""
+    scope = SCOPE.get()
+    SCOPE.set(scope.child(request=scope.request or object(), patient=True))
 
 
 def _ends_all(error: BaseException) -> bool:
