@@ -15,6 +15,7 @@ from dspex.program.signature import Signature, ensure_signature, make_signature
 from dspex.program.tool_use import FINISH, Allowance, ToolUse, agent_tools, allowances
 from dspex.program.trajectory import Trajectory, listed, short
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
+from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import use
 
 MAX_IDLE = 3  # turns in a row that bring nothing new before the agent has to answer with what it has
@@ -217,7 +218,7 @@ class _Run:
         """A text of at most so many characters in place of older steps."""
         own = self._agent.summarise
         if own is not None:
-            made = own(text, most)
+            made = own(text, most) if inspect.iscoroutinefunction(own) else await in_thread(own, text, most)
             return await made if inspect.isawaitable(made) else made
         try:
             with use(trace=None, listener=None):

@@ -12,6 +12,7 @@ import msgspec
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Prediction
+from dspex.program.adapters.plain import PlainAdapter
 from dspex.program.calling import model
 from dspex.program.fields import InputField, OutputField
 from dspex.program.signature import Signature, make_signature
@@ -67,6 +68,8 @@ async def _native_adapter(react: Any, lm: Any, wanted: bool | None) -> Any:
     if asked.capabilities.chat is None:
         await asked.ready()
     adapter = react.adapter_choice(asked).adapter
+    if wanted and isinstance(adapter, PlainAdapter):
+        raise ConfigurationError(f"{asked!r} is asked in one text without turns, so its tools cannot be native.")
     flag = getattr(adapter, "use_native_function_calling", False)
     if current_app().settings.adapter is None and adapter.name == "chat":
         flag = None  # nobody has said that it should be in text

@@ -215,6 +215,11 @@ def test_a_conversation_among_the_inputs_is_asked_in_text(run, provider):
         )
 
 
+def test_a_model_without_turns_cannot_be_asked_natively(run, provider):
+    with pytest.raises(dspex.ConfigurationError, match="one text without turns"):
+        outcome(run, provider(chat=False), agent(native=True))
+
+
 # What an optimizer sees
 
 
