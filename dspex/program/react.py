@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from functools import cache
 from typing import Any, overload
 
 from dspex.core.errors import AdapterParseError, ConfigurationError, ContextWindowExceeded, LMError
 from dspex.core.example import Prediction
+from dspex.program.agent_journal import Memory, opened
 from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.fields import InputField
 from dspex.program.predict import Predict
@@ -23,7 +25,7 @@ MAX_SHORTENED = 3  # times that one question is asked again with a shorter traje
 NOTE = 1_000  # characters of what is said of a reply that cannot be read
 TRAJECTORY = 60_000  # characters, some 15,000 tokens
 
-_TAKEN = frozenset("trajectory max_iters next_thought next_tool_name next_tool_args termination_reason".split())
+_TAKEN = frozenset("trajectory max_iters run_dir next_thought next_tool_name next_tool_args termination_reason".split())
 _SUMMARY = (
     "These are steps of an agent that works on a task. Sum up what they found, for the agent itself, which will not see "
     "them again: facts with names and numbers, what failed and why, what is still open. Keep to `max_characters`."
@@ -124,11 +126,14 @@ class ReAct(SignatureModule[P, S_co]):
         self.extract = ChainOfThought(own.append("trajectory", found, str))
 
     async def aforward(self, **kwargs: Any) -> Prediction:
-        """One run; `max_iters` may be given for it."""
-        max_iters = kwargs.pop("max_iters", self.max_iters)
-        run = _Run(self, kwargs, await asker(self.react, kwargs, self.tools, self.native))
-        reason = await run.turns(max_iters)
-        found = await run.answer()
+        """One run; `max_iters` may be given for it, and `run_dir`, the folder in which it is kept."""
+        max_iters, folder = kwargs.pop("max_iters", self.max_iters), kwargs.pop("run_dir", None)
+        form = await asker(self.react, kwargs, self.tools, self.native)
+        inputs = {name: value for name, value in kwargs.items() if name in self.signature.input_fields}
+        with closing(opened(folder, self, inputs)) as memory:
+            run = _Run(self, kwargs, form, memory)
+            reason = await run.turns(max_iters)
+            found = await run.answer()
         return Prediction(trajectory=run.trajectory.flat(), termination_reason=reason, **dict(found.items()))
 
     def _traits(self) -> Mapping[str, Any]:
@@ -143,29 +148,31 @@ ReActV2 = ReAct  # what that had of its own is the way of this one
 class _Run:
     """One run of an agent."""
 
-    def __init__(self, agent: ReAct[Any, Any], given: Mapping[str, Any], form: Asker) -> None:
+    def __init__(self, agent: ReAct[Any, Any], given: Mapping[str, Any], form: Asker, memory: Memory) -> None:
         self.trajectory = Trajectory(agent.max_trajectory)
         self._agent = agent
         self._given = given
         self._form = form
-        self._use = ToolUse(agent.tools, agent.max_tool_calls, agent.max_repeats)
+        self._memory = memory
+        self._use = ToolUse(agent.tools, agent.max_tool_calls, agent.max_repeats, memory)
+        self._summaries = 0
 
     async def turns(self, most: int) -> str:
         """Take turns until the agent is done or may not go on. Returns why it ended."""
         idle = 0
-        for _ in range(most):
-            try:
-                turn = await self._fitting(self._form.ask)
-            except ContextWindowExceeded:
-                return "context"  # the answer may need a shorter prompt
-            except AdapterParseError as error:
-                self._unread(error)
+        for number in range(most):
+            turn = await self._turn(number)
+            if turn.ends:
+                return turn.ends
+            if turn.fault:
+                self._form.unread(turn.fault)
+                self.trajectory.add(turn.thought, "", {}, turn.fault)
                 idle += 1
+            elif not turn.calls:
+                self.trajectory.add(turn.thought, "", {}, "(no tool was called)")
+                return "no_call"
             else:
-                if not turn.calls:
-                    self.trajectory.add(turn.thought, "", {}, "(no tool was called)")
-                    return "no_call"
-                is_new = await self._act(turn)
+                is_new = await self._act(turn, number)
                 if any(call.name == FINISH for call in turn.calls):
                     return "finish"
                 idle = 0 if is_new else idle + 1
@@ -173,39 +180,61 @@ class _Run:
                 return "idle"
         return "max_iters"
 
-    async def _act(self, turn: Turn) -> bool:
+    async def _turn(self, number: int) -> Turn:
+        """What the model wants, or wanted when it was asked before."""
+        key = f"turn/{number}"
+        await self._shorten()
+        turn = self._memory.found(key, Turn)
+        if turn is None:
+            try:
+                turn = await self._fitting(self._form.ask)
+            except ContextWindowExceeded:
+                turn = Turn(ends="context")  # the answer may need a shorter prompt
+            except AdapterParseError as error:
+                turn = _unread(error)
+            self._memory.keep(key, turn)
+        return turn
+
+    async def _act(self, turn: Turn, number: int) -> bool:
         """Run a turn's calls. Returns whether any of them was run."""
-        results = await self._use.results(turn.calls)
+        results = await self._use.results(turn.calls, number)
         self._form.told(turn, results, self.trajectory)
         for place, (call, result) in enumerate(zip(turn.calls, results, strict=True)):
             thought = "" if place else turn.thought
             self.trajectory.add(thought, call.name, call.args, result.value, begins=place == 0)
         return not all(result.is_refused for result in results)
 
-    def _unread(self, error: AdapterParseError) -> None:
-        fault = error.__cause__ if isinstance(error.__cause__, AdapterParseError) else error
-        # What was wrong at first says more than what was wrong with the reply to that.
-        first = " ".join(getattr(error, "__notes__", ()))
-        note = short(f"That reply could not be read: {fault}. {first}".strip(), NOTE)
-        self._form.unread(note)
-        thought = (error.parsed_result or {}).get("next_thought") or ""
-        self.trajectory.add(thought, "", {}, note)
-
     async def answer(self) -> Prediction:
         """The outputs, made of what was found."""
-        extract = self._agent.extract
+        extract, key = self._agent.extract, f"answer/{len(self.trajectory.steps)}"
+        kept = self._memory.found(key, dict[str, Any])
+        if kept is not None:
+            return Prediction.from_dict(kept, extract.predict.signature)
 
         async def ask(trajectory: Trajectory) -> Prediction:
             found: Prediction = await extract.acall(**{**self._given, "trajectory": trajectory.text})
             return found
 
+        await self._shorten()
         answer: Prediction = await self._fitting(ask)
+        self._memory.keep(key, dict(answer.items()))
         return answer
 
-    async def _fitting(self, ask: Callable[[Trajectory], Awaitable[Any]]) -> Any:
-        """Ask with a trajectory that fits: within its limit, and shorter where the model says that it is too long."""
+    async def _shorten(self) -> None:
         if self.trajectory.is_long:
-            await self.trajectory.shorten(self.trajectory.limit, self._summary)
+            await self.trajectory.shorten(self.trajectory.limit, self._kept_summary)
+
+    async def _kept_summary(self, text: str, most: int) -> str:
+        key = f"summary/{self._summaries}"
+        self._summaries += 1
+        summary = self._memory.found(key, str)
+        if summary is None:
+            summary = await self._summary(text, most)
+            self._memory.keep(key, summary)
+        return summary
+
+    async def _fitting(self, ask: Callable[[Trajectory], Awaitable[Any]]) -> Any:
+        """Ask, with a shorter trajectory where the model says that it is too long."""
         for _ in range(MAX_SHORTENED):
             try:
                 return await ask(self.trajectory)
@@ -232,6 +261,14 @@ class _Run:
             return listed(text, most)  # the steps may be too long for the model too
         summary: str = said.summary
         return summary
+
+
+def _unread(error: AdapterParseError) -> Turn:
+    fault = error.__cause__ if isinstance(error.__cause__, AdapterParseError) else error
+    # What was wrong at first says more than what was wrong with the reply to that.
+    first = " ".join(getattr(error, "__notes__", ()))
+    thought = (error.parsed_result or {}).get("next_thought") or ""
+    return Turn(thought, fault=short(f"That reply could not be read: {fault}. {first}".strip(), NOTE))
 
 
 @cache

@@ -29,10 +29,15 @@ _WORDS = ("lm", "config")
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """What the model wants to do next; without calls it is done."""
+    """What the model wants to do next; without calls it is done.
 
-    thought: str
-    calls: tuple[ToolCall, ...]
+    `fault` says what could not be read of its reply, `ends` why there is none and will be none.
+    """
+
+    thought: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    fault: str = ""
+    ends: str = ""
 
 
 class Asker(Protocol):

@@ -9,11 +9,13 @@ import msgspec
 
 from dspex.core.errors import ConfigurationError, ToolError
 from dspex.core.nearest import did_you_mean
+from dspex.program.agent_journal import Memory
 from dspex.program.types.tool import Tool, tool_named, tools_by_name
 from dspex.program.types.tool_calls import ToolCall
 
 FINISH = "finish"
 DONE = "Completed."
+_CUT_OFF = "The call of {!r} was cut off, and may or may not have had its effect; it is not run a second time."
 
 Allowance = int | Mapping[str, int] | None
 
@@ -59,20 +61,27 @@ def allowances(given: Allowance, tools: Mapping[str, Tool]) -> dict[str, int]:
 class ToolUse:
     """The calls of one run. A call that is made `max_repeats` times with the same arguments is not run once more."""
 
-    def __init__(self, tools: Mapping[str, Tool], allowed: Mapping[str, int], max_repeats: int | None) -> None:
+    def __init__(
+        self, tools: Mapping[str, Tool], allowed: Mapping[str, int], max_repeats: int | None, memory: Memory
+    ) -> None:
         self._tools = tools
+        self._memory = memory
         self._allowed = allowed
         self._max_repeats = max_repeats
         self._made: Counter[str] = Counter()
         self._same: Counter[tuple[str, str]] = Counter()
 
-    async def results(self, calls: Sequence[ToolCall]) -> list[Result]:
-        """What each call gives, run side by side; a failing one stops no other.
+    async def results(self, calls: Sequence[ToolCall], turn: int) -> list[Result]:
+        """What each call of a turn gives, run side by side; a failing one stops no other.
 
         Raises what no tool can mend, as BudgetExceeded, when all have ended.
         """
         refused = [self._refusal(call) for call in calls]
-        runs = [self._result(call) for call, why in zip(calls, refused, strict=True) if why is None]
+        runs = [
+            self._result(call, f"call/{turn}/{place}")
+            for place, (call, why) in enumerate(zip(calls, refused, strict=True))
+            if why is None
+        ]
         # One call alone, as nearly all are, needs no task of its own.
         came = [await runs[0]] if len(runs) == 1 else await _side_by_side(runs)
         made = iter(came)
@@ -96,11 +105,19 @@ class ToolUse:
         self._same[key] += 1
         return None
 
-    async def _result(self, call: ToolCall) -> Result:
+    async def _result(self, call: ToolCall, key: str) -> Result:
+        kept = self._memory.found(key, Result)
+        if kept is not None:
+            return kept
+        tool = self._tools.get(call.name)
+        if tool is not None and not tool.idempotent and not self._memory.begin(key):
+            return Result(_CUT_OFF.format(call.name), is_error=True)
         try:
-            return Result(await tool_named(call.name, self._tools).acall(**call.args))
+            result = Result(await tool_named(call.name, self._tools).acall(**call.args))
         except ToolError as error:
-            return Result(str(error), is_error=True)
+            result = Result(str(error), is_error=True)
+        self._memory.keep(key, result)
+        return result
 
 
 async def _side_by_side(runs: Sequence[Any]) -> list[Result]:
