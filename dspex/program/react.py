@@ -16,7 +16,7 @@ from dspex.program.react_form import Asker, Turn, agent_signature, asker
 from dspex.program.signature import Signature, ensure_signature, make_signature
 from dspex.program.tool_use import FINISH, Allowance, ToolUse, agent_tools, allowances
 from dspex.program.trajectory import Trajectory, listed, short
-from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
+from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import use
 
@@ -33,7 +33,7 @@ _SUMMARY = (
 Summarise = Callable[[str, int], str | Awaitable[str]]
 
 
-class ReAct(SignatureModule[P, S_co]):
+class ReAct(AgentModule[P, S_co]):
     """Calls `tools` (functions, sync or async, or Tools) for at most `max_iters` turns, then gives the signature's outputs.
 
     The predictors are `react`, which chooses the calls, and `extract.predict`, which makes the outputs of what was found. The

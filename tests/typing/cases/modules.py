@@ -23,6 +23,8 @@ result = agent(question="a")
 reveal_type(result.answer)  # expect: int
 reveal_type(result.reasoning)  # expect: str
 agent(query="a")  # error
+reveal_type(agent(question="a", max_iters=2).answer)  # expect: int
+reveal_type(agent(question="a", run_dir="runs/a").answer)  # expect: int
 dspex.ReAct(QA, [search], max_tool_calls={"search": 2}, native=True)
 dspex.ReAct(QA, [search], max_steps=3)  # error
 reveal_type(dspex.ReAct("question -> answer", tools=[search])(question="a"))  # expect: Prediction
