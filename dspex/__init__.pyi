@@ -203,14 +203,21 @@ from dspex.program.adapters.json import JSONAdapter as JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter as PlainAdapter
 from dspex.program.adapters.two_step import TwoStepAdapter as TwoStepAdapter
 from dspex.program.adapters.xml import XMLAdapter as XMLAdapter
+from dspex.program.best_of_n import BestOfN as BestOfN
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
+from dspex.program.function_module import module as module
 from dspex.program.knn import KNN as KNN
 from dspex.program.majority import majority as majority
 from dspex.program.module import Module as Module
+from dspex.program.multi_chain_comparison import MultiChainComparison as MultiChainComparison
 from dspex.program.nearest_demos import NearestDemos as NearestDemos
+from dspex.program.parallel import Parallel as Parallel
 from dspex.program.predict import Predict as Predict
+from dspex.program.react import ReAct as ReAct
+from dspex.program.react import ReActV2 as ReActV2
+from dspex.program.refine import Refine as Refine
 from dspex.program.retrieve import Retrieve as Retrieve
 from dspex.program.signature import (
     Signature as Signature,
