@@ -328,6 +328,7 @@ class Job:
         program: Any = self._setup.programs.fresh(kept)
         entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])
         program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
+        vars(program).update(context.steps.attached)
         program.candidate_programs = CandidatePrograms(self._setup.programs, entries)
         self._state = "cancelled" if why == "cancelled" else "done"
         return program  # type: ignore[no-any-return]  # a Module with what a compile adds

@@ -31,6 +31,7 @@ PACKAGES = MappingProxyType(
         ("optimizers", "BootstrapFewShotWithRandomSearch"): "dspex-optimizers",
         ("optimizers", "BootstrapRS"): "dspex-optimizers",
         ("optimizers", "Embeddings"): "dspex-vectors",
+        ("optimizers", "GEPA"): "dspex-gepa",
         ("optimizers", "LabeledFewShot"): "dspex-optimizers",
         ("commands", "cache"): "dspex-cache",
         ("commands", "demo"): "dspex[demo]",
