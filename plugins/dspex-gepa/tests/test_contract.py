@@ -1,21 +1,7 @@
 """GEPA holds the contract of all optimizers."""
 
-import functools
-
 import dspex
 from dspex.testing import OptimizerContract
-
-
-def with_five(metric):
-    """The contract's metric, which takes three arguments, in the form that GEPA asks for."""
-
-    @functools.wraps(metric)
-    def judge(gold, pred, trace=None, pred_name=None, pred_trace=None):
-        return metric(gold, pred, trace)
-
-    judge.__wrapped__ = None
-    del judge.__wrapped__
-    return judge
 
 
 class Feedback:
@@ -28,19 +14,21 @@ class Feedback:
         score = self.metric(gold, pred, trace)
         if pred_name is None:
             return score
-        [(predictor, inputs, outputs)] = pred_trace
-        return dspex.Prediction(score=score, feedback=f"{pred_name} of {inputs['question']} gave {sorted(outputs.keys())}")
+        [(_, inputs, outputs)] = pred_trace
+        return dspex.Prediction(
+            score=score, feedback=f"{pred_name} of {inputs['question']} gave {sorted(outputs.keys())}"
+        )
 
 
 class TestGEPA(OptimizerContract):
-    cuts = 16
+    cuts = 12
 
     def make(self, metric, trainset):
         return dspex.GEPA(Feedback(metric), max_metric_calls=60, reflection_lm=dspex.settings.lm)
 
 
 class TestGEPAWithSeveralProposals(OptimizerContract):
-    cuts = 8
+    cuts = 6
     sizes = ((9, 6), (4, 10))
 
     def make(self, metric, trainset):
@@ -56,7 +44,7 @@ class TestGEPAWithSeveralProposals(OptimizerContract):
 
 
 class TestGEPAWithAProposer(OptimizerContract):
-    cuts = 8
+    cuts = 6
 
     def make(self, metric, trainset):
         def shorter(candidate, reflective_dataset, components_to_update):
@@ -65,6 +53,4 @@ class TestGEPAWithAProposer(OptimizerContract):
         def last(state, trajectories, subsample_scores, candidate_idx, candidate):
             return list(candidate)[state.i % 2 :]
 
-        return dspex.GEPA(
-            Feedback(metric), max_metric_calls=60, instruction_proposer=shorter, component_selector=last
-        )
+        return dspex.GEPA(Feedback(metric), max_metric_calls=60, instruction_proposer=shorter, component_selector=last)

@@ -62,14 +62,12 @@ class Search:
         self._done: set[tuple[object, ...]] = set()
 
     async def run(self) -> Candidate:
-        """Rounds until the metric calls are used up; the best candidate."""
+        """Rounds until the metric calls are used up, or nothing can be better; the best candidate."""
         ctx = self._ctx
         async with ctx.phase("student", total=len(ctx.val)):
             await self._enter([ctx.consider(ctx.student, "student")], [()])
         async with ctx.phase("search"):
-            while self._width():
-                if not await self._merge():
-                    await self._reflect()
+            while not self._is_perfect() and (await self._merge() or await self._reflect()):
                 self._round += 1
         return self.population[self.population.best].candidate
 
@@ -83,10 +81,18 @@ class Search:
         least = int(not self._round and self.meter.left > 0)
         return max(least, min(self._rules.proposals, whole))
 
+    def _is_perfect(self) -> bool:
+        """Whether the best candidate is all right on the valset: then no other one could take its place."""
+        enough, best = self._rules.enough, self.population[self.population.best]
+        return enough is not None and min(best.scores) >= enough
+
     # Reflection
 
-    async def _reflect(self) -> None:
+    async def _reflect(self) -> bool:
+        """A round of proposals; whether there was room for one."""
         tasks = [self._task(index) for index in range(self._width())]
+        if not tasks:
+            return False
         population = self.population
         before = await self._run([(population[task.parent].candidate, task.batch) for task in tasks])
         questions = await self._questions(list(zip(tasks, before, strict=True)))
@@ -106,6 +112,7 @@ class Search:
         await self._enter([self._considered(child.candidate, child.task.parent) for child in better], parents)
         self._is_fresh = bool(better)
         self._due += sum(self._merged < self._rules.merges for _ in better)
+        return True
 
     def _task(self, index: int) -> Task:
         population, ctx = self.population, self._ctx
