@@ -21,7 +21,7 @@ class Feedback:
 
 
 class TestGEPA(OptimizerContract):
-    cuts = 12
+    cuts = 10
 
     def make(self, metric, trainset):
         return dspex.GEPA(Feedback(metric), max_metric_calls=60, reflection_lm=dspex.settings.lm)

@@ -122,6 +122,7 @@ def test_the_metric_is_given_typed_calls_of_the_predictor_that_is_to_change(offi
         )
         assert inputs["ticket"].startswith(gold.ticket)
         assert (predictor, inputs, made) in trace
+        assert len({id(one) for one, *_ in trace}) == 2
     assert {inputs["ticket"][-1] for *_, name, [(_, inputs, _)] in seen if name == "first"} == {"0", "1"}
     questions = [text for text in words.asked if "new_instruction" in text]
     assert ["`first` reads" in text for text in questions] == [True, False]

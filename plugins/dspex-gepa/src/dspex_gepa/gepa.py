@@ -160,7 +160,7 @@ class GEPA(Optimizer):
             shows_broken=self.add_format_failure_as_feedback,
             tells_mismatch=self.warn_on_score_mismatch,
         )
-        writer = Writer(ctx, self.instruction_proposer, self.reflection_lm, critic.runs.predictors)
+        writer = Writer(ctx, self.instruction_proposer, self.reflection_lm, critic.runs(ctx.student).predictors)
         best = await Search(ctx, self._rules(), population, critic, writer).run()
         if writer.failures:
             ctx.note(f"{len(writer.failures)} new texts could not be had; the first: {writer.failures[0]:.200}")

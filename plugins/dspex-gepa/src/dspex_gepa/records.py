@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dspex import Example, Rollout, Scores
+from dspex import Candidate, Example, Rollout, Scores
 from dspex_gepa.runs import Runs
 from dspex_gepa.stepping import bound, fenced
 
@@ -17,6 +17,7 @@ Record = dict[str, Any]
 class Chosen(msgspec.Struct, frozen=True):
     """A call of a run that a predictor is judged by."""
 
+    runs: Runs
     rollout: Rollout
     index: int
     is_broken: bool
@@ -34,19 +35,30 @@ class Critic:
         self._metric = metric
         self._shows_broken = shows_broken
         self._tells_mismatch = tells_mismatch
-        self.runs = Runs(ctx.program(ctx.student), {ctx.key_of(one): one for one in ctx.train})
-        self.told = 0
+        self._examples = {ctx.key_of(one): one for one in ctx.train}
+        self._runs: dict[str, Runs] = {}
 
-    def chosen(self, scores: Scores, path: str, rng: random.Random) -> list[Chosen]:
+    def runs(self, candidate: Candidate) -> Runs:
+        """What makes typed values of a candidate's runs."""
+        if candidate.key not in self._runs:
+            self._runs[candidate.key] = Runs(self._ctx.program(candidate), self._examples)
+        return self._runs[candidate.key]
+
+    @staticmethod
+    def has_called(scores: Scores, path: str) -> bool:
+        """Whether some run came to that predictor."""
+        return any(step.predictor == path for rollout in scores for step in rollout.trace or ())
+
+    def chosen(self, runs: Runs, scores: Scores, path: str, rng: random.Random) -> list[Chosen]:
         """For each run a call of that predictor: the one that could not be read, else any of them; none of failed runs."""
         found = []
         for rollout in scores:
             steps = [index for index, step in enumerate(rollout.trace or ()) if step.predictor == path]
-            broken = [index for index in steps if self.runs.is_broken(rollout, index)]
+            broken = [index for index in steps if runs.is_broken(rollout, index)]
             if broken and self._shows_broken:
-                found.append(Chosen(rollout, broken[0], True))
+                found.append(Chosen(runs, rollout, broken[0], True))
             elif steps and rollout.ok:
-                found.append(Chosen(rollout, rng.choice(steps), False))
+                found.append(Chosen(runs, rollout, rng.choice(steps), False))
         return found
 
     async def records(self, wanted: Sequence[tuple[str, Sequence[Chosen]]]) -> list[list[Record]]:
@@ -59,20 +71,16 @@ class Critic:
         if one.is_broken:
             step = (one.rollout.trace or ())[one.index]
             outputs: Any = f"The reply could not be read. It was:\n{step.reply}"
-            feedback = f"{one.rollout.error or 'It could not be read.'}\nA reply has to have: {self._form(path)}."
+            feedback = f"{one.rollout.error or 'It could not be read.'}\nA reply has to have: {_form(one.runs, path)}."
         else:
-            outputs = dict(self.runs.call(one.rollout, one.index)[2].items())
+            outputs = dict(one.runs.call(one.rollout, one.index)[2].items())
             feedback = self._feedback(next(comments), one.rollout)
-        inputs = self.runs.call(one.rollout, one.index)[1]
+        inputs = one.runs.call(one.rollout, one.index)[1]
         return {"Inputs": inputs, "Generated Outputs": outputs, "Feedback": feedback}
-
-    def _form(self, path: str) -> str:
-        fields = self.runs.predictors[path].signature.compiled.outputs
-        return ", ".join(f"`{f.name}` ({f.type_text}{f', {f.constraints}' if f.constraints else ''})" for f in fields)
 
     async def _comment(self, path: str, one: Chosen) -> Mapping[str, Any]:
         """What the metric says of the call, as a step: a metric may ask a model."""
-        rollout, runs = one.rollout, self.runs
+        rollout, runs = one.rollout, one.runs
         given = (
             runs.example(rollout),
             runs.prediction(rollout),
@@ -103,3 +111,8 @@ def _read(result: Any) -> tuple[float, str | None]:
         return float(result), None
     feedback = result.get("feedback")
     return float(result["score"]), None if feedback is None else str(feedback)
+
+
+def _form(runs: Runs, path: str) -> str:
+    fields = runs.predictors[path].signature.compiled.outputs
+    return ", ".join(f"`{f.name}` ({f.type_text}{f', {f.constraints}' if f.constraints else ''})" for f in fields)

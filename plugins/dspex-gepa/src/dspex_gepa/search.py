@@ -128,9 +128,10 @@ class Search:
         runs = [(task, scores) for task, scores in runs if enough is None or min(scores.values) < enough]
         wanted = []
         for task, scores in runs:
+            typed = self._critic.runs(self.population[task.parent].candidate)
             for path in await self._components(task, scores):
                 rng = self._ctx.rng(f"step/{self._round}/{task.index}/{path}")
-                wanted.append((task, path, self._critic.chosen(scores, path, rng)))
+                wanted.append((task, path, self._critic.chosen(typed, scores, path, rng)))
         made = await self._critic.records([(path, calls) for _, path, calls in wanted])
         found = []
         for task, _ in runs:
@@ -140,21 +141,24 @@ class Search:
         return found
 
     async def _components(self, task: Task, scores: Scores) -> list[str]:
-        """The predictors whose instructions are to change."""
+        """The predictors whose instructions are to change; of those that take turns, the next that was called."""
         names = list(self.population[0].texts)
         if callable(self._rules.components):
             return await self._selected(self._rules.components, task, scores)
         if self._rules.components == "all":
             return names
         turn = self.population.turns[task.parent]
-        self.population.turns[task.parent] = (turn + 1) % len(names)
-        return [names[turn]]
+        order = [*names[turn:], *names[:turn]]
+        name = next((name for name in order if self._critic.has_called(scores, name)), order[0])
+        self.population.turns[task.parent] = (names.index(name) + 1) % len(names)
+        return [name]
 
     async def _selected(self, selector: Callable[..., Any], task: Task, scores: Scores) -> list[str]:
         """Those that the user's function names. Raises ConfigurationError for a name that is none."""
         state = state_of(self.population, self._round)
         texts = self.population[task.parent].texts
-        trajectories = [self._critic.runs.trajectory(row, place) for place, row in enumerate(scores)]
+        typed = self._critic.runs(self.population[task.parent].candidate)
+        trajectories = [typed.trajectory(row, place) for place, row in enumerate(scores)]
         step = bound(selector, state, trajectories, scores.values, task.parent, texts)
         identity = (state, task.index, task.parent, [[row.example, row.score, row.outputs] for row in scores])
         found: Any = await self._ctx.compute("components", step, *identity, version=selector)
@@ -163,8 +167,7 @@ class Search:
             raise ConfigurationError(
                 f"component_selector gave {wrong[0]!r:.80}: it has to give a list of predictors' names, {', '.join(texts)}."
             )
-        names: list[str] = found
-        return names
+        return list(dict.fromkeys(found))
 
     def _children(self, made: Sequence[tuple[Task, Candidate]], before: Mapping[int, float]) -> list[Child]:
         """The new candidates; a text that was there before, in this round too, makes none."""
