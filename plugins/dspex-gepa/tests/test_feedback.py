@@ -65,7 +65,7 @@ class Desk(dspex.Signature):
 
 
 class Office(dspex.Module):
-    """Two predictors and a tool's work between them."""
+    """Three calls of two predictors."""
 
     def __init__(self):
         super().__init__()

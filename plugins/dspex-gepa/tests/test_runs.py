@@ -1,9 +1,12 @@
 """Runs: as fast as their critical path, killed and gone on with, forked."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,57 +60,17 @@ def test_a_search_takes_the_time_of_its_critical_path(office, proposals):
     assert rounds >= 3
 
 
-def child(conftest, folder, kill_at):
-    """A compile in a process of its own that kills itself at that call; what it was asked is in `calls`."""
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    try:
-        log = os.open(folder / "calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        clerk = conftest.Clerk(most=1)
-
-        async def before(request):
-            os.write(log, b".")
-            if len(clerk.requests) == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        clerk.before = before
-
-        async def main():
-            async with dspex.App():
-                with dspex.context(lm=clerk.lm):
-                    gepa = dspex.GEPA(
-                        conftest.told, max_metric_calls=90, reflection_lm=clerk.lm, num_threads=4, track_stats=True
-                    )
-                    data = {"trainset": conftest.tickets(12), "valset": conftest.tickets(12, 100), "holdout": 0}
-                    program = await gepa.acompile(dspex.Predict("ticket -> desk"), **data, run_dir=folder / "run")
-                    program.save(folder / "program.json")
-                    (folder / "results.txt").write_text(repr(program.detailed_results.to_dict()))
-
-        asyncio.run(main())
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-def test_a_run_that_is_killed_pays_nothing_twice_and_ends_as_a_whole_one(tmp_path, office):
-    conftest = sys.modules[office.Clerk.__module__]
-
-    def run(name, kill_at=None):
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        status = child(conftest, folder, kill_at)
-        told = [(folder / one).read_bytes() for one in ("program.json", "results.txt") if (folder / one).exists()]
-        return status, told, (folder / "calls").stat().st_size
-
-    status, whole, needed = run("whole")
-    assert status == 0
-    for kill_at in (5, needed // 2, needed - 2):
-        assert run(f"killed-{kill_at}", kill_at)[0] == -signal.SIGKILL
-        status, told, calls = run(f"killed-{kill_at}")
-        assert (status, told) == (0, whole)
-        assert calls <= needed + 4  # the calls that were in flight
+def test_a_run_that_is_killed_pays_nothing_twice_and_ends_as_a_whole_one(tmp_path):
+    script = Path(__file__).with_name("killed.py")
+    command = [sys.executable, str(script), str(tmp_path), "0.1", "0.5", "0.9"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    runs = [json.loads(line) for line in said.splitlines()]
+    assert len(runs) == 3
+    for one in runs:
+        assert (one["killed"], one["nothing"]) == (-signal.SIGKILL, [])
+        assert (one["ended"], one["same"]) == (0, True)
+        assert 0 < one["repeated"] <= 4  # the calls that were in flight
 
 
 def test_a_run_goes_on_in_the_folder_of_its_log_dir(clerk, office, tmp_path):
