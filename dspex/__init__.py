@@ -98,6 +98,7 @@ _HOMES = MappingProxyType(
         "dspex.engine.attached": ("AttachedJob",),
         "dspex.engine.job": ("Job",),
         "dspex.engine.quote": ("Quote",),
+        "dspex.engine.optimize": ("aoptimize", "optimize"),
         "dspex.engine.optimizer": ("Optimizer",),
         "dspex.engine.trace_data": ("abootstrap_trace_data", "bootstrap_trace_data"),
         "dspex.evaluate.compare": ("acompare", "compare"),
@@ -131,6 +132,7 @@ _HOMES = MappingProxyType(
         "dspex.program.types.reasoning": ("Reasoning",),
         "dspex.program.types.tool": ("Tool",),
         "dspex.program.types.tool_calls": ("ToolCallResults", "ToolCalls"),
+        "dspex.program.vectorizer": ("CharacterVectorizer", "WordVectorizer"),
         "dspex.runtime.callbacks": ("BaseCallback",),
         "dspex.runtime.supervisor": ("ChildSpec", "Supervisor"),
         "dspex.service.breaker": ("BreakerPolicy",),
@@ -155,7 +157,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("dspex")
     if name[:1].isupper():
-        return importlib.import_module("dspex.engine.optimizer").optimizer_class(name)
+        return importlib.import_module("dspex.engine.optimizer").optimizer_class(name, __all__)
     raise AttributeError(f"module 'dspex' has no attribute {name!r}")
 
 

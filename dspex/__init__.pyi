@@ -183,6 +183,8 @@ from dspex.core.usage import Usage as Usage
 from dspex.core.wire import HttpLimits as HttpLimits
 from dspex.engine.attached import AttachedJob as AttachedJob
 from dspex.engine.job import Job as Job
+from dspex.engine.optimize import aoptimize as aoptimize
+from dspex.engine.optimize import optimize as optimize
 from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.engine.quote import Quote as Quote
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
@@ -234,6 +236,8 @@ from dspex.program.types.reasoning import Reasoning as Reasoning
 from dspex.program.types.tool import Tool as Tool
 from dspex.program.types.tool_calls import ToolCallResults as ToolCallResults
 from dspex.program.types.tool_calls import ToolCalls as ToolCalls
+from dspex.program.vectorizer import CharacterVectorizer as CharacterVectorizer
+from dspex.program.vectorizer import WordVectorizer as WordVectorizer
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
 from dspex.runtime.supervisor import ChildSpec as ChildSpec
 from dspex.runtime.supervisor import Supervisor as Supervisor

@@ -7,18 +7,19 @@ from typing import Any
 
 import msgspec
 
-from dspex.core.candidate import Candidate, Failure, PredictorState, Rollout, Scores
+from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example, Prediction
 from dspex.core.usage import Budget
 from dspex.engine.asking import Asking, Computing
 from dspex.engine.evaluation import Evaluations, How
+from dspex.engine.infos import PredictorInfo, metric_info, predictor_infos
 from dspex.engine.pool import Entry
 from dspex.engine.race import Race
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
 from dspex.engine.search import collect, race
-from dspex.engine.setup import MetricInfo, Setup
+from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps, encoder
 from dspex.program.module import Module
 from dspex.runtime.records import Considered, Mark
@@ -49,8 +50,7 @@ class Context:
         self.student, self.teacher = setup.student, setup.teacher
         self.train, self.val = setup.train, setup.val
         self.arguments, self.capabilities = setup.arguments, setup.capabilities
-        self.metric = MetricInfo(getattr(setup.optimizer, "metric_threshold", None))
-        self.predictors: Mapping[str, PredictorState] = setup.student.predictors
+        self.metric = metric_info(setup.metric, getattr(setup.optimizer, "metric_threshold", None))
         self._elapsed = elapsed
         self._path = path
         self._runs = Evaluations(setup, steps)
@@ -61,13 +61,19 @@ class Context:
 
     # Data
 
+    @property
+    def predictors(self) -> tuple[PredictorInfo, ...]:
+        """The student's predictors, in its order."""
+        program, _ = self.setup.programs.runnable(self.student)
+        return predictor_infos(program, self.student)
+
     def key_of(self, example: Example) -> str:
         """An example's identity, as in `Rollout.example` and `Demo.origin`."""
         return self._runs.key_of(example)
 
-    def reopen(self, limit: Spend) -> None:
+    def reopen(self, limit: Spend, held: Sequence[Example]) -> None:
         """The algorithm has ended: let the held examples be run, within what is left of the budget."""
-        self._runs.reopen()
+        self._runs.reopen(held)
         self.steps.reopen(limit)
 
     def rng(self, label: str) -> Any:
@@ -95,7 +101,7 @@ class Context:
     ) -> list[Scores]:  # fmt: skip
         """One wave of evaluations, in the order asked for."""
         how = How(role, _params(sample, temperature), trace)
-        bound = self.steps.bound(BRANCH.get())
+        bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("run", role)))
         rows = [[self._runs.work(candidate, one, bound, how) for one in some] for candidate, some in pairs]
         order = chain(*rows) if self.setup.by_candidate else chain(*zip_longest(*rows))
         results = await self.steps.wave([work for work in order if work is not None])
@@ -113,7 +119,7 @@ class Context:
         if found is None:
             known = ", ".join(self.setup.roles)
             raise ConfigurationError(f"ctx.ask(role={role!r}): the roles of this optimizer are {known}.")
-        bound = self.steps.bound(BRANCH.get(), 2 * n)
+        bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("ask", role)), 2 * n)
         work = Asking(
             self.steps, bound, (role, found), signature, inputs=inputs, n=n, params=_params(sample, temperature)
         )
@@ -126,7 +132,7 @@ class Context:
         `args` and `version`, that of a library or a function by whose code it goes, are its identity. Its calls to embedders
         and models are the step's.
         """
-        work = Computing(self.steps.bound(BRANCH.get()), label, function, args, version)
+        work = Computing(self.steps.bound(BRANCH.get(), None), label, function, args, version)
         return (await self.steps.wave([work]))[0].value
 
     async def now(self) -> float:
@@ -195,7 +201,8 @@ class Context:
     def consider(
         self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
     ) -> Candidate:
-        """Enter a candidate into the pool; its scores attach by key."""
+        """Enter a candidate into the pool; its scores attach by key. Raises ConfigurationError if it shows a held example."""
+        self._runs.check_demos(candidate)
         label = "/".join([*self._path, label])
         above = tuple(parent.key for parent in parents)
         self.steps.pool.add(Entry(candidate, label, BRANCH.get().next_place(), above, meta))
@@ -206,17 +213,9 @@ class Context:
             self.steps.tape.journal.append(Considered(candidate.key, label, state, above, dict(meta)))
         return candidate
 
-    def program(self, candidate: Candidate) -> Module:
-        """A new program with this state, for results and for what its fields are; its calls would be in no journal."""
-        return self.setup.programs.fresh(candidate)
-
     def note(self, text: str) -> None:
         """Say something in the evidence; nothing that depends on timing."""
         self.steps.notes.append(text)
-
-    def attach(self, **attributes: Any) -> None:
-        """Give the program that is returned attributes, which are not saved with it."""
-        self.steps.attached.update(attributes)
 
     def phase(self, name: str, total: int | None = None) -> Phase:
         """Name what is going on, for progress."""
@@ -224,9 +223,18 @@ class Context:
 
     async def remaining(self) -> Budget:
         """What is left of this branch's share of the budget."""
-        units = BRANCH.get().free.units
-        calls, tokens, usd = (None if unit > UNLIMITED // 2 else unit for unit in units)
+        # A branch's share of what has no limit is a number too.
+        pairs = zip(BRANCH.get().free.units, self.steps.limit.units, strict=True)
+        calls, tokens, usd = (None if limit > UNLIMITED // 2 else unit for unit, limit in pairs)
         return Budget(calls, tokens, None if usd is None else usd / 1e9)
+
+    def program(self, candidate: Candidate) -> Module:
+        """A new program with this state, for results and for what its fields are; its calls would be in no journal."""
+        return self.setup.programs.fresh(candidate)
+
+    def attach(self, **attributes: Any) -> None:
+        """Give the program that is returned attributes, which are not saved with it."""
+        self.steps.attached.update(attributes)
 
 
 def _text(value: Any) -> str:

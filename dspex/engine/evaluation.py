@@ -1,5 +1,6 @@
 """A step that runs a candidate on an example and scores it."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,6 +11,7 @@ from dspex.core.errors import AdapterParseError, ConfigurationError, EvaluationE
 from dspex.core.example import Example
 from dspex.core.usage import Usage
 from dspex.engine.artifact import example_key
+from dspex.engine.holdout import shows_sealed
 from dspex.engine.recorder import StepRecorder
 from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Setup
@@ -40,16 +42,28 @@ class Evaluations:
         self.scorer = Scorer(setup.metric) if setup.metric is not None else None
         self.faults: dict[str, str] = {}
         self.probes: list[str] = []
-        self._keys = {id(one): setup.keys[id(one)] for one in chain(setup.train, setup.val, setup.held)}
-        self._open = {self._keys[id(one)] for one in chain(setup.train, setup.val)}
+        self._keys = {id(one): setup.keys[id(one)] for one in chain(setup.train, setup.val)}
+        self._open = set(self._keys.values())
+        self._sealed = setup.sealed
+        self._cleared: set[str] = set()
 
     def key_of(self, example: Example) -> str:
         """An example's identity."""
         return self._keys.get(id(example)) or example_key(example)
 
-    def reopen(self) -> None:
+    def reopen(self, held: Sequence[Example]) -> None:
         """Let the held examples be run."""
-        self._open |= {self._keys[id(one)] for one in self.setup.held}
+        self._keys |= {id(one): self.setup.keys[id(one)] for one in held}
+        self._open |= {self._keys[id(one)] for one in held}
+
+    def check_demos(self, candidate: Candidate) -> None:
+        """Raises ConfigurationError for a candidate that shows a held example."""
+        if not self._sealed or candidate.key in self._cleared:
+            return
+        for path, state in candidate.predictors.items():
+            if any(shows_sealed(demo, self._sealed) for demo in state.demos):
+                raise ConfigurationError(f"A demo of {path!r} is a held example; those are not for a search.")
+        self._cleared.add(candidate.key)
 
     def work(self, candidate: Candidate, example: Example, bound: Spend, how: How) -> "Evaluation":
         """The step. Raises ConfigurationError for an example that is not the search's."""
@@ -58,6 +72,7 @@ class Evaluations:
             raise ConfigurationError(
                 f"{example!r:.120} is not one of ctx.train or ctx.val; held examples are not for a search."
             )
+        self.check_demos(candidate)
         run = key(candidate.key, found, self.setup.roles[how.role].identity, *map(str, how.params.items()))
         step = key(run, self.setup.metric_identity, str(how.traced))
         if len(self.probes) < PROBES:

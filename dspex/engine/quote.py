@@ -54,18 +54,25 @@ def quoted(setup: Setup, student: Module, teacher: Module | None, needs_price: b
     for role, calls in roles.items():
         if not calls:
             continue
-        programs = {"task": student, "evidence": student, "control": student, "teacher": teacher or student}
-        one = (
-            _of_program(setup, role, programs[role], needs_price)
-            if role in programs
-            else _of_text(setup, role, needs_price)
-        )
+        is_asked = role in ("prompt", "reflection")
+        program = (teacher or student) if role == "teacher" else student
+        one = _of_text(setup, role, needs_price) if is_asked else _of_program(setup, role, program, needs_price)
         if one is None:
             tokens = None
             continue
         tokens = None if tokens is None else tokens + calls * one.tokens
         usd, is_priced = usd + calls * one.usd, is_priced or one.usd > 0
     return Quote(sum(roles.values()), tokens, usd if is_priced else None, roles)
+
+
+def bounds_of(setup: Setup, student: Module, teacher: Module | None) -> dict[tuple[str, str], Charge]:
+    """The most that one call of a run or a question may take, by role; none where no model is set."""
+    found: dict[tuple[str, str], Charge | None] = {}
+    for role in setup.roles:
+        program = (teacher or student) if role == "teacher" else student
+        found["run", role] = _of_program(setup, role, program, needs_price=False)
+        found["ask", role] = _of_text(setup, role, needs_price=False)
+    return {name: charge for name, charge in found.items() if charge is not None}
 
 
 def check(quote: Quote, budget: Budget, name: str) -> None:

@@ -282,9 +282,13 @@ class CompileContext(Protocol):
     val: Sequence[Example]
     capabilities: Mapping[str, Capabilities]
     arguments: Mapping[str, Any]
-    metric: Any  # has `threshold` and `passes(rollout)`
+    metric: Any  # `threshold`, `passes(rollout)`; and None where unknown: `binary`, `lower`, `upper`, `gives_feedback`
 
     PROTOCOL_VERSION: ClassVar[int] = 1
+
+    @property
+    def predictors(self) -> Sequence[Any]:
+        """The student's predictors in its order: `name` (its path), `signature`, `fields` (FieldViews), `is_tool`."""
 
     def key_of(self, example: Example) -> str:
         """The example's identity, as rollouts carry it."""
@@ -371,17 +375,17 @@ class CompileContext(Protocol):
     ) -> Candidate:
         """Enter a candidate into the pool; scores attach to it by key."""
 
-    def program(self, candidate: Candidate) -> Any:
-        """A new program (a Module) with a candidate's state, not to be run."""
-
     def note(self, text: str) -> None:
         """Say something in the evidence."""
-
-    def attach(self, **attributes: Any) -> None:
-        """Attributes of the program that is returned, not saved with it."""
 
     def phase(self, name: str, total: int | None = None) -> PhaseHandle:
         """Name what is going on, for progress."""
 
     async def remaining(self) -> Budget:
         """What is left of the budget, once own steps in flight have settled."""
+
+    def program(self, candidate: Candidate) -> Any:
+        """A new program (a Module) with a candidate's state, not to be run."""
+
+    def attach(self, **attributes: Any) -> None:
+        """Attributes of the program that is returned, not saved with it."""
