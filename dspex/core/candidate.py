@@ -74,11 +74,15 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class TraceStep(msgspec.Struct, frozen=True, gc=False):
-    """One predictor's call inside a program's run."""
+    """One predictor's call inside a program's run; `reply` is what could not be read and so ended the run.
+
+    Of a call that ended so the inputs are the program's.
+    """
 
     predictor: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    reply: str | None = None
 
 
 class Rollout(msgspec.Struct, frozen=True, gc=False):

@@ -126,10 +126,11 @@ class Context:
         self._touch(inputs)
         return work.read((await self.steps.wave([work]))[0])
 
-    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: str = "") -> Any:
+    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
         """What a pure function gives, as JSON data: made once, in a thread of its own if it is sync.
 
-        `args` and `version`, say that of a library, are its identity. Its calls to embedders and models are the step's.
+        `args` and `version`, that of a library or a function by whose code it goes, are its identity. Its calls to embedders
+        and models are the step's.
         """
         work = Computing(self.steps.bound(BRANCH.get(), None), label, function, args, version)
         return (await self.steps.wave([work]))[0].value
@@ -211,6 +212,10 @@ class Context:
             state = msgspec.Raw(encoder.encode(candidate))
             self.steps.tape.journal.append(Considered(candidate.key, label, state, above, dict(meta)))
         return candidate
+
+    def note(self, text: str) -> None:
+        """Say something in the evidence; nothing that depends on timing."""
+        self.steps.notes.append(text)
 
     def phase(self, name: str, total: int | None = None) -> Phase:
         """Name what is going on, for progress."""

@@ -82,7 +82,7 @@ class Steps:
     """All steps of one run, for its context and those of optimizers inside it.
 
     `done` counts those of the phase; `touched` are the keys of the examples that a step saw.
-    `attached` are attributes of the program that is returned.
+    `notes` are said in the evidence, `attached` are attributes of the program that is returned.
     """
 
     def __init__(self, tape: Tape, limit: Spend, concurrency: int, calls_per_run: int, app: App) -> None:
@@ -90,6 +90,7 @@ class Steps:
         self.pool = Pool()
         self.spent: dict[str, Spend] = {}
         self.touched: set[str] = set()
+        self.notes: list[str] = []
         self.attached: dict[str, Any] = {}
         self.phase: tuple[str, int | None] = ("", None)
         self.done = 0

@@ -343,8 +343,10 @@ class CompileContext(Protocol):
     ) -> list[Prediction | Failure]:
         """`n` answers of a role's model to a signature; one that fails or cannot be read is a `Failure`."""
 
-    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: str = "") -> Any:
-        """What a pure function of JSON data gives, sync in a thread or async; `version` is part of its identity."""
+    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
+        """What a pure function of JSON data gives, sync in a thread or async; `version`, a text or a function by whose code it
+        goes, is part of its identity.
+        """
 
     async def now(self) -> float:
         """Seconds of running time since the start; a replay is given the same."""
@@ -372,6 +374,9 @@ class CompileContext(Protocol):
         self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
     ) -> Candidate:
         """Enter a candidate into the pool; scores attach to it by key."""
+
+    def note(self, text: str) -> None:
+        """Say something in the evidence."""
 
     def phase(self, name: str, total: int | None = None) -> PhaseHandle:
         """Name what is going on, for progress."""
