@@ -200,7 +200,9 @@ class Job:
 
     def result(self, timeout: float | None = None) -> Module:
         """The program, waited for; not for use on the job's own loop. Raises what ended the run, or TimeoutError."""
-        return self._outcome.result(timeout)
+        if timeout is not None and not concurrent.futures.wait([self._outcome], timeout).done:
+            raise TimeoutError(f"The run {self.run_dir} has not ended within {timeout:g} s; it goes on.")
+        return self._outcome.result()
 
     def __await__(self) -> Generator[Any, None, Module]:
         return self._waited().__await__()

@@ -344,6 +344,14 @@ async def test_a_judge_is_asked_under_the_callers_settings(lab, app):
     assert program.ledger.calls == len(model.prompts) + len(judge.prompts) == 32
 
 
+async def test_a_result_that_is_not_there_in_time_is_an_error_and_the_run_goes_on(lab, app, tmp_path):
+    with dspex.context(lm=lab.Model().lm):
+        job = lab.Search().start(dspex.Predict("question -> answer"), run_dir=tmp_path / "run", **lab.DATA)
+    with pytest.raises(TimeoutError, match=r"run has not ended within 0.01 s; it goes on"):
+        job.result(timeout=0.01)
+    assert (await job).evidence.stopped == "done"
+
+
 async def test_a_job_that_is_aborted_at_once_ends_at_once(lab, app):
     model = lab.Model()
     job = started(lab, model)
