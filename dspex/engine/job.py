@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.app import App, current_app, warn
+from dspex.app.app import App, current_app, default_app, warn
 from dspex.core.candidate import Candidate
 from dspex.core.errors import DspexError, EvaluationError, JournalError
 from dspex.core.events import ChildRestarted
@@ -110,6 +110,7 @@ class Job:
     def _prepare(self, journal: Journal) -> None:
         """All that a life of the run begins with, from what its journal holds."""
         self._journal = journal
+        default_app.tell_of_forks(journal)
         (journal.folder / CONTROL).unlink(missing_ok=True)  # it was for an owner that is gone
         self._tape = Tape(journal, self._app.clock)
         self._known_before = len(self._tape.steps)
