@@ -95,6 +95,7 @@ class Job:
         self._began: float | None = None
         self._state = "queued"
         self._beaten = ""
+        self._has_ended = False
         self._is_aborted = False
         self._crashes: deque[float] = deque()
         self._task: asyncio.Task[Module] | None = None
@@ -109,7 +110,7 @@ class Job:
 
     def _prepare(self, journal: Journal) -> None:
         """All that a life of the run begins with, from what its journal holds."""
-        self._journal = journal
+        self._journal, self._has_ended = journal, False
         default_app.tell_of_forks(journal)
         (journal.folder / CONTROL).unlink(missing_ok=True)  # it was for an owner that is gone
         self._tape = Tape(journal, self._app.clock)
@@ -352,6 +353,7 @@ class Job:
         kept = winner if evidence.kept else context.student
         self._compare(kept, why)
         self._beat()
+        self._has_ended = True
         self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
         await asyncio.to_thread(self._report, self.ledger)
         return evidence, kept
@@ -407,7 +409,7 @@ class Job:
             await clock.sleep(OBEY_EVERY_S)
             self._obey()
             is_due = clock.monotonic() - synced >= SYNC_EVERY_S and self._journal.is_dirty
-            if is_due or self.status != self._beaten:
+            if not self._has_ended and (is_due or self.status != self._beaten):
                 self._beat()
             if is_due:
                 synced = clock.monotonic()

@@ -20,22 +20,28 @@ from dspex.runtime.journal import FILE, Journal
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory, request):
-    """What became of 20 compiles that were killed, half of them with a torn journal."""
+    """What became of 60 compiles that were killed, half of them with a torn journal."""
     folder = tmp_path_factory.mktemp("kills")
-    command = [sys.executable, "-W", "error", str(request.path.with_name("lab.py")), str(folder), "20", "7"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    command = [sys.executable, "-W", "error", str(request.path.with_name("lab.py")), str(folder), "60", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=170)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+# 8 s of one processor; where eight share it, more than a test has.
+patient = pytest.mark.timeout(180)
+
+
+@patient
 @pytest.mark.fault("P01")
 @pytest.mark.fault("R4")
 def test_a_killed_compile_saves_the_same_bytes_as_a_whole_one(killed):
-    assert len(killed) == 20
+    assert len(killed) == 60
     assert {run["killed"] for run in killed} == {-signal.SIGKILL}
     assert [run for run in killed if run["ended"] or not run["same"]] == []
 
 
+@patient
 @pytest.mark.fault("P01")
 @pytest.mark.fault("R4")
 def test_a_kill_costs_no_more_than_the_calls_in_flight(killed):
