@@ -380,7 +380,7 @@ class Job:
     async def _searched(self, context: Context) -> tuple[Candidate, str]:
         """What the algorithm found, or the best so far where it was stopped."""
         try:
-            winner = await self._setup.optimizer.run(context)
+            winner = context.checked(await self._setup.optimizer.run(context))
             if isinstance(failure := context.steps.scheduler.stopped, Exception):
                 raise failure  # it came with the last step, so that no other was refused
             return winner, "done"
