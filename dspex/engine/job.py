@@ -33,7 +33,7 @@ from dspex.engine.recorder import Tape
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend, Stop
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps
-from dspex.evaluate.statistics import mean_interval
+from dspex.evaluate.statistics import running_interval
 from dspex.program.module import Module
 from dspex.runtime.journal import Journal
 from dspex.runtime.records import Beat, End, Mark, Stopped
@@ -166,7 +166,8 @@ class Job:
         (phase, total), done = context.steps.phase, context.steps.done
         top = next(iter(context.steps.pool.ranked([context.key_of(one) for one in context.val])), None)
         scores = [score for score in top.scores if score is not None] if top else []
-        low, high = mean_interval(scores, context.derived("progress")) if scores else (None, None)
+        squares = sum(score * score for score in scores)
+        low, high = running_interval(sum(scores), squares, len(scores)) if scores else (None, None)
         eta = (self._elapsed() - self._seconds_before) / done * (total - done) if done and total else None
         mean = top.mean if top and scores else None
         return Progress(self.status, phase, done, total, mean, low, high, len(scores), ledger, self._left(ledger), eta)
