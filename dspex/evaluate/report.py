@@ -123,10 +123,11 @@ def print_table(result: EvaluationResult, metrics: Sequence[str], limit: int | N
 
 
 def save(rows: Sequence[Row], metrics: Sequence[str], csv_path: str | None, json_path: str | None) -> None:
-    """Write the rows as CSV, as JSON, or both."""
+    """Write the rows as CSV, as JSON, or both; those that failed with their traceback as `error`."""
     from dspex.program.saving import write_atomically
 
-    made = records(rows, metrics)
+    pairs = zip(records(rows, metrics), rows, strict=True)
+    made = [record if row.ok or "error" in record else {**record, "error": row.error} for record, row in pairs]
     if csv_path:
         import csv
 
