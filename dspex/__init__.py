@@ -147,7 +147,7 @@ _HOMES = MappingProxyType(
     }
 )
 # DSPy's paths, which programs reach without an import of their own.
-_PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming"})
+_PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming", "teleprompt"})
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table

@@ -6,6 +6,7 @@ from dspex import datasets as datasets
 from dspex import evaluate as evaluate
 from dspex import experimental as experimental
 from dspex import streaming as streaming
+from dspex import teleprompt as teleprompt
 from dspex.app.accounting import UsageTracker as UsageTracker
 from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage

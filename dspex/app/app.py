@@ -459,10 +459,17 @@ class _Default:
         self._lock = threading.Lock()
         if self._app is not None:
             self._app.forked()
+        for one in list(self._told):
+            one.forked()
 
     def __init__(self) -> None:
         self._app: App | None = None
         self._lock = threading.Lock()
+        self._told: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def tell_of_forks(self, one: Any) -> None:
+        """Call `one.forked()` in every child that this process forks while `one` lives, whichever App it belongs to."""
+        self._told.add(one)
 
     def get(self) -> App:
         """The default App, made at first use."""

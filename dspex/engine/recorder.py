@@ -39,7 +39,7 @@ class Tape:
         self.lost = sum(max(0, count) for count in sent.values())  # those of a fork were sent by another run
         self.before = sum((_paid(call) for call in calls), Usage())
         self.done = {call.key: call for call in calls if not call.error}
-        self._found = Counter(call.step for call in calls if not call.error)
+        self._found = Counter(call.step for call in calls if not call.error and not _is_free(call))
         last = next((record for record in reversed(records) if isinstance(record, Stopped)), None)
         forgets = last is not None and last.why == "error"
         self.steps = {
@@ -60,10 +60,14 @@ class Tape:
             self.done[call.key] = call
 
 
+def _is_free(call: Call) -> bool:
+    """Whether it is a search or a tool's, which are no calls of a budget's."""
+    return call.data is not None and call.usage is not None and not call.usage.calls
+
+
 def _calls_paid(call: Call) -> int:
-    """What left the process for a call, all its attempts; a search is no call of a budget's."""
-    is_search = call.data is not None and call.usage is not None and not call.usage.calls
-    return 0 if call.is_cached or is_search else call.attempts
+    """What left the process for a call, all its attempts."""
+    return 0 if call.is_cached or _is_free(call) else call.attempts
 
 
 def _paid(call: Call) -> Usage:
