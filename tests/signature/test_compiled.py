@@ -2,6 +2,7 @@
 
 import enum
 import gc
+import types
 import weakref
 from typing import Literal
 
@@ -45,6 +46,18 @@ def test_equal_text_and_types_share_one_compiled_signature():
 def test_types_that_differ_do_not_share(one, other):
     assert Signature(f"q -> a: {one}").compiled is not Signature(f"q -> a: {other}").compiled
     assert Signature(f"q -> a: {one}").compiled.key != Signature(f"q -> a: {other}").compiled.key
+
+
+def test_a_type_stays_the_object_that_was_written_whatever_equal_one_came_before():
+    before = Signature("q -> a: str | None")
+
+    class Later(Signature):
+        q: str = InputField()
+        a: str | None = OutputField()
+
+    assert Later.fields["a"].annotation == before.fields["a"].annotation
+    assert isinstance(Later.fields["a"].annotation, types.UnionType)
+    assert Later.equals(before.with_instructions(Later.instructions))
 
 
 def test_types_of_one_name_do_not_share():
