@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from dspex.program.pydantic_models import dumped
 from dspex.program.types.base import Type
 from dspex.program.values import converter, render, to_plain
 
@@ -36,6 +37,8 @@ def _with_parts(form: Any) -> Content:
     found: list[list[dict[str, Any]]] = []
 
     def hook(inner: Any) -> Any:
+        if hasattr(inner, "model_dump"):
+            return dumped(inner, with_parts=True)
         if not isinstance(inner, Type):
             return to_plain(inner)
         form = inner.format()

@@ -14,6 +14,7 @@ from dspex.program.adapters.json import JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter
 from dspex.program.fields import InputField, OutputField
 from dspex.program.signature import Signature
+from dspex.program.types.history import History
 
 QA = Signature("question -> answer", "Answer it.")
 DEMOS = [
@@ -64,7 +65,7 @@ def test_chat_asks_below_markers():
             "content": "[[ ## question ## ]]\nq3\n\nReply with `[[ ## answer ## ]]`, and end with `[[ ## completed ## ]]`.",
         },
     ]
-    assert ChatAdapter.version == 1
+    assert ChatAdapter.version == 2
 
 
 def test_json_asks_for_an_object():
@@ -89,7 +90,7 @@ def test_plain_ends_with_the_first_outputs_label():
         "role": "user",
         "content": "Sort it.\n\nPerson: Dr. Vera Young\nSorted: Young, Vera\n\nPerson: A B\nSorted: B, A\n\nPerson: X Y\nSorted:",
     }
-    assert PlainAdapter.version == 1
+    assert PlainAdapter.version == 2
 
 
 def test_types_descriptions_constraints_and_schemas_are_told():
@@ -205,6 +206,24 @@ def test_a_subclass_may_override_format_for_render():
             return [{"role": "user", "content": "own"}]
 
     assert Own().render(QA, [], {"question": "q"}) == (Message.of("user", "own"),)
+
+
+def test_a_subclass_may_write_earlier_turns_its_own_way():
+    class Summed(ChatAdapter):
+        def format_conversation_history(self, signature: Any, history_field_name: str, inputs: Any) -> Any:
+            turns = inputs.pop(history_field_name).messages
+            told = ChatAdapter().format_conversation_history(signature, "past", {"past": History(turns[:1])})
+            return [{"role": "user", "content": f"{len(turns)} of {', '.join(signature.fields)}"}, *told]
+
+    turns = [{"question": "q1", "answer": "a1"}, {"question": "q2"}]
+    inputs = {"question": "q", "past": History(turns)}
+    made = Summed().format(
+        Signature("past: History, question -> answer", custom_types={"History": History}), [], inputs
+    )
+    assert [row["role"] for row in made] == ["system", "user", "user", "assistant", "user"]
+    assert made[1]["content"] == "2 of question, answer"
+    assert made[2]["content"] == "[[ ## question ## ]]\nq1"
+    assert inputs["past"].messages == turns
 
 
 def test_literal_choices_with_a_field_named_completed_have_no_end_marker():

@@ -1,11 +1,13 @@
 """What a model writes becomes a value where its meaning is certain, and else an error that says what is wrong."""
 
+import base64
 import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import importlib.util
+import pathlib
 import typing
 import uuid
 from contextlib import suppress
@@ -229,7 +231,8 @@ def test_json_data_of_another_kind_is_an_error(kind, data):
         (Colour.RED, "red"),
         (["a", 1], '["a",1]'),
         ({"a": Point(1)}, '{"a":{"x":1,"y":0}}'),
-        (datetime.date(2024, 1, 2), '"2024-01-02"'),
+        (datetime.date(2024, 1, 2), "2024-01-02"),
+        (pathlib.PurePosixPath("/a b"), "/a b"),
         (collections.UserDict(a=1), '{"a":1}'),
         ({1: object}, None),
         (["\ud800"], '["\\ud800"]'),
@@ -256,6 +259,13 @@ VALUES = {
     datetime.date: st.dates(),
     datetime.datetime: st.datetimes(),
     Point: st.builds(Point, st.integers(-(2**60), 2**60), st.integers(0, 9)),
+    datetime.time: st.times(),
+    datetime.timedelta: st.timedeltas(),
+    decimal.Decimal: st.decimals(allow_nan=False, allow_infinity=False),
+    uuid.UUID: st.uuids(),
+    bytes: st.binary(),
+    bytes | None: st.none() | st.binary() | st.just(base64.b64decode("null")),
+    datetime.date | int | None: st.none() | st.dates() | st.integers(-9, 9),
 }
 
 
@@ -266,8 +276,7 @@ def test_what_is_written_is_read_as_the_same_value(kind):
     @given(VALUES[kind])
     @settings(max_examples=40)
     def round_trip(value: Any) -> None:
-        text = known.render(value)
-        again = known.decode(text.strip('"') if kind in (datetime.date, datetime.datetime) else text)
+        again = known.decode(known.render(value))
         assert (again, type(again)) == (value, type(value))
 
     round_trip()

@@ -48,18 +48,22 @@ def shown(field: FieldInfo, value: Any) -> Content:
 
 def earlier(compiled: CompiledSignature, inputs: Mapping[str, Any]) -> list[tuple[dict[FieldInfo, Any], ...]]:
     """Inputs and outputs of each turn in the inputs' History, as far as they are there. Raises InputError."""
-    value = inputs.get(compiled.history) if compiled.history else None
+    name = compiled.history
+    return [] if name is None else turns_of(compiled.without_history, name, inputs.get(name))
+
+
+def turns_of(shown: CompiledSignature, name: str, value: Any) -> list[tuple[dict[FieldInfo, Any], ...]]:
+    """The same of one History, the input `name`; `shown` are the other fields."""
     try:
         messages = [] if value is None else History.from_plain(value).messages
     except ValueError as error:
-        raise InputError(f"Input {compiled.history!r}: {error}") from error
+        raise InputError(f"Input {name!r}: {error}") from error
     turns = []
     for turn in messages:
-        known = [f for f in compiled.without_history.fields.values() if turn.get(f.name) is not None]
+        known = [field for field in shown.fields.values() if turn.get(field.name) is not None]
         if not known:
-            names = ", ".join(compiled.without_history.fields)
             raise InputError(
-                f"A turn of {compiled.history!r} has none of the fields {names}; it has: {', '.join(turn)}."
+                f"A turn of {name!r} has none of the fields {', '.join(shown.fields)}; it has: {', '.join(turn)}."
             )
         turns.append(tuple({f: turn[f.name] for f in known if f.role == role} for role in ("input", "output")))
     return turns

@@ -40,7 +40,7 @@ class JSONAdapter(Adapter):
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """System message, a pair of turns for each demo, earlier turns, and the question."""
         compiled = base.compiled_of(signature)
-        earlier = base.earlier(compiled, inputs) if compiled.history else ()
+        earlier = base.earlier(compiled, inputs)
         compiled = compiled.without_history if compiled.history else compiled
         given = f"You are given a JSON object with:\n{base.field_lines(compiled.inputs)}\n\n" if compiled.inputs else ""
         wanted = f"{_wanted(compiled)}\n\n" if compiled.outputs else ""  # none: all that is wanted are calls
