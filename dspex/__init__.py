@@ -113,7 +113,7 @@ _HOMES = MappingProxyType(
         "dspex.program.adapters.two_step": ("TwoStepAdapter",),
         "dspex.program.adapters.xml": ("XMLAdapter",),
         "dspex.program.chain_of_thought": ("ChainOfThought",),
-        "dspex.program.fields": ("InputField", "OutputField"),
+        "dspex.program.fields": ("InputField", "OutputField", "infer_prefix"),
         "dspex.program.knn": ("KNN",),
         "dspex.program.majority": ("majority",),
         "dspex.program.module": ("Module",),

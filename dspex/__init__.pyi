@@ -204,6 +204,7 @@ from dspex.program.adapters.xml import XMLAdapter as XMLAdapter
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
+from dspex.program.fields import infer_prefix as infer_prefix
 from dspex.program.knn import KNN as KNN
 from dspex.program.majority import majority as majority
 from dspex.program.module import Module as Module
