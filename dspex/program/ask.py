@@ -12,6 +12,7 @@ from dspex.core.messages import Choice, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.program.adapters.choice import reask_adapter, schema_for
 from dspex.program.compiled import CompiledSignature
+from dspex.program.reply_function import held, spoken
 from dspex.runtime.callbacks import Emission
 from dspex.service.pieces import whole
 
@@ -105,15 +106,16 @@ class Ask:
         turns = second.reask(compiled, choice.text, error) if plan is None else plan.reask(second, choice, error)
         messages = request.messages + turns
         params = request.params if second is adapter else _without_form(request.params)
-        schema, _ = schema_for(second, compiled, self.lm.capabilities, params)
-        return msgspec.structs.replace(request, messages=messages, params=params, schema=schema, n=1)
+        capabilities = self.lm.capabilities
+        schema, _ = schema_for(second, compiled, capabilities, (*params, *(plan.params if plan else ())))
+        return held(msgspec.structs.replace(request, messages=messages, params=params, n=1), schema, capabilities)
 
     async def complete(self, adapter: Any, request: LMRequest) -> LMResponse:
         """The model's reply, with callbacks around it."""
         reply = await self._complete(adapter, request)
         if reply.usage is not None:
             self.spent.append(reply.usage)
-        return reply
+        return spoken(request, reply)
 
     async def _complete(self, adapter: Any, request: LMRequest) -> LMResponse:
         if not self.callbacks and not self.lm.callbacks:
