@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from dspex.program.finite import is_infinite, may_be_infinite
 from dspex.program.json_text import FENCED, UNREADABLE, read_json, refuse_doubles
 from dspex.program.pydantic_models import dumped, reader, reason, validated
 
@@ -251,11 +252,13 @@ _SCALARS: Mapping[Any, Callable[[str], Any]] = types.MappingProxyType(
 
 def structured(annotation: Any) -> Codec:
     """The codec of a type that is written as JSON. Raises TypeError for one that can't be read."""
+    checked = _finite if may_be_infinite(annotation) else lambda read: read
     if (model := reader(annotation, leaves(annotation))) is not None:
-        return Codec(_reader(annotation, model.from_json, model.from_data), model.from_data, render, (), model.schema())
+        read = checked(_reader(annotation, model.from_json, model.from_data))
+        return Codec(read, checked(model.from_data), render, (), model.schema())
     schema = msgspec.json.schema(annotation, schema_hook=schema_of)
     convert = converter(annotation)
-    read = _reader(annotation, msgspec.json.Decoder(annotation, dec_hook=from_plain).decode, convert)
+    read = checked(_reader(annotation, msgspec.json.Decoder(annotation, dec_hook=from_plain).decode, convert))
 
     def write(value: Any) -> str:
         text = render(value)
@@ -274,7 +277,17 @@ def structured(annotation: Any) -> Codec:
         except UNREADABLE:
             return read(value)
 
-    return Codec(read, from_data, write, (), schema)
+    return Codec(read, checked(from_data), write, (), schema)
+
+
+def _finite(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        found = read(value)
+        if is_infinite(found):
+            raise _unfit(render(value), "finite numbers")
+        return found
+
+    return checked
 
 
 def converter(annotation: Any) -> Callable[[Any], Any]:

@@ -114,6 +114,16 @@ def test_a_model_is_written_as_its_json_also_with_parts_within():
     assert content[2]["text"].count('{"due":"29 Feb","raw":"abc","picture":null,"notes":null}') == 2
 
 
+class Scored(pydantic.BaseModel):
+    scores: list[float]
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "Infinity", '"nan"'])
+def test_a_models_numbers_are_finite(number):
+    with pytest.raises(ValueError, match=r"expected"):
+        field(Scored).decode(f'{{"scores": [{number}]}}')
+
+
 def test_constraints_hold_for_lists_of_models():
     with pytest.raises(ValueError, match="length >= 1"):
         field(list[Step], min_length=1).decode("[]")

@@ -282,6 +282,63 @@ def test_what_is_written_is_read_as_the_same_value(kind):
     round_trip()
 
 
+class Held(msgspec.Struct):
+    x: float
+    note: str = ""
+
+
+@dataclasses.dataclass
+class Deep:
+    held: dict[str, list[Held]]
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity", '"inf"', '"nan"'])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        (list[float], "[%s]"),
+        (dict[str, float], "{'a': %s}"),
+        (int | float, "%s"),
+        (tuple[float, ...], "[1.0, %s]"),
+        (Held, '{"x": %s}'),
+        (Held, '{"note": "two\nlines", "x": %s}'),
+        (Deep, '{"held": {"a": [{"x": %s}]}}'),
+    ],
+    ids=str,
+)
+def test_a_number_in_a_structure_is_finite_too(kind, form, number):
+    with pytest.raises(ValueError, match=r"expected|finite|Expected"):
+        field(kind).decode(form % number)
+    assert field(kind).decode(form % "1") == field(kind).decode(form % "1.0")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "sNaN"])
+def test_a_decimal_is_finite(number):
+    with pytest.raises(ValueError, match="expected"):
+        field(list[decimal.Decimal]).decode(f'["{number}"]')
+    assert field(decimal.Decimal).decode("1e400") == decimal.Decimal("1e400")
+
+
+def test_what_may_be_anything_is_no_infinite_number_but_may_be_a_text_that_says_so():
+    with pytest.raises(ValueError, match="finite"):
+        field(Any).convert({"a": [float("inf")]})
+    assert field(Any).decode("nan") == "nan"
+    assert field(list[str]).decode('["inf", "NaN"]') == ["inf", "NaN"]
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ('{"a": "one\ntwo\tthree"}', {"a": "one\ntwo\tthree"}),
+        ('Here:\n```json\n{"code": "def f():\n    return \\"x\\""}\n```', {"code": 'def f():\n    return "x"'}),
+    ],
+)
+def test_a_string_may_run_over_lines(text, data):
+    assert read_json(text) == data
+    with pytest.raises(ValueError, match="two values"):
+        read_json('{"a": "one\ntwo", "a": "three"}')
+
+
 @given(st.text(alphabet="[]{}\"'`:,\\ab1 \nTrue", max_size=60))
 @settings(max_examples=100)
 def test_reading_json_ends_in_data_or_a_value_error(text):
