@@ -29,7 +29,7 @@ def content(value: Any) -> Content:
         return joined("", [form])
     try:
         return _plain.encode(form).decode()
-    except (ValueError, TypeError, OverflowError):  # there is more in it than plain data
+    except (ValueError, TypeError, OverflowError, RecursionError):  # there is more in it than plain data
         return _with_parts(form)
 
 
@@ -49,7 +49,7 @@ def _with_parts(form: Any) -> Content:
 
     try:
         text = msgspec.json.encode(form, enc_hook=hook).decode()
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return render(form)
     if not found:
         return text

@@ -88,6 +88,8 @@ def render(value: Any) -> str:
         return msgspec.json.decode(text, type=str) if text[:1] == b'"' else text.decode()  # a date, a path
     except (ValueError, TypeError, OverflowError):  # lone surrogates, keys that are no text, huge integers
         return _as_json(value, default=str) if isinstance(value, (dict, list)) else str(value)
+    except RecursionError:  # it holds itself
+        return str(value)
 
 
 def _as_json(value: Any, default: Any = None) -> str:

@@ -109,6 +109,14 @@ def test_values_that_are_no_text_are_json():
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_a_value_that_holds_itself_is_written_as_python_does(adapter):
+    round_and_round: list[Any] = [1]
+    round_and_round.append(round_and_round)
+    content = adapter.format(Signature("rows: Any -> answer"), [], {"rows": round_and_round})[-1]["content"]
+    assert "1, [...]" in content
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
 def test_render_gives_the_same_as_messages(adapter):
     formatted = adapter.format(QA, DEMOS, {"question": "q"})
     assert adapter.render(QA.compiled, DEMOS, {"question": "q"}) == tuple(

@@ -96,6 +96,7 @@ def test_absent_inputs_get_their_defaults():
     [
         ({}, "'goal' is missing"),
         ({"gaol": "x"}, r"'goal' is missing; 'gaol' is unknown. Did you mean 'goal'\?"),
+        ({"GOAL": "x"}, r"'GOAL' is unknown. Did you mean 'goal'\?"),
         ({"goal": "x", "verdict": "go"}, "'verdict' is an output"),
     ],
 )
