@@ -1,7 +1,7 @@
 """One prediction's way through adapter and model, with further calls for a reply that does not parse."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -87,10 +87,14 @@ class Ask:
         try:
             return await self.parsed(second, choice)
         except AdapterParseError as error:
-            if second is not adapter and error.reason != "length":
-                with suppress(AdapterParseError):  # what is told is the fault in the form that was asked for
-                    return await self.parsed(adapter, choice)
-            raise
+            if second is adapter or error.reason == "length":
+                raise
+            try:
+                return await self.parsed(adapter, choice)
+            except AdapterParseError as fault:
+                if fault.reason == "value" and error.field is None:  # it kept to the first form, and a value is wrong
+                    raise
+            raise  # the fault in the form that was asked for
 
     def second(self, adapter: Any, error: AdapterParseError) -> Any | None:
         """The adapter of one more call: calls that cannot be read are no fault of the text's form."""

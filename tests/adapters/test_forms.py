@@ -1,9 +1,11 @@
 """What a model is sent: messages, their order and their exact words; a change of words is a new version of the adapter."""
 
 import enum
+import re
 from typing import Any, Literal
 
 import msgspec
+import pydantic
 import pytest
 
 from dspex.core.endpoint import Capabilities
@@ -79,7 +81,7 @@ def test_json_asks_for_an_object():
         {"role": "assistant", "content": '{"answer":"a1"}'},
         {"role": "user", "content": '{"question":"q\\"3"}'},
     ]
-    assert JSONAdapter.version == 1
+    assert JSONAdapter.version == 2
 
 
 def test_plain_ends_with_the_first_outputs_label():
@@ -101,6 +103,23 @@ def test_types_descriptions_constraints_and_schemas_are_told():
         assert '"text":{"type":"string"}' in system
         assert "- `colour` (one of: red, blue): of the paint" in system
         assert "- `score` (float, >= 0, <= 1)" in system
+
+
+def test_a_schema_has_no_titles_that_say_a_name_again():
+    class Line(pydantic.BaseModel):
+        unit_price: float
+        title: str = pydantic.Field(title="of the article", examples=[{"title": "Title"}])
+
+    class Bill(pydantic.BaseModel):
+        lines: list[Line]
+
+    system = contents(ChatAdapter().format(Signature("q -> bill: Bill"), [], {"q": ""}))[0]
+    schema = msgspec.json.decode(re.search(r"JSON of the schema ({.*})\)", system)[1])
+    assert schema["$defs"]["Line"]["properties"] == {
+        "unit_price": {"type": "number"},
+        "title": {"type": "string", "title": "of the article", "examples": [{"title": "Title"}]},
+    }
+    assert schema["properties"] == {"lines": {"type": "array", "items": {"$ref": "#/$defs/Line"}}}
 
 
 def test_values_that_are_no_text_are_json():

@@ -32,10 +32,27 @@ def _kind(field: FieldInfo) -> str:
     choices = (*field.choices, "null") if is_optional(field.annotation) else field.choices
     kind = f"one of: {', '.join(choices)}" if field.choices else field.type_text
     if field.role == "output" and re.search(r"'(\$ref|properties)'", str(field.schema)):
-        kind = f"JSON of the schema {render(dict(field.schema))}"
+        kind = f"JSON of the schema {render(_lean(field.schema))}"
     elif isinstance(field.annotation, type) and issubclass(field.annotation, Type):
         kind = ": ".join(filter(None, (kind, field.annotation.description())))
     return f"{kind}, {field.constraints}" if field.constraints else kind
+
+
+def _lean(schema: Any, name: str = "") -> Any:
+    """A schema without titles that say a name again, as they are made for each class and each field."""
+    if isinstance(schema, (list, tuple)):
+        return [_lean(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {}
+    for word, value in schema.items():
+        if word in ("properties", "$defs"):
+            made[word] = {key: _lean(one, key) for key, one in value.items()}
+        elif word in ("default", "enum", "const", "examples"):
+            made[word] = value
+        elif word != "title" or value not in (name, name.replace("_", " ").title()):
+            made[word] = _lean(value)
+    return made
 
 
 def shown(field: FieldInfo, value: Any) -> Content:

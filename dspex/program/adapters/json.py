@@ -28,7 +28,7 @@ class JSONAdapter(Adapter):
     """
 
     name = "json"
-    version = 1
+    version = 2
 
     def __init__(
         self,
