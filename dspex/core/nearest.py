@@ -7,7 +7,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like `name`, in any case; None if none is near."""
     import difflib
 
-    folded = {one.casefold(): one for one in known}
+    folded: dict[str, str] = {}
+    for one in known:
+        folded.setdefault(one.casefold(), one)
     return next((folded[one] for one in difflib.get_close_matches(name.casefold(), folded, 1)), None)
 
 
