@@ -102,7 +102,7 @@ def to_plain(value: Any) -> Any:
     """The `enc_hook` of msgspec in a prompt: classes that it does not know."""
     if hasattr(value, "model_dump"):
         return dumped(value)
-    dump = getattr(value, "toDict", None)
+    dump = getattr(value, "toDict", None) or getattr(value, "tolist", None)  # of numpy's numbers and arrays
     return dump() if dump else dict(value) if isinstance(value, Mapping) else str(value)
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -233,6 +234,8 @@ def test_json_data_of_another_kind_is_an_error(kind, data):
         ({"a": Point(1)}, '{"a":{"x":1,"y":0}}'),
         (datetime.date(2024, 1, 2), "2024-01-02"),
         (pathlib.PurePosixPath("/a b"), "/a b"),
+        (numpy.arange(3), "[0,1,2]"),
+        ({"n": numpy.int64(3)}, '{"n":3}'),
         (collections.UserDict(a=1), '{"a":1}'),
         ({1: object}, None),
         (["\ud800"], '["\\ud800"]'),
