@@ -115,7 +115,7 @@ _HOMES = MappingProxyType(
         "dspex.program.adapters.xml": ("XMLAdapter",),
         "dspex.program.best_of_n": ("BestOfN",),
         "dspex.program.chain_of_thought": ("ChainOfThought",),
-        "dspex.program.fields": ("InputField", "OutputField"),
+        "dspex.program.fields": ("InputField", "OutputField", "infer_prefix"),
         "dspex.program.function_module": ("module",),
         "dspex.program.knn": ("KNN",),
         "dspex.program.majority": ("majority",),

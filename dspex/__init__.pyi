@@ -208,6 +208,7 @@ from dspex.program.best_of_n import BestOfN as BestOfN
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
+from dspex.program.fields import infer_prefix as infer_prefix
 from dspex.program.function_module import module as module
 from dspex.program.knn import KNN as KNN
 from dspex.program.majority import majority as majority
