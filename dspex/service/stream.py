@@ -16,7 +16,7 @@ from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE
 from dspex.service.attempts import Entry
 from dspex.service.call import Call, Options
-from dspex.service.ledger import estimated_usage
+from dspex.service.ledger import estimated_usage, within
 from dspex.service.lm import LMService, on_wire
 from dspex.service.pieces import last_piece, whole
 from dspex.service.reported import track
@@ -144,8 +144,10 @@ class _Stream:
     async def next(self) -> LMDelta | None:
         """The next piece, None at the end."""
         assert self._pieces is not None
+        assert self._entry is not None
+        piece = partial(self._piece, self._pieces)
         try:
-            delta = await self._piece(self._pieces)
+            delta = await (within(self._entry, piece) if self._entry.budgets else piece())
         except (Exception, SystemExit) as error:
             ours = self.service.attempts.ours(error, self.call)
             if isinstance(ours, LMError):
@@ -215,10 +217,10 @@ class _Stream:
             async with timer:
                 timer.reschedule(self.call.deadline)
                 return await work
-        except TimeoutError as error:
+        except TimeoutError:
             if not timer.expired():
                 raise
-            raise self._late() from error
+        raise self._late()  # as in Attempts.in_time
 
 
 @types.coroutine
