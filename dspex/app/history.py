@@ -54,7 +54,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
             "kwargs": dict(self.request.params),
             "response": self.response,
             "outputs": completions(self.response),
-            "usage": msgspec.to_builtins(usage) if usage else {},
+            "usage": usage.to_dict() if usage else {},
             "cost": usage.usd if usage else None,
             "timestamp": self.timestamp,
             "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.timestamp}/{id(self.response)}")),
