@@ -334,6 +334,14 @@ def test_an_address_that_is_not_plain_http_is_refused_when_made(url):
     assert "pw" not in str(caught.value)
 
 
+async def test_the_scheme_of_an_address_may_be_in_capitals(server, client):
+    server.then(200, ANSWER, times=None)
+    address = server.url.replace("http", "HTTP")
+    for http, path in ((client(address), "/chat"), (client("http://127.0.0.1:1"), f"{address}/chat")):
+        assert await http.request("POST", path, json={})
+    assert [request.path for request in server.requests] == ["/chat", "/chat"]
+
+
 @pytest.mark.parametrize("header", [("x\r\nevil", "1"), ("x-a", "1\r\nevil: 2"), ("x a", "1"), ("", "1")])
 def test_a_header_that_would_break_out_of_its_line_is_refused_when_made(header):
     with pytest.raises(ConfigurationError, match="header"):
