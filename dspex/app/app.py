@@ -249,7 +249,7 @@ class App:
         background = getattr(backend, "background", None)
         if background is not None:
             self.supervise("cache", background, on_failure=self._cache_gave_up)
-        return CacheService(backend, self._cache_failed)
+        return CacheService(backend, self._cache_failed, self.clock)
 
     def _cache_failed(self, message: str) -> None:
         warn(message)
