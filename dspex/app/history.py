@@ -75,7 +75,8 @@ def keep(entry: HistoryEntry, histories: Iterable[History], limit: int, limit_si
         excess = sum(one.size for one in tuple(history)) - limit_size if is_large else 0
         while len(history) > limit or (excess > 0 and history):
             with suppress(IndexError):  # another thread was faster
-                excess -= history.popleft().size
+                gone = history.popleft()
+                excess -= gone.size if is_large else 0
 
 
 def inspect_history(n: int = 1, file: TextIO | None = None) -> None:
@@ -132,6 +133,8 @@ def _part(part: Part) -> str:
 
 
 def _size(part: Part) -> int:
+    if isinstance(part, Text):
+        return len(part.text)
     return sum(len(value) for value in msgspec.structs.astuple(part) if isinstance(value, str))
 
 
