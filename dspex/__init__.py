@@ -10,10 +10,11 @@ from typing import Any
 _HOMES = MappingProxyType(
     {
         "dspex.app.accounting": ("UsageTracker", "budget", "track_usage"),
-        "dspex.app.app": ("App", "configure", "settings"),
+        "dspex.app.app": ("App", "configure"),
         "dspex.app.base_lm": ("BaseLM",),
         "dspex.app.cache": ("cache", "configure_cache"),
         "dspex.app.cassette": ("cassette",),
+        "dspex.app.current": ("context", "settings"),
         "dspex.app.embedder": ("Embedder",),
         "dspex.app.fallback": ("Fallback",),
         "dspex.app.hedged": ("Hedged",),
@@ -21,7 +22,6 @@ _HOMES = MappingProxyType(
         "dspex.app.lm": ("LM",),
         "dspex.app.logging": ("disable_logging", "enable_logging"),
         "dspex.app.retriever": ("Retriever",),
-        "dspex.app.settings": ("context",),
         "dspex.app.threads": ("carry",),
         "dspex.core.candidate": (
             "Candidate",

@@ -12,11 +12,12 @@ from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage
 from dspex.app.app import App as App
 from dspex.app.app import configure as configure
-from dspex.app.app import settings as settings
 from dspex.app.base_lm import BaseLM as BaseLM
 from dspex.app.cache import cache as cache
 from dspex.app.cache import configure_cache as configure_cache
 from dspex.app.cassette import cassette as cassette
+from dspex.app.current import context as context
+from dspex.app.current import settings as settings
 from dspex.app.embedder import Embedder as Embedder
 from dspex.app.fallback import Fallback as Fallback
 from dspex.app.hedged import Hedged as Hedged
@@ -25,7 +26,6 @@ from dspex.app.lm import LM as LM
 from dspex.app.logging import disable_logging as disable_logging
 from dspex.app.logging import enable_logging as enable_logging
 from dspex.app.retriever import Retriever as Retriever
-from dspex.app.settings import context as context
 from dspex.app.threads import carry as carry
 from dspex.core.candidate import (
     Candidate as Candidate,

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dspex.app.app import current_app
+from dspex.app.current import context
 from dspex.app.lm import LM
-from dspex.app.settings import context
 from dspex.core.errors import AdapterParseError
 from dspex.program.adapters import base
 from dspex.program.adapters.adapter import Adapter
