@@ -139,13 +139,14 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What an estimate is made from: predictors and LM calls a run, and sizes of the data."""
+    """What an estimate is made from: predictors and LM calls a run, sizes of the data, and compile's own arguments."""
 
     predictors: int
     calls_per_run: int
     train: int
     val: int
     held: int = 0
+    arguments: Mapping[str, Any] = {}
 
 
 class Estimate(msgspec.Struct, frozen=True):

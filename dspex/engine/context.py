@@ -205,8 +205,10 @@ class Context:
             raise ConfigurationError(f"ctx.compile(label={label!r}) was used before: give each place its own label.")
         self._labels.add(label)
         setup = optimizer.within(self.setup, student, teacher, arguments)
-        parts = {"train": tuple(train or self.train), "val": tuple(val or train or self.val)}
         path = (*self._path, label)
+        rng = derived_rng(setup.seed, type(optimizer).__name__, *path, "parts")
+        given = list(train or self.train), list(val or (() if train else self.val))
+        parts = dict(zip(("train", "val"), map(tuple, optimizer.parts(*given, rng)), strict=True))
         inner = Context(msgspec.structs.replace(setup, **parts), self.steps, self._elapsed, path)
         return inner.checked(await optimizer.run(inner))
 

@@ -50,6 +50,13 @@ class Optimizer:
         """The algorithm; `ctx` is a CompileContext."""
         raise NotImplementedError
 
+    def parts(self, train: list[Example], val: list[Example], rng: Any) -> tuple[list[Example], list[Example]]:
+        """What `ctx.train` and `ctx.val` are, of what the evidence leaves: the valset is empty where none was given.
+
+        `rng` draws by the run's seed. An example that is in neither is run by no step.
+        """
+        return train, val or train
+
     def finish(self, program: Module, candidate: Candidate) -> None:
         """Give a copy of the student what this candidate's `params` stand for, where the optimizer uses them."""
 

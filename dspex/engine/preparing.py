@@ -9,6 +9,7 @@ import msgspec
 
 from dspex.app.app import current_app
 from dspex.core.candidate import Candidate, Shape
+from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError, EvaluationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
@@ -76,7 +77,7 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     most = held_before(options.run_dir, _most_held(options.budget, student))
     shown = Shown(demos)
     train, val, held, notes = set_apart(whole, more, holdout, keys, seed=options.seed, most=most, shown=shown)
-    data = Data(train, val or train, held, keys)
+    data = Data(train, val, held, keys)
     optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
     identity = {
         "optimizer": [f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", _constructed(optimizer)],
@@ -138,6 +139,7 @@ def _within_budget(
 
 def _setup(optimizer: Any, student: Module, options: Options, data: Data, given: Mapping[str, Any]) -> Setup:
     settings, teacher = current_app().settings, options.teacher
+    train, val = optimizer.parts(data.train, data.val, derived_rng(options.seed, type(optimizer).__name__, "parts"))
     roles, capabilities = roles_of(optimizer, student, teacher)
     task = capabilities["task"]
     threads = (
@@ -152,10 +154,10 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
         optimizer=optimizer, arguments=given, student=extracted(student),
         teacher=extracted(teacher) if teacher is not None else None,
         programs=Programs(*programs, finish=optimizer.finish),
-        train=tuple(data.train), val=tuple(data.val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
+        train=tuple(train), val=tuple(val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
         sealed=sealed_by(data.held, data.keys),
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
-        shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held)), seed=options.seed,
+        shape=Shape(count, count * repeats, len(train), len(val), len(data.held), given), seed=options.seed,
         concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
         by_candidate=bool(task.prefix_slots), controls=options.controls,
     )  # fmt: skip
