@@ -1,7 +1,6 @@
 """StrategyRace: several ways to a better program, raced under one budget of calls."""
 
 import copy
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +10,9 @@ from dspex import (
     ConfigurationError,
     Estimate,
     Example,
-    Job,
     Module,
     NearestDemos,
     Optimizer,
-    Quote,
     Range,
     Shape,
 )
@@ -68,13 +65,13 @@ class StrategyRace(Optimizer):
         self.race_z = race_z
         self._calls = calls  # as a budget, and no part of what a run is
 
-    def start(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Job:
-        """Begin, and return at once."""
-        return super().start(student, **parted(trainset, options))
-
-    def quote(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Quote:
-        """What it may cost at most."""
-        return super().quote(student, **parted(trainset, options))
+    def parts(self, train: list[Example], val: list[Example], rng: Any) -> tuple[list[Example], list[Example]]:
+        """A valset out of the trainset where none was given."""
+        if val or len(train) < LEAST_SPLIT:
+            return train, val or train
+        drawn_first = rng.sample(train, len(train))
+        count = min(MOST_VALIDATION, len(train) // 3)
+        return drawn_first[count:], drawn_first[:count]
 
     def estimate(self, shape: Shape) -> Estimate:
         """As many calls as it was given, and at least the program as it is on the valset."""
@@ -190,13 +187,3 @@ def variations(ctx: Any, pool: Pool, kinds: Sequence[str], leader: Arm) -> list[
     used = leader.candidate.predictors[next(iter(pool))].params["nearest_demos"]["vectorizer"]
     kind = next((kind for kind in kinds if dict(KINDS[kind]) == used), kinds[0])
     return [nearest(ctx, pool, count, kind) for count in (8, 2, 6, 12)]
-
-
-def parted(trainset: Sequence[Example], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The data as compile takes them; a valset that is not given is drawn from the trainset."""
-    whole = list(trainset)
-    if options.get("valset") is not None or len(whole) < LEAST_SPLIT:
-        return {**options, "trainset": whole}
-    random.Random(f"valset/{options.get('seed', 0)}").shuffle(whole)
-    count = min(MOST_VALIDATION, len(whole) // 3)
-    return {**options, "trainset": whole[count:], "valset": whole[:count]}
