@@ -14,6 +14,7 @@ from dspex.core.example import Example, Prediction
 from dspex.core.usage import Budget
 from dspex.engine.asking import Asking, Computing
 from dspex.engine.evaluation import Evaluations, How
+from dspex.engine.nested import fenced
 from dspex.engine.pool import Entry
 from dspex.engine.race import Race
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
@@ -38,20 +39,31 @@ class Phase:
 
 
 class Context:
-    """The CompileContext of one run, or of an optimizer inside it: `path` has the labels of those around it."""
+    """The CompileContext of one run, or of an optimizer inside it: `path` has the labels of those around it,
+    `meta` what they give to all candidates that it considers.
+    """
 
     PROTOCOL_VERSION = 1
 
-    def __init__(self, setup: Setup, steps: Steps, elapsed: Callable[[], float], path: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        steps: Steps,
+        elapsed: Callable[[], float],
+        path: tuple[str, ...] = (),
+        meta: Mapping[str, Any] = {},
+    ) -> None:
         self.setup = setup
         self.steps = steps
-        self.student, self.teacher = setup.student, setup.teacher
+        self.path = path
+        self.student, self.teachers = setup.student, setup.teachers
+        self.teacher = setup.teachers[0] if setup.teachers else None
         self.train, self.val = setup.train, setup.val
         self.arguments, self.capabilities = setup.arguments, setup.capabilities
         self.metric = MetricInfo(getattr(setup.optimizer, "metric_threshold", None))
         self.predictors: Mapping[str, PredictorState] = setup.student.predictors
         self._elapsed = elapsed
-        self._path = path
+        self._meta = meta
         self._runs = Evaluations(setup, steps)
         self._labels: set[str] = set()
         records = steps.tape.journal.records
@@ -80,7 +92,7 @@ class Context:
 
     def derived(self, *labels: object) -> Any:
         """The engine's own streams."""
-        return derived_rng(self.setup.seed, type(self.setup.optimizer).__name__, *self._path, *labels)
+        return derived_rng(self.setup.seed, type(self.setup.optimizer).__name__, *self.path, *labels)
 
     # Steps
 
@@ -171,22 +183,29 @@ class Context:
 
     async def compile(
         self, optimizer: Any, student: Candidate, *, label: str, train: Sequence[Example] | None = None,
-        val: Sequence[Example] | None = None, teacher: Candidate | None = None, **arguments: Any,
+        val: Sequence[Example] | None = None, teacher: Candidate | Sequence[Candidate] | None = None,
+        meta: Mapping[str, Any] = {}, **arguments: Any,
     ) -> Candidate:  # fmt: skip
         """What another optimizer makes of a candidate, in this run: same journal, pool and budget; `label` is its own.
 
-        It has the metric and the settings that it was made with, else this one's. Raises ConfigurationError for a foreign
-        candidate.
+        It has the metric and the settings that it was made with, else this one's. `meta` is given to all that it considers.
+        Examples that are held are left out. Raises ConfigurationError for a foreign candidate, EvaluationError for whatever
+        ends it: the run may go on without it, except from a branch of `gather`.
         """
         if label in self._labels:
             raise ConfigurationError(f"ctx.compile(label={label!r}) was used before: give each place its own label.")
         self._labels.add(label)
-        setup = optimizer.within(self.setup, student, teacher, arguments)
-        parts = {"train": tuple(train or self.train), "val": tuple(val or train or self.val)}
-        path = (*self._path, label)
-        return await optimizer.run(  # type: ignore[no-any-return]  # an optimizer gives a Candidate
-            Context(msgspec.structs.replace(setup, **parts), self.steps, self._elapsed, path)
+        teachers = () if teacher is None else (teacher,) if isinstance(teacher, Candidate) else tuple(teacher)
+        setup = optimizer.within(self.setup, student, teachers, arguments)
+        parts = {"train": self._searched(train or self.train), "val": self._searched(val or train or self.val)}
+        inner = Context(
+            msgspec.structs.replace(setup, **parts),
+            self.steps,
+            self._elapsed,
+            (*self.path, label),
+            {**self._meta, **meta},
         )
+        return await fenced(inner, optimizer)
 
     # The pool, progress, the budget
 
@@ -194,7 +213,7 @@ class Context:
         self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
     ) -> Candidate:
         """Enter a candidate into the pool; its scores attach by key."""
-        label = "/".join([*self._path, label])
+        label, meta = "/".join([*self.path, label]), {**self._meta, **meta}
         above = tuple(parent.key for parent in parents)
         self.steps.pool.add(Entry(candidate, label, BRANCH.get().next_place(), above, meta))
         self.steps.touched |= {demo.origin for state in candidate.predictors.values() for demo in state.demos}
@@ -204,9 +223,20 @@ class Context:
             self.steps.tape.journal.append(Considered(candidate.key, label, state, above, dict(meta)))
         return candidate
 
+    def note(self, text: str) -> None:
+        """Say something in the evidence; nothing that depends on timing."""
+        self.steps.notes.append(text)
+
+    def attach(self, **attributes: Any) -> None:
+        """Give the program that is returned attributes, which are not saved with it."""
+        self.steps.attached.update(attributes)
+
+    def _searched(self, examples: Sequence[Example]) -> tuple[Example, ...]:
+        return tuple(one for one in examples if self.key_of(one) not in self.steps.held)
+
     def phase(self, name: str, total: int | None = None) -> Phase:
         """Name what is going on, for progress."""
-        return Phase(self.steps, "/".join([*self._path, name]), total)
+        return Phase(self.steps, "/".join([*self.path, name]), total)
 
     async def remaining(self) -> Budget:
         """What is left of this branch's share of the budget."""

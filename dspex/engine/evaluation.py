@@ -39,7 +39,10 @@ class Evaluations:
         self.scorer = Scorer(setup.metric) if setup.metric is not None else None
         self.faults: dict[str, str] = {}
         self.probes: list[str] = []
-        self._keys = {id(one): setup.keys[id(one)] for one in chain(setup.train, setup.val, setup.held)}
+        # An optimizer inside another may be given examples that are not the outer one's.
+        self._keys = {
+            id(one): setup.keys.get(id(one)) or example_key(one) for one in chain(setup.train, setup.val, setup.held)
+        }
         self._open = {self._keys[id(one)] for one in chain(setup.train, setup.val)}
 
     def key_of(self, example: Example) -> str:

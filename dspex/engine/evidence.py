@@ -63,7 +63,7 @@ async def weighed(
     """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left."""
     setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
     claim, corrected = _selected(context, winner)
-    notes = [*notes, *(str(arm) for arm in arms)]
+    notes = [*notes, *context.steps.notes, *(str(arm) for arm in arms)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
     elif stopped != "cancelled" and setup.metric is not None:

@@ -128,6 +128,7 @@ class Job:
     def _made_context(self, limit: Spend) -> Context:
         setup = self._setup
         steps = Steps(self._tape, limit, setup.concurrency, setup.shape.calls_per_run, self._app)
+        steps.held = frozenset(setup.keys[id(one)] for one in setup.held)
         return Context(setup, steps, self._elapsed)
 
     # Looking
@@ -328,6 +329,7 @@ class Job:
         program: Any = self._setup.programs.fresh(kept)
         entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])
         program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
+        vars(program).update(context.steps.attached)
         program.candidate_programs = CandidatePrograms(self._setup.programs, entries)
         self._state = "cancelled" if why == "cancelled" else "done"
         return program  # type: ignore[no-any-return]  # a Module with what a compile adds

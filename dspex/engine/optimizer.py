@@ -16,7 +16,7 @@ from dspex.core.example import Example
 from dspex.core.usage import Budget
 from dspex.engine.job import Job
 from dspex.engine.opening import opened
-from dspex.engine.preparing import Options, prepared, within
+from dspex.engine.preparing import Options, constructed, prepared, within
 from dspex.engine.progress import shown
 from dspex.engine.quote import Quote
 from dspex.engine.setup import Setup
@@ -27,7 +27,8 @@ M = TypeVar("M", bound=Module)
 
 
 class Optimizer:
-    """Base of optimizers: write `estimate` and `run`, and name in `compile_arguments` what compile takes besides.
+    """Base of optimizers: write `estimate` and `run`, and name in `compile_arguments` what compile takes besides;
+    `takes_teachers` says that `teacher=` may be a list.
 
     Attributes are the constructor's arguments; the engine reads `metric`, `metric_threshold`, `teacher_settings`,
     `num_threads`, `max_errors`, `failure_score`, `prompt_model` and `reflection_lm` where they are set.
@@ -40,6 +41,7 @@ class Optimizer:
     max_errors: int | None = None
     failure_score: float = 0.0
     compile_arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    takes_teachers: ClassVar[bool] = False
 
     def estimate(self, shape: Shape) -> Estimate:
         """Bounds of LM calls by role, before anything runs."""
@@ -61,6 +63,11 @@ class Optimizer:
         models = {"prompt": getattr(self, "prompt_model", None), "reflection": getattr(self, "reflection_lm", None)}
         asked = {role: {"lm": lm} if lm is not None else {} for role, lm in models.items()}
         return {"task": {}, "teacher": self.teacher_settings or {}, **asked}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from another of its class: the constructor's arguments."""
+        return constructed(self)
 
     def compile(self, student: M, *, trainset: Sequence[Example], **options: Any) -> M:
         """`start`, a progress bar on a terminal, and wait. Ctrl-C leaves a run folder that the same call goes on from."""
@@ -94,7 +101,7 @@ class Optimizer:
         *,
         trainset: Sequence[Example],
         valset: Sequence[Example] | None = None,
-        teacher: Module | None = None,
+        teacher: Any = None,
         holdout: Any = "auto",
         keep: Literal["estimate", "better"] = "estimate",
         run_dir: str | Path | None = None,
@@ -145,10 +152,10 @@ class Optimizer:
         return prepared(self, student, asked).terms.quote
 
     def within(
-        self, setup: Setup, student: Candidate, teacher: Candidate | None, arguments: Mapping[str, Any]
+        self, setup: Setup, student: Candidate, teachers: Sequence[Candidate], arguments: Mapping[str, Any]
     ) -> Setup:
         """What this optimizer works on inside another's run (`ctx.compile`)."""
-        return within(self, setup, student, teacher, arguments)
+        return within(self, setup, student, teachers, arguments)
 
     def _begun(self, student: Module, options: Options) -> Job:
         made = prepared(self, student, options)

@@ -29,7 +29,7 @@ class Options(msgspec.Struct, frozen=True):
 
     trainset: Sequence[Example]
     valset: Sequence[Example] | None = None
-    teacher: Module | None = None
+    teacher: Module | Sequence[Module] | None = None
     holdout: Any = "auto"
     keep: Literal["estimate", "better"] = "estimate"
     run_dir: str | Path | None = None
@@ -67,6 +67,10 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     if options.keep not in ("estimate", "better"):
         raise ConfigurationError(f'keep={options.keep!r}: "estimate" or "better".')
     given = {**optimizer.compile_arguments, **_known(optimizer, options.arguments)}
+    if len(teachers_of(options.teacher)) > 1 and not optimizer.takes_teachers:
+        raise ConfigurationError(
+            f"{type(optimizer).__name__} takes one teacher, not {len(teachers_of(options.teacher))}."
+        )
     whole, more = list(options.trainset), list(options.valset or ())
     apart = list(options.holdout) if isinstance(options.holdout, list | tuple) else []
     _check_data(student, trainset=whole, valset=more, holdout=apart)
@@ -77,7 +81,7 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     data = Data(train, val or train, held, keys)
     optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
     identity = {
-        "optimizer": [f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", _constructed(optimizer)],
+        "optimizer": [f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", optimizer.identity],
         "arguments": fingerprint({**given, "keep": options.keep, **({"controls": True} if options.controls else {})}),
         "student": fingerprint(student),
         "teacher": fingerprint(options.teacher) if options.teacher is not None else None,
@@ -91,12 +95,11 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
 
 
 def within(
-    optimizer: Any, setup: Setup, student: Candidate, teacher: Candidate | None, given: Mapping[str, Any]
+    optimizer: Any, setup: Setup, student: Candidate, teachers: Sequence[Candidate], given: Mapping[str, Any]
 ) -> Setup:
     """The setup of an optimizer inside another's run; it has the outer one's metric where it has none."""
-    program, _ = setup.programs.runnable(student)
-    other = setup.programs.runnable(teacher)[0] if teacher is not None else None
-    roles, capabilities = roles_of(optimizer, program, other)
+    program, *others = (setup.programs.runnable(one)[0] for one in (student, *teachers))
+    roles, capabilities = roles_of(optimizer, program, others)
     setup.programs.also(optimizer.finish)
     metric = optimizer.metric or setup.metric
     return msgspec.structs.replace(
@@ -104,7 +107,7 @@ def within(
         optimizer=optimizer,
         arguments={**optimizer.compile_arguments, **_known(optimizer, given)},
         student=student,
-        teacher=teacher,
+        teachers=tuple(teachers),
         metric=metric,
         metric_identity=digest(fingerprint(metric)),
         roles=roles,
@@ -119,7 +122,7 @@ def _within_budget(
     """The optimizer, with smaller settings if asked for, and what it may cost. Raises BudgetExceeded."""
     budget = options.budget or Budget()
     setup = _setup(optimizer, student, options, data, given)
-    quote = quoted(setup, student, options.teacher, budget.usd is not None)
+    quote = quoted(setup, student, teachers_of(options.teacher), budget.usd is not None)
     if budget.on_short == "stop":
         return optimizer, setup, quote, []
     smaller = optimizer.fit(setup.shape, budget) if budget.on_short == "fit" else None
@@ -127,15 +130,15 @@ def _within_budget(
         check(quote, budget, type(optimizer).__name__)
         return optimizer, setup, quote, []
     setup = _setup(smaller, student, options, data, given)
-    less = quoted(setup, student, options.teacher, budget.usd is not None)
+    less = quoted(setup, student, teachers_of(options.teacher), budget.usd is not None)
     check(less, budget, type(optimizer).__name__)
     said = [] if less == quote else [f"settings were made smaller to fit the budget: {less} instead of {quote}"]
     return smaller, setup, less, said
 
 
 def _setup(optimizer: Any, student: Module, options: Options, data: Data, given: Mapping[str, Any]) -> Setup:
-    settings, teacher = current_app().settings, options.teacher
-    roles, capabilities = roles_of(optimizer, student, teacher)
+    settings, teachers = current_app().settings, teachers_of(options.teacher)
+    roles, capabilities = roles_of(optimizer, student, teachers)
     task = capabilities["task"]
     threads = (
         options.num_threads
@@ -144,17 +147,20 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
     )
     repeats = max(getattr(part, "max_iters", 1) for _, part in student.named_sub_modules())
     count = len(student.predictors())
-    programs = [one for one in (student, teacher) if one is not None]
     return Setup(
         optimizer=optimizer, arguments=given, student=extracted(student),
-        teacher=extracted(teacher) if teacher is not None else None,
-        programs=Programs(*programs, finish=optimizer.finish),
+        teachers=tuple(map(extracted, teachers)), programs=Programs(student, *teachers, finish=optimizer.finish),
         train=tuple(data.train), val=tuple(data.val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
         shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held)), seed=options.seed,
         concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
         by_candidate=bool(task.prefix_slots), controls=options.controls,
     )  # fmt: skip
+
+
+def teachers_of(given: Module | Sequence[Module] | None) -> list[Module]:
+    """The teachers of a compile: none, one or several."""
+    return [] if given is None else [given] if isinstance(given, Module) else list(given)
 
 
 def _known(optimizer: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -165,7 +171,8 @@ def _known(optimizer: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return arguments
 
 
-def _constructed(optimizer: Any) -> dict[str, Any]:
+def constructed(optimizer: Any) -> dict[str, Any]:
+    """What an optimizer was made with, as far as it has a part in what comes of it."""
     kept = {name: value for name, value in vars(optimizer).items() if name not in NOT_COMPARED and name[0] != "_"}
     return {name: fingerprint(value) for name, value in kept.items()}
 

@@ -42,7 +42,7 @@ class Quote(msgspec.Struct, frozen=True):
         return f"at most {', '.join(parts)}"
 
 
-def quoted(setup: Setup, student: Module, teacher: Module | None, needs_price: bool) -> Quote:
+def quoted(setup: Setup, student: Module, teachers: Sequence[Module], needs_price: bool) -> Quote:
     """What a run may cost. Raises ConfigurationError if a price is needed and unknown."""
     estimate, shape = setup.optimizer.estimate(setup.shape), setup.shape
     roles = {role: getattr(estimate, role).high for role in ("task", "teacher", "prompt", "reflection")}
@@ -54,9 +54,9 @@ def quoted(setup: Setup, student: Module, teacher: Module | None, needs_price: b
     for role, calls in roles.items():
         if not calls:
             continue
-        programs = {"task": student, "evidence": student, "control": student, "teacher": teacher or student}
+        programs = {role: [student] for role in ("task", "evidence", "control")} | {"teacher": teachers or [student]}
         one = (
-            _of_program(setup, role, programs[role], needs_price)
+            _of_programs(setup, role, programs[role], needs_price)
             if role in programs
             else _of_text(setup, role, needs_price)
         )
@@ -82,11 +82,11 @@ def check(quote: Quote, budget: Budget, name: str) -> None:
         )
 
 
-def _of_program(setup: Setup, role: str, program: Module, needs_price: bool) -> Charge | None:
-    """The most that one call of its dearest predictor may take."""
+def _of_programs(setup: Setup, role: str, programs: Sequence[Module], needs_price: bool) -> Charge | None:
+    """The most that one call of their dearest predictor may take."""
     overlay = {**current().overlay, **setup.roles[role].overlay}
     with use(overlay=overlay):
-        charges = [_of_predictor(setup, part, needs_price) for part in program.predictors()]
+        charges = [_of_predictor(setup, part, needs_price) for one in programs for part in one.predictors()]
     known = [charge for charge in charges if charge is not None]
     return _most(known) if known and len(known) == len(charges) else None
 

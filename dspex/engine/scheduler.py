@@ -230,6 +230,16 @@ class Scheduler:
             self._landed(work)
         self._advance(list(self.root.leaves()))
 
+    async def recovered(self, branch: Branch) -> bool:
+        """Let steps run again after an Exception has ended them all; False where it has ended other branches too."""
+        if not isinstance(self.stopped, Exception):
+            return self.stopped is None
+        await self.drained()
+        if branch is not self.root:
+            return False
+        self.stopped, branch.is_cut = None, False
+        return True
+
     def cancel(self) -> None:
         """Cancel the steps that run."""
         for task in self._tasks:

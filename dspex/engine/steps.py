@@ -32,6 +32,10 @@ OUTAGE_LIMIT = 10  # steps that fail so one after another end a run: their zeros
 TELL_EVERY_S = 0.1
 
 
+class Outage(EvaluationError):
+    """There is no model to go on with; a later process may find one."""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """What a model answered to an `ask`: the outputs of each completion, or the error of all."""
 
@@ -46,6 +50,13 @@ class Computed(msgspec.Struct, frozen=True):
 
     value: Any
     usage: Usage = Usage()
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """An optimizer inside another has failed; a run that ended by an error forgets it, as any failure."""
+
+    error: str
+    ok: bool = False
 
 
 Value = Rollout | Asked | Computed
@@ -81,7 +92,8 @@ class StepWork(Work):
 class Steps:
     """All steps of one run, for its context and those of optimizers inside it.
 
-    `done` counts those of the phase; `touched` are the keys of the examples that a step saw.
+    `done` counts those of the phase; `touched` are the keys of the examples that a step saw, `held` of those that none may.
+    `notes` are said in the evidence, `attached` are attributes of the program that is returned.
     """
 
     def __init__(self, tape: Tape, limit: Spend, concurrency: int, calls_per_run: int, app: App) -> None:
@@ -89,6 +101,9 @@ class Steps:
         self.pool = Pool()
         self.spent: dict[str, Spend] = {}
         self.touched: set[str] = set()
+        self.held: frozenset[str] = frozenset()
+        self.notes: list[str] = []
+        self.attached: dict[str, Any] = {}
         self.phase: tuple[str, int | None] = ("", None)
         self.done = 0
         self.outage = self.failures = 0
@@ -131,7 +146,20 @@ class Steps:
         if is_ok:
             self.outage = 0
         elif self.outage >= OUTAGE_LIMIT:
-            raise EvaluationError(f"{self.outage} steps one after another found no model: {error}")
+            raise Outage(f"{self.outage} steps one after another found no model: {error}")
+
+    def failure_of(self, step: str) -> str | None:
+        """What ended a nested compile in an earlier process."""
+        found = self._known.get(step)
+        return msgspec.json.decode(found.value, type=Failed).error if isinstance(found, Step) else None
+
+    async def fenced(self, step: str, text: str) -> None:
+        """A nested compile has failed: let other steps run again, and a replay see the same."""
+        if await self.scheduler.recovered(BRANCH.get()):
+            self.outage = self.failures = 0
+        if step not in self._known:
+            self._known[step] = Step(step, "compile", msgspec.Raw(encoder.encode(Failed(text))))
+            self.tape.journal.append(self._known[step])
 
     def _recall(self, work: StepWork) -> tuple[Value, Spend] | None:
         """The result of a finished step. Whoever asks settles it, so what it stands for is counted here."""

@@ -277,7 +277,8 @@ class CompileContext(Protocol):
     """What an optimizer may do; every effect is keyed by content, journalled and executed once (`Optimizer.run`)."""
 
     student: Candidate
-    teacher: Candidate | None
+    teacher: Candidate | None  # the first of `teachers`
+    teachers: Sequence[Candidate]
     train: Sequence[Example]
     val: Sequence[Example]
     capabilities: Mapping[str, Capabilities]
@@ -353,10 +354,11 @@ class CompileContext(Protocol):
         label: str,
         train: Sequence[Example] | None = None,
         val: Sequence[Example] | None = None,
-        teacher: Candidate | None = None,
+        teacher: Candidate | Sequence[Candidate] | None = None,
+        meta: Mapping[str, Any] = {},
         **arguments: Any,
     ) -> Candidate:
-        """What another optimizer makes of a candidate, in the same run, pool and budget."""
+        """What another optimizer makes of a candidate, in the same run, pool and budget. Raises EvaluationError if it fails."""
 
     async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
         """Run branches side by side; the only way to do so."""
@@ -368,6 +370,12 @@ class CompileContext(Protocol):
         self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
     ) -> Candidate:
         """Enter a candidate into the pool; scores attach to it by key."""
+
+    def note(self, text: str) -> None:
+        """Say something in the evidence."""
+
+    def attach(self, **attributes: Any) -> None:
+        """Attributes of the program that is returned, not saved with it."""
 
     def phase(self, name: str, total: int | None = None) -> PhaseHandle:
         """Name what is going on, for progress."""
