@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from dspex.core.candidate import Candidate
 from dspex.core.errors import EvaluationError, JournalError
-from dspex.engine.steps import Outage, Steps, key
+from dspex.engine.steps import Steps, key
 
 
 class Inner(Protocol):
@@ -25,9 +25,11 @@ async def fenced(context: Inner, optimizer: Any) -> Candidate:
         made: Candidate = await optimizer.run(context)
         if isinstance(failure := steps.scheduler.stopped, Exception):
             raise failure  # it came with the last step, so that no other was refused
-    except (JournalError, Outage):  # what the run itself cannot go on after
+    except JournalError:
         raise
     except Exception as error:  # an optimizer is a plugin
+        if steps.is_out:
+            raise
         text = before or f"{type(error).__name__}: {error}"[:1_000].encode(errors="replace").decode()
         await steps.fenced(step, text)
         raise EvaluationError(f"{type(optimizer).__name__} inside {'/'.join(context.path)}: {text}") from error

@@ -32,10 +32,6 @@ OUTAGE_LIMIT = 10  # steps that fail so one after another end a run: their zeros
 TELL_EVERY_S = 0.1
 
 
-class Outage(EvaluationError):
-    """There is no model to go on with; a later process may find one."""
-
-
 class Asked(msgspec.Struct, frozen=True):
     """What a model answered to an `ask`: the outputs of each completion, or the error of all."""
 
@@ -145,8 +141,13 @@ class Steps:
         """Raises EvaluationError when enough steps found no model, one after another."""
         if is_ok:
             self.outage = 0
-        elif self.outage >= OUTAGE_LIMIT:
-            raise Outage(f"{self.outage} steps one after another found no model: {error}")
+        elif self.is_out:
+            raise EvaluationError(f"{self.outage} steps one after another found no model: {error}")
+
+    @property
+    def is_out(self) -> bool:
+        """Whether there is no model to go on with; a later process may find one."""
+        return self.outage >= OUTAGE_LIMIT
 
     def failure_of(self, step: str) -> str | None:
         """What ended a nested compile in an earlier process."""
