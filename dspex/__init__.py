@@ -91,6 +91,7 @@ _HOMES = MappingProxyType(
             "Unavailable",
         ),
         "dspex.core.example": ("Completions", "Example", "Prediction"),
+        "dspex.core.finetune": ("FineTuneSpec", "FineTuneStatus"),
         "dspex.core.messages": ("Passage",),
         "dspex.core.secret": ("Secret",),
         "dspex.core.usage": ("Budget", "Usage"),

@@ -176,6 +176,8 @@ from dspex.core.evidence import Comparison as Comparison
 from dspex.core.example import Completions as Completions
 from dspex.core.example import Example as Example
 from dspex.core.example import Prediction as Prediction
+from dspex.core.finetune import FineTuneSpec as FineTuneSpec
+from dspex.core.finetune import FineTuneStatus as FineTuneStatus
 from dspex.core.messages import Passage as Passage
 from dspex.core.secret import Secret as Secret
 from dspex.core.usage import Budget as Budget

@@ -18,8 +18,14 @@ class Demo(msgspec.Struct, frozen=True):
     origin: str = "given"
 
 
+OWN_PARAMS = frozenset({"choice_bias", "lm"})  # of a predictor itself; the others are an optimizer's
+
+
 class PredictorState(msgspec.Struct, frozen=True):
-    """What an optimizer may change in one predictor; of `params`, "choice_bias" is the predictor's own (by field and label)."""
+    """What an optimizer may change in one predictor; of `params` a predictor itself knows two.
+
+    "choice_bias" is by field and label, "lm" names another model (`LMRef`).
+    """
 
     instructions: str
     demos: tuple[Demo, ...] = ()
@@ -135,23 +141,25 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What an estimate is made from: predictors and LM calls a run, and sizes of the data."""
+    """What an estimate is made from: predictors and LM calls a run, sizes of the data, and teachers given."""
 
     predictors: int
     calls_per_run: int
     train: int
     val: int
     held: int = 0
+    teachers: int = 0
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """Bounds of program runs and calls by role, before anything has run."""
+    """Bounds of program runs and calls by role, before anything has run; `usd` are dollars beside those of the calls."""
 
     task: Range = Range()
     prompt: Range = Range()
     teacher: Range = Range()
     reflection: Range = Range()
     metric: Range = Range()
+    usd: float = 0.0
     notes: tuple[str, ...] = ()
 
     @property

@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from dspex.app.lm import LM
 from dspex.core.candidate import Candidate, Failure, PredictorState, Rollout, Scores
 from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example, Prediction
+from dspex.core.finetune import FineTuneSpec, LMRef
 from dspex.core.usage import Budget
 from dspex.engine.asking import Asking, Computing
 from dspex.engine.evaluation import Evaluations, How
@@ -21,6 +23,8 @@ from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
 from dspex.engine.search import collect, race
 from dspex.engine.setup import MetricInfo, Setup
 from dspex.engine.steps import Steps, encoder
+from dspex.engine.training import TrainingWork, check_training, reference
+from dspex.program.module import Module
 from dspex.runtime.records import Considered, Mark
 
 
@@ -138,6 +142,24 @@ class Context:
         """
         work = Computing(self.steps.bound(BRANCH.get()), label, function, args, version)
         return (await self.steps.wave([work]))[0].value
+
+    async def finetune(self, spec: FineTuneSpec, *, lm: LM, usd: float | None = None) -> LMRef | Failure:
+        """Train that model, and give a reference to the new one, for `params["lm"]`; a training that fails is a `Failure`.
+
+        `usd` is the most that it may cost, else what the provider estimates. Raises ConfigurationError as `check_finetune`
+        does, and for a price that a budget needs and nobody knows.
+        """
+        work = TrainingWork(self.steps, lm, spec, usd)
+        made = (await self.steps.wave([work]))[0]
+        return reference(lm, made.model) if made.ok else Failure(made.error)
+
+    def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
+        """Raises ConfigurationError for a model that cannot be trained, before anything is paid for its data."""
+        check_training(self.steps, lm, usd, train_kwargs)
+
+    def program(self, candidate: Candidate) -> Module:
+        """The program of a candidate, to look at: its signatures, demos and models. Not to be run or changed."""
+        return self.setup.programs.runnable(candidate)[0]
 
     async def now(self) -> float:
         """Seconds of running time since the start, earlier processes included; a replay is given the same."""

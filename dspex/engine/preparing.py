@@ -149,10 +149,10 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
     count = len(student.predictors())
     return Setup(
         optimizer=optimizer, arguments=given, student=extracted(student),
-        teachers=tuple(map(extracted, teachers)), programs=Programs(student, *teachers, finish=optimizer.finish),
+        teachers=tuple(map(extracted, teachers)), programs=Programs(student, *teachers, finish=optimizer.finish, lm=settings.lm),
         train=tuple(data.train), val=tuple(data.val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
-        shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held)), seed=options.seed,
+        shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held), len(teachers)), seed=options.seed,
         concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
         by_candidate=bool(task.prefix_slots), controls=options.controls,
     )  # fmt: skip

@@ -49,8 +49,8 @@ def quoted(setup: Setup, student: Module, teachers: Sequence[Module], needs_pric
     roles["evidence"] = 2 * shape.held * shape.calls_per_run
     roles["control"] = 3 * shape.val * shape.calls_per_run if setup.controls else 0
     tokens: int | None = 0
-    usd = 0.0
-    is_priced = False
+    usd = estimate.usd
+    is_priced = usd > 0
     for role, calls in roles.items():
         if not calls:
             continue

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from dspex.core.errors import ConfigurationError
 from dspex.core.usage import Budget, Usage
@@ -75,6 +75,7 @@ class Work:
     """A step: what makes its result is the caller's own matter, its `key` says which results are the same."""
 
     __slots__ = ("bound", "branch", "index", "key", "place")
+    is_typical: ClassVar[bool] = True  # what it takes says something about other steps
     branch: "Branch"
     place: tuple[int, ...]
     index: int
@@ -292,7 +293,7 @@ class Scheduler:
             return
         branch.results[work.index], spend = known
         branch.free += work.bound - spend
-        if not branch.seen.covers(spend):
+        if work.is_typical and not branch.seen.covers(spend):
             branch.seen |= spend
 
     def _shared_out(self) -> list[Branch]:

@@ -48,6 +48,16 @@ class Computed(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
 
 
+class Trained(msgspec.Struct, frozen=True):
+    """What came of a training: the provider's name of the model, and of the job."""
+
+    model: str = ""
+    job: str = ""
+    ok: bool = True
+    error: str = ""
+    usage: Usage = Usage()
+
+
 class Failed(msgspec.Struct, frozen=True):
     """An optimizer inside another has failed; a run that ended by an error forgets it, as any failure."""
 
@@ -55,7 +65,7 @@ class Failed(msgspec.Struct, frozen=True):
     ok: bool = False
 
 
-Value = Rollout | Asked | Computed
+Value = Rollout | Asked | Computed | Trained
 
 
 class StepWork(Work):
@@ -143,6 +153,11 @@ class Steps:
             self.outage = 0
         elif self.is_out:
             raise EvaluationError(f"{self.outage} steps one after another found no model: {error}")
+
+    @property
+    def limits_usd(self) -> bool:
+        """Whether the budget has dollars."""
+        return self._limit.units[2] < UNLIMITED // 2
 
     @property
     def is_out(self) -> bool:

@@ -11,6 +11,7 @@ from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.endpoint import Capabilities
 from dspex.core.events import Event
 from dspex.core.example import Example, Prediction
+from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage, Vectors
 from dspex.core.usage import Budget
 from dspex.core.wire import HttpReply, ServerEvent
@@ -52,7 +53,7 @@ class LMProvider(Protocol):
     Optional: `stream(request)`, an async generator of LMDelta, the last with `finish_reason` and usage (absent: one
     delta from `complete`); `capabilities: Capabilities | None` (absent or None: unknown; read again after `start`);
     `error(status, headers, body) -> LMError | None`; `async start()`, called once before the first attempt,
-    in a forked child again; `async background()`, kept alive as a supervised child of the App; `async aclose()`, called
+    in a forked child again; `finetune_start`, `finetune_status` and `finetune_cancel` (`FineTuningProvider`); `async background()`, kept alive as a supervised child of the App; `async aclose()`, called
     once when the App stops.
     The object is used from several loops and threads at once: what is bound to a loop belongs into `PerLoop`.
     A param that the provider cannot honour raises BadRequest naming the capability.
@@ -67,6 +68,19 @@ class StreamingProvider(LMProvider, Protocol):
 
     def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
         """The reply in pieces, as they arrive."""
+
+
+class FineTuningProvider(LMProvider, Protocol):
+    """An LMProvider that trains models. Optional: `finetune_cost(spec) -> float | None`, the most it costs in dollars."""
+
+    async def finetune_start(self, spec: FineTuneSpec) -> str:
+        """The id of a new job. Asked again with the `key` of one that is queued, runs or has succeeded, it is that one's id."""
+
+    async def finetune_status(self, job: str) -> FineTuneStatus:
+        """How far a job is; it is asked for again and again, also by another process."""
+
+    async def finetune_cancel(self, job: str) -> None:
+        """End a job; for one that has ended it is no error."""
 
 
 class EmbeddingProvider(Protocol):
@@ -342,6 +356,15 @@ class CompileContext(Protocol):
 
     async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: str = "") -> Any:
         """What a pure function of JSON data gives, sync in a thread or async; `version` is part of its identity."""
+
+    async def finetune(self, spec: FineTuneSpec, *, lm: Any, usd: float | None = None) -> LMRef | Failure:
+        """Train that model; the reference is for a candidate's `params["lm"]`."""
+
+    def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
+        """Raises ConfigurationError for a model that cannot be trained."""
+
+    def program(self, candidate: Candidate) -> Any:
+        """The program of a candidate, to look at."""
 
     async def now(self) -> float:
         """Seconds of running time since the start; a replay is given the same."""

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from dspex import (
     Candidate,
     ConfigurationError,
@@ -18,6 +20,8 @@ from dspex import (
     Range,
     Shape,
 )
+from dspex_optimizers.finetune import BootstrapFinetune
+from dspex_optimizers.search import BootstrapFewShotWithRandomSearch
 
 ARROW = " -> "
 DATA = ("trainset", "valset", "teacher")
@@ -26,7 +30,7 @@ DATA = ("trainset", "valset", "teacher")
 class BetterTogether(Optimizer):
     """A chain of optimizers, `strategy="p -> w -> p"`, of which the best program on the valset is returned (2407.10930).
 
-    The keywords name the optimizers. Without a valset it is the first `valset_ratio` of the trainset; with `valset_ratio=0`
+    The keywords name the optimizers; without any, `p` is a random search and `w` trains the model. Without a valset it is the first `valset_ratio` of the trainset; with `valset_ratio=0`
     nothing is scored, and the last program is returned. Each step has the trainset in another order, unless
     `shuffle_trainset_between_steps=False`. `optimizer_compile_args` has compile's arguments by name, `trainset`, `valset` and
     `teacher` among them. A step that fails ends the chain: what was made before it counts, the evidence says so, and
@@ -45,13 +49,11 @@ class BetterTogether(Optimizer):
     takes_teachers = True
 
     def __init__(self, metric: Any, **optimizers: Optimizer) -> None:
-        if not optimizers:
-            raise ConfigurationError("BetterTogether needs optimizers: BetterTogether(metric, p=..., q=...).")
         for name, one in optimizers.items():
             if not isinstance(one, Optimizer):
                 raise ConfigurationError(f"BetterTogether({name}=...): an optimizer, not {one!r:.80}.")
         self.metric = metric
-        self.optimizers = optimizers
+        self.optimizers: dict[str, Optimizer] = optimizers or defaults(metric)
         self._steps: tuple[str, ...] = ()  # of the compile at hand: an estimate has no arguments
         self._sizes: Mapping[str, tuple[int | None, int | None]] = {}
         self._teachers: Mapping[str, tuple[int, int]] = {}
@@ -119,12 +121,19 @@ class BetterTogether(Optimizer):
             total(one.prompt for one in parts),
             total(one.teacher for one in parts),
             total(one.reflection for one in parts),
+            usd=sum(one.usd for one in parts),
         )
 
     def _shape(self, shape: Shape, name: str) -> Shape:
         train, val = self._sizes.get(name, (None, None))
-        sizes = {"train": shape.train if train is None else train, "val": shape.val if val is None else val}
-        return Shape(shape.predictors, shape.calls_per_run, **sizes)
+        first, last = self._teachers.get(name) or self._teachers[""]
+        return msgspec.structs.replace(
+            shape,
+            train=shape.train if train is None else train,
+            val=shape.val if val is None else val,
+            held=0,
+            teachers=last - first,
+        )
 
     # The algorithm
 
@@ -161,6 +170,11 @@ class BetterTogether(Optimizer):
             optimizer, current, label=f"step {place + 1}", train=train, val=val, teacher=teachers, meta=meta, **more
         )
         return ctx.consider(made, meta["strategy"], [current], meta)  # type: ignore[no-any-return]  # it is what was given
+
+
+def defaults(metric: Any) -> dict[str, Optimizer]:
+    """DSPy's: prompts by random search, weights by training."""
+    return {"p": BootstrapFewShotWithRandomSearch(metric), "w": BootstrapFinetune(metric)}
 
 
 async def scored(ctx: Any, candidate: Candidate, name: str) -> float:
