@@ -51,6 +51,18 @@ class Candidate(msgspec.Struct, frozen=True, dict=True):
             }
         )
 
+    @cached_property
+    def calls_key(self) -> str:
+        """The same for candidates that ask their models alike: how large a bias is decides only what is read of the replies."""
+        biased = {
+            path: state.params["choice_bias"]
+            for path, state in self.predictors.items()
+            if "choice_bias" in state.params
+        }
+        if not biased:
+            return self.key
+        return self.with_params({path: {"choice_bias": sorted(bias)} for path, bias in biased.items()}).key
+
     def with_demos(self, demos: Mapping[str, tuple[Demo, ...]]) -> "Candidate":
         """This candidate with the demos of the named predictors replaced."""
         changed = {path: msgspec.structs.replace(self.predictors[path], demos=tuple(d)) for path, d in demos.items()}
@@ -79,12 +91,16 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
 
 
-class TraceStep(msgspec.Struct, frozen=True, gc=False):
-    """One predictor's call inside a program's run."""
+class TraceStep(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One predictor's call inside a program's run.
+
+    `scores` are log-probabilities by output and choice, of those that the model weighed, where there is a `choice_bias`.
+    """
 
     predictor: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    scores: dict[str, dict[str, float]] = {}
 
 
 class Rollout(msgspec.Struct, frozen=True, gc=False):

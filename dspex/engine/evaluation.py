@@ -60,8 +60,9 @@ class Evaluations:
             raise ConfigurationError(
                 f"{example!r:.120} is not one of ctx.train or ctx.val; held examples are not for a search."
             )
-        run = key(candidate.key, found, self.setup.roles[how.role].identity, *map(str, how.params.items()))
-        step = key(run, self.setup.metric_identity, str(how.traced))
+        run = key(candidate.calls_key, found, self.setup.roles[how.role].identity, *map(str, how.params.items()))
+        biased = [candidate.key] if candidate.key != candidate.calls_key else []
+        step = key(run, self.setup.metric_identity, str(how.traced), *biased)
         if len(self.probes) < PROBES:
             self.probes.append(step)
         return Evaluation(run, bound, step, self, candidate, example, found, how)
@@ -75,7 +76,8 @@ class Evaluations:
         if how.params:
             settings["lm_params"] = {**settings.get("lm_params", {}), **how.params}
         # Set and not reset: a step has a task, and so a context, of its own.
-        SCOPE.set(inner := scope.child(overlay=settings, trace=trace, recorder=recorder))
+        weighed: dict[int, Any] = {}
+        SCOPE.set(inner := scope.child(overlay=settings, trace=trace, weighed=weighed, recorder=recorder))
         fields, inputs = work.example._store, work.example._input_keys or ()
         prediction = await program.acall(**{name: value for name, value in fields.items() if name in inputs})
         score, feedback = 1.0, None  # without a metric a run that ends is a good one
@@ -85,7 +87,7 @@ class Evaluations:
             score, feedback = await self.scorer(work.example, prediction, trace)
         outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
         kept = [
-            TraceStep(paths[id(part)], given, dict(made.items()))
+            TraceStep(paths[id(part)], given, dict(made.items()), weighed.get(id(given), {}))
             for part, given, made in trace or ()
             if id(part) in paths
         ]

@@ -22,7 +22,7 @@ LOOKS = 3
 MARKER = re.compile(r"\[\[ ## (\w+) ## \]\]")
 
 Before = Callable[[int, LMRequest], Awaitable[None]]
-Reply = Callable[[LMRequest], str | None]
+Reply = Callable[[LMRequest], str | LMResponse | None]
 
 
 class Oracle:
@@ -52,7 +52,10 @@ class Oracle:
         finally:
             self.in_flight -= 1
         text = "\n".join(message.text for message in request.messages) + str(dict(request.params))
-        return LMResponse.from_text(self._own(request) or self._reply(request, text), Usage(len(text), 5))
+        own = self._own(request)
+        if isinstance(own, LMResponse):
+            return own
+        return LMResponse.from_text(own or self._reply(request, text), Usage(len(text), 5))
 
     async def finetune_start(self, spec: FineTuneSpec) -> str:
         """A job by the training's key, so that another process knows it too."""

@@ -21,7 +21,7 @@ from dspex.app.app import App
 from dspex.app.settings import context
 from dspex.core.errors import BadRequest, BudgetExceeded, DspexError
 from dspex.core.example import Example
-from dspex.core.messages import LMRequest
+from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Budget
 from dspex.engine.optimizer import Optimizer
 from dspex.program.module import Module
@@ -71,8 +71,8 @@ class OptimizerContract:
         """What compile is given of the data, and any argument of its own."""
         return {"trainset": trainset, "valset": valset}
 
-    def reply(self, request: LMRequest) -> str | None:
-        """What a model answers to a request of the optimizer's own; None: a word for each output."""
+    def reply(self, request: LMRequest) -> str | LMResponse | None:
+        """What a model answers to a request of the optimizer's own; None: a word for each output. An LMResponse goes as it is."""
         return None
 
     # Running
