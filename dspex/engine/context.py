@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -96,7 +97,12 @@ class Context:
 
     def derived(self, *labels: object) -> Any:
         """The engine's own streams."""
-        return derived_rng(self.setup.seed, type(self.setup.optimizer).__name__, *self.path, *labels)
+        return self.draws(*labels)
+
+    @property
+    def draws(self) -> Callable[..., Any]:
+        """The same, of nothing else of the run."""
+        return partial(derived_rng, self.setup.seed, type(self.setup.optimizer).__name__, *self.path)
 
     # Steps
 

@@ -149,7 +149,7 @@ class Evaluation(StepWork):
         """The score attaches to its candidate."""
         self.runs.steps.touched.add(value.example)
         if self.role == "task" and not self.how.params and self.runs.is_pooled:
-            self.runs.steps.pool.attach(value)
+            self.runs.steps.pool.attach(value, self.runs.steps.tape.seconds.get(self.key, 0.0))
 
     def ended(self, value: Rollout, fault: BaseException | None) -> None:
         """Whether the run may go on."""

@@ -110,6 +110,8 @@ class Optimizer:
         controls: bool = False,
         executor: Any = None,
         seed: int = 0,
+        objective: Any = "score",
+        max_usd_per_call: float | None = None,
         num_threads: int | None = None,
         max_errors: int | None = None,
         **arguments: Any,
@@ -120,7 +122,10 @@ class Optimizer:
         on), 0, a fraction or a list. `keep` "estimate" returns what is better by the corrected estimate, "better" only what is
         shown to be. The same `run_dir` again goes on where a run ended and repeats no finished call; None makes a folder
         below DSPEX_RUNS_DIR. `fork`, the folder of a run with other settings, is copied from: what is still valid is not paid
-        for again. `controls` also scores programs that should be worse, with shuffled or empty texts. Raises BudgetExceeded
+        for again. `controls` also scores programs that should be worse, with shuffled or empty texts. `objective` chooses
+        among the programs that were run on the whole valset: "score", "pareto" (the cheapest of those that are not shown to be
+        worse than a dearer one), or a function of mean score, dollars and seconds of a run; `max_usd_per_call` leaves
+        dearer ones out. Raises BudgetExceeded
         if the estimate (`quote`) does not fit, JournalError for a folder of another run.
         """
         return self._begun(
@@ -137,6 +142,8 @@ class Optimizer:
                 controls=controls,
                 executor=executor,
                 seed=seed,
+                objective=objective,
+                max_usd_per_call=max_usd_per_call,
                 num_threads=num_threads,
                 max_errors=max_errors,
                 arguments=arguments,

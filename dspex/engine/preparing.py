@@ -16,6 +16,7 @@ from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
 from dspex.engine.evidence import set_apart
+from dspex.engine.objective import check_objective
 from dspex.engine.opening import Terms, held_before
 from dspex.engine.quote import Quote, check, quoted
 from dspex.engine.setup import Setup, roles_of
@@ -38,6 +39,8 @@ class Options(msgspec.Struct, frozen=True):
     controls: bool = False
     executor: Any = None
     seed: int = 0
+    objective: Any = "score"
+    max_usd_per_call: float | None = None
     num_threads: int | None = None
     max_errors: int | None = None
     arguments: Mapping[str, Any] = {}
@@ -66,6 +69,7 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
         raise ConfigurationError("compile(executor=...) is not there yet; leave it out to run in this process.")
     if options.keep not in ("estimate", "better"):
         raise ConfigurationError(f'keep={options.keep!r}: "estimate" or "better".')
+    check_objective(options.objective, options.max_usd_per_call)
     given = {**optimizer.compile_arguments, **_known(optimizer, options.arguments)}
     if len(teachers_of(options.teacher)) > 1 and not optimizer.takes_teachers:
         raise ConfigurationError(
@@ -82,7 +86,7 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
     identity = {
         "optimizer": [f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", optimizer.identity],
-        "arguments": fingerprint({**given, "keep": options.keep, **({"controls": True} if options.controls else {})}),
+        "arguments": fingerprint({**given, "keep": options.keep, **_unusual(options)}),
         "student": fingerprint(student),
         "teacher": fingerprint(options.teacher) if options.teacher is not None else None,
         **{name: _data(part, keys) for name, part in (("trainset", whole), ("valset", more), ("held examples", held))},
@@ -122,7 +126,7 @@ def _within_budget(
     """The optimizer, with smaller settings if asked for, and what it may cost. Raises BudgetExceeded."""
     budget = options.budget or Budget()
     setup = _setup(optimizer, student, options, data, given)
-    quote = quoted(setup, student, teachers_of(options.teacher), budget.usd is not None)
+    quote = quoted(setup, student, teachers_of(options.teacher), _needs_price(options))
     if budget.on_short == "stop":
         return optimizer, setup, quote, []
     smaller = optimizer.fit(setup.shape, budget) if budget.on_short == "fit" else None
@@ -130,7 +134,7 @@ def _within_budget(
         check(quote, budget, type(optimizer).__name__)
         return optimizer, setup, quote, []
     setup = _setup(smaller, student, options, data, given)
-    less = quoted(setup, student, teachers_of(options.teacher), budget.usd is not None)
+    less = quoted(setup, student, teachers_of(options.teacher), _needs_price(options))
     check(less, budget, type(optimizer).__name__)
     said = [] if less == quote else [f"settings were made smaller to fit the budget: {less} instead of {quote}"]
     return smaller, setup, less, said
@@ -161,6 +165,17 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
 def teachers_of(given: Module | Sequence[Module] | None) -> list[Module]:
     """The teachers of a compile: none, one or several."""
     return [] if given is None else [given] if isinstance(given, Module) else list(given)
+
+
+def _needs_price(options: Options) -> bool:
+    has_budget = options.budget is not None and options.budget.usd is not None
+    return has_budget or options.max_usd_per_call is not None
+
+
+def _unusual(options: Options) -> dict[str, Any]:
+    """What stands in a run's identity only where it is asked for."""
+    usual = {"controls": False, "objective": "score", "max_usd_per_call": None}
+    return {name: found for name, default in usual.items() if (found := getattr(options, name)) != default}
 
 
 def _known(optimizer: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

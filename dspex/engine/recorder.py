@@ -44,6 +44,9 @@ class Tape:
                 self._note(record)
                 self.before += Usage(usd=record.usd)
         self.done = {call.key: call for call in calls if not call.error}
+        self.seconds: dict[str, float] = {}  # of all calls of a step
+        for call in self.done.values():
+            self._took(call)
         self._found = Counter(call.step for call in calls if not call.error)
         last = next((record for record in reversed(records) if isinstance(record, Stopped)), None)
         forgets = last is not None and last.why == "error"
@@ -74,6 +77,10 @@ class Tape:
         self.failed += bool(call.error)
         if not call.error:
             self.done[call.key] = call
+            self._took(call)
+
+    def _took(self, call: Call) -> None:
+        self.seconds[call.step] = self.seconds.get(call.step, 0.0) + call.seconds
 
 
 def _calls_paid(call: Call) -> int:
