@@ -101,6 +101,7 @@ _HOMES = MappingProxyType(
         "dspex.engine.quote": ("Quote",),
         "dspex.engine.optimizer": ("Optimizer",),
         "dspex.engine.trace_data": ("abootstrap_trace_data", "bootstrap_trace_data"),
+        "dspex.engine.traces": ("read_traces", "write_traces"),
         "dspex.evaluate.compare": ("acompare", "compare"),
         "dspex.evaluate.datasets": ("load_examples", "read_examples"),
         "dspex.evaluate.evaluate": ("Evaluate", "EvaluationResult"),

@@ -189,6 +189,8 @@ from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.engine.quote import Quote as Quote
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
 from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
+from dspex.engine.traces import read_traces as read_traces
+from dspex.engine.traces import write_traces as write_traces
 from dspex.evaluate.compare import acompare as acompare
 from dspex.evaluate.compare import compare as compare
 from dspex.evaluate.datasets import load_examples as load_examples

@@ -65,6 +65,7 @@ class Context:
         self.teacher = setup.teachers[0] if setup.teachers else None
         self.train, self.val = setup.train, setup.val
         self.arguments, self.capabilities = setup.arguments, setup.capabilities
+        self.warm = setup.warm.rollouts
         self.metric = MetricInfo(getattr(setup.optimizer, "metric_threshold", None))
         self.predictors: Mapping[str, PredictorState] = setup.student.predictors
         self._elapsed = elapsed
@@ -200,7 +201,7 @@ class Context:
     ) -> list[Rollout]:  # fmt: skip
         """The first `want` passing rollouts in example order, with traces; a demo made of an example is hidden from it.
 
-        An example that does not pass is tried again up to `rounds` times, as new samples at temperature 1. Windows depend
+        Good runs of a warm start come first. An example that does not pass is tried again up to `rounds` times, as new samples at temperature 1. Windows depend
         on what has passed so far; `speculate` False never runs an example that a walk one by one would not have run.
         """
         return await collect(self, candidate, examples, want, role=role, rounds=rounds, ahead=speculate)

@@ -20,11 +20,13 @@ from dspex.core.events import ChildRestarted
 from dspex.core.evidence import Arm, Evidence
 from dspex.core.usage import Budget
 from dspex.engine import report
+from dspex.engine.artifact import extracted
 from dspex.engine.attached import CONTROL, AttachedJob
 from dspex.engine.context import Context
 from dspex.engine.controls import control_arms
 from dspex.engine.evidence import weighed
 from dspex.engine.objective import chosen, complete, frontier
+from dspex.engine.pool import Entry
 from dspex.engine.preparing import Options
 from dspex.engine.progress import Ledger, Progress
 from dspex.engine.quote import Quote
@@ -357,7 +359,8 @@ class Job:
     async def _searched(self, context: Context) -> tuple[Candidate, str]:
         """What the algorithm found, or the best so far where it was stopped."""
         try:
-            winner = await self._setup.optimizer.run(context)
+            warm = await self._warmed(context)
+            winner = _better(context, warm, await self._setup.optimizer.run(context))
             if isinstance(failure := context.steps.scheduler.stopped, Exception):
                 raise failure  # it came with the last step, so that no other was refused
             return winner, "done"
@@ -373,6 +376,14 @@ class Job:
             with suppress(JournalError):
                 self._journal.append(Stopped("error", f"{type(error).__name__}: {error}"[:1_000]))
             raise
+
+    async def _warmed(self, context: Context) -> list[Candidate]:
+        """The programs of a warm start, in the pool and scored."""
+        known = [context.consider(extracted(one), label) for label, one in self._setup.warm.programs]
+        if known and self._setup.metric is not None:
+            async with context.phase("warm start", total=len(known) * len(context.val)):
+                await context.evaluate_all([(one, context.val) for one in known])
+        return known
 
     @staticmethod
     def _best(context: Context) -> Candidate | None:
@@ -449,3 +460,12 @@ class Job:
         for unit, limit in limits.items():
             limits[unit] = None if limit is None else max(0, limit - getattr(ledger, unit))
         return Budget(**limits)
+
+
+def _better(context: Context, warm: Sequence[Candidate], winner: Candidate) -> Candidate:
+    """The winner, or the program of a warm start that has scored more on the same examples."""
+    keys = [context.key_of(one) for one in context.val]
+    entries = [context.steps.pool.entry(Entry(one, "", ()), keys) for one in (winner, *warm)]
+    if context.setup.metric is None or not entries[0].is_complete:
+        return winner
+    return max(entries, key=lambda entry: entry.mean).candidate  # the first of equals

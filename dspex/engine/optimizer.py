@@ -112,6 +112,7 @@ class Optimizer:
         seed: int = 0,
         objective: Any = "score",
         max_usd_per_call: float | None = None,
+        warm_start: Any = None,
         num_threads: int | None = None,
         max_errors: int | None = None,
         **arguments: Any,
@@ -125,7 +126,8 @@ class Optimizer:
         for again. `controls` also scores programs that should be worse, with shuffled or empty texts. `objective` chooses
         among the programs that were run on the whole valset: "score", "pareto" (the cheapest of those that are not shown to be
         worse than a dearer one), or a function of mean score, dollars and seconds of a run; `max_usd_per_call` leaves
-        dearer ones out. Raises BudgetExceeded
+        dearer ones out. `warm_start` is a saved program or a run's folder, which enters the pool, a file of traces (`.jsonl`), whose
+        good runs take the place of a teacher's, or a list of them. Raises BudgetExceeded
         if the estimate (`quote`) does not fit, JournalError for a folder of another run.
         """
         return self._begun(
@@ -144,6 +146,7 @@ class Optimizer:
                 seed=seed,
                 objective=objective,
                 max_usd_per_call=max_usd_per_call,
+                warm_start=warm_start,
                 num_threads=num_threads,
                 max_errors=max_errors,
                 arguments=arguments,

@@ -20,6 +20,7 @@ from dspex.engine.objective import check_objective
 from dspex.engine.opening import Terms, held_before
 from dspex.engine.quote import Quote, check, quoted
 from dspex.engine.setup import Setup, roles_of
+from dspex.engine.warm import warmed
 from dspex.program.module import Module
 
 NOT_COMPARED = frozenset({"num_threads", "max_errors", "track_stats", "verbose", "log_dir"})
@@ -41,6 +42,7 @@ class Options(msgspec.Struct, frozen=True):
     seed: int = 0
     objective: Any = "score"
     max_usd_per_call: float | None = None
+    warm_start: Any = None
     num_threads: int | None = None
     max_errors: int | None = None
     arguments: Mapping[str, Any] = {}
@@ -89,12 +91,14 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
         "arguments": fingerprint({**given, "keep": options.keep, **_unusual(options)}),
         "student": fingerprint(student),
         "teacher": fingerprint(options.teacher) if options.teacher is not None else None,
+        **({"warm start": setup.warm.identity} if options.warm_start is not None else {}),
         **{name: _data(part, keys) for name, part in (("trainset", whole), ("valset", more), ("held examples", held))},
         "metric": setup.metric_identity,
         "language model and adapter": {name: role.identity for name, role in setup.roles.items()},
         "seed": options.seed,
     }
     waves = "by candidate" if setup.by_candidate else "by example"
+    said = [*said, *setup.warm.notes]
     return Prepared(setup, Terms(identity, options.budget, quote, waves, options.fork), (*notes, *said))
 
 
@@ -149,16 +153,19 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
         or optimizer.num_threads
         or min(settings.num_threads, task.max_concurrency or settings.num_threads)
     )
+    apart = [*(data.val if options.valset else ()), *data.held]
+    warm = warmed(options.warm_start, student, apart, data.train, data.keys)
+    known = [one for _, one in warm.programs]
     repeats = max(getattr(part, "max_iters", 1) for _, part in student.named_sub_modules())
     count = len(student.predictors())
     return Setup(
         optimizer=optimizer, arguments=given, student=extracted(student),
-        teachers=tuple(map(extracted, teachers)), programs=Programs(student, *teachers, finish=optimizer.finish, lm=settings.lm),
+        teachers=tuple(map(extracted, teachers)), programs=Programs(*known, student, *teachers, finish=optimizer.finish, lm=settings.lm),
         train=tuple(data.train), val=tuple(data.val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
         shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held), len(teachers)), seed=options.seed,
         concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
-        by_candidate=bool(task.prefix_slots), controls=options.controls,
+        by_candidate=bool(task.prefix_slots), controls=options.controls, warm=warm,
     )  # fmt: skip
 
 

@@ -46,6 +46,8 @@ def quoted(setup: Setup, student: Module, teachers: Sequence[Module], needs_pric
     """What a run may cost. Raises ConfigurationError if a price is needed and unknown."""
     estimate, shape = setup.optimizer.estimate(setup.shape), setup.shape
     roles = {role: getattr(estimate, role).high for role in ("task", "teacher", "prompt", "reflection")}
+    scored = setup.warm.programs if setup.metric is not None else ()
+    roles["task"] += len(scored) * shape.val * shape.calls_per_run
     roles["evidence"] = 2 * shape.held * shape.calls_per_run
     roles["control"] = 3 * shape.val * shape.calls_per_run if setup.controls else 0
     tokens: int | None = 0

@@ -11,6 +11,7 @@ from dspex.core.endpoint import Capabilities
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import Programs, fingerprint
+from dspex.engine.warm import Warm
 from dspex.program.module import Module
 
 
@@ -54,6 +55,7 @@ class Setup(msgspec.Struct, frozen=True):
     max_errors: int | None
     by_candidate: bool  # the order of waves: candidate by candidate, else example by example
     controls: bool = False
+    warm: Warm = Warm()
 
 
 def roles_of(
