@@ -160,9 +160,13 @@ class Context:
         made = (await self.steps.wave([work]))[0]
         return reference(lm, made.model) if made.ok else Failure(made.error)
 
-    def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
-        """Raises ConfigurationError for a model that cannot be trained, before anything is paid for its data."""
+    async def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
+        """Raises ConfigurationError for a model that cannot be trained, before anything is paid for its data.
+
+        Its provider is started: what the model can do decides how rows are written.
+        """
         check_training(self.steps, lm, usd, train_kwargs)
+        await lm.ready()
 
     def program(self, candidate: Candidate) -> Module:
         """The program of a candidate, to look at: its signatures, demos and models. Not to be run or changed."""

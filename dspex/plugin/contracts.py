@@ -360,7 +360,7 @@ class CompileContext(Protocol):
     async def finetune(self, spec: FineTuneSpec, *, lm: Any, usd: float | None = None) -> LMRef | Failure:
         """Train that model; the reference is for a candidate's `params["lm"]`."""
 
-    def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
+    async def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
         """Raises ConfigurationError for a model that cannot be trained."""
 
     def program(self, candidate: Candidate) -> Any:

@@ -99,7 +99,7 @@ class Trains(dspex.Optimizer):
 
     async def run(self, ctx: Any) -> dspex.Candidate:
         lm = ctx.program(ctx.student).lm or dspex.settings.lm
-        ctx.check_finetune(lm, usd=self.usd)
+        await ctx.check_finetune(lm, usd=self.usd)
         made = await ctx.finetune(FineTuneSpec(self.rows, train_kwargs={"epochs": 2}), lm=lm, usd=self.usd)
         if isinstance(made, dspex.Failure):
             raise dspex.EvaluationError(made.error)

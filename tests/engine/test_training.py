@@ -256,7 +256,7 @@ def test_a_model_without_the_hook_is_refused_by_name(lab, tmp_path):
 def test_a_key_in_the_arguments_of_a_training_is_refused(tmp_path):
     class Leaking(school.Trains):
         async def run(self, ctx):
-            ctx.check_finetune(dspex.settings.lm, train_kwargs={"api_key": "sk-1"})
+            await ctx.check_finetune(dspex.settings.lm, train_kwargs={"api_key": "sk-1"})
 
     with pytest.raises(dspex.ConfigurationError, match="train_kwargs has api_key"):
         simulated(school.School(tmp_path / "jobs"), optimizer=Leaking())

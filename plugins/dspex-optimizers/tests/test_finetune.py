@@ -176,6 +176,16 @@ def test_a_run_that_passed_nothing_trains_nothing(school, data, student):
     assert school.trained == []
 
 
+def test_a_predictor_that_no_run_has_called_cannot_be_trained(school, data, right):
+    class Idle(Pair):
+        def forward(self, question):
+            return self.answer(question=question, hint="none")
+
+    with pytest.raises(dspex.EvaluationError, match="No good run has a call of hint"):
+        dspex.BootstrapFinetune(right, multitask=False).compile(Idle(), trainset=data.trainset)
+    assert school.trained == []
+
+
 def test_what_cannot_be_trained_is_refused_before_anything_is_paid(model, data, student, right):
     with pytest.raises(dspex.ConfigurationError, match="has no finetune_start"):
         dspex.BootstrapFinetune(right).compile(student, trainset=data.trainset)

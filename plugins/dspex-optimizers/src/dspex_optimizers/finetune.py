@@ -82,7 +82,7 @@ class BootstrapFinetune(Optimizer):
         groups = self.groups(ctx)
         share = None if self.usd is None else self.usd / len(groups)
         for lm, _ in groups:
-            ctx.check_finetune(lm, usd=share, train_kwargs=by_lm(self.train_kwargs, lm) or {})
+            await ctx.check_finetune(lm, usd=share, train_kwargs=by_lm(self.train_kwargs, lm) or {})
         rollouts = await self.collected(ctx)
         specs = [self.spec(ctx, place, group, rollouts) for place, group in enumerate(groups)]
         async with ctx.phase("fine-tuning", total=len(groups)):
@@ -134,6 +134,8 @@ class BootstrapFinetune(Optimizer):
                 demos = [] if self.exclude_demos else [one for one in predictor.demos if not says(one, step.inputs)]
                 forms.add(getattr(adapter, "finetune_format", "chat"))
                 rows.append(adapter.format_finetune_data(predictor.signature, demos, step.inputs, step.outputs))
+        if not rows:
+            raise EvaluationError(f"No good run has a call of {', '.join(paths)}, so there is nothing to train on.")
         if len(forms) > 1:
             raise ConfigurationError(
                 f"Rows of several forms ({', '.join(sorted(forms))}) are no training: name adapter=."
