@@ -20,7 +20,7 @@ from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.values import render
 
-ASKED = 20  # the most that OpenAI shows
+ASKED = 20  # where it is not known how many are shown: as many as OpenAI does
 
 _IN_WORD = re.compile(rb"[\w\x80-\xff]")
 
@@ -66,7 +66,7 @@ def with_logprobs(params: Mapping[str, Any], capabilities: Capabilities, adapter
         raise ConfigurationError(f"choice_bias needs an adapter that reads the model's own reply, not {adapter!r:.80}.")
     if capabilities.logprobs is False:
         raise BadRequest("choice_bias needs log-probabilities, which this model does not give (capability: logprobs).")
-    return {**params, "logprobs": True, "top_logprobs": ASKED}
+    return {**params, "logprobs": True, "top_logprobs": capabilities.top_logprobs or ASKED}
 
 
 def bias_of(
