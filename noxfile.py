@@ -24,6 +24,8 @@ CACHE = OURS / "cache"
 RUNS = OURS / "runs"
 # Tests that run type checkers, which only the session of types has.
 CHECKERS = "tests/typing"
+# Tests that look at the sources, which are the same for every Python.
+HOUSE = "tests/house"
 
 # nox writes its own record there when it ends, and makes no folder for it.
 REPORTS.mkdir(parents=True, exist_ok=True)
@@ -77,11 +79,19 @@ def types(session: nox.Session) -> None:
     run_pytest(session, CHECKERS)
 
 
+@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
+def house(session: nox.Session) -> None:
+    """The shape of the house: floors, rings, state, what an import costs, and pages that are made from the tests."""
+    install(session, "dspex", others=group("test"))
+    run_pytest(session, HOUSE)
+
+
 @nox.session(python=PYTHONS, requires=["wheels"], tags=["release"])
 def kernel(session: nox.Session) -> None:
     """The kernel's tests, on each Python, with no plugin installed; on all cores."""
     install(session, "dspex", others=group("test"))
-    run_pytest(session, "--numprocesses=auto", "--dist=worksteal", f"--ignore={CHECKERS}", "tests")
+    others = (f"--ignore={folder}" for folder in (CHECKERS, HOUSE))
+    run_pytest(session, "--numprocesses=auto", "--dist=worksteal", *others, "tests")
 
 
 @nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)

@@ -99,6 +99,7 @@ _HOMES = MappingProxyType(
         "dspex.engine.attached": ("AttachedJob",),
         "dspex.engine.job": ("Job",),
         "dspex.engine.quote": ("Quote",),
+        "dspex.engine.optimize": ("aoptimize", "optimize"),
         "dspex.engine.optimizer": ("Optimizer",),
         "dspex.engine.trace_data": ("abootstrap_trace_data", "bootstrap_trace_data"),
         "dspex.engine.traces": ("read_traces", "write_traces"),
@@ -114,13 +115,19 @@ _HOMES = MappingProxyType(
         "dspex.program.adapters.plain": ("PlainAdapter",),
         "dspex.program.adapters.two_step": ("TwoStepAdapter",),
         "dspex.program.adapters.xml": ("XMLAdapter",),
+        "dspex.program.best_of_n": ("BestOfN",),
         "dspex.program.chain_of_thought": ("ChainOfThought",),
         "dspex.program.fields": ("InputField", "OutputField"),
+        "dspex.program.function_module": ("module",),
         "dspex.program.knn": ("KNN",),
         "dspex.program.majority": ("majority",),
         "dspex.program.module": ("Module",),
+        "dspex.program.multi_chain_comparison": ("MultiChainComparison",),
         "dspex.program.nearest_demos": ("NearestDemos",),
+        "dspex.program.parallel": ("Parallel",),
         "dspex.program.predict": ("Predict",),
+        "dspex.program.react": ("ReAct", "ReActV2"),
+        "dspex.program.refine": ("Refine",),
         "dspex.program.retrieve": ("Retrieve",),
         "dspex.program.signature": ("Signature", "ensure_signature", "make_signature"),
         "dspex.program.streaming.streamify": ("streamify",),
@@ -133,6 +140,7 @@ _HOMES = MappingProxyType(
         "dspex.program.types.reasoning": ("Reasoning",),
         "dspex.program.types.tool": ("Tool",),
         "dspex.program.types.tool_calls": ("ToolCallResults", "ToolCalls"),
+        "dspex.program.vectorizer": ("CharacterVectorizer", "WordVectorizer"),
         "dspex.runtime.callbacks": ("BaseCallback",),
         "dspex.runtime.supervisor": ("ChildSpec", "Supervisor"),
         "dspex.service.breaker": ("BreakerPolicy",),
@@ -157,7 +165,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("dspex")
     if name[:1].isupper():
-        return importlib.import_module("dspex.engine.optimizer").optimizer_class(name)
+        return importlib.import_module("dspex.engine.optimizer").optimizer_class(name, __all__)
     raise AttributeError(f"module 'dspex' has no attribute {name!r}")
 
 

@@ -185,6 +185,8 @@ from dspex.core.usage import Usage as Usage
 from dspex.core.wire import HttpLimits as HttpLimits
 from dspex.engine.attached import AttachedJob as AttachedJob
 from dspex.engine.job import Job as Job
+from dspex.engine.optimize import aoptimize as aoptimize
+from dspex.engine.optimize import optimize as optimize
 from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.engine.quote import Quote as Quote
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
@@ -205,14 +207,21 @@ from dspex.program.adapters.json import JSONAdapter as JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter as PlainAdapter
 from dspex.program.adapters.two_step import TwoStepAdapter as TwoStepAdapter
 from dspex.program.adapters.xml import XMLAdapter as XMLAdapter
+from dspex.program.best_of_n import BestOfN as BestOfN
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
+from dspex.program.function_module import module as module
 from dspex.program.knn import KNN as KNN
 from dspex.program.majority import majority as majority
 from dspex.program.module import Module as Module
+from dspex.program.multi_chain_comparison import MultiChainComparison as MultiChainComparison
 from dspex.program.nearest_demos import NearestDemos as NearestDemos
+from dspex.program.parallel import Parallel as Parallel
 from dspex.program.predict import Predict as Predict
+from dspex.program.react import ReAct as ReAct
+from dspex.program.react import ReActV2 as ReActV2
+from dspex.program.refine import Refine as Refine
 from dspex.program.retrieve import Retrieve as Retrieve
 from dspex.program.signature import (
     Signature as Signature,
@@ -238,6 +247,8 @@ from dspex.program.types.reasoning import Reasoning as Reasoning
 from dspex.program.types.tool import Tool as Tool
 from dspex.program.types.tool_calls import ToolCallResults as ToolCallResults
 from dspex.program.types.tool_calls import ToolCalls as ToolCalls
+from dspex.program.vectorizer import CharacterVectorizer as CharacterVectorizer
+from dspex.program.vectorizer import WordVectorizer as WordVectorizer
 from dspex.runtime.callbacks import BaseCallback as BaseCallback
 from dspex.runtime.supervisor import ChildSpec as ChildSpec
 from dspex.runtime.supervisor import Supervisor as Supervisor

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import itertools
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,9 +26,11 @@ REAL_STDERR = pytest.StashKey[int]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the real stderr at hand, for what is said just before the process ends."""
+    """Keep the real stderr at hand, for what is said just before the process ends; let processes of tests hear Ctrl-C."""
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         config.stash[REAL_STDERR] = os.dup(2)
+    # A shell starts what it runs in the background deaf to it, and every child would be so too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,11 +1,12 @@
 """Budgets and usage around a block of code, whatever runs in it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from dspex.app.app import current_app
+from dspex.core.errors import BudgetExceeded
 from dspex.core.usage import Budget, Usage
 from dspex.runtime.scope import SCOPE, use
 from dspex.service.ledger import BudgetScope
@@ -23,6 +24,12 @@ def budget(
     scope = BudgetScope(Budget(calls, tokens, usd, seconds, on_short), current_app().clock)
     with use(budgets=(*SCOPE.get().budgets, scope)):
         yield scope
+
+
+def is_wall(error: BudgetExceeded, scopes: Sequence[BudgetScope]) -> bool:
+    """Whether it is the App's budget or one of these, and not one that a program opens for itself within them."""
+    walls = [current_app().settings.own("budget"), *(scope.limits for scope in scopes)]
+    return any(isinstance(wall, Budget) and getattr(wall, error.unit) == error.limit for wall in walls)
 
 
 class UsageTracker:

@@ -59,7 +59,7 @@ class Candidate(msgspec.Struct, frozen=True, dict=True):
             for path, state in self.predictors.items()
             if "choice_bias" in state.params
         }
-        if not biased:
+        if not biased or len(self.predictors) > 1:  # what another predictor is asked may depend on the choice
             return self.key
         return self.with_params({path: {"choice_bias": sorted(bias)} for path, bias in biased.items()}).key
 
@@ -92,14 +92,16 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class TraceStep(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One predictor's call inside a program's run.
+    """One predictor's call inside a program's run; `reply` is what could not be read and so ended the run.
 
-    `scores` are log-probabilities by output and choice, of those that the model weighed, where there is a `choice_bias`.
+    Of a call that ended so the inputs are the program's. `scores` are log-probabilities by output and choice, of those that the
+    model weighed, where there is a `choice_bias`.
     """
 
     predictor: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    reply: str | None = None
     scores: dict[str, dict[str, float]] = {}
 
 

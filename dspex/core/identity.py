@@ -49,7 +49,7 @@ def _normal(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON data: Structs, dataclasses, pydantic models, dates, enums and the like become plain.
+    """`value` as JSON data: Structs, dataclasses, pydantic models, dates, enums, numpy's numbers and the like become plain.
 
     Raises TypeError for what has no JSON form.
     """
@@ -61,6 +61,8 @@ def _plain_hook(value: Any) -> Any:
         return dump(mode="json")  # else its fields may be of types that only pydantic knows
     if (dump := getattr(value, "toDict", None)) is not None:
         return dump()
+    if (listed := getattr(value, "tolist", None)) is not None:
+        return listed()  # numbers and arrays of numpy and its like
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (complex, os.PathLike)):

@@ -8,8 +8,9 @@ from typing import Any
 from dspex.core.candidate import Failure
 from dspex.core.errors import AdapterParseError, ConfigurationError, LMError
 from dspex.core.example import Prediction
-from dspex.core.identity import digest, plain
+from dspex.core.identity import canonical, digest, plain
 from dspex.core.usage import Usage
+from dspex.engine.artifact import fingerprint
 from dspex.engine.recorder import StepRecorder
 from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Role
@@ -87,13 +88,14 @@ class Computing(StepWork):
 
     kind = "compute"
     type = Computed
-    __slots__ = ("_call",)
+    __slots__ = ("_call", "_label")
 
     def __init__(
-        self, bound: Spend, label: str, function: Callable[..., Any], args: tuple[Any, ...], version: str
+        self, bound: Spend, label: str, function: Callable[..., Any], args: tuple[Any, ...], version: Any
     ) -> None:
         try:
-            step = key("compute", label, version, digest(plain(list(args))))
+            made_by = version if isinstance(version, str) else digest(fingerprint(version))
+            step = key("compute", label, made_by, digest(plain(list(args))))
         except (TypeError, ConfigurationError) as error:
             raise ConfigurationError(
                 f"ctx.compute({label!r}, ...): its arguments are its identity, so they must be JSON data: {error}. Bind "
@@ -101,12 +103,24 @@ class Computing(StepWork):
             ) from error
         super().__init__(step, bound, step, "compute")
         self._call = partial(function, *args)
+        self._label = label
 
     async def make(self, recorder: StepRecorder) -> Computed:
-        """What the function gives."""
+        """What the function gives. Raises ConfigurationError for what is no JSON data."""
         SCOPE.set(SCOPE.get().child(trace=None, recorder=recorder))
         if inspect.iscoroutinefunction(self._call.func):
             value = await self._call()
         else:
             value = await in_thread(self._call)
-        return Computed(plain(value), recorder.usage)
+        return Computed(self._data(value), recorder.usage)
+
+    def _data(self, value: Any) -> Any:
+        try:
+            made = plain(value)
+            canonical(made)  # NaN is no JSON: a replay would be given None
+        except (TypeError, ConfigurationError) as error:
+            raise ConfigurationError(
+                f"ctx.compute({self._label!r}, ...) gave {value!r:.80}, which is no JSON data: {error}. It is kept in the journal, so "
+                "return numbers, texts, lists and dictionaries."
+            ) from error
+        return made

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dspex.app.lm import LM
-from dspex.core.candidate import Candidate, Failure, PredictorState, Rollout, Scores
+from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example, Prediction
@@ -17,12 +17,13 @@ from dspex.core.finetune import FineTuneSpec, LMRef
 from dspex.core.usage import Budget
 from dspex.engine.asking import Asking, Computing
 from dspex.engine.evaluation import Evaluations, How
+from dspex.engine.infos import PredictorInfo, metric_info, predictor_infos
 from dspex.engine.nested import fenced
 from dspex.engine.pool import Entry
 from dspex.engine.race import Race
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
 from dspex.engine.search import collect, race
-from dspex.engine.setup import MetricInfo, Setup
+from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps, encoder
 from dspex.engine.training import TrainingWork, check_training, reference
 from dspex.program.module import Module
@@ -66,8 +67,7 @@ class Context:
         self.train, self.val = setup.train, setup.val
         self.arguments, self.capabilities = setup.arguments, setup.capabilities
         self.warm = setup.warm.rollouts
-        self.metric = MetricInfo(getattr(setup.optimizer, "metric_threshold", None))
-        self.predictors: Mapping[str, PredictorState] = setup.student.predictors
+        self.metric = metric_info(setup.metric, getattr(setup.optimizer, "metric_threshold", None))
         self._elapsed = elapsed
         self._meta = meta
         self._runs = Evaluations(setup, steps)
@@ -78,13 +78,19 @@ class Context:
 
     # Data
 
+    @property
+    def predictors(self) -> tuple[PredictorInfo, ...]:
+        """The student's predictors, in its order."""
+        program, _ = self.setup.programs.runnable(self.student)
+        return predictor_infos(program, self.student)
+
     def key_of(self, example: Example) -> str:
         """An example's identity, as in `Rollout.example` and `Demo.origin`."""
         return self._runs.key_of(example)
 
-    def reopen(self, limit: Spend) -> None:
+    def reopen(self, limit: Spend, held: Sequence[Example]) -> None:
         """The algorithm has ended: let the held examples be run, within what is left of the budget."""
-        self._runs.reopen()
+        self._runs.reopen(held)
         self.steps.reopen(limit)
 
     def rng(self, label: str) -> Any:
@@ -117,7 +123,7 @@ class Context:
     ) -> list[Scores]:  # fmt: skip
         """One wave of evaluations, in the order asked for."""
         how = How(role, _params(sample, temperature), trace)
-        bound = self.steps.bound(BRANCH.get())
+        bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("run", role)))
         rows = [[self._runs.work(candidate, one, bound, how) for one in some] for candidate, some in pairs]
         order = chain(*rows) if self.setup.by_candidate else chain(*zip_longest(*rows))
         results = await self.steps.wave([work for work in order if work is not None])
@@ -135,19 +141,20 @@ class Context:
         if found is None:
             known = ", ".join(self.setup.roles)
             raise ConfigurationError(f"ctx.ask(role={role!r}): the roles of this optimizer are {known}.")
-        bound = self.steps.bound(BRANCH.get(), 2 * n)
+        bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("ask", role)), 2 * n)
         work = Asking(
             self.steps, bound, (role, found), signature, inputs=inputs, n=n, params=_params(sample, temperature)
         )
         self._touch(inputs)
         return work.read((await self.steps.wave([work]))[0])
 
-    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: str = "") -> Any:
+    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
         """What a pure function gives, as JSON data: made once, in a thread of its own if it is sync.
 
-        `args` and `version`, say that of a library, are its identity. Its calls to embedders and models are the step's.
+        `args` and `version`, that of a library or a function by whose code it goes, are its identity. Its calls to embedders
+        and models are the step's.
         """
-        work = Computing(self.steps.bound(BRANCH.get()), label, function, args, version)
+        work = Computing(self.steps.bound(BRANCH.get(), None), label, function, args, version)
         return (await self.steps.wave([work]))[0].value
 
     async def finetune(self, spec: FineTuneSpec, *, lm: LM, usd: float | None = None) -> LMRef | Failure:
@@ -167,10 +174,6 @@ class Context:
         """
         check_training(self.steps, lm, usd, train_kwargs)
         await lm.ready()
-
-    def program(self, candidate: Candidate) -> Module:
-        """The program of a candidate, to look at: its signatures, demos and models. Not to be run or changed."""
-        return self.setup.programs.runnable(candidate)[0]
 
     async def now(self) -> float:
         """Seconds of running time since the start, earlier processes included; a replay is given the same."""
@@ -245,7 +248,8 @@ class Context:
     def consider(
         self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
     ) -> Candidate:
-        """Enter a candidate into the pool; its scores attach by key."""
+        """Enter a candidate into the pool; its scores attach by key. Raises ConfigurationError if it shows a held example."""
+        self._runs.check_demos(candidate)
         label, meta = "/".join([*self.path, label]), {**self._meta, **meta}
         above = tuple(parent.key for parent in parents)
         self.steps.pool.add(Entry(candidate, label, BRANCH.get().next_place(), above, meta))
@@ -260,10 +264,6 @@ class Context:
         """Say something in the evidence; nothing that depends on timing."""
         self.steps.notes.append(text)
 
-    def attach(self, **attributes: Any) -> None:
-        """Give the program that is returned attributes, which are not saved with it."""
-        self.steps.attached.update(attributes)
-
     def _searched(self, examples: Sequence[Example]) -> tuple[Example, ...]:
         return tuple(one for one in examples if self.key_of(one) not in self.steps.held)
 
@@ -273,9 +273,18 @@ class Context:
 
     async def remaining(self) -> Budget:
         """What is left of this branch's share of the budget."""
-        units = BRANCH.get().free.units
-        calls, tokens, usd = (None if unit > UNLIMITED // 2 else unit for unit in units)
+        # A branch's share of what has no limit is a number too.
+        pairs = zip(BRANCH.get().free.units, self.steps.limit.units, strict=True)
+        calls, tokens, usd = (None if limit > UNLIMITED // 2 else unit for unit, limit in pairs)
         return Budget(calls, tokens, None if usd is None else usd / 1e9)
+
+    def program(self, candidate: Candidate) -> Module:
+        """A new program with this state, for results and for what its fields are; its calls would be in no journal."""
+        return self.setup.programs.fresh(candidate)
+
+    def attach(self, **attributes: Any) -> None:
+        """Give the program that is returned attributes, which are not saved with it."""
+        self.steps.attached.update(attributes)
 
 
 def _text(value: Any) -> str:

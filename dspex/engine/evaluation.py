@@ -1,5 +1,6 @@
 """A step that runs a candidate on an example and scores it."""
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,10 +11,12 @@ from dspex.core.errors import AdapterParseError, ConfigurationError, EvaluationE
 from dspex.core.example import Example
 from dspex.core.usage import Usage
 from dspex.engine.artifact import example_key
+from dspex.engine.holdout import shows_sealed
 from dspex.engine.recorder import StepRecorder
 from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps, StepWork, key
+from dspex.engine.trace_data import is_of
 from dspex.evaluate.running import Scorer
 from dspex.runtime.scope import SCOPE
 
@@ -40,18 +43,28 @@ class Evaluations:
         self.faults: dict[str, str] = {}
         self.probes: list[str] = []
         # An optimizer inside another may be given examples that are not the outer one's.
-        self._keys = {
-            id(one): setup.keys.get(id(one)) or example_key(one) for one in chain(setup.train, setup.val, setup.held)
-        }
-        self._open = {self._keys[id(one)] for one in chain(setup.train, setup.val)}
+        self._keys = {id(one): setup.keys.get(id(one)) or example_key(one) for one in chain(setup.train, setup.val)}
+        self._open = set(self._keys.values())
+        self._sealed = setup.sealed
+        self._cleared: set[str] = set()
 
     def key_of(self, example: Example) -> str:
         """An example's identity."""
         return self._keys.get(id(example)) or example_key(example)
 
-    def reopen(self) -> None:
+    def reopen(self, held: Sequence[Example]) -> None:
         """Let the held examples be run."""
-        self._open |= {self._keys[id(one)] for one in self.setup.held}
+        self._keys |= {id(one): self.setup.keys[id(one)] for one in held}
+        self._open |= {self._keys[id(one)] for one in held}
+
+    def check_demos(self, candidate: Candidate) -> None:
+        """Raises ConfigurationError for a candidate that shows a held example."""
+        if not self._sealed or candidate.key in self._cleared:
+            return
+        for path, state in candidate.predictors.items():
+            if any(shows_sealed(demo, self._sealed) for demo in state.demos):
+                raise ConfigurationError(f"A demo of {path!r} is a held example; those are not for a search.")
+        self._cleared.add(candidate.key)
 
     def work(self, candidate: Candidate, example: Example, bound: Spend, how: How) -> "Evaluation":
         """The step. Raises ConfigurationError for an example that is not the search's."""
@@ -60,6 +73,7 @@ class Evaluations:
             raise ConfigurationError(
                 f"{example!r:.120} is not one of ctx.train or ctx.val; held examples are not for a search."
             )
+        self.check_demos(candidate)
         run = key(candidate.calls_key, found, self.setup.roles[how.role].identity, *map(str, how.params.items()))
         biased = [candidate.key] if candidate.key != candidate.calls_key else []
         step = key(run, self.setup.metric_identity, str(how.traced), *biased)
@@ -71,7 +85,7 @@ class Evaluations:
         """The run and its score."""
         program, paths = self.setup.programs.runnable(work.candidate)
         how, scope = work.how, SCOPE.get()
-        trace: list[Any] | None = [] if how.traced else None
+        trace = work.trace = [] if how.traced else None
         settings = {**scope.overlay, **self.setup.roles[how.role].overlay}
         if how.params:
             settings["lm_params"] = {**settings.get("lm_params", {}), **how.params}
@@ -86,14 +100,9 @@ class Evaluations:
                 SCOPE.set(inner.child(overlay=scope.overlay, trace=None))
             score, feedback = await self.scorer(work.example, prediction, trace)
         outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
-        kept = [
-            TraceStep(paths[id(part)], given, dict(made.items()), weighed.get(id(given), {}))
-            for part, given, made in trace or ()
-            if id(part) in paths
-        ]
         return Rollout(
             work.example_key, work.candidate.key, score, True, outputs, feedback, None, recorder.usage,
-            None if trace is None else tuple(kept),
+            None if trace is None else _kept(trace, paths, weighed),
         )  # fmt: skip
 
     def failed(self, work: "Evaluation", error: BaseException, usage: Usage) -> Rollout:
@@ -103,7 +112,21 @@ class Evaluations:
         if not isinstance(error, LMError | AdapterParseError):
             self.faults[work.step] = text
         score = float(getattr(self.setup.optimizer, "failure_score", 0.0))
-        return Rollout(work.example_key, work.candidate.key, score, False, {}, None, text, usage)
+        trace = None if work.trace is None else self._broken_off(work, work.trace, error)
+        return Rollout(work.example_key, work.candidate.key, score, False, {}, None, text, usage, trace)
+
+    def _broken_off(self, work: "Evaluation", trace: list[Any], error: BaseException) -> tuple[TraceStep, ...]:
+        """The calls of a run that failed, and last the one whose reply could not be read, if that was it."""
+        program, paths = self.setup.programs.runnable(work.candidate)
+        steps = _kept(trace, paths, {})
+        if not isinstance(error, AdapterParseError):
+            return steps
+        found = next((part for part in program.predictors() if is_of(part, error.signature)), None)
+        if found is None:
+            return steps
+        inputs = {name: work.example._store[name] for name in work.example._input_keys or ()}
+        reply = error.lm_response.encode(errors="replace").decode()
+        return (*steps, TraceStep(paths[id(found)], inputs, {}, reply))
 
     def check(self, work: "Evaluation", last: Rollout, fault: BaseException | None) -> None:
         """End a run that nothing can come of. Raises EvaluationError."""
@@ -124,7 +147,7 @@ class Evaluation(StepWork):
 
     kind = "evaluate"
     type = Rollout
-    __slots__ = ("candidate", "example", "example_key", "how", "runs")
+    __slots__ = ("candidate", "example", "example_key", "how", "runs", "trace")
 
     def __init__(  # noqa: PLR0917  made at one place
         self, run: str, bound: Spend, step: str, runs: Evaluations, candidate: Candidate, example: Example,
@@ -136,6 +159,7 @@ class Evaluation(StepWork):
         self.example = example
         self.example_key = example_key
         self.how = how
+        self.trace: list[Any] | None = None  # of a run that was begun
 
     async def make(self, recorder: StepRecorder) -> Rollout:
         """The run and its score."""
@@ -148,9 +172,20 @@ class Evaluation(StepWork):
     def settled(self, value: Rollout) -> None:
         """The score attaches to its candidate."""
         self.runs.steps.touched.add(value.example)
-        if self.role == "task" and not self.how.params and self.runs.is_pooled:
+        # A metric may judge otherwise where it has the trace; candidates are told apart by their plain scores.
+        is_plain = not self.how.params and not self.how.traced
+        if self.role == "task" and is_plain and self.runs.is_pooled:
             self.runs.steps.pool.attach(value, self.runs.steps.tape.seconds.get(self.key, 0.0))
 
     def ended(self, value: Rollout, fault: BaseException | None) -> None:
         """Whether the run may go on."""
         self.runs.check(self, value, fault)
+
+
+def _kept(trace: list[Any], paths: dict[int, str], weighed: dict[int, Any]) -> tuple[TraceStep, ...]:
+    """The calls of the program's own predictors, as data."""
+    return tuple(
+        TraceStep(paths[id(part)], given, dict(made.items()), scores=weighed.get(id(given), {}))
+        for part, given, made in trace
+        if id(part) in paths
+    )

@@ -1,65 +1,27 @@
-"""Whether a gain is real: examples set apart before the search, a comparison on them, and what is claimed."""
+"""Whether a gain is real: a comparison on examples that the search has not seen, and what is claimed."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
 from dspex.core.candidate import Candidate
-from dspex.core.errors import ConfigurationError
 from dspex.core.evidence import Arm, Comparison, Corrected, Evidence
 from dspex.core.example import Example
-from dspex.core.identity import digest
 from dspex.engine.context import Context
 from dspex.engine.pool import Entry
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
 from dspex.evaluate.statistics import max_t, out_of_bag, verdict
 from dspex.program.saving import kernel_version
 
-AUTO_FROM, AUTO_SHARE, AUTO_MOST, AUTO_LEAST = 100, 5, 200, 20
 UNTOUCHED_LEAST = 30
 ONE_SIDED = 0.025
 
 Claim = tuple[Comparison, float, float]  # with the baseline's and the winner's mean score
 
 
-Parts = tuple[list[Example], list[Example], list[Example], list[str]]
-
-
-def set_apart(
-    train: list[Example], val: list[Example], holdout: Any, keys: Mapping[int, str], *, seed: int, most: int | None
-) -> Parts:
-    """Train, val and held examples, and what is to be said about them; no held example is in the other two.
-
-    `holdout` is "auto" (a fifth of the larger set from 100 examples on), 0, a fraction, or a list; `keys` has an example's key
-    by its `id`, `most` is what the budget allows. Raises ConfigurationError for another holdout.
-    """
-    if isinstance(holdout, list | tuple):
-        seen = {keys[id(one)] for one in (*train, *val)}
-        given = {key: one for one in holdout if (key := keys[id(one)]) not in seen}
-        dropped = len(holdout) - len(given)
-        notes = [f"{dropped} held examples are also in train or val, or twice, and were left out"] if dropped else []
-        return train, val, list(given.values()), notes
-    source = val if len(val) > len(train) else train
-    if holdout == "auto":
-        count = min(AUTO_MOST, max(AUTO_LEAST, len(source) // AUTO_SHARE)) if len(train) + len(val) >= AUTO_FROM else 0
-        count = min(count, count if most is None else most)
-        count = count if count >= AUTO_LEAST else 0
-    elif isinstance(holdout, int | float) and 0 <= holdout < 1:
-        count = round(len(source) * holdout)
-    else:
-        raise ConfigurationError(f'holdout={holdout!r:.80}: "auto", 0, a fraction below 1, or a list of examples.')
-    if not count:
-        return train, val, [], ["no examples were set apart"]
-    found = {keys[id(one)]: one for one in source}
-    held = {key: found[key] for key in sorted(found, key=lambda key: digest([seed, key]))[:count]}
-    rest = [[one for one in part if keys[id(one)] not in held] for part in (train, val)]
-    return rest[0], rest[1], [one for key, one in found.items() if key in held], []
-
-
 async def weighed(
-    context: Context, winner: Candidate, *, stopped: str, keep: str, limit: Spend, notes: list[str],
-    arms: Sequence[Arm] = (), by_score: bool = True,
+    context: Context, winner: Candidate, held: Sequence[Example], *, stopped: str, keep: str, limit: Spend,
+    notes: list[str], arms: Sequence[Arm] = (), by_score: bool = True,
 ) -> Evidence:  # fmt: skip
     """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left.
 
@@ -71,9 +33,9 @@ async def weighed(
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
     elif stopped != "cancelled" and setup.metric is not None:
-        examples, basis = (setup.held, "held") if setup.held else (_untouched(context, left), "untouched")
+        examples, basis = (held, "held") if held else (_untouched(context, left), "untouched")
         if examples:
-            context.reopen(left)
+            context.reopen(left, held)
             claim = await _compared(context, winner, examples, basis) or claim
     comparison, old, new = claim or (None, None, None)
     verdict_, basis = (comparison.verdict, comparison.basis) if comparison else ("not shown", "none")

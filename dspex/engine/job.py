@@ -40,7 +40,7 @@ from dspex.program.module import Module
 from dspex.runtime.journal import Journal
 from dspex.runtime.records import Beat, End, Mark, Stopped
 from dspex.runtime.scope import SCOPE, current
-from dspex.service.ledger import BudgetScope
+from dspex.service.ledger import BudgetScope, Charge
 
 CANCEL_GRACE_S = 10.0
 SECONDS_GRACE_S = 2.0
@@ -72,6 +72,7 @@ class Job:
         self._began: float | None = None
         self._state = "queued"
         self._beaten = ""
+        self._seen: tuple[list[float], tuple[float | None, float | None]] = ([], (None, None))
         self._is_aborted = False
         self._crashes: deque[float] = deque()
         self._task: asyncio.Task[Module] | None = None
@@ -86,14 +87,13 @@ class Job:
 
     def _prepare(self, journal: Journal) -> None:
         """All that a life of the run begins with, from what its journal holds."""
-        setup = self._setup
         self._journal = journal
         (journal.folder / CONTROL).unlink(missing_ok=True)  # it was for an owner that is gone
         self._tape = Tape(journal, self._app.clock)
         self._known_before = len(self._tape.steps)
         self._seconds_before = max((r.seconds for r in journal.records if isinstance(r, Beat)), default=0.0)
         self._walls = [r.value for r in journal.records if isinstance(r, Mark) and r.key == "wall"]
-        reserve = Spend((2 * len(setup.held) * setup.shape.calls_per_run, 0, 0))
+        reserve = self._reserve()
         # A turn of its own where calls queue, however many jobs one block starts.
         scope = self._caller.child(
             budgets=(*self._caller.budgets, *self._wall()), request=object(), trace=None, patient=True
@@ -102,10 +102,18 @@ class Job:
         self._variables.run(SCOPE.set, scope)
         self._context = self._variables.run(self._made_context, self._limit - reserve)
 
+    def _reserve(self) -> Spend:
+        """What is kept for the look at held examples; of tokens and dollars, whose bounds are high, a quarter at most."""
+        looks = 2 * len(self._setup.held) * self._setup.shape.calls_per_run
+        call = self._setup.bounds.get(("run", "evidence"), Charge())
+        _, tokens, usd = self._limit.units
+        least = looks * call.tokens, looks * round(call.usd * 1e9)
+        return Spend((looks, min(least[0], tokens // 4), min(least[1], usd // 4)))
+
     def _made_context(self, limit: Spend) -> Context:
-        setup = self._setup
+        setup = msgspec.structs.replace(self._setup, held=())  # no search sees them, nor has them within reach
         steps = Steps(self._tape, limit, setup.concurrency, setup.shape.calls_per_run, self._app)
-        steps.held = frozenset(setup.keys[id(one)] for one in setup.held)
+        steps.held = frozenset(setup.keys[id(one)] for one in self._setup.held)
         return Context(setup, steps, self._elapsed)
 
     # Looking
@@ -135,7 +143,9 @@ class Job:
         (phase, total), done = context.steps.phase, context.steps.done
         top = next(iter(context.steps.pool.ranked([context.key_of(one) for one in context.val])), None)
         scores = [score for score in top.scores if score is not None] if top else []
-        low, high = mean_interval(scores, context.derived("progress")) if scores else (None, None)
+        if scores != self._seen[0]:  # of 100 graded scores it takes 15 ms
+            self._seen = (scores, mean_interval(scores, context.derived("progress")) if scores else (None, None))
+        low, high = self._seen[1]
         eta = (self._elapsed() - self._seconds_before) / done * (total - done) if done and total else None
         mean = top.mean if top and scores else None
         return Progress(self.status, phase, done, total, mean, low, high, len(scores), ledger, self._left(ledger), eta)
@@ -306,8 +316,8 @@ class Job:
             await asyncio.gather(ticking, return_exceptions=True)
         program: Any = self._setup.programs.fresh(kept)
         entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])
-        program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
         vars(program).update(context.steps.attached)
+        program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
         program.candidate_programs = CandidatePrograms(self._setup.programs, lambda: entries)
         whole, draws = complete(context, context.steps.pool), context.draws
         program.frontier = CandidatePrograms(self._setup.programs, lambda: frontier(draws, whole))
@@ -326,9 +336,10 @@ class Job:
     ) -> tuple[Evidence, Candidate]:
         """What can be claimed, and the program that is returned; the run's last words."""
         keep, limit = self._options.keep, self._limit
+        held, notes = self._setup.held, self._notes
         by_score = self._options.objective == "score" and self._options.max_usd_per_call is None
         evidence = await weighed(
-            context, winner, stopped=why, keep=keep, limit=limit, notes=self._notes, arms=arms, by_score=by_score
+            context, winner, held, stopped=why, keep=keep, limit=limit, notes=notes, arms=arms, by_score=by_score
         )
         kept = winner if evidence.kept else context.student
         self._compare(kept, why)

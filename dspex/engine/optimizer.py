@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
@@ -13,6 +13,7 @@ from dspex.app.app import current_app
 from dspex.core.candidate import Candidate, Estimate, Shape
 from dspex.core.errors import MissingPlugin
 from dspex.core.example import Example
+from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.job import Job
 from dspex.engine.opening import opened
@@ -174,11 +175,14 @@ class Optimizer:
         return Job(setup, journal, options, made.terms.quote, made.notes)
 
 
-def optimizer_class(name: str) -> type[Optimizer]:
-    """The optimizer that a plugin offers under this name. Raises MissingPlugin, an AttributeError, that says what to install."""
+def optimizer_class(name: str, others: Iterable[str] = ()) -> type[Optimizer]:
+    """The optimizer that a plugin offers under this name; `others` are names that may have been meant as well.
+
+    Raises MissingPlugin, an AttributeError, that says what to install.
+    """
     manager = current_app().plugins
     spec = manager.find("optimizers", name)
     if spec is None:
-        raise MissingPlugin(manager.unknown("optimizers", name, f"dspex.{name}"))
+        raise MissingPlugin(manager.unknown("optimizers", name, f"dspex.{name}") + did_you_mean(name, others))
     found: Any = spec.load()
     return found  # type: ignore[no-any-return]  # a plugin's class

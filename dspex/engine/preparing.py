@@ -15,12 +15,12 @@ from dspex.core.identity import digest
 from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
-from dspex.engine.evidence import set_apart
+from dspex.engine.holdout import Shown, demos_in, sealed_by, set_apart
 from dspex.engine.objective import check_objective
 from dspex.engine.opening import Terms, held_before
-from dspex.engine.quote import Quote, check, quoted
+from dspex.engine.quote import Quote, bounds_of, check, quoted
 from dspex.engine.setup import Setup, roles_of
-from dspex.engine.warm import warmed
+from dspex.engine.warm import known_programs, warmed
 from dspex.program.module import Module
 
 NOT_COMPARED = frozenset({"num_threads", "max_errors", "track_stats", "verbose", "log_dir"})
@@ -78,12 +78,15 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
             f"{type(optimizer).__name__} takes one teacher, not {len(teachers_of(options.teacher))}."
         )
     whole, more = list(options.trainset), list(options.valset or ())
+    known = known_programs(options.warm_start, student)
+    demos = chain.from_iterable(demos_in(one) for one in (student, *teachers_of(options.teacher), *known))
     apart = list(options.holdout) if isinstance(options.holdout, list | tuple) else []
     _check_data(student, trainset=whole, valset=more, holdout=apart)
     keys = {id(one): example_key(one) for one in chain(whole, more, apart)}
     holdout = options.holdout if optimizer.metric else 0
     most = held_before(options.run_dir, _most_held(options.budget, student))
-    train, val, held, notes = set_apart(whole, more, holdout, keys, seed=options.seed, most=most)
+    shown = Shown(demos)
+    train, val, held, notes = set_apart(whole, more, holdout, keys, seed=options.seed, most=most, shown=shown)
     data = Data(train, val or train, held, keys)
     optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
     identity = {
@@ -120,7 +123,6 @@ def within(
         metric_identity=digest(fingerprint(metric)),
         roles=roles,
         capabilities=capabilities,
-        held=(),
     )
 
 
@@ -131,13 +133,15 @@ def _within_budget(
     budget = options.budget or Budget()
     setup = _setup(optimizer, student, options, data, given)
     quote = quoted(setup, student, teachers_of(options.teacher), _needs_price(options))
+    if budget.tokens is not None or budget.usd is not None:
+        setup = msgspec.structs.replace(setup, bounds=bounds_of(setup, student, teachers_of(options.teacher)))
     if budget.on_short == "stop":
         return optimizer, setup, quote, []
     smaller = optimizer.fit(setup.shape, budget) if budget.on_short == "fit" else None
     if smaller is None:
         check(quote, budget, type(optimizer).__name__)
         return optimizer, setup, quote, []
-    setup = _setup(smaller, student, options, data, given)
+    setup = msgspec.structs.replace(_setup(smaller, student, options, data, given), bounds=setup.bounds)
     less = quoted(setup, student, teachers_of(options.teacher), _needs_price(options))
     check(less, budget, type(optimizer).__name__)
     said = [] if less == quote else [f"settings were made smaller to fit the budget: {less} instead of {quote}"]
@@ -162,6 +166,7 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
         optimizer=optimizer, arguments=given, student=extracted(student),
         teachers=tuple(map(extracted, teachers)), programs=Programs(*known, student, *teachers, finish=optimizer.finish, lm=settings.lm),
         train=tuple(data.train), val=tuple(data.val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
+        sealed=sealed_by(data.held, data.keys),
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
         shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held), len(teachers)), seed=options.seed,
         concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,

@@ -56,18 +56,25 @@ def quoted(setup: Setup, student: Module, teachers: Sequence[Module], needs_pric
     for role, calls in roles.items():
         if not calls:
             continue
-        programs = {role: [student] for role in ("task", "evidence", "control")} | {"teacher": teachers or [student]}
-        one = (
-            _of_programs(setup, role, programs[role], needs_price)
-            if role in programs
-            else _of_text(setup, role, needs_price)
-        )
+        is_asked = role in ("prompt", "reflection")
+        programs = (teachers or [student]) if role == "teacher" else [student]
+        one = _of_text(setup, role, needs_price) if is_asked else _of_programs(setup, role, programs, needs_price)
         if one is None:
             tokens = None
             continue
         tokens = None if tokens is None else tokens + calls * one.tokens
         usd, is_priced = usd + calls * one.usd, is_priced or one.usd > 0
     return Quote(sum(roles.values()), tokens, usd if is_priced else None, roles)
+
+
+def bounds_of(setup: Setup, student: Module, teachers: Sequence[Module]) -> dict[tuple[str, str], Charge]:
+    """The most that one call of a run or a question may take, by role; none where no model is set."""
+    found: dict[tuple[str, str], Charge | None] = {}
+    for role in setup.roles:
+        programs = (teachers or [student]) if role == "teacher" else [student]
+        found["run", role] = _of_programs(setup, role, programs, needs_price=False)
+        found["ask", role] = _of_text(setup, role, needs_price=False)
+    return {name: charge for name, charge in found.items() if charge is not None}
 
 
 def check(quote: Quote, budget: Budget, name: str) -> None:

@@ -91,14 +91,16 @@ class Work:
 class Branch:
     """A strand of an algorithm: the root, or one awaitable of a `gather`."""
 
-    def __init__(self, path: tuple[int, ...], free: Spend, seen: Spend) -> None:
+    def __init__(self, path: tuple[int, ...], free: Spend, seen: Spend, parent: "Branch | None" = None) -> None:
         self.path = path
+        self.parent = parent
         self.free = free  # of its share of the budget, neither spent nor reserved
         self.seen = seen  # the most that a step of it has taken
         self.queue: deque[Any] = deque()
         self.open = 0  # steps admitted and not settled
         self.is_cut = False  # a step of the wave will never run
         self.is_live = True
+        self.had: set[str] = set()  # the keys of steps that it, or a branch below it that has ended, was given
         self.results: list[Any] = []
         self.done: asyncio.Future[None] | None = None
         self.children: list[Branch] = []
@@ -108,6 +110,15 @@ class Branch:
         """The place of this branch's next step, gather or candidate."""
         self._ordinal += 1
         return (*self.path, self._ordinal)
+
+    def has_had(self, key: str) -> bool:
+        """Whether it was given that step before, or a branch that it is part of was."""
+        branch: Branch | None = self
+        while branch is not None:
+            if key in branch.had:
+                return True
+            branch = branch.parent
+        return False
 
     def leaves(self) -> "Iterator[Branch]":
         """Live branches that have none below them, in place order."""
@@ -126,14 +137,15 @@ class Branch:
 class Scheduler:
     """Admits, joins, runs and settles the steps of one run, on one loop.
 
-    `recall(work)` gives the result and the spend of a step that is known, or None; `execute(work)` makes it known.
+    `recall(work, is_charged)` gives the result and the spend of a step that is known, or None; `execute(work)` makes it
+    known. A branch that asks for a step again takes nothing for it; two branches side by side take it each.
     """
 
     def __init__(
         self,
         limit: Spend,
         concurrency: int,
-        recall: Callable[[Any], tuple[Any, Spend] | None],
+        recall: Callable[[Any, bool], tuple[Any, Spend] | None],
         execute: Callable[[Any], Coroutine[Any, Any, None]],
     ) -> None:
         self.root = Branch((), limit, Spend())
@@ -173,7 +185,7 @@ class Scheduler:
         parent = BRANCH.get()
         place, shares = parent.next_place(), parent.free.shares(len(coroutines))
         parent.free = Spend()
-        parent.children = [Branch((*place, i), share, parent.seen) for i, share in enumerate(shares)]
+        parent.children = [Branch((*place, i), share, parent.seen, parent) for i, share in enumerate(shares)]
         tasks = [self._branched(*pair) for pair in zip(parent.children, coroutines, strict=True)]
         try:
             await asyncio.wait(tasks)
@@ -185,6 +197,7 @@ class Scheduler:
         finally:
             for child in parent.children:
                 parent.free, parent.seen = parent.free + child.free, parent.seen | child.seen
+                parent.had |= child.had
             parent.children = []
         if self.stopped is not None and any(task.exception() for task in tasks):
             raise self.stopped
@@ -262,11 +275,17 @@ class Scheduler:
         self._start()
 
     def _admit(self, branch: Branch) -> None:
-        while branch.queue and branch.free.covers(branch.queue[0].bound):
-            work = branch.queue.popleft()
-            branch.free -= work.bound
-            branch.open += 1
-            self._offer(work)
+        while branch.queue:
+            work = branch.queue[0]
+            if branch.has_had(work.key) and (known := self._recall(work, False)) is not None:
+                branch.results[work.index] = known[0]
+            elif branch.free.covers(work.bound):
+                branch.free -= work.bound
+                branch.open += 1
+                self._offer(work)
+            else:
+                break
+            branch.queue.popleft()
         if branch.open or branch.done is None or branch.done.done():
             return
         if not branch.queue and not branch.is_cut:
@@ -277,8 +296,9 @@ class Scheduler:
 
     def _offer(self, work: Work) -> None:
         """Settle an admitted step that is known, else run it, or let it follow an equal one that runs."""
-        known = self._recall(work)
         branch = work.branch
+        is_charged = not branch.has_had(work.key)
+        known = self._recall(work, is_charged)
         if known is None and self.stopped is None:
             if flying := self._flying.get(work.key):
                 flying.append(work)
@@ -292,7 +312,8 @@ class Scheduler:
             branch.is_cut = True
             return
         branch.results[work.index], spend = known
-        branch.free += work.bound - spend
+        branch.free += work.bound - spend if is_charged else work.bound
+        branch.had.add(work.key)
         if work.is_typical and not branch.seen.covers(spend):
             branch.seen |= spend
 

@@ -6,24 +6,14 @@ from typing import Any
 import msgspec
 
 from dspex.app.app import current_app
-from dspex.core.candidate import Candidate, Rollout, Shape
+from dspex.core.candidate import Candidate, Shape
 from dspex.core.endpoint import Capabilities
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import Programs, fingerprint
 from dspex.engine.warm import Warm
 from dspex.program.module import Module
-
-
-class MetricInfo(msgspec.Struct, frozen=True):
-    """What an algorithm may know of the metric: the least score that passes, None for any above 0."""
-
-    threshold: float | None = None
-
-    def passes(self, rollout: Rollout) -> bool:
-        """Whether a run is good enough to be a demonstration."""
-        least = self.threshold
-        return rollout.ok and (rollout.score > 0 if least is None else rollout.score >= least)
+from dspex.service.ledger import Charge
 
 
 class Role(msgspec.Struct, frozen=True):
@@ -49,12 +39,14 @@ class Setup(msgspec.Struct, frozen=True):
     metric_identity: str
     roles: Mapping[str, Role]
     capabilities: Mapping[str, Capabilities]
+    sealed: frozenset[str]  # what tells the held examples, and a demo made of one: all that a search is given of them
     shape: Shape
     seed: int
     concurrency: int
     max_errors: int | None
     by_candidate: bool  # the order of waves: candidate by candidate, else example by example
     controls: bool = False
+    bounds: Mapping[tuple[str, str], Charge] = {}  # the most a call takes, by ("run" or "ask", role): under a budget
     warm: Warm = Warm()
 
 

@@ -25,7 +25,7 @@ from dspex.engine.pool import Pool
 from dspex.engine.recorder import StepRecorder, Tape
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Branch, Scheduler, Spend, Stop, Work
 from dspex.runtime.records import Run, Step
-from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS
+from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS, Charge
 
 OUTAGE = (AuthError, CircuitOpen, LMTimeout, RateLimited, Unavailable)
 OUTAGE_LIMIT = 10  # steps that fail so one after another end a run: their zeros would say nothing about a candidate
@@ -114,7 +114,7 @@ class Steps:
         self.done = 0
         self.outage = self.failures = 0
         self.metric = ""  # the identity of that which the pool is scored by
-        self._limit = limit
+        self.limit = limit
         self._concurrency = concurrency
         self._calls_per_run = calls_per_run
         self._app = app
@@ -135,12 +135,16 @@ class Steps:
         """Results of these steps, in their order."""
         return await self.scheduler.wave(works)
 
-    def bound(self, branch: Branch, least: int = 0) -> Spend:
-        """What one step may take at most: two calls a predictor, or more than the most that was seen in this branch."""
+    def bound(self, branch: Branch, call: Charge | None, least: int = 0) -> Spend:
+        """What one step may take at most: two calls a predictor, or more than the most that was seen in this branch.
+
+        `call` is the most that one of its calls may take, for as long as this branch has seen none.
+        """
         calls, tokens, usd = branch.seen.units
         most = max(2 * self._calls_per_run, calls + 1, least)
-        tokens = tokens + tokens // 2 or most * DEFAULT_OUTPUT_TOKENS
-        return Spend((most, tokens if self._limit.units[1] < UNLIMITED else 0, usd + usd // 2))
+        tokens = tokens + tokens // 2 or most * (call.tokens if call is not None else DEFAULT_OUTPUT_TOKENS)
+        usd = usd + usd // 2 or (most * round(call.usd * 1e9) if call is not None else 0)
+        return Spend((most, tokens if self.limit.units[1] < UNLIMITED else 0, usd))
 
     def count_failure(self, error: BaseException) -> None:
         """A step failed."""
@@ -157,7 +161,7 @@ class Steps:
     @property
     def limits_usd(self) -> bool:
         """Whether the budget has dollars."""
-        return self._limit.units[2] < UNLIMITED // 2
+        return self.limit.units[2] < UNLIMITED // 2
 
     @property
     def is_out(self) -> bool:
@@ -177,7 +181,7 @@ class Steps:
             self._known[step] = Step(step, "compile", msgspec.Raw(encoder.encode(Failed(text))))
             self.tape.journal.append(self._known[step])
 
-    def _recall(self, work: StepWork) -> tuple[Value, Spend] | None:
+    def _recall(self, work: StepWork, is_charged: bool) -> tuple[Value, Spend] | None:
         """The result of a finished step. Whoever asks settles it, so what it stands for is counted here."""
         found = self._known.get(work.step)
         if found is None:
@@ -189,7 +193,8 @@ class Steps:
         value: Value = found
         self.done += 1
         spend = Spend.of(value.usage)
-        self.spent[work.role] = self.spent[work.role] + spend if work.role in self.spent else spend
+        if is_charged:
+            self.spent[work.role] = self.spent[work.role] + spend if work.role in self.spent else spend
         work.settled(value)
         if self._app.bus.active:
             self._tell(work, is_old)

@@ -38,17 +38,25 @@ def warmed(
     Runs whose inputs are those of an example in `apart` are left out: an answer is not to be shown to who is judged by it.
     Raises ConfigurationError, ProgramFileError, JournalError or DatasetError for what does not fit the student.
     """
-    programs: list[tuple[str, Module]] = []
-    lines: list[TraceLine] = []
-    for one in given if isinstance(given, list | tuple) else [] if given is None else [given]:
-        if not isinstance(one, Module) and Path(one).suffix == ".jsonl":
-            lines += read_traces(one)
-        else:
-            programs.append((f"warm start {len(programs) + 1}", _program(one, student)))
+    programs = [(f"warm start {place}", one) for place, one in enumerate(known_programs(given, student), 1)]
+    lines = [line for one in _listed(given) if _is_traces(one) for line in read_traces(one)]
     if not lines:
         return Warm(tuple(programs))
     rollouts, notes = _rollouts(lines, student, apart, {_of(one): keys[id(one)] for one in train})
     return Warm(tuple(programs), rollouts, notes)
+
+
+def known_programs(given: Any, student: Module) -> list[Module]:
+    """The programs that `warm_start` names. Raises as `warmed`."""
+    return [_program(one, student) for one in _listed(given) if not _is_traces(one)]
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+
+
+def _is_traces(given: Any) -> bool:
+    return not isinstance(given, Module) and Path(given).suffix == ".jsonl"
 
 
 def _program(given: Any, student: Module) -> Module:

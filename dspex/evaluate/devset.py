@@ -1,20 +1,20 @@
 """A devset as it is run: numbered examples, each with the inputs that the program needs."""
 
-import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, Iterable, Iterator, Sized
 from typing import Any
 
 from dspex.core.errors import ConfigurationError, EvaluationError
 from dspex.core.example import Example
 from dspex.evaluate.result import SliceBy, slice_of
+from dspex.program.shared_iterator import SharedIterator
 
 Numbered = tuple[int, Example]
 
 
 def checked(
     devset: Iterable[Example] | AsyncIterable[Example] | None, program: Any, slice_by: SliceBy | None = None
-) -> "Iterator[Numbered] | SharedIterator":
+) -> Iterator[Numbered] | SharedIterator[Numbered]:
     """Numbered examples for any number of workers; those of a devset with a length are checked at once."""
     if devset is None:
         raise ConfigurationError("Evaluate has no devset: give it one, Evaluate(devset=[...]), or give the call one.")
@@ -29,39 +29,6 @@ def checked(
         return SharedIterator(devset, check)
     made = (check(index, example) for index, example in enumerate(devset))
     return made if length(devset) is None else iter(list(made))
-
-
-class SharedIterator:
-    """An async devset that many workers read from: one at a time asks it for the next example."""
-
-    def __init__(self, devset: AsyncIterable[Example], check: Any) -> None:
-        self._source = aiter(devset)
-        self._check = check
-        self._index = 0
-        self._lock = asyncio.Lock()
-        self._ended = False
-
-    def __aiter__(self) -> AsyncIterator[Numbered]:
-        return self
-
-    async def __anext__(self) -> Numbered:
-        async with self._lock:
-            if self._ended:
-                raise StopAsyncIteration
-            try:
-                example = await anext(self._source)
-            except BaseException:
-                self._ended = True
-                raise
-            index, self._index = self._index, self._index + 1
-        found: Numbered = self._check(index, example)
-        return found
-
-    async def aclose(self) -> None:
-        """Let the source go, read to its end or not."""
-        close = getattr(self._source, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def length(devset: Any) -> int | None:

@@ -13,10 +13,12 @@ from dspex.app.app import current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError
 from dspex.core.example import Example
 from dspex.core.usage import Budget
-from dspex.evaluate.devset import Numbered, SharedIterator, checked, length
+from dspex.evaluate.devset import Numbered, checked, length
 from dspex.evaluate.report import ProgressBar, Tally, print_table, save
 from dspex.evaluate.result import EvaluationResult, SliceBy, collected, pairs
 from dspex.evaluate.running import Row, Scorer, Worker, runner
+from dspex.program.batch import side_by_side
+from dspex.program.shared_iterator import SharedIterator
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope, use
@@ -149,13 +151,7 @@ class Evaluate(msgspec.Struct, eq=False):
 
     def _limit(self, program: Any) -> int:
         """How many examples run at once."""
-        settings = current_app().settings
-        limit: int = settings.num_threads if self.num_threads is None else self.num_threads
-        if limit < 1:
-            raise ConfigurationError(f"num_threads={limit!r}: one example at a time is the least; None is the setting.")
-        if self.num_threads is None:
-            lms = {id(lm): lm for part in getattr(program, "predictors", tuple)() if (lm := part.lm or settings.lm)}
-            limit = min([limit, *(lm.capabilities.max_concurrency or limit for lm in lms.values())])
+        limit = side_by_side([program], self.num_threads)
         known = length(self.devset)
         return limit if known is None else min(limit, known)
 
@@ -182,7 +178,7 @@ class Crew:
         self._fatal: list[BaseException] = []
         self._news, self._room, self._working = asyncio.Event(), asyncio.Event(), size
 
-    async def batches(self, examples: Iterator[Numbered] | SharedIterator) -> AsyncGenerator[list[Row], None]:
+    async def batches(self, examples: Iterator[Numbered] | SharedIterator[Numbered]) -> AsyncGenerator[list[Row], None]:
         """The rows that have come since the last batch; leaving cancels all work."""
         with use(patient=True):
             workers = [asyncio.create_task(self._work(examples)) for _ in range(self._size)]
@@ -204,7 +200,7 @@ class Crew:
             if isinstance(examples, SharedIterator):
                 await examples.aclose()
 
-    async def _work(self, examples: Iterator[Numbered] | SharedIterator) -> None:
+    async def _work(self, examples: Iterator[Numbered] | SharedIterator[Numbered]) -> None:
         try:
             row_of = self._new().row
             if self._kept is not None:

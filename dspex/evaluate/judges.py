@@ -81,6 +81,8 @@ class SemanticF1(Module):
     judge list statements first: dearer, and steadier on long answers.
     """
 
+    lower, upper = 0.0, 1.0
+
     def __init__(self, threshold: float = 0.66, decompositional: bool = False) -> None:
         super().__init__()
         self.threshold = threshold
@@ -99,6 +101,8 @@ class CompleteAndGrounded(Module):
 
     Asks two judges; gives what SemanticF1 gives.
     """
+
+    lower, upper = 0.0, 1.0
 
     def __init__(self, threshold: float = 0.66) -> None:
         super().__init__()

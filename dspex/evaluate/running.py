@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from dspex.app.accounting import is_wall
 from dspex.app.app import current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, InputError
 from dspex.core.example import Example, Prediction
-from dspex.core.usage import Budget, Usage
+from dspex.core.usage import Usage
 from dspex.evaluate.meter import NOTHING, Meter
 from dspex.evaluate.metrics import normalized
 from dspex.runtime.bridge import in_thread
@@ -161,14 +162,8 @@ class Worker:
             task = asyncio.current_task()
             return task is not None and task.cancelling() > 0
         if isinstance(failure, BudgetExceeded):
-            return self._is_wall(failure)
+            return is_wall(failure, (self._judge or self._scope).budgets)
         return isinstance(failure, ExecutorDied) or (index == 0 and isinstance(failure, InputError))
-
-    def _is_wall(self, failure: BudgetExceeded) -> bool:
-        """Whether it is a budget around this evaluation, and not one that the program itself opens for each example."""
-        scopes = (self._judge or self._scope).budgets
-        walls = [current_app().settings.own("budget"), *(scope.limits for scope in scopes)]
-        return any(isinstance(wall, Budget) and getattr(wall, failure.unit) == failure.limit for wall in walls)
 
 
 async def _elsewhere(executor: Executor, call: Callable[..., Any], given: Sequence[Any]) -> Any:

@@ -297,9 +297,13 @@ class CompileContext(Protocol):
     val: Sequence[Example]
     capabilities: Mapping[str, Capabilities]
     arguments: Mapping[str, Any]
-    metric: Any  # has `threshold` and `passes(rollout)`
+    metric: Any  # `threshold`, `passes(rollout)`; and None where unknown: `binary`, `lower`, `upper`, `gives_feedback`
 
     PROTOCOL_VERSION: ClassVar[int] = 1
+
+    @property
+    def predictors(self) -> Sequence[Any]:
+        """The student's predictors in its order: `name` (its path), `signature`, `fields` (FieldViews), `is_tool`."""
 
     def key_of(self, example: Example) -> str:
         """The example's identity, as rollouts carry it."""
@@ -354,17 +358,16 @@ class CompileContext(Protocol):
     ) -> list[Prediction | Failure]:
         """`n` answers of a role's model to a signature; one that fails or cannot be read is a `Failure`."""
 
-    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: str = "") -> Any:
-        """What a pure function of JSON data gives, sync in a thread or async; `version` is part of its identity."""
+    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
+        """What a pure function of JSON data gives, sync in a thread or async; `version`, a text or a function by whose code it
+        goes, is part of its identity.
+        """
 
     async def finetune(self, spec: FineTuneSpec, *, lm: Any, usd: float | None = None) -> LMRef | Failure:
         """Train that model; the reference is for a candidate's `params["lm"]`."""
 
     async def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
         """Raises ConfigurationError for a model that cannot be trained."""
-
-    def program(self, candidate: Candidate) -> Any:
-        """The program of a candidate, to look at."""
 
     async def now(self) -> float:
         """Seconds of running time since the start; a replay is given the same."""
@@ -397,11 +400,14 @@ class CompileContext(Protocol):
     def note(self, text: str) -> None:
         """Say something in the evidence."""
 
-    def attach(self, **attributes: Any) -> None:
-        """Attributes of the program that is returned, not saved with it."""
-
     def phase(self, name: str, total: int | None = None) -> PhaseHandle:
         """Name what is going on, for progress."""
 
     async def remaining(self) -> Budget:
         """What is left of the budget, once own steps in flight have settled."""
+
+    def program(self, candidate: Candidate) -> Any:
+        """A new program (a Module) with a candidate's state, not to be run."""
+
+    def attach(self, **attributes: Any) -> None:
+        """Attributes of the program that is returned, not saved with it."""

@@ -9,6 +9,7 @@ from dspex.core.candidate import Candidate, Demo, PredictorState
 from dspex.core.example import Example
 from dspex.core.identity import digest, plain
 from dspex.program.module import Module
+from dspex.program.types.tool import Tool
 
 
 def example_key(example: Example) -> str:
@@ -70,6 +71,8 @@ def fingerprint(thing: Any) -> Any:
         return sorted(map(str, thing))
     if isinstance(thing, list | tuple | range):
         return [fingerprint(one) for one in thing]
+    if isinstance(thing, Tool):
+        return [plain(thing.definition), fingerprint(thing.func)]
     if (identity := getattr(thing, "identity", None)) is not None:
         return plain(identity)
     code = getattr(thing, "__code__", None)
@@ -118,11 +121,14 @@ def _kind(thing: Any) -> str:
 
 
 def _forward(program: Module) -> list[Any]:
-    """Code of the user's own classes in a program; ours may change with the version and mean the same."""
+    """Code of the user's own classes in a program, and what ours were made with: their own code may change with the
+    version and mean the same.
+    """
     own = {type(part) for _, part in program.named_sub_modules() if not type(part).__module__.startswith("dspex.")}
     runs = [(f"{kind.__module__}.{kind.__qualname__}", getattr(kind, name, None)) for kind in own for name in RUNS]
     codes = [(name, getattr(run, "__code__", None)) for name, run in runs]
-    return sorted([name, digest(_code(code))] for name, code in codes if code is not None)
+    made = [[path, fingerprint(traits)] for path, part in program.named_sub_modules() if (traits := part._traits())]
+    return [*sorted([name, digest(_code(code))] for name, code in codes if code is not None), *made]
 
 
 RUNS = ("forward", "aforward")

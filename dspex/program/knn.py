@@ -20,7 +20,8 @@ class KNN:
     """`KNN(k, trainset, vectorizer)(**inputs)` gives the `k` examples whose inputs are nearest, nearest first.
 
     The vectorizer is an Embedder, or any function of a list of texts that gives a row a text; nearness is the dot
-    product, and of equally near ones the earlier wins. The trainset's vectors are made once, at the first call.
+    product, and of equally near ones the earlier wins. The trainset's vectors are made once, at the first call; a vectorizer
+    with `fitted(texts)` is fitted to the trainset before.
     """
 
     def __init__(self, k: int, trainset: Sequence[Example], vectorizer: Callable[[list[str]], Any]) -> None:
@@ -29,6 +30,7 @@ class KNN:
         self.k = k
         self.trainset = list(trainset)
         self.embedding = vectorizer
+        self._vectorizer: Any = vectorizer
         self._texts = [_joined(_inputs(index, example)) for index, example in enumerate(self.trainset)]
         self._matrix: Any = None
         self._flight: SingleFlight[bool] = SingleFlight()
@@ -48,11 +50,13 @@ class KNN:
         return [self.trainset[place] for place in nearest]
 
     async def _prepare(self) -> bool:
+        fitted = getattr(self.embedding, "fitted", None)
+        self._vectorizer = self.embedding if fitted is None else fitted(self._texts)
         self._matrix = _rows(await self._vectorized(self._texts))
         return True
 
     async def _vectorized(self, texts: list[str]) -> Vectors:
-        vectorizer: Any = self.embedding
+        vectorizer: Any = self._vectorizer
         acall = getattr(vectorizer, "acall", None) or (vectorizer if inspect.iscoroutinefunction(vectorizer) else None)
         given = await (in_thread(vectorizer, texts) if acall is None else acall(texts))
         vectors = as_vectors(given)

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from dspex.app.accounting import UsageTracker
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dspex.app.lm import LM
+    from dspex.program.batch import Inputs, Outcomes
+    from dspex.program.explain import Explanation
 
 
 class Module:
@@ -32,6 +34,7 @@ class Module:
     evidence: Any = None
     _compiled = False
     _steps = False
+    _title = ""  # what it is called where not by its class
 
     def __init__(self, callbacks: Sequence[Any] | None = None) -> None:
         if callbacks:
@@ -61,6 +64,58 @@ class Module:
             elif forward is not None:
                 emission.outputs = await in_thread(forward, *args, **kwargs)
         return emission.outputs
+
+    # Running on many inputs
+
+    def batch(  # noqa: PLR0917  DSPy's order
+        self,
+        examples: "Inputs",
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        return_failed_examples: bool = False,
+        provide_traceback: bool | None = None,
+        disable_progress_bar: bool = False,
+        timeout: float = 120,
+        straggler_limit: int = 3,
+    ) -> Any:
+        """`abatch`, waited for."""
+        return current_app().bridge.run(
+            self.abatch(examples, num_threads, max_errors, return_failed_examples, provide_traceback)
+        )
+
+    async def abatch(  # noqa: PLR0917  as above
+        self,
+        examples: "Inputs",
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        return_failed_examples: bool = False,
+        provide_traceback: bool | None = None,
+        disable_progress_bar: bool = False,
+        timeout: float = 120,
+        straggler_limit: int = 3,
+    ) -> Any:
+        """Run it on all examples (Examples, dicts or tuples), `num_threads` at once; results in their order.
+
+        A failed one is None and warned of; with `return_failed_examples` the result is (results, failed examples, their
+        errors). At `max_errors` (None: the setting) failures EvaluationError is raised, with `.results` so far. The last
+        three arguments are DSPy's and do nothing: no example is ever run twice.
+        """
+        from dspex.program.batch import collected, runs, side_by_side
+
+        limit = side_by_side([self], num_threads)
+        return await collected(
+            runs(self), examples, limit, max_errors, provide_traceback, return_failed=return_failed_examples
+        )
+
+    def outcomes(self, examples: "Inputs", *, num_threads: int | None = None, ordered: bool = True) -> "Outcomes":
+        """What comes of each example, for `async for` or `for`, in the examples' order or (`ordered` False) as they end.
+
+        Each outcome has `index`, `example`, `prediction` and `error`, one of the last two None. Examples come from any
+        iterable or async iterable, which is read no further than needed, so memory is flat. Leaving the loop cancels what runs.
+        """
+        from dspex.program.batch import Outcomes, runs, side_by_side
+
+        return Outcomes(runs(self), examples, side_by_side([self], num_threads), ordered=ordered)
 
     # Parts
 
@@ -153,9 +208,21 @@ class Module:
         load_file(self, path)
         return self
 
+    # What it is
+
+    def _traits(self) -> Mapping[str, Any]:
+        """What it was made with beside its parts: a piece of its identity, and shown by `explain`."""
+        return {}
+
+    def explain(self) -> "Explanation":
+        """Its parts as a tree: signatures, demos, LMs, adapters and the size of their prompts. Prints as text."""
+        from dspex.program.explain import explained
+
+        return explained((path, part) for path, part in _walk(self) if isinstance(part, Module))
+
     def __repr__(self) -> str:
         lines = [f"{path} = {part!r}" for path, part in self.named_parameters() if part is not self]
-        return "\n".join([f"{type(self).__name__}:", *(f"  {line}" for line in lines)])
+        return "\n".join([f"{self._title or type(self).__name__}:", *(f"  {line}" for line in lines)])
 
 
 class _Entered:
@@ -171,7 +238,7 @@ class _Entered:
 
     def __enter__(self) -> Self:
         path = SCOPE.get().path
-        name = type(self._module).__name__
+        name = self._module._title or type(self._module).__name__
         if len(path) >= Module.MAX_DEPTH:
             raise RecursionLimit(
                 f"Modules are nested {len(path)} deep, the last being {' > '.join(path[-3:])} > {name}: does one call itself?"

@@ -1,6 +1,7 @@
 """NearestDemos: for each call, the demos whose inputs are most like the call's."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
 from dspex.app.embedder import Embedder
@@ -8,8 +9,9 @@ from dspex.core.errors import ConfigurationError, ProgramFileError
 from dspex.core.example import Example
 from dspex.core.identity import plain
 from dspex.program.knn import KNN
-from dspex.program.vectorizer import CharacterVectorizer
+from dspex.program.vectorizer import CharacterVectorizer, WordVectorizer
 
+_OWN: Mapping[str, Any] = MappingProxyType({"characters": CharacterVectorizer, "words": WordVectorizer})
 Group = dict[bool, Any]  # the demos of one text of inputs: made by a run (True), labelled (False)
 
 
@@ -98,8 +100,9 @@ class NearestDemos:
         found = given.pop("vectorizer")
         if "embedder" in found:
             return cls(**given, vectorizer=Embedder(**found["embedder"]))
-        if "characters" in found:
-            return cls(**given, vectorizer=CharacterVectorizer(**found["characters"]))
+        for name, kind in _OWN.items():
+            if name in found:
+                return cls(**given, vectorizer=kind(**found[name]))
         raise ProgramFileError(
             f"its demos are chosen by vectors of the function {found.get('function', '?')}, which no file can hold. Before you "
             f"load, set predictor.demo_selector = dspex.NearestDemos({state['k']}, vectorizer) with that function."
@@ -109,7 +112,8 @@ class NearestDemos:
 def _vectorizer_state(vectorizer: Any) -> dict[str, Any]:
     if isinstance(vectorizer, Embedder) and isinstance(vectorizer.model, str):
         return {"embedder": vectorizer.dump_state()}
-    if isinstance(vectorizer, CharacterVectorizer):
-        return {"characters": vectorizer.dump_state()}
+    for name, kind in _OWN.items():
+        if isinstance(vectorizer, kind):
+            return {name: vectorizer.dump_state()}
     inner = getattr(vectorizer, "model", vectorizer)
     return {"function": getattr(inner, "__qualname__", type(inner).__qualname__)}

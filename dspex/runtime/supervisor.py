@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -197,6 +198,8 @@ class Supervisor:
         child.error = asyncio.CancelledError() if child.task.cancelled() else child.task.result()
         child.task = None
         child.state = "ended" if child.error is None else "failed"
+        if isinstance(child.error, RuntimeError) and _interpreter_ends():
+            return
         if child.spec.restart == "temporary":
             self._children.pop(child.spec.name)
         elif (child.spec.restart == "permanent" or child.error is not None) and self._admits(child):
@@ -272,6 +275,19 @@ class Supervisor:
         for future in tuple(self._waiters):
             with suppress(RuntimeError):  # its loop is closed, so nobody waits
                 future.get_loop().call_soon_threadsafe(_fail, future, Unavailable(message))
+
+
+def _interpreter_ends() -> bool:
+    """Whether the process is at its end, where threads take no more work: a child that needs one dies of that.
+
+    `sys.is_finalizing` tells it much later, and the loop of the bridge runs on in between.
+    """
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(int)
+    except RuntimeError:
+        return True
+    return False
 
 
 def _line(error: BaseException | None) -> str:

@@ -120,8 +120,15 @@ class LMService:
         recorder = call.scope.recorder
         if recorder is not None:
             await HOP
-            return await recorder.record(request, _Bound(self._answer, call))
+            return await recorder.record(request, _Bound(self._priced, call))
         return await self._answer(call, request)
+
+    async def _priced(self, call: Call, request: LMRequest) -> LMResponse:
+        """An answer with its price where that is known: what is recorded is charged by it in each replay."""
+        reply = await self._answer(call, request)
+        usage = reply.usage or Usage()
+        usd = self.charge(usage).usd if usage.usd is None else 0.0
+        return msgspec.structs.replace(reply, usage=msgspec.structs.replace(usage, usd=usd)) if usd else reply
 
     async def _answer(self, call: Call, request: LMRequest) -> LMResponse:
         if call.scope.tape is None:

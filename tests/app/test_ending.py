@@ -114,6 +114,25 @@ def test_a_script_that_has_ended_its_calls_ends_quietly(printed):
     assert printed("say(len(fast('2+2?')), predict(question='2+2?', lm=fast).answer)") == ["1 4"]
 
 
+BUSY = """
+import atexit
+from dspex.plugin import LMResponse
+class Busy:
+    async def complete(self, request):
+        return LMResponse.from_text("4")
+    async def background(self):
+        while True:
+            await asyncio.to_thread(time.sleep, 0.001)
+atexit.register(time.sleep, 0.1)
+print(*dspex.LM("busy/m", provider=Busy())("2+2?"))
+"""
+
+
+@pytest.mark.fault("P20")
+def test_background_work_that_needs_threads_ends_quietly_with_the_interpreter(printed):
+    assert printed(BUSY) == ["4"]
+
+
 @pytest.mark.fault("P13")
 def test_ctrl_c_while_the_command_is_loaded_prints_nothing(program, tmp_path):
     (tmp_path / "click.py").write_text("import os, time; os.write(1, b'loading\\n'); time.sleep(60)")

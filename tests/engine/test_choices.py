@@ -58,7 +58,7 @@ async def test_how_large_a_bias_is_decides_what_is_read_of_the_same_replies(lab,
     program, scores = await compiled(lab, tmp_path, model)
     assert model.calls == 4
     assert [rows.mean for rows in scores] == [0.0, 0.0, 1.0]
-    assert program.ledger.calls == 12  # as its budget counts them
+    assert program.ledger.calls == 4  # as its budget counts them, too
     again = Weighing()
     repeated, _ = await compiled(lab, tmp_path, again)
     assert again.calls == 0

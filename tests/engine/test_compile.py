@@ -33,7 +33,7 @@ def simulated(lab, tmp_path, seed, concurrency, faults=0.0, **options):
     model = lab.Model(delayed(seed, faults=faults))
 
     async def main():
-        async with App(clock=VirtualClock()):
+        async with App(clock=VirtualClock(), prices={"custom/lab": (1.0, 2.0)}):
             folder = tmp_path / f"{random.random()}"
             program = await lab.compiled(model, num_threads=concurrency, run_dir=folder, **options)
             return lab.saved(program, folder), program.ledger
@@ -44,8 +44,13 @@ def simulated(lab, tmp_path, seed, concurrency, faults=0.0, **options):
 
 @pytest.mark.parametrize(
     "budget",
-    [None, dspex.Budget(calls=120, on_short="stop"), dspex.Budget(tokens=40_000, on_short="stop")],
-    ids=["no budget", "calls", "tokens"],
+    [
+        None,
+        dspex.Budget(calls=120, on_short="stop"),
+        dspex.Budget(tokens=40_000, on_short="stop"),
+        dspex.Budget(usd=0.04, on_short="stop"),
+    ],
+    ids=["no budget", "calls", "tokens", "dollars"],
 )
 def test_delays_and_concurrency_do_not_change_the_program(lab, tmp_path, budget):
     found = set()
@@ -54,6 +59,7 @@ def test_delays_and_concurrency_do_not_change_the_program(lab, tmp_path, budget)
         assert model.most <= concurrency
         found.add(data)
     assert len(found) == 1
+    assert (json.loads(data)["metadata"]["evidence"]["stopped"] == "done") == (budget is None)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 25, 60, 200, 300])
@@ -130,6 +136,44 @@ async def test_a_held_example_is_refused_to_the_search(lab, app):
         await lab.compiled(lab.Model(), optimizer=Cheat(), holdout=held)
 
 
+@pytest.mark.parametrize("said", [True, False], ids=["by its origin", "by its text"])
+@pytest.mark.parametrize("how", ["considered", "run"])
+async def test_a_held_example_is_out_of_reach_and_no_demo(lab, app, how, said):
+    held = lab.examples(3, 500)
+
+    class Cheat(lab.Search):
+        async def run(self, ctx):
+            assert ctx.setup.held == ()
+            fields = {"question": "n=1", "answer": "2"} if said else held[1].toDict()
+            demo = dspex.Demo(fields, origin=ctx.key_of(held[1]) if said else "given")
+            made = ctx.student.with_demos({"self": (demo,)})
+            await (ctx.evaluate(made, ctx.val) if how == "run" else asyncio.sleep(0, ctx.consider(made, "cheat")))
+
+    model = lab.Model()
+    with pytest.raises(dspex.ConfigurationError, match="A demo of 'self' is a held example"):
+        await lab.compiled(model, optimizer=Cheat(), holdout=held)
+    assert model.prompts == []
+
+
+async def test_examples_that_the_program_shows_already_are_not_set_apart(lab, app):
+    class Nothing(lab.Search):
+        async def run(self, ctx):
+            return ctx.student
+
+    data = lab.examples(200)
+    student = dspex.Predict("question -> answer")
+    student.demos = [*data[:80], dspex.Example(question="n=80", answer="made by a model", augmented=True)]
+    model = lab.Model()
+    with dspex.context(lm=model.lm):
+        job = Nothing().start(student, trainset=data[:150], valset=data[150:], holdout=0.5)
+        program = await job
+        assert [len(part) for part in (job._setup.held, job._context.train)] == [69, 81]
+        assert not {one.question for one in job._setup.held} & {demo["question"] for demo in student.demos}
+        given = await Nothing().acompile(student, trainset=data[150:], holdout=data[70:110])
+    assert "11 held examples are also in train or val, or twice, or demos of the program" in given.evidence.notes[0]
+    assert program.demos == student.demos
+
+
 @pytest.mark.parametrize(
     ("sizes", "holdout", "held"),
     [
@@ -146,7 +190,7 @@ async def test_as_many_examples_are_set_apart_as_asked(lab, app, sizes, holdout,
 
     class Look(lab.Search):
         async def run(self, ctx):
-            seen.update(train=len(ctx.train), val=len(ctx.val), held=len(ctx.setup.held))
+            seen.update(train=len(ctx.train), val=len(ctx.val), held=ctx.setup.shape.held)
             return ctx.student
 
     data = {"trainset": lab.examples(sizes[0]), "valset": lab.examples(sizes[1], 10_000)}

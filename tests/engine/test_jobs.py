@@ -132,6 +132,34 @@ async def test_an_optimizer_that_can_do_with_less_is_fitted_to_the_budget(lab, a
         await lab.compiled(lab.Model(), optimizer=quoting(lab), budget=dspex.Budget(calls=40, on_short="fit"))
 
 
+async def test_dollars_are_counted_by_the_tables_prices_in_every_account(lab, app, tmp_path):
+    dspex.configure(prices={"custom/lab": (1.0, 2.0)})
+    program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    spent = program.ledger
+    dollars = (spent.tokens + 5 * spent.calls) / 1e6  # a reply has 5 tokens, which cost twice as much
+    assert spent.usd == pytest.approx(program.evidence.usd) == pytest.approx(dollars)
+    assert spent.usd > 0
+    app.configure(prices={"custom/lab": (100.0, 200.0)})
+    again = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+    assert again.ledger.usd == program.ledger.usd, "what was paid then is what it was"
+
+
+@pytest.mark.parametrize(("unit", "limit"), [("tokens", 3_000), ("usd", 0.004)])
+async def test_a_short_reply_limit_lets_a_small_budget_do_something(lab, app, unit, limit):
+    class Counting(lab.Model):
+        async def complete(self, request):
+            reply = await super().complete(request)
+            return msgspec.structs.replace(reply, usage=dspex.Usage(reply.usage.input_tokens // 3, 10))
+
+    model = Counting()
+    dspex.configure(prices={"custom/lab": (1.0, 2.0)})
+    budget = dspex.Budget(**{unit: limit}, on_short="stop")
+    with dspex.context(lm=dspex.LM("lab", provider=model, cache=False, max_tokens=10)):
+        program = await lab.Search().acompile(dspex.Predict("question -> answer"), **lab.DATA, budget=budget)
+    assert program.evidence.stopped == "budget"
+    assert limit / 2 < getattr(program.ledger, unit) <= limit
+
+
 # Control arms
 
 
@@ -142,7 +170,7 @@ async def test_controls_are_scored_on_request_and_say_what_the_gain_is_worth(lab
     arms = {arm.name: arm for arm in program.evidence.controls}
     assert set(arms) == {"no instructions", "its words shuffled", "demos drawn at random"}
     assert len(model.prompts) == len(without.prompts) + 3 * 16
-    assert program.evidence.usage["control"]["calls"] == 4 * 16
+    assert program.evidence.usage["control"]["calls"] == 3 * 16  # the winner has been run on them
     assert all(0 <= arm.score <= 1 and arm.comparison.n == 16 for arm in arms.values())
     assert any("points over its words shuffled" in note for note in program.evidence.notes)
 

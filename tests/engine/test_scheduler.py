@@ -26,7 +26,7 @@ class Bench:
         self.scheduler = Scheduler(Spend.limit(Budget(**budget)), concurrency, self.recall, self.execute)
         BRANCH.set(self.scheduler.root)
 
-    def recall(self, work):
+    def recall(self, work, is_charged):
         return (work.key, Spend((self.takes(work.key), 0, 0))) if work.key in self.done else None
 
     async def execute(self, work):
@@ -66,11 +66,21 @@ async def test_results_come_in_the_order_asked_for_and_within_the_concurrency():
     assert await bench.scheduler.gather([bench.wave("a"), bench.wave("b", "c")]) == [["a"], ["b", "c"]]
 
 
-async def test_equal_steps_run_once_and_each_is_charged():
+async def test_equal_steps_of_branches_side_by_side_run_once_and_each_is_charged():
     bench = Bench(calls=5)
     assert await bench.scheduler.gather([bench.wave("x", bound=1) for _ in range(4)]) == [["x"]] * 4
     assert bench.ran == ["x"]
     assert bench.scheduler.root.free.units[0] == 1
+
+
+async def test_a_step_that_is_asked_for_again_takes_nothing_even_where_nothing_is_left():
+    bench = Bench(calls=2)
+    assert await bench.wave("x", "x", bound=1) == ["x", "x"]
+    assert await bench.scheduler.gather([bench.wave("x"), bench.wave("y", bound=1)]) == [["x"], ["y"]]
+    assert bench.scheduler.root.free.units[0] == 0
+    assert await bench.wave("y", "x") == ["y", "x"]
+    assert await bench.finish(lambda b: b.wave("x", "z")) == "budget"
+    assert bench.ran == ["x", "y"]
 
 
 @pytest.mark.parametrize("calls", [0, 1, 7, 24, 25])

@@ -184,6 +184,36 @@ async def test_a_computation_of_what_is_no_data_is_refused(lab, app, value):
         await lab.compiled(lab.Model(), optimizer=algorithm(lab, run))
 
 
+@pytest.mark.parametrize("value", [object(), float("nan"), {"deep": [float("inf")]}], ids=["an object", "nan", "inf"])
+async def test_a_computation_that_gives_no_data_is_refused_and_not_made_again(lab, app, value):
+    made = []
+
+    def give():
+        made.append(value)
+        return value
+
+    async def run(ctx):
+        await ctx.compute("give", give)
+
+    with pytest.raises(dspex.ConfigurationError, match=r"ctx\.compute\('give', \.\.\.\) gave .* no JSON data"):
+        await lab.compiled(lab.Model(), optimizer=algorithm(lab, run))
+    assert len(made) == 1
+
+
+async def test_numbers_and_arrays_of_numpy_are_data(lab, app, tmp_path):
+    numpy = pytest.importorskip("numpy")
+    given = []
+
+    def doubled(rows):
+        return {"rows": 2 * numpy.asarray(rows, "float32"), "first": numpy.float32(0.5), "count": numpy.int64(2)}
+
+    async def run(ctx):
+        given.append(await ctx.compute("doubled", doubled, numpy.array([[1.0, 2.0]])))
+
+    await twice(lab, tmp_path, run)
+    assert given == [{"rows": [[2.0, 4.0]], "first": 0.5, "count": 2}] * 2
+
+
 async def test_a_time_is_the_same_in_a_replay(lab, app, tmp_path):
     times = []
 
@@ -321,6 +351,21 @@ async def test_the_second_model_of_an_adapter_is_part_of_a_run(lab, app, tmp_pat
     await compiled("one")
     with pytest.raises(dspex.JournalError, match="language model and adapter differs"):
         await compiled("other")
+
+
+async def test_an_algorithm_looks_at_programs_and_adds_to_the_one_that_is_returned(lab, app, tmp_path):
+    seen = []
+
+    async def run(ctx):
+        parts = ctx.program(ctx.student.with_instructions({"self": "Double it."})).named_predictors()
+        seen.append({path: (part.signature.instructions, list(part.signature.fields)) for path, part in parts})
+        ctx.attach(rounds=1, names=["a"])
+        ctx.attach(rounds=2)
+
+    optimizer = algorithm(lab, run)
+    programs = [await lab.compiled(lab.Model(), optimizer=optimizer, run_dir=tmp_path / "run") for _ in range(2)]
+    assert [(one.rounds, one.names) for one in programs] == [(2, ["a"])] * 2
+    assert seen == [{"self": ("Double it.", ["question", "answer"])}] * 2
 
 
 async def test_steps_are_told_to_those_who_listen(lab, app, tmp_path):

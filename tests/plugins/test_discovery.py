@@ -267,3 +267,10 @@ def test_a_plugin_that_asks_for_another_one_at_its_import_is_told_so_at_once(plu
     assert "import what it needs from the other plugin's own package" in greedy.error
     assert greedy.seconds < 0.2
     assert manager.names("lm_providers") == ["acme"]
+
+
+@pytest.mark.parametrize(("slip", "words"), [("Predcit", "Did you mean 'Predict'?"), ("MIPROv2", "dspex-mipro")])
+def test_a_name_that_dspex_has_not_is_an_attribute_error_that_says_what_to_do(slip, words):
+    with pytest.raises(AttributeError, match=f"asked for by dspex.{slip}") as caught:
+        getattr(dspex, slip)
+    assert words in str(caught.value)

@@ -38,6 +38,35 @@ def test_the_nearest_demos_are_shown_and_the_nearest_of_them_last(vectorizer):
     assert shown(predictor(NearestDemos(2, vectorizer)), "a red apples") == ["a red cherry", "a red apple"]
 
 
+def test_with_shapes_texts_of_one_form_are_near_whatever_they_say():
+    program = dspex.Predict("text -> answer")
+    program.demos = [{"text": text, "answer": "?"} for text in ("12.05.2001", "May 12, 2001", "12 May")]
+    program.demo_selector = NearestDemos(1, dspex.CharacterVectorizer(512, 3, shapes=True))
+    lm = DummyLM([{"answer": "red"}] * 2)
+    with dspex.context(lm=lm):
+        program(text="Oct 30, 1999")
+        program(text="30.10.1999")
+    shown = [call["messages"][1]["content"] for call in lm.history]
+    assert "May 12, 2001" in shown[0]
+    assert "12.05.2001" in shown[1]
+
+
+def test_words_that_all_demos_have_make_none_of_them_near():
+    texts = ["the the the wheat", "the wheat and its oil", "the oil price"]
+    program = dspex.Predict("text -> answer")
+    program.demos = [{"text": text, "answer": "?"} for text in texts]
+    program.demo_selector = NearestDemos(1, dspex.WordVectorizer())
+    lm = DummyLM([{"answer": "red"}])
+    with dspex.context(lm=lm):
+        program(text="the the the oil")
+    assert texts[2] in lm.history[-1]["messages"][1]["content"]
+
+
+def test_a_vectorizer_of_words_that_knows_none_says_how_it_gets_to_know_them():
+    with pytest.raises(dspex.ConfigurationError, match="fitted"):
+        dspex.WordVectorizer()(["a"])
+
+
 def test_a_demo_of_the_same_inputs_is_left_out():
     assert "a grey rock" not in shown(predictor(NearestDemos(2)), "a grey rock")
 
@@ -61,7 +90,10 @@ def test_demos_that_are_changed_are_read_again():
     assert shown(program) == ["a blue sea"]
 
 
-@pytest.mark.parametrize("vectorizer", [None, DummyVectorizer(50, 3), dspex.Embedder("openai/small", batch_size=9)])
+@pytest.mark.parametrize(
+    "vectorizer",
+    [None, DummyVectorizer(50, 3, shapes=True), dspex.WordVectorizer(9), dspex.Embedder("openai/small", batch_size=9)],
+)
 def test_a_saved_selector_is_there_again_after_loading(tmp_path, vectorizer):
     selector = NearestDemos(2, vectorizer, 1, 2)
     predictor(selector).save(tmp_path / "p.json")

@@ -1,7 +1,7 @@
 """streamify: a program whose call gives what happens in it while it happens, and the prediction at the end."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any
@@ -15,8 +15,8 @@ from dspex.program.streaming.channel import Channel, SendStream
 from dspex.program.streaming.events import StatusMessage, StreamResponse
 from dspex.program.streaming.listener import Session, StreamListener, Wanted, resolved
 from dspex.program.streaming.status import StatusCallback, StatusMessageProvider
+from dspex.program.streaming.sync_iterator import apply_sync_streaming
 from dspex.program.sync import asyncify
-from dspex.runtime.bridge import Bridge
 from dspex.runtime.scope import SCOPE, use
 
 
@@ -96,36 +96,6 @@ class _Run:
         overlay = {**scope.overlay, "callbacks": callbacks, "send_stream": SendStream(channel)}
         with use(overlay=overlay, listener=Session(self._wanted, channel)):
             return await self._call()
-
-
-def apply_sync_streaming(async_generator: AsyncIterator[Any]) -> Generator[Any, None, None]:
-    """A plain generator of what an async one gives; closing it closes that too. Good inside a running loop, which then waits."""
-    context = copy_context()
-    bridge = current_app().bridge
-    # On the bridge's own thread its loop stands still until we are done.
-    own = Bridge("dspex-stream") if asyncio._get_running_loop() is bridge.loop else None
-    runner = own or bridge
-    try:
-        while True:
-            try:
-                item = runner.start(_next(async_generator), context).wait()
-            except StopAsyncIteration:
-                return
-            yield item
-    finally:
-        close = getattr(async_generator, "aclose", None)
-        if close is not None:
-            runner.start(_closed(close), context).wait()
-        if own is not None:
-            own.stop()
-
-
-async def _next(iterator: AsyncIterator[Any]) -> Any:
-    return await anext(iterator)
-
-
-async def _closed(close: Callable[[], Any]) -> None:
-    await close()
 
 
 async def streaming_response(streamer: AsyncIterable[Any]) -> AsyncGenerator[str, None]:

@@ -29,11 +29,23 @@ class Tool:
     All is read from `func` unless given. A call takes keywords only, checks and converts them, and waits for async
     functions; `acall` runs sync functions in a thread. `timeout_s` bounds one run; `max_output_chars` the text of its
     result: a longer one becomes a text that is cut. `confirm(tool, arguments)`, sync or async, is asked before each run.
-    Raises ToolInputError for arguments that do not fit, ToolError for all else. A tool is frozen.
+    `idempotent` False: an agent that was killed during a call does not run it again when it goes on. Raises ToolInputError
+    for arguments that do not fit, ToolError for all else. A tool is frozen.
     """
 
     __slots__ = (
-        *("arg_types", "args", "confirm", "definition", "desc", "func", "max_output_chars", "name", "timeout_s"),
+        *(
+            "arg_types",
+            "args",
+            "confirm",
+            "definition",
+            "desc",
+            "func",
+            "idempotent",
+            "max_output_chars",
+            "name",
+            "timeout_s",
+        ),
         *("_arguments", "_is_async"),
     )
     func: Callable[..., Any]
@@ -45,6 +57,7 @@ class Tool:
     timeout_s: float | None
     max_output_chars: int | None
     confirm: Confirm | None
+    idempotent: bool
     _arguments: Arguments
     _is_async: bool
 
@@ -61,6 +74,7 @@ class Tool:
         timeout_s: float | None = None,
         max_output_chars: int | None = None,
         confirm: Confirm | None = None,
+        idempotent: bool = True,
     ) -> None:
         if isinstance(func, Tool) or not callable(func):
             raise ConfigurationError(f"A tool is made of a callable, not of a {type(func).__name__}.")
@@ -81,6 +95,7 @@ class Tool:
             "timeout_s": timeout_s,
             "max_output_chars": max_output_chars,
             "confirm": confirm,
+            "idempotent": idempotent,
             "_arguments": arguments,
             "_is_async": any(map(inspect.iscoroutinefunction, (func, declaring(func)))),
         }
@@ -133,7 +148,8 @@ class Tool:
         try:
             return self._arguments.checked(given)
         except ValueError as error:
-            message = f"Tool {self.name!r}: {error}. It takes: {shown or 'no arguments'}"
+            faults = str(error).rstrip(".")
+            message = f"Tool {self.name!r}: {faults}. It takes: {shown or 'no arguments'}"
             raise ToolInputError(message[:MAX_MESSAGE]) from error
 
     def _approve(self, answer: Any) -> None:
@@ -168,7 +184,7 @@ class Tool:
         return hash((self.name, self.desc))
 
     def _identity(self) -> tuple[Any, ...]:
-        return self.func, self.definition, self.timeout_s, self.max_output_chars, self.confirm
+        return self.func, self.definition, self.timeout_s, self.max_output_chars, self.confirm, self.idempotent
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"A Tool is frozen: make a new one with another {name}.")

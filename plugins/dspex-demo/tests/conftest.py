@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,11 @@ from dspex_demo import command
 from dspex_demo.tasks import TASKS
 
 HERE = Path(__file__).parent
+
+
+def pytest_configure() -> None:
+    """Let processes of tests hear Ctrl-C: a shell starts what it runs in the background deaf to it, children included."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Clerk:

@@ -27,3 +27,34 @@ class TestKNNFewShot(OptimizerContract):
 
     def data(self, trainset, valset):
         return {"valset": valset}
+
+
+class TestCOPRO(OptimizerContract):
+    def make(self, metric, trainset):
+        return dspex.COPRO(metric=metric, breadth=3, depth=2, track_stats=True)
+
+
+class TestSIMBA(OptimizerContract):
+    def make(self, metric, trainset):
+        return dspex.SIMBA(metric=metric, bsize=4, num_candidates=2, max_steps=2, max_demos=2)
+
+    def reply(self, request):
+        """A rule that follows from what was asked, and now and then one that cannot be read."""
+        text = request.messages[-1].text
+        if "module_advice" not in text:
+            return None
+        rule = f'{{"answer": "double it, as {len(text)}"}}' if len(text) % 5 else "no rule"
+        return f"[[ ## discussion ## ]]\nso\n\n[[ ## module_advice ## ]]\n{rule}\n\n[[ ## completed ## ]]"
+
+
+class TestInferRules(OptimizerContract):
+    def make(self, metric, trainset):
+        return dspex.InferRules(2, 3, metric=metric, max_bootstrapped_demos=2, max_labeled_demos=3)
+
+
+class TestStrategyRace(OptimizerContract):
+    def make(self, metric, trainset):
+        return dspex.StrategyRace(metric, 90)
+
+    def data(self, trainset, valset):
+        return {"trainset": trainset, "valset": valset}

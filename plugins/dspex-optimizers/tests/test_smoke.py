@@ -6,6 +6,11 @@ import dspex
 def test_each_optimizer_is_found_by_its_name():
     names = ["LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "BootstrapRS"]
     assert [getattr(dspex, name).__name__ for name in names] == [*names[:3], names[2]]
+    assert [getattr(dspex, name).__name__ for name in ("COPRO", "SIMBA", "InferRules")] == [
+        "COPRO",
+        "SIMBA",
+        "InferRules",
+    ]
 
 
 def test_a_search_gives_the_best_program_and_what_it_cost(model, data, student, right, tmp_path):

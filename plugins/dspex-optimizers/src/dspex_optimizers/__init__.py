@@ -9,8 +9,12 @@ SUMMARIES = {
     "LabeledFewShot": ("labeled:LabeledFewShot", "training examples as demonstrations"),
     "BootstrapFewShot": ("bootstrap:BootstrapFewShot", "a teacher's own good runs as demonstrations"),
     "BootstrapFewShotWithRandomSearch": ("search:BootstrapFewShotWithRandomSearch", "the best of many sets of them"),
+    "COPRO": ("copro:COPRO", "instructions that a model proposes, round by round"),
     "Ensemble": ("ensemble:Ensemble", "several programs as one"),
     "KNNFewShot": ("knn:KNNFewShot", "for each call the runs that are most like it"),
+    "InferRules": ("infer_rules:InferRules", "rules that a model reads out of the examples"),
+    "SIMBA": ("simba:SIMBA", "demonstrations and rules from runs that differ on one example"),
+    "StrategyRace": ("strategies:StrategyRace", "several strategies under one budget; what dspex.optimize runs"),
     "BootstrapRS": ("search:BootstrapFewShotWithRandomSearch", "short for BootstrapFewShotWithRandomSearch"),
 }
 

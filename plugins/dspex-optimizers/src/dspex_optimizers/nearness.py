@@ -1,0 +1,47 @@
+"""Which examples are like an input: found out without a call, where the answers tell."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from dspex import CharacterVectorizer, Example, WordVectorizer
+
+LOOKED_AT, NEIGHBOURS = 200, 4
+SHORT = 80  # letters: longer texts have no form that could be shared
+
+# As a saved program names them (`NearestDemos.from_state`).
+KINDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "words": MappingProxyType({"words": {"max_words": 4096}}),
+        "characters": MappingProxyType({"characters": {"max_length": 512, "n_gram": 3}}),
+        "shapes": MappingProxyType({"characters": {"max_length": 512, "n_gram": 3, "shapes": True}}),
+    }
+)
+_MADE = MappingProxyType({"words": WordVectorizer, "characters": CharacterVectorizer})
+
+
+def kinds_for(examples: Sequence[Example], has_labels: bool) -> list[str]:
+    """The kinds of nearness worth a try, best first, for examples with declared inputs.
+
+    Where answers are labels, the kind whose nearest neighbours most often share the answer comes first, and alone. Free
+    answers tell nothing: short texts may be alike in form, all in their words.
+    """
+    texts = [" | ".join(map(str, one.inputs().values())) for one in examples[:LOOKED_AT]]
+    if not has_labels:
+        return ["shapes", "words"] if sum(map(len, texts)) < SHORT * len(texts) else ["words", "characters"]
+    answers = [str(sorted(one.labels().items())) for one in examples[:LOOKED_AT]]
+    agreement = {kind: shared(kind, texts, answers) for kind in KINDS}
+    return [max(KINDS, key=lambda kind: agreement[kind])]
+
+
+def shared(kind: str, texts: Sequence[str], answers: Sequence[str]) -> int:
+    """How many neighbours, of the nearest of each text, have its answer."""
+    [(name, options)] = KINDS[kind].items()
+    vectorizer = _MADE[name](**options)
+    rows = (vectorizer.fitted(texts) if name == "words" else vectorizer)(texts)
+    found = 0
+    for at, row in enumerate(rows):
+        likeness = [sum(map(float.__mul__, row, other)) if at != place else -2.0 for place, other in enumerate(rows)]
+        nearest = sorted(range(len(rows)), key=lambda place: -likeness[place])[:NEIGHBOURS]
+        found += sum(answers[place] == answers[at] for place in nearest if place != at)
+    return found

@@ -1,0 +1,121 @@
+"""What an algorithm is told: of the metric, of the predictors, of the budget that is left to it."""
+
+import pytest
+
+import dspex
+from dspex.evaluate import SemanticF1, answer_exact_match
+
+
+def told(lab, found):
+    """An optimizer that keeps what the function finds in its context."""
+
+    class Asking(lab.Search):
+        async def run(self, ctx):
+            self.found = await found(ctx)
+            return ctx.student
+
+    return Asking
+
+
+def truth(example, prediction, trace=None) -> bool:
+    return True
+
+
+def late(example, prediction, trace=None) -> "bool":
+    return True
+
+
+def graded(example, prediction, trace=None) -> float:
+    return 0.5
+
+
+def unsaid(example, prediction, trace=None):
+    return 1
+
+
+def coached(gold, pred, trace=None, pred_name=None, pred_trace=None):
+    return dspex.Prediction(score=1, feedback="good")
+
+
+def stars(example, prediction, trace=None) -> float:
+    return 4.0
+
+
+stars.lower, stars.upper = 1, 5
+
+
+@pytest.mark.parametrize(
+    ("metric", "binary", "bounds", "gives_feedback"),
+    [
+        (truth, True, (0, 1), False),
+        (late, True, (0, 1), False),
+        (graded, None, (None, None), False),
+        (unsaid, None, (None, None), None),
+        (answer_exact_match, True, (0, 1), False),
+        (coached, None, (None, None), True),
+        (stars, None, (1, 5), False),
+        (SemanticF1(), None, (0, 1), None),
+        (None, None, (None, None), None),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+async def test_what_a_metric_says_of_itself_is_known(lab, app, metric, binary, bounds, gives_feedback):
+    async def look(ctx):
+        return ctx.metric
+
+    optimizer = told(lab, look)(metric=metric, metric_threshold=0.7)
+    await lab.compiled(lab.Model(), optimizer=optimizer)
+    found = optimizer.found
+    assert (found.binary, (found.lower, found.upper), found.gives_feedback) == (binary, bounds, gives_feedback)
+    assert found.threshold == 0.7
+
+
+class Helper(dspex.Module):
+    """Three predictors, of which two choose tools."""
+
+    def __init__(self):
+        super().__init__()
+        self.plan = dspex.Predict("question -> steps: list[str]")
+        self.call = dspex.Predict("question, tools: list[dspex.Tool] -> calls: dspex.ToolCalls")
+        self.workers = {"first": Worker()}
+
+    async def aforward(self, question):
+        return await self.plan.acall(question=question)
+
+
+class Worker(dspex.Module):
+    def __init__(self):
+        super().__init__()
+        self.tools = {"search": dspex.Tool(len)}
+        self.step = dspex.Predict("question -> next_tool: str")
+
+
+async def test_predictors_are_told_with_their_fields_and_whether_they_choose_tools(lab, app):
+    async def look(ctx):
+        return ctx.predictors
+
+    optimizer = told(lab, look)(metric=None)
+    student = Helper()
+    student.plan.signature = student.plan.signature.with_instructions("Plan first.")
+    with dspex.context(lm=lab.Model().lm):
+        await optimizer.acompile(student, **lab.DATA)
+    found = optimizer.found
+    assert [(one.name, one.is_tool) for one in found] == [
+        ("plan", False),
+        ("call", True),
+        ("workers['first'].step", True),
+    ]
+    assert [(field.name, field.type_text) for field in found[0].fields] == [("question", "str"), ("steps", "list[str]")]
+    assert found[0].signature.instructions == "Plan first."
+
+
+async def test_what_has_no_limit_has_none_in_a_branch_too(lab, app):
+    async def look(ctx):
+        left = [await ctx.remaining(), *await ctx.gather(*(ctx.remaining() for _ in range(3)))]
+        return [(one.calls, one.tokens, one.usd) for one in left]
+
+    optimizer = told(lab, look)()
+    await lab.compiled(lab.Model(), optimizer=optimizer)
+    assert set(optimizer.found) == {(None, None, None)}
+    await lab.compiled(lab.Model(), optimizer=optimizer, budget=dspex.Budget(calls=90, on_short="stop"))
+    assert optimizer.found == [(90, None, None), *[(30, None, None)] * 3]

@@ -1,0 +1,207 @@
+"""What holds of every module that is made of others: both forms, failures, cancelling, streams, files, optimizers."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+import dspex
+from dspex.core.candidate import Candidate
+from dspex.engine.artifact import Programs, extracted
+from dspex.program.fingerprint import structure_of
+from dspex.streaming import StreamListener, StreamResponse
+
+ANSWER = {"reasoning": "r", "answer": "4"}
+OTHER = {"reasoning": "r", "answer": "44"}
+ADVICE = {"discussion": "d", "advice": {"predict": "Say more.", "react": "Say more."}}
+ATTEMPTS = [{"reasoning": f"r{number}", "answer": str(number)} for number in range(3)]
+
+
+def step(tool, **args):
+    return {"next_thought": "t", "next_tool_name": tool, "next_tool_args": args}
+
+
+def search(query: str) -> str:
+    """Finds pages."""
+    return f"pages on {query}"
+
+
+def longest(inputs, made):
+    return len(made.answer)
+
+
+def agent():
+    return dspex.ReAct("question -> answer", tools=[search], max_iters=3)
+
+
+@dspex.module
+async def asks(
+    question, first=dspex.Predict("question -> query"), then=dspex.ChainOfThought("question, query -> answer")
+):
+    found = await first.acall(question=question)
+    return await then.acall(question=question, query=found.query)
+
+
+@dspex.module
+def asks_in_sync(question, then=dspex.ChainOfThought("question -> answer")):
+    return then(question=question)
+
+
+class Compares(dspex.Module):
+    """MultiChainComparison, called with a question only."""
+
+    def __init__(self):
+        self.compare = dspex.MultiChainComparison("question -> answer")
+
+    async def aforward(self, question):
+        return await self.compare.acall(ATTEMPTS, question=question)
+
+
+WORK = [step("search", query="x"), step("finish")]
+# How it is made, what the model says, which answer comes of it.
+KINDS = {
+    "MultiChainComparison": (
+        Compares,
+        [{"rationale": "r", "answer": "4"}],
+        "4",
+    ),
+    "BestOfN": (
+        lambda: dspex.BestOfN(dspex.ChainOfThought("question -> answer"), 2, longest, None),
+        [ANSWER, OTHER],
+        "44",
+    ),
+    "Refine": (
+        lambda: dspex.Refine(dspex.ChainOfThought("question -> answer"), 2, longest, None),
+        [ANSWER, ADVICE, OTHER],
+        "44",
+    ),
+    "ReAct": (agent, [*WORK, ANSWER], "4"),
+    "a function": (asks.deepcopy, [{"query": "q"}, ANSWER], "4"),
+    "a sync function": (asks_in_sync.deepcopy, [ANSWER], "4"),
+    "BestOfN of ReAct": (lambda: dspex.BestOfN(agent(), 2, longest, None), [*WORK, ANSWER, *WORK, OTHER], "44"),
+    "Refine of ReAct": (lambda: dspex.Refine(agent(), 2, longest, None), [*WORK, ANSWER, ADVICE, *WORK, OTHER], "44"),
+    "ReAct with a program as a tool": (
+        lambda: dspex.ReAct("question -> answer", tools=[dspex.Tool(asks.acall, "asks", "Asks.")]),
+        [step("asks", question="x"), {"query": "q"}, ANSWER, step("finish"), OTHER],
+        "44",
+    ),
+}
+
+
+class Holds(dspex.Module):
+    """Runs another module in its sync form."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def forward(self, question):
+        return self.inner(question=question)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+def test_both_forms_do_the_same(run, provider, kind):
+    make, said, answer = kind
+    script = provider(*said)
+    with dspex.context(lm=script.lm):
+        found = run(make(), question="?")
+    assert found.answer == answer
+    assert not script.replies
+
+
+def test_it_works_in_another_module_and_counts_usage(run, provider, kind):
+    make, said, answer = kind
+    with dspex.context(lm=provider(*said).lm), dspex.track_usage() as usage:
+        assert run(Holds(make()), question="?").answer == answer
+    assert usage.total.calls == len(said)
+
+
+def test_a_failing_model_is_an_error_of_its_own(run, provider, kind):
+    make, said, _ = kind
+    script = provider(*[dspex.AuthError("no key")] * len(said))
+    with dspex.context(lm=script.lm), pytest.raises(dspex.AuthError):
+        run(make(), question="?")
+
+
+async def test_cancelled_at_any_call_it_leaves_nothing_running(provider, kind):
+    make, said, _ = kind
+    for place in range(len(said)):
+        script = provider(*said[:place], None)
+        with dspex.context(lm=script.lm):
+            task = asyncio.create_task(make().acall(question="?"))
+            await script.entered()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await script.left()
+        assert script.ended == len(script.asked) == place + 1
+
+
+def test_a_budget_is_a_wall(run, provider, kind):
+    make, said, _ = kind
+    most = len(said) - 1
+    with dspex.context(lm=provider(*said).lm), dspex.budget(calls=most) as budget, pytest.raises(dspex.BudgetExceeded):
+        run(make(), question="?")
+    assert budget.spent.calls == most
+
+
+async def test_a_stream_ends_with_what_a_plain_call_gives(provider, kind):
+    make, said, answer = kind
+    program = make()
+    path, predictor = program.named_predictors()[-1]
+    streamed = dspex.streamify(program, stream_listeners=[StreamListener("answer", predictor, path)])
+    with dspex.context(lm=provider(*said).lm):
+        items = [item async for item in streamed(question="?")]
+    assert items[-1].answer == answer
+    chunks = [item for item in items if isinstance(item, StreamResponse)]
+    assert "".join(chunk.chunk for chunk in chunks) == answer
+    assert {chunk.predict_name for chunk in chunks} == {path}
+
+
+def test_what_is_saved_comes_back(kind, tmp_path):
+    program = kind[0]()
+    for number, predictor in enumerate(program.predictors()):
+        predictor.signature = predictor.signature.with_instructions(f"Task {number}.")
+        predictor.demos = [dspex.Example(dict.fromkeys(predictor.signature.fields, "x"))]
+    program.save(tmp_path / "p.json")
+    loaded = kind[0]().load(tmp_path / "p.json")
+    assert loaded.dump_state() == program.dump_state()
+    assert program.deepcopy().dump_state() == program.dump_state()
+    assert all(not predictor.demos for predictor in program.reset_copy().predictors())
+
+
+def test_an_optimizer_makes_programs_of_its_candidates(run, provider, kind):
+    make, said, answer = kind
+    candidate = extracted(make())
+    better = {
+        path: msgspec.structs.replace(state, instructions=f"Better {path}.")
+        for path, state in candidate.predictors.items()
+    }
+    script = provider(*said)
+    program = Programs(make(), finish=lambda made, of: None).fresh(Candidate(candidate.structure, better))
+    with dspex.context(lm=script.lm):
+        assert run(program, question="?").answer == answer
+    prompts = "\n".join(request.messages[0].text for request in script.asked)
+    assert all(f"Better {path}." in prompts for path in better)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (dspex.BestOfN(agent(), 2, longest, None), dspex.BestOfN(agent(), 3, longest, None)),
+        (dspex.BestOfN(agent(), 2, longest, None), dspex.BestOfN(agent(), 2, lambda inputs, made: 1, None)),
+        (agent(), dspex.ReAct("question -> answer", tools=[search], max_iters=4)),
+        (
+            agent(),
+            dspex.ReAct("question -> answer", tools=[dspex.Tool(lambda query: query, name="search")], max_iters=3),
+        ),
+        (agent(), dspex.ReAct("question -> answer", tools=[dspex.Tool(search, desc="Looks.")], max_iters=3)),
+    ],
+    ids=["N", "the reward", "max_iters", "a tool's code", "a tool's words"],
+)
+def test_what_it_was_made_with_is_part_of_its_identity(one, other):
+    assert structure_of(one) != structure_of(other)
+    assert structure_of(one) == structure_of(one.deepcopy())
