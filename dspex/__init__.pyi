@@ -6,16 +6,18 @@ from dspex import datasets as datasets
 from dspex import evaluate as evaluate
 from dspex import experimental as experimental
 from dspex import streaming as streaming
+from dspex import teleprompt as teleprompt
 from dspex.app.accounting import UsageTracker as UsageTracker
 from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage
 from dspex.app.app import App as App
 from dspex.app.app import configure as configure
-from dspex.app.app import settings as settings
 from dspex.app.base_lm import BaseLM as BaseLM
 from dspex.app.cache import cache as cache
 from dspex.app.cache import configure_cache as configure_cache
 from dspex.app.cassette import cassette as cassette
+from dspex.app.current import context as context
+from dspex.app.current import settings as settings
 from dspex.app.embedder import Embedder as Embedder
 from dspex.app.fallback import Fallback as Fallback
 from dspex.app.hedged import Hedged as Hedged
@@ -24,7 +26,6 @@ from dspex.app.lm import LM as LM
 from dspex.app.logging import disable_logging as disable_logging
 from dspex.app.logging import enable_logging as enable_logging
 from dspex.app.retriever import Retriever as Retriever
-from dspex.app.settings import context as context
 from dspex.app.threads import carry as carry
 from dspex.core.candidate import (
     Candidate as Candidate,
@@ -211,6 +212,7 @@ from dspex.program.best_of_n import BestOfN as BestOfN
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
+from dspex.program.fields import infer_prefix as infer_prefix
 from dspex.program.function_module import module as module
 from dspex.program.knn import KNN as KNN
 from dspex.program.majority import majority as majority

@@ -30,12 +30,18 @@ class Comparison(msgspec.Struct, frozen=True):
     smallest_gain: float | None
     basis: str
 
+    @property
+    def examples_missing(self) -> int | None:
+        """How many more examples would show the gain seen, with 80 % power; None if no number would, 0 for enough."""
+        return None if self.examples_needed is None else max(0, self.examples_needed - self.n)
+
     def __str__(self) -> str:
         seen = f"{100 * self.delta:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
         proof = f"{self.test} p={self.p:.3g}, {self.wins} won, {self.losses} lost, n={self.n}, {self.basis}"
         if self.verdict != "not shown":
             return f"{self.verdict}: {seen} ({proof})"
         more = f"; a gain of this size needs {self.examples_needed:,} examples" if self.examples_needed else ""
+        more += f", {self.examples_missing:,} more" if self.examples_missing else ""
         least = f"; {self.n:,} could show {100 * self.smallest_gain:.0f} points" if self.smallest_gain else ""
         return f"not shown (no real gain shown): {seen} ({proof}){more}{least}"
 

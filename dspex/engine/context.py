@@ -23,7 +23,7 @@ from dspex.engine.pool import Entry
 from dspex.engine.race import Race
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
 from dspex.engine.search import collect, race
-from dspex.engine.setup import Setup
+from dspex.engine.setup import Role, Setup
 from dspex.engine.steps import Steps, encoder
 from dspex.engine.training import TrainingWork, check_training, reference
 from dspex.program.module import Module
@@ -93,6 +93,16 @@ class Context:
         self._runs.reopen(held)
         self.steps.reopen(limit)
 
+    def checked(self, winner: Any) -> Candidate:
+        """What the algorithm gave. Raises ConfigurationError for what is no candidate, or shows a held example."""
+        if not isinstance(winner, Candidate):
+            name = type(self.setup.optimizer).__name__
+            raise ConfigurationError(
+                f"{name}.run gave {winner!r:.80}: it has to give a Candidate, as ctx.student is one."
+            )
+        self._runs.check_demos(winner)
+        return winner
+
     def rng(self, label: str) -> Any:
         """A stream of its own for that label; a label names one place of the algorithm, so it is given once."""
         if label in self._labels:
@@ -122,6 +132,7 @@ class Context:
         temperature: float | None = None, role: str = "task",
     ) -> list[Scores]:  # fmt: skip
         """One wave of evaluations, in the order asked for."""
+        self._known(role, "evaluate")
         how = How(role, _params(sample, temperature), trace)
         bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("run", role)))
         rows = [[self._runs.work(candidate, one, bound, how) for one in some] for candidate, some in pairs]
@@ -137,16 +148,20 @@ class Context:
 
         Raises what a slip raises: InputError, ConfigurationError.
         """
-        found = self.setup.roles.get(role)
-        if found is None:
-            known = ", ".join(self.setup.roles)
-            raise ConfigurationError(f"ctx.ask(role={role!r}): the roles of this optimizer are {known}.")
+        found = self._known(role, "ask")
         bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("ask", role)), 2 * n)
         work = Asking(
             self.steps, bound, (role, found), signature, inputs=inputs, n=n, params=_params(sample, temperature)
         )
         self._touch(inputs)
         return work.read((await self.steps.wave([work]))[0])
+
+    def _known(self, name: str, asked: str) -> Role:
+        role = self.setup.roles.get(name)
+        if role is None:
+            known = ", ".join(self.setup.roles)
+            raise ConfigurationError(f"ctx.{asked}(role={name!r}): the roles of this optimizer are {known}.")
+        return role
 
     async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
         """What a pure function gives, as JSON data: made once, in a thread of its own if it is sync.

@@ -12,6 +12,7 @@ from dspex.engine.pool import Entry
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
 from dspex.evaluate.statistics import max_t, out_of_bag, verdict
 from dspex.program.saving import kernel_version
+from dspex.runtime.bridge import in_thread
 
 UNTOUCHED_LEAST = 30
 ONE_SIDED = 0.025
@@ -28,7 +29,8 @@ async def weighed(
     One that was not chosen `by_score` alone need not score more than the student, only not less.
     """
     setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
-    claim, corrected = _selected(context, winner)
+    # In a thread: on a thousand examples the signs alone take seconds, which other jobs on this loop need not wait.
+    claim, corrected = await in_thread(_selected, context, winner)
     notes = [*notes, *context.steps.notes, *(str(arm) for arm in arms)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
@@ -94,7 +96,8 @@ async def _compared(context: Context, winner: Candidate, examples: Sequence[Exam
             old, new = await context.evaluate_all(pairs, role="evidence")
     except Stop:
         return None
-    return verdict(old.values, new.values, context.derived("bootstrap"), basis=basis), old.mean, new.mean
+    found = await in_thread(verdict, old.values, new.values, context.derived("bootstrap"), basis=basis)
+    return found, old.mean, new.mean
 
 
 def _selected(context: Context, winner: Candidate) -> tuple[Claim | None, Corrected | None]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.app import App, current_app, warn
+from dspex.app.app import App, current_app, default_app, warn
 from dspex.core.candidate import Candidate
 from dspex.core.errors import DspexError, EvaluationError, JournalError
 from dspex.core.events import ChildRestarted
@@ -35,7 +35,7 @@ from dspex.engine.results import CandidatePrograms
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend, Stop
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps
-from dspex.evaluate.statistics import mean_interval
+from dspex.evaluate.statistics import running_interval
 from dspex.program.module import Module
 from dspex.runtime.journal import Journal
 from dspex.runtime.records import Beat, End, Mark, Stopped
@@ -72,7 +72,7 @@ class Job:
         self._began: float | None = None
         self._state = "queued"
         self._beaten = ""
-        self._seen: tuple[list[float], tuple[float | None, float | None]] = ([], (None, None))
+        self._has_ended = False
         self._is_aborted = False
         self._crashes: deque[float] = deque()
         self._task: asyncio.Task[Module] | None = None
@@ -87,7 +87,8 @@ class Job:
 
     def _prepare(self, journal: Journal) -> None:
         """All that a life of the run begins with, from what its journal holds."""
-        self._journal = journal
+        self._journal, self._has_ended = journal, False
+        default_app.tell_of_forks(journal)
         (journal.folder / CONTROL).unlink(missing_ok=True)  # it was for an owner that is gone
         self._tape = Tape(journal, self._app.clock)
         self._known_before = len(self._tape.steps)
@@ -143,9 +144,8 @@ class Job:
         (phase, total), done = context.steps.phase, context.steps.done
         top = next(iter(context.steps.pool.ranked([context.key_of(one) for one in context.val])), None)
         scores = [score for score in top.scores if score is not None] if top else []
-        if scores != self._seen[0]:  # of 100 graded scores it takes 15 ms
-            self._seen = (scores, mean_interval(scores, context.derived("progress")) if scores else (None, None))
-        low, high = self._seen[1]
+        squares = sum(score * score for score in scores)
+        low, high = running_interval(sum(scores), squares, len(scores)) if scores else (None, None)
         eta = (self._elapsed() - self._seconds_before) / done * (total - done) if done and total else None
         mean = top.mean if top and scores else None
         return Progress(self.status, phase, done, total, mean, low, high, len(scores), ledger, self._left(ledger), eta)
@@ -181,7 +181,9 @@ class Job:
 
     def result(self, timeout: float | None = None) -> Module:
         """The program, waited for; not for use on the job's own loop. Raises what ended the run, or TimeoutError."""
-        return self._outcome.result(timeout)
+        if timeout is not None and not concurrent.futures.wait([self._outcome], timeout).done:
+            raise TimeoutError(f"The run {self.run_dir} has not ended within {timeout:g} s; it goes on.")
+        return self._outcome.result()
 
     def __await__(self) -> Generator[Any, None, Module]:
         return self._waited().__await__()
@@ -344,6 +346,7 @@ class Job:
         kept = winner if evidence.kept else context.student
         self._compare(kept, why)
         self._beat()
+        self._has_ended = True
         self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
         await asyncio.to_thread(self._report, self.ledger)
         return evidence, kept
@@ -371,7 +374,7 @@ class Job:
         """What the algorithm found, or the best so far where it was stopped."""
         try:
             warm = await self._warmed(context)
-            winner = _better(context, warm, await self._setup.optimizer.run(context))
+            winner = _better(context, warm, context.checked(await self._setup.optimizer.run(context)))
             if isinstance(failure := context.steps.scheduler.stopped, Exception):
                 raise failure  # it came with the last step, so that no other was refused
             return winner, "done"
@@ -408,7 +411,7 @@ class Job:
             await clock.sleep(OBEY_EVERY_S)
             self._obey()
             is_due = clock.monotonic() - synced >= SYNC_EVERY_S and self._journal.is_dirty
-            if is_due or self.status != self._beaten:
+            if not self._has_ended and (is_due or self.status != self._beaten):
                 self._beat()
             if is_due:
                 synced = clock.monotonic()

@@ -13,6 +13,9 @@ class Inner(Protocol):
     path: tuple[str, ...]
     steps: Steps
 
+    def checked(self, candidate: Candidate) -> Candidate:
+        """A candidate that an algorithm may give back."""
+
 
 async def fenced(context: Inner, optimizer: Any) -> Candidate:
     """What the optimizer makes. Raises EvaluationError for what ends it; other steps of the run may go on then."""
@@ -22,7 +25,7 @@ async def fenced(context: Inner, optimizer: Any) -> Candidate:
         # What it did before it failed is done again, from the journal alone.
         steps.scheduler.stop(EvaluationError(before))
     try:
-        made: Candidate = await optimizer.run(context)
+        made = context.checked(await optimizer.run(context))
         if isinstance(failure := steps.scheduler.stopped, Exception):
             raise failure  # it came with the last step, so that no other was refused
     except JournalError:

@@ -47,7 +47,7 @@ class Tape:
         self.seconds: dict[str, float] = {}  # of all calls of a step
         for call in self.done.values():
             self._took(call)
-        self._found = Counter(call.step for call in calls if not call.error)
+        self._found = Counter(call.step for call in calls if not call.error and not _is_free(call))
         last = next((record for record in reversed(records) if isinstance(record, Stopped)), None)
         forgets = last is not None and last.why == "error"
         self.steps = {
@@ -83,10 +83,14 @@ class Tape:
         self.seconds[call.step] = self.seconds.get(call.step, 0.0) + call.seconds
 
 
+def _is_free(call: Call) -> bool:
+    """Whether it is a search or a tool's, which are no calls of a budget's."""
+    return call.data is not None and call.usage is not None and not call.usage.calls
+
+
 def _calls_paid(call: Call) -> int:
-    """What left the process for a call, all its attempts; a search is no call of a budget's."""
-    is_search = call.data is not None and call.usage is not None and not call.usage.calls
-    return 0 if call.is_cached or is_search else call.attempts
+    """What left the process for a call, all its attempts."""
+    return 0 if call.is_cached or _is_free(call) else call.attempts
 
 
 def _paid(call: Call) -> Usage:

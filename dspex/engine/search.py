@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from dspex.core.candidate import Candidate, Rollout, Scores
+from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.race import Race, block_size, leading, survivors
@@ -50,6 +51,8 @@ async def race(
     keep: int,
 ) -> Race:
     """Evaluate block by block, and drop what has clearly lost; `z` infinite keeps all to the end, in one wave."""
+    if not candidates:
+        raise ConfigurationError("ctx.race was given no candidates.")
     order = list(examples)
     context.derived("race", digest(sorted(map(context.key_of, order)))).shuffle(order)
     width = len(order) if math.isinf(z) else block or block_size(len(order))

@@ -107,7 +107,8 @@ class CacheBackend(Protocol):
     """Bytes by key; its errors never leave the cache service, they count as misses.
 
     Optional: `peek(key) -> bytes | None`, synchronous, never waits; `async start()`, `background() -> Awaitable`, a
-    coroutine that the App supervises for as long as the backend lives (a writer, a sweeper).
+    coroutine that the App supervises for as long as the backend lives (a writer, a sweeper); `patience`, the seconds that
+    a call waits for it (0.05), beyond which it counts as a miss and the backend is left alone for 5 s.
     """
 
     async def get(self, key: bytes) -> bytes | None:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from dspex.app.app import App
-from dspex.app.settings import context
+from dspex.app.current import context
 from dspex.core.errors import BadRequest, BudgetExceeded, DspexError
 from dspex.core.example import Example
 from dspex.core.messages import LMRequest, LMResponse

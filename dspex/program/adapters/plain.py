@@ -26,7 +26,7 @@ class PlainAdapter(Adapter):
     """Instructions, demos and inputs as one text that ends with the first output's label, for the model to go on."""
 
     name = "plain"
-    version = 1
+    version = 2
     finetune_format = "completion"
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class PlainAdapter(Adapter):
         return [{"role": "user", "content": self._prompt(base.compiled_of(signature), demos, inputs)}]
 
     def _prompt(self, compiled: CompiledSignature, demos: Sequence[Any], inputs: Mapping[str, Any]) -> Content:
-        earlier = base.earlier(compiled, inputs) if compiled.history else ()
+        earlier = base.earlier(compiled, inputs)
         compiled = compiled.without_history if compiled.history else compiled
         form = _form(compiled)
         blocks: list[Content] = [compiled.instructions]
