@@ -177,6 +177,8 @@ from dspex.core.evidence import Comparison as Comparison
 from dspex.core.example import Completions as Completions
 from dspex.core.example import Example as Example
 from dspex.core.example import Prediction as Prediction
+from dspex.core.finetune import FineTuneSpec as FineTuneSpec
+from dspex.core.finetune import FineTuneStatus as FineTuneStatus
 from dspex.core.messages import Passage as Passage
 from dspex.core.secret import Secret as Secret
 from dspex.core.usage import Budget as Budget
@@ -190,6 +192,8 @@ from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.engine.quote import Quote as Quote
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
 from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
+from dspex.engine.traces import read_traces as read_traces
+from dspex.engine.traces import write_traces as write_traces
 from dspex.evaluate.compare import acompare as acompare
 from dspex.evaluate.compare import compare as compare
 from dspex.evaluate.datasets import load_examples as load_examples

@@ -14,6 +14,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "lm": None,
         "adapter": None,
         "max_reasks": 1,  # further calls after a reply that does not parse; 0: none
+        "redact": (),  # names of fields that are never written into traces, or read from them
         "rm": None,
         "cache": None,  # None: the plugin that offers "default", if one is installed; False: no cache
         "callbacks": (),

@@ -73,7 +73,8 @@ class Evidence(msgspec.Struct, frozen=True):
     `basis` names the examples of the comparison, best first: "held" apart from the search, "untouched" by any step,
     "selection, max-T" corrected for the choice, "none". `score` and `baseline` are means on them. `kept` says whether the
     program returned is the one found or the student. `usage` has calls, tokens and dollars by role, as budgeted.
-    `controls` are programs that should be worse, where they were asked for.
+    `controls` are programs that should be worse, where they were asked for. `costs` are mean tokens, and dollars where the
+    price is known, of a run of the student and of the program found, on the validation examples.
     """
 
     verdict: str
@@ -92,6 +93,7 @@ class Evidence(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     controls: tuple[Arm, ...] = ()
     versions: Mapping[str, str] = {}
+    costs: Mapping[str, tuple[float, float]] = {}
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -143,6 +145,8 @@ class Evidence(msgspec.Struct, frozen=True):
         ]:
             usd = f", {used.get('usd', 0):.4f} USD" if self.usd else ""
             yield f"cost, {role}", f"{used.get('calls', 0):,} calls, {used.get('tokens', 0):,} tokens{usd}"
+        for unit, (before, after) in self.costs.items():
+            yield f"1,000 runs, {unit}", f"{1_000 * before:,.4g} before, {1_000 * after:,.4g} after"
         yield from (("control", str(arm)) for arm in self.controls)
         yield from (("note", note) for note in self.notes)
         yield "versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())

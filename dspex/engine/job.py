@@ -20,16 +20,18 @@ from dspex.core.events import ChildRestarted
 from dspex.core.evidence import Arm, Evidence
 from dspex.core.usage import Budget
 from dspex.engine import report
-from dspex.engine.artifact import Programs
+from dspex.engine.artifact import extracted
 from dspex.engine.attached import CONTROL, AttachedJob
 from dspex.engine.context import Context
 from dspex.engine.controls import control_arms
 from dspex.engine.evidence import weighed
+from dspex.engine.objective import chosen, complete, frontier
 from dspex.engine.pool import Entry
 from dspex.engine.preparing import Options
 from dspex.engine.progress import Ledger, Progress
 from dspex.engine.quote import Quote
 from dspex.engine.recorder import Tape
+from dspex.engine.results import CandidatePrograms
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend, Stop
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps
@@ -46,31 +48,6 @@ SYNC_EVERY_S = 1.0
 OBEY_EVERY_S = 0.2
 WATCH_EVERY_S = 0.1
 RESTARTS, RESTART_PERIOD_S = 3, 60.0
-
-
-class CandidatePrograms(Sequence[dict[str, Any]]):
-    """The pool under DSPy's keys, best first; a program is made when it is asked for.
-
-    Not a list: a program that holds this must not count the programs in it as its own parts.
-    """
-
-    def __init__(self, programs: Programs, entries: Sequence[Entry]) -> None:
-        self._programs = programs
-        self._entries = entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return CandidatePrograms(self._programs, self._entries[index])
-        entry = self._entries[index]
-        score = round(100 * entry.mean, 2) if entry.is_complete else None
-        program = self._programs.fresh(entry.candidate)
-        return {"score": score, "subscores": list(entry.scores), "program": program, "label": entry.label, **entry.meta}
-
-    def __deepcopy__(self, _memo: object) -> "CandidatePrograms":
-        return self
 
 
 class Job:
@@ -137,6 +114,7 @@ class Job:
     def _made_context(self, limit: Spend) -> Context:
         setup = msgspec.structs.replace(self._setup, held=())  # no search sees them, nor has them within reach
         steps = Steps(self._tape, limit, setup.concurrency, setup.shape.calls_per_run, self._app)
+        steps.held = frozenset(setup.keys[id(one)] for one in self._setup.held)
         return Context(setup, steps, self._elapsed)
 
     # Looking
@@ -329,6 +307,7 @@ class Job:
         try:
             self._watch_seconds()
             winner, why = await self._searched(context)
+            winner = self._by_objective(context, winner)
             arms = await control_arms(context, winner) if self._setup.controls and why == "done" else ()
             self._journal.append(Stopped(why))
             evidence, kept = await self._weighed(context, winner, why, arms)
@@ -341,9 +320,18 @@ class Job:
         entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])
         vars(program).update(context.steps.attached)
         program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
-        program.candidate_programs = CandidatePrograms(self._setup.programs, entries)
+        program.candidate_programs = CandidatePrograms(self._setup.programs, lambda: entries)
+        whole, draws = complete(context, context.steps.pool), context.draws
+        program.frontier = CandidatePrograms(self._setup.programs, lambda: frontier(draws, whole))
         self._state = "cancelled" if why == "cancelled" else "done"
         return program  # type: ignore[no-any-return]  # a Module with what a compile adds
+
+    def _by_objective(self, context: Context, winner: Candidate) -> Candidate:
+        options = self._options
+        found, said = chosen(context, context.steps.pool, options.objective, options.max_usd_per_call)
+        if said:
+            context.note(said)
+        return found or winner
 
     async def _weighed(
         self, context: Context, winner: Candidate, why: str, arms: Sequence[Arm]
@@ -351,7 +339,10 @@ class Job:
         """What can be claimed, and the program that is returned; the run's last words."""
         keep, limit = self._options.keep, self._limit
         held, notes = self._setup.held, self._notes
-        evidence = await weighed(context, winner, held, stopped=why, keep=keep, limit=limit, notes=notes, arms=arms)
+        by_score = self._options.objective == "score" and self._options.max_usd_per_call is None
+        evidence = await weighed(
+            context, winner, held, stopped=why, keep=keep, limit=limit, notes=notes, arms=arms, by_score=by_score
+        )
         kept = winner if evidence.kept else context.student
         self._compare(kept, why)
         self._beat()
@@ -382,7 +373,8 @@ class Job:
     async def _searched(self, context: Context) -> tuple[Candidate, str]:
         """What the algorithm found, or the best so far where it was stopped."""
         try:
-            winner = context.checked(await self._setup.optimizer.run(context))
+            warm = await self._warmed(context)
+            winner = _better(context, warm, context.checked(await self._setup.optimizer.run(context)))
             if isinstance(failure := context.steps.scheduler.stopped, Exception):
                 raise failure  # it came with the last step, so that no other was refused
             return winner, "done"
@@ -398,6 +390,14 @@ class Job:
             with suppress(JournalError):
                 self._journal.append(Stopped("error", f"{type(error).__name__}: {error}"[:1_000]))
             raise
+
+    async def _warmed(self, context: Context) -> list[Candidate]:
+        """The programs of a warm start, in the pool and scored."""
+        known = [context.consider(extracted(one), label) for label, one in self._setup.warm.programs]
+        if known and self._setup.metric is not None:
+            async with context.phase("warm start", total=len(known) * len(context.val)):
+                await context.evaluate_all([(one, context.val) for one in known])
+        return known
 
     @staticmethod
     def _best(context: Context) -> Candidate | None:
@@ -474,3 +474,12 @@ class Job:
         for unit, limit in limits.items():
             limits[unit] = None if limit is None else max(0, limit - getattr(ledger, unit))
         return Budget(**limits)
+
+
+def _better(context: Context, warm: Sequence[Candidate], winner: Candidate) -> Candidate:
+    """The winner, or the program of a warm start that has scored more on the same examples."""
+    keys = [context.key_of(one) for one in context.val]
+    entries = [context.steps.pool.entry(Entry(one, "", ()), keys) for one in (winner, *warm)]
+    if context.setup.metric is None or not entries[0].is_complete:
+        return winner
+    return max(entries, key=lambda entry: entry.mean).candidate  # the first of equals

@@ -11,6 +11,7 @@ from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.endpoint import Capabilities
 from dspex.core.events import Event
 from dspex.core.example import Example, Prediction
+from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage, Vectors
 from dspex.core.usage import Budget
 from dspex.core.wire import HttpReply, ServerEvent
@@ -52,7 +53,7 @@ class LMProvider(Protocol):
     Optional: `stream(request)`, an async generator of LMDelta, the last with `finish_reason` and usage (absent: one
     delta from `complete`); `capabilities: Capabilities | None` (absent or None: unknown; read again after `start`);
     `error(status, headers, body) -> LMError | None`; `async start()`, called once before the first attempt,
-    in a forked child again; `async background()`, kept alive as a supervised child of the App; `async aclose()`, called
+    in a forked child again; `finetune_start`, `finetune_status` and `finetune_cancel` (`FineTuningProvider`); `async background()`, kept alive as a supervised child of the App; `async aclose()`, called
     once when the App stops.
     The object is used from several loops and threads at once: what is bound to a loop belongs into `PerLoop`.
     A param that the provider cannot honour raises BadRequest naming the capability.
@@ -67,6 +68,19 @@ class StreamingProvider(LMProvider, Protocol):
 
     def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
         """The reply in pieces, as they arrive."""
+
+
+class FineTuningProvider(LMProvider, Protocol):
+    """An LMProvider that trains models. Optional: `finetune_cost(spec) -> float | None`, the most it costs in dollars."""
+
+    async def finetune_start(self, spec: FineTuneSpec) -> str:
+        """The id of a new job. Asked again with the `key` of one that is queued, runs or has succeeded, it is that one's id."""
+
+    async def finetune_status(self, job: str) -> FineTuneStatus:
+        """How far a job is; it is asked for again and again, also by another process."""
+
+    async def finetune_cancel(self, job: str) -> None:
+        """End a job; for one that has ended it is no error."""
 
 
 class EmbeddingProvider(Protocol):
@@ -278,7 +292,8 @@ class CompileContext(Protocol):
     """What an optimizer may do; every effect is keyed by content, journalled and executed once (`Optimizer.run`)."""
 
     student: Candidate
-    teacher: Candidate | None
+    teacher: Candidate | None  # the first of `teachers`
+    teachers: Sequence[Candidate]
     train: Sequence[Example]
     val: Sequence[Example]
     capabilities: Mapping[str, Capabilities]
@@ -349,6 +364,12 @@ class CompileContext(Protocol):
         goes, is part of its identity.
         """
 
+    async def finetune(self, spec: FineTuneSpec, *, lm: Any, usd: float | None = None) -> LMRef | Failure:
+        """Train that model; the reference is for a candidate's `params["lm"]`."""
+
+    async def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
+        """Raises ConfigurationError for a model that cannot be trained."""
+
     async def now(self) -> float:
         """Seconds of running time since the start; a replay is given the same."""
 
@@ -360,10 +381,11 @@ class CompileContext(Protocol):
         label: str,
         train: Sequence[Example] | None = None,
         val: Sequence[Example] | None = None,
-        teacher: Candidate | None = None,
+        teacher: Candidate | Sequence[Candidate] | None = None,
+        meta: Mapping[str, Any] = {},
         **arguments: Any,
     ) -> Candidate:
-        """What another optimizer makes of a candidate, in the same run, pool and budget."""
+        """What another optimizer makes of a candidate, in the same run, pool and budget. Raises EvaluationError if it fails."""
 
     async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
         """Run branches side by side; the only way to do so."""

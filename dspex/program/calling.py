@@ -60,7 +60,7 @@ class Call(msgspec.Struct, frozen=True):
         if self.choice_bias:
             from dspex.program.choice_bias import bias_of, with_logprobs
 
-            ask.decide = bias_of(ask.compiled, self.choice_bias)
+            ask.decide = bias_of(ask.compiled, self.choice_bias, self._weighed)
             params = with_logprobs(params, capabilities, adapter)
         if tools and (parallel := getattr(adapter, "parallel_tool_calls", None)) is not None:
             params = {"parallel_tool_calls": parallel, **params}
@@ -68,6 +68,11 @@ class Call(msgspec.Struct, frozen=True):
         if chosen.schema is not None:
             request = held(request, chosen.schema, capabilities)
         return await ask.outputs(adapter, request)
+
+    def _weighed(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        asked = SCOPE.get().weighed
+        if asked is not None:
+            asked[id(self.inputs)] = scores
 
 
 def model(lm: Any, app: App) -> LM:

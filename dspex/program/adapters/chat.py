@@ -137,6 +137,15 @@ class ChatAdapter(Adapter):
         ]
         return sections[0] if len(sections) == 1 else joined(_GAP, sections)
 
+    def format_finetune_data(
+        self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A row to train a model on: the messages of a call, and the whole reply, its end marker included."""
+        row = super().format_finetune_data(signature, demos, inputs, outputs)
+        last = row["messages"][-1]
+        last["content"] = self._closed(base.compiled_of(signature), last["content"])
+        return row
+
     def format_fields(self, values: Mapping[str, Any]) -> Content:
         """A reply with these values where no signature is known."""
         return self.format_field_with_value(base.loose(values))

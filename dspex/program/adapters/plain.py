@@ -27,6 +27,7 @@ class PlainAdapter(Adapter):
 
     name = "plain"
     version = 2
+    finetune_format = "completion"
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +68,13 @@ class PlainAdapter(Adapter):
         form = _form(compiled)
         text = _lines(form, base.present(compiled.outputs, outputs, missing_field_message))
         return text.removeprefix(form.labels[compiled.outputs[0].name]) if isinstance(text, str) else text
+
+    def format_finetune_data(
+        self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A row to train a model on: the text, and how it goes on."""
+        asked = self._prompt(base.compiled_of(signature), demos, inputs)
+        return {"prompt": asked, "completion": f"{self.format_assistant_message_content(signature, outputs)}\n"}
 
     def format_fields(self, values: Mapping[str, Any]) -> str:
         """A reply with these values where no signature is known."""
