@@ -214,3 +214,20 @@ class TestLabelCalibration(OptimizerContract):
         number = int(re.findall(r"n=(\d+)", request.messages[-1].text)[-1])
         high = exp((number % 4 - 1.5) / 2 + 1.5)
         return answered(request, "size", {"low": 1 / (1 + high), "high": high / (1 + high)})
+
+
+@pytest.mark.parametrize(("logprobs", "is_tried"), [(True, True), (None, False)], ids=["shown", "not known"])
+def test_a_race_of_strategies_weighs_the_labels_of_its_leader(logprobs, is_tried):
+    model = Leaning(logprobs=logprobs)
+    with dspex.context(lm=dspex.LM("house/leaning", provider=model, cache=False)):
+        program = dspex.optimize(dspex.Predict(Route), tickets(30), same, 500, valset=tickets(40, 300))
+    assert len(model.requests) == program.ledger.calls <= 500
+    assert bool(program.choice_bias) == is_tried
+    assert any(one.params.get("logprobs") for one in model.requests) == is_tried
+
+
+def test_a_race_goes_on_where_a_model_that_should_show_likelihoods_shows_none():
+    model = Leaning(shows=False)
+    with dspex.context(lm=dspex.LM("house/leaning", provider=model, cache=False)):
+        program = dspex.optimize(dspex.Predict(Route), tickets(30), same, 500, valset=tickets(40, 300))
+    assert any("no calibration" in note for note in program.evidence.notes)
