@@ -1,5 +1,6 @@
 """Whether a gain is real: a comparison on examples that the search has not seen, and what is claimed."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -12,7 +13,6 @@ from dspex.engine.pool import Entry
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
 from dspex.evaluate.statistics import max_t, out_of_bag, verdict
 from dspex.program.saving import kernel_version
-from dspex.runtime.bridge import in_thread
 
 UNTOUCHED_LEAST = 30
 ONE_SIDED = 0.025
@@ -30,7 +30,7 @@ async def weighed(
     """
     setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
     # In a thread: on a thousand examples the signs alone take seconds, which other jobs on this loop need not wait.
-    claim, corrected = await in_thread(_selected, context, winner)
+    claim, corrected = await asyncio.to_thread(_selected, context, winner)
     notes = [*notes, *context.steps.notes, *(str(arm) for arm in arms)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
