@@ -96,7 +96,7 @@ async def _compared(context: Context, winner: Candidate, examples: Sequence[Exam
             old, new = await context.evaluate_all(pairs, role="evidence")
     except Stop:
         return None
-    found = await in_thread(verdict, old.values, new.values, context.derived("bootstrap"), basis=basis)
+    found = await asyncio.to_thread(verdict, old.values, new.values, context.derived("bootstrap"), basis=basis)
     return found, old.mean, new.mean
 
 
