@@ -1,9 +1,11 @@
 """Who leads a race of strategies, and what is left to spend."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dspex_optimizers.arms import Arm
+
+Maker = Callable[[], Arm]
 
 
 class Leaders:
@@ -36,10 +38,10 @@ class Leaders:
         """Note calls that were spent."""
         self._left -= calls
 
-    async def race(self, arms: Sequence[Arm], spare: int = 0) -> None:
-        """Run as many of these, the first ones, as there is room for beside `spare` others, against the two that lead."""
+    async def race(self, arms: Sequence[Maker], spare: int = 0) -> None:
+        """Make and run as many of these, the first ones, as there is room for beside `spare` others, against the two that lead."""
         most = max(0 if self._leaders else 1, self.room - spare)
-        entered = [*self._leaders, *arms[:most]]
+        entered = [*self._leaders, *(make() for make in arms[:most])]
         if len(entered) == len(self._leaders):
             return
         race = await self._ctx.race([arm.candidate for arm in entered], self._ctx.val, z=self._z, keep=2)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dspex import (
@@ -30,7 +31,7 @@ from dspex_optimizers.arms import (
 )
 from dspex_optimizers.calibration import LabelCalibration
 from dspex_optimizers.checks import at_least
-from dspex_optimizers.leaders import Leaders
+from dspex_optimizers.leaders import Leaders, Maker
 from dspex_optimizers.nearness import KINDS, kinds_for
 
 PROPOSALS = 3
@@ -94,20 +95,20 @@ class StrategyRace(Optimizer):
     async def run(self, ctx: Any) -> Candidate:
         """Families, variations of the one that leads, labels, instructions."""
         leaders = Leaders(ctx, self._calls, self.race_z)
-        start = [Arm("as it is", ctx.consider(ctx.student, "as it is"))]
+        start: list[Maker] = [lambda: Arm("as it is", ctx.consider(ctx.student, "as it is"))]
         async with ctx.phase("families"):
             pool = await demonstrations(ctx, leaders)
             kinds = kinds_for(ctx.train, has_labels(ctx)) if pool else []
             await leaders.race(start + (families(ctx, pool, kinds) if pool else []))
         async with ctx.phase("variations"):
-            arms = variations(ctx, pool, kinds, leaders.leader) if pool else []
-            await leaders.race(arms, spare=CALIBRATION if can_be_calibrated(ctx) else 0)
+            more = variations(ctx, pool, kinds, leaders.leader) if pool else []
+            await leaders.race(more, spare=CALIBRATION if can_be_calibrated(ctx) else 0)
         await self.calibrated(ctx, leaders)
         if self.prompt_model is not None and leaders.room > 1:
             async with ctx.phase("instructions"):
                 arms = await instructed(ctx, leaders.leader.candidate, min(PROPOSALS, leaders.room - 1))
                 leaders.pay(len(arms) * len(ctx.predictors))
-                await leaders.race(arms)
+                await leaders.race([partial(Arm, arm.family, arm.candidate) for arm in arms])
         return leaders.leader.candidate
 
     async def calibrated(self, ctx: Any, leaders: Leaders) -> None:
@@ -121,7 +122,8 @@ class StrategyRace(Optimizer):
             return
         # Weighing asks for each label's likelihood anew, once for all weights.
         leaders.pay(len(ctx.val) * len(ctx.predictors))
-        await leaders.race([Arm("calibrated", made)] if made.key != leaders.leader.candidate.key else [])
+        if made.key != leaders.leader.candidate.key:
+            await leaders.race([lambda: Arm("calibrated", made)])
 
     def finish(self, program: Module, candidate: Candidate) -> None:
         """Give each predictor the selector that its candidate names."""
@@ -147,22 +149,28 @@ async def demonstrations(ctx: Any, leaders: Leaders) -> Pool:
     return pool if all(pool.values()) else {}
 
 
-def families(ctx: Any, pool: Pool, kinds: Sequence[str]) -> list[Arm]:
+def families(ctx: Any, pool: Pool, kinds: Sequence[str]) -> list[Maker]:
     """One or two of each family, the likelier ones first."""
     first, *other = kinds
     return [
-        nearest(ctx, pool, 4, first),
-        drawn(ctx, pool, 8, 0),
-        *(nearest(ctx, pool, 4, kind) for kind in other),
-        drawn(ctx, pool, 4, 1),
-        drawn(ctx, pool, 8, 2),
+        partial(nearest, ctx, pool, 4, first),
+        partial(drawn, ctx, pool, 8, 0),
+        *(partial(nearest, ctx, pool, 4, kind) for kind in other),
+        partial(drawn, ctx, pool, 4, 1),
+        partial(drawn, ctx, pool, 8, 2),
     ]
 
 
-def variations(ctx: Any, pool: Pool, kinds: Sequence[str], leader: Arm) -> list[Arm]:
-    """More of the leading family: other numbers of demonstrations, or other draws."""
-    if leader.family != "nearest":
-        return [drawn(ctx, pool, count, 3 + draw) for draw, count in enumerate((8, 16, 8, 4, 8, 8))]
-    used = leader.candidate.predictors[next(iter(pool))].params["nearest_demos"]["vectorizer"]
-    kind = next((kind for kind in kinds if dict(KINDS[kind]) == used), kinds[0])
-    return [nearest(ctx, pool, count, kind) for count in (8, 2, 6, 12)]
+def variations(ctx: Any, pool: Pool, kinds: Sequence[str], leader: Arm) -> list[Maker]:
+    """Other numbers of the nearest demonstrations, and other draws; more of those of the leading family.
+
+    One of the other family is among the first: on some dozens of examples which family leads is partly luck.
+    """
+    kind = kinds[0]
+    if leader.family == "nearest":
+        used = leader.candidate.predictors[next(iter(pool))].params["nearest_demos"]["vectorizer"]
+        kind = next(one for one in kinds if dict(KINDS[one]) == used)
+    near: list[Maker] = [partial(nearest, ctx, pool, count, kind) for count in (8, 2, 6, 12)]
+    draws: list[Maker] = [partial(drawn, ctx, pool, count, 3 + draw) for draw, count in enumerate((8, 16, 8, 4))]
+    leading, others = (near, draws) if leader.family == "nearest" else (draws, near)
+    return [leading[0], others[0], *leading[1:], *others[1:]]
