@@ -25,7 +25,7 @@ from dspex.plugin.spec import Spec
 from dspex.testing.lm_asks import ASKS, Ask
 
 KEY = "sk-kit-canary-0123456789"
-LOOPS, THREADS = 3, 3
+LOOPS, THREADS = 2, 2
 NEVER = -1
 
 Work = Callable[[LM], Awaitable[None]]
