@@ -11,18 +11,6 @@ from dspex.core.messages import Audio, File, Image, LMRequest, Message, Part, Te
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 _PAPER = "JVBERi0xLjEKJcKlwrHDqwo="
 _SOUND = "UklGRiQAAABXQVZFZm10IA=="
-_TOOL = {
-    "name": "find_capital",
-    "description": "Finds the capital of a country.",
-    "parameters": {"type": "object", "properties": {"country": {"type": "string"}}, "required": ["country"]},
-}
-_SCHEMA = {
-    "title": "Reply",
-    "type": "object",
-    "properties": {"capital_city": {"type": "string"}},
-    "required": ["capital_city"],
-    "additionalProperties": False,
-}
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -54,8 +42,30 @@ ASKS: Mapping[str, Ask] = MappingProxyType(
         "logprobs": Ask(("logprobs",), params={"logprobs": True}),
         "grammar": Ask(("root ::=",), params={"grammar": 'root ::= "yes" | "no"'}),
         "reasoning": Ask(params={"reasoning_effort": "low"}),
-        "tools": Ask(("find_capital", "Finds the capital", "country"), tools=(_TOOL,)),
-        "json_schema": Ask(("capital_city",), schema=_SCHEMA),
+        "tools": Ask(
+            ("find_capital", "Finds the capital", "country"),
+            tools=(
+                {
+                    "name": "find_capital",
+                    "description": "Finds the capital of a country.",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"country": {"type": "string"}},
+                        "required": ["country"],
+                    },
+                },
+            ),
+        ),
+        "json_schema": Ask(
+            ("capital_city",),
+            schema={
+                "title": "Reply",
+                "type": "object",
+                "properties": {"capital_city": {"type": "string"}},
+                "required": ["capital_city"],
+                "additionalProperties": False,
+            },
+        ),
         "images": Ask((_PIXEL,), parts=(Image(f"data:image/png;base64,{_PIXEL}"),)),
         "audio": Ask((_SOUND,), parts=(Audio(_SOUND, "wav"),)),
         "files": Ask((_PAPER,), parts=(File(f"data:application/pdf;base64,{_PAPER}", None, "paper.pdf"),)),

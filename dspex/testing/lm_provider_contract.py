@@ -28,11 +28,12 @@ class LMProviderContract(LMInProcessContract):
     """The contract of `LMInProcessContract`, held over a server that answers with recorded bytes, and that of the wire.
 
     Subclass it as `TestMine` and give `spec` and `recordings`, the first of which is a plain text. `base_path` is what
-    `api_base` has behind the host. Faults come from `FaultServer`, each in its own test; `timeout_s` ends a call that none
-    of them should delay.
+    `api_base` has behind the host. `sends_key` False: requests are signed by the key, or the service knows none. Faults come
+    from `FaultServer`, each in its own test; `timeout_s` ends a call that none of them should delay.
     """
 
     base_path = ""
+    sends_key = True
     timeout_s = 5.0
 
     def recordings(self) -> Mapping[str, Recording]:
@@ -179,7 +180,8 @@ class LMProviderContract(LMInProcessContract):
             self.served_by(server, work)
             assert len(errors) == 5
             assert not [text for text in errors if KEY in text], "the key is shown"
-            assert all(KEY in " ".join(seen.headers.values()) for seen in server.requests), "no key was sent"
+            sent = [KEY in " ".join(seen.headers.values()) for seen in server.requests]
+            assert sent == [self.sends_key] * len(sent), "whether the key is sent is not as `sends_key` says"
             assert not [seen for seen in server.requests if KEY in seen.path or KEY.encode() in seen.body]
 
     # Who stops, and how many come at once
