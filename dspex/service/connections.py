@@ -37,8 +37,10 @@ class Pool:
         weakref.finalize(self, _leave, weakref.ref(self))
 
     async def aclose(self) -> None:
-        """Close its connections."""
-        await self._ending.aclose()
+        """Close its connections; the end of the loop may be about the same at this moment."""
+        await self.session.close()
+        if not self._ending.ag_running:
+            await self._ending.aclose()  # never waits now, so that the loop's end cannot meet it half-way
 
     def leave(self) -> None:
         """Close at the process's end, on the loop if it still runs, which then is in another thread."""
