@@ -78,6 +78,11 @@ async def test_a_reply_may_be_as_long_as_the_model_writes(sent, lm, model, most)
     assert (await sent(model=model, max_completion_tokens=5))["max_tokens"] == 5
 
 
+async def test_a_temperature_that_is_the_models_own_is_sent(sent):
+    assert (await sent(model=NEW, temperature=1.0))["temperature"] == 1.0
+    assert (await sent(model=OLD, temperature=0.0, top_k=3))["temperature"] == 0.0
+
+
 async def test_system_messages_are_lifted_and_turns_of_one_side_are_one(sent):
     body = await sent(
         Message.of("system", "One."),
@@ -169,6 +174,11 @@ async def test_what_prompts_have_in_common_is_marked_if_asked_for(sent):
     assert str(marked).count("cache_control") == 2
     short = await sent(*turns, options={"cache_prefix": "5m"})
     assert short["system"][-1]["cache_control"] == {"type": "ephemeral"}
+
+
+async def test_without_a_system_prompt_the_tools_are_marked(sent):
+    body = await sent("Hi", tools=(TOOL, {**TOOL, "name": "sub"}), options={"cache_prefix": "5m"})
+    assert ["cache_control" in tool for tool in body["tools"]] == [False, True]
 
 
 async def test_demos_are_part_of_what_is_marked(server, lm):
@@ -324,6 +334,8 @@ async def test_a_predictor_in_json_form_reads_the_reply_that_came_by_tool(server
         ({"reasoning_effort": "low"}, r"acme-1 is not known to think first \(capability: reasoning\)"),
         ({"reasoning_effort": "low", "model": THIRD}, "does not think first"),
         ({"reasoning_effort": "a lot"}, "is none of none, minimal"),
+        ({"temperature": 0.0, "model": NEW}, r"claude-sonnet-5 takes no temperature but its own"),
+        ({"top_k": 3, "model": "claude-opus-4-7"}, "capability: top_k"),
         ({"tool_choice": "sometimes"}, "is none of auto, none, required"),
         ({"schema": {"type": "array", "items": INTEGER}}, "JSON object.*json_schema"),
     ],

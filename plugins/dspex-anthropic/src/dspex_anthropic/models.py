@@ -14,13 +14,15 @@ class Traits(msgspec.Struct, frozen=True):
     """What a request must know of a model.
 
     `thinking`: how it is asked to think first: never, within a `budget` of tokens, or as it sees fit (`adaptive`); None:
-    unknown. `thinks_unasked`: it does so by default. `formats`: the API holds its replies to a JSON schema.
+    unknown. `thinks_unasked`: it does so by default. `formats`: the API holds its replies to a JSON schema. `samples`: it
+    lets others say how to draw its tokens.
     """
 
     max_output: int = DEFAULT_MAX_TOKENS
     thinking: Literal["never", "budget", "adaptive"] | None = None
     thinks_unasked: bool = False
     formats: bool = False
+    samples: bool = True
 
 
 UNKNOWN = Traits()
@@ -35,8 +37,9 @@ _KNOWN: tuple[tuple[str, Traits], ...] = (
     (rf"claude-sonnet-4(-0)?{_DATE}", Traits(64_000, "budget")),
     (rf"claude-(opus|sonnet|haiku)-4-5{_DATE}", Traits(64_000, "budget", formats=True)),
     (rf"claude-sonnet-4-6{_DATE}", Traits(64_000, "adaptive", formats=True)),
-    (rf"claude-opus-4-[6-9]{_DATE}", Traits(128_000, "adaptive", formats=True)),
-    (rf"claude-(opus|sonnet|fable|mythos)-5(-\d)?{_DATE}", Traits(128_000, "adaptive", True, True)),
+    (rf"claude-opus-4-6{_DATE}", Traits(128_000, "adaptive", formats=True)),
+    (rf"claude-opus-4-[7-9]{_DATE}", Traits(128_000, "adaptive", formats=True, samples=False)),
+    (rf"claude-(opus|sonnet|fable|mythos)-5(-\d)?{_DATE}", Traits(128_000, "adaptive", True, True, False)),
 )
 
 

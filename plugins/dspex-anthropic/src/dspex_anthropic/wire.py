@@ -19,6 +19,7 @@ _LACKING = MappingProxyType(
         **{name: name for name in ("frequency_penalty", "presence_penalty", "logit_bias", "seed")},
     }
 )
+_DRAWING = MappingProxyType({"temperature": 1, "top_p": 1, "top_k": None})
 _CHOICES = MappingProxyType({"auto": "auto", "none": "none", "required": "any"})
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 LEAST_BUDGET = 1_024
@@ -42,7 +43,7 @@ def to_body(request: LMRequest, options: AnthropicOptions, traits: Traits) -> di
     if request.schema is not None:
         _place_schema(body, request.schema, options, traits)
     if options.cache_prefix:
-        cached(system, options.cache_prefix)
+        cached(system or body.get("tools", []), options.cache_prefix)  # tools stand before the system prompt
         cached(turns[-2]["content"] if len(turns) > 1 else [], options.cache_prefix)
     _drop_broken_thought(body)
     return body
@@ -58,6 +59,9 @@ def _place_params(body: dict[str, Any], params: Mapping[str, Any], traits: Trait
     given = {name: value for name, value in params.items() if value is not None}
     for name in _LACKING.keys() & given.keys():
         raise BadRequest(f"The messages API has no {name!r} (capability: {_LACKING[name]}).")
+    for name in () if traits.samples else _DRAWING:
+        if given.get(name, _DRAWING[name]) != _DRAWING[name]:
+            raise BadRequest(f"{body['model']} takes no {name} but its own (capability: {name}): leave it out.")
     for name in ("max_tokens", "max_completion_tokens"):
         if name in given:
             body["max_tokens"] = given.pop(name)
