@@ -84,7 +84,8 @@ class LMProviderContract(LMInProcessContract):
         pieces: list[LMDelta] = []
         try:
             async with aclosing(self.played(http).stream(request)) as coming:
-                pieces.extend([piece async for piece in coming])
+                async for piece in coming:
+                    pieces.append(piece)  # noqa: PERF401  what came before an error must stand
         except LMError as error:
             error.partial = "".join(piece.text for piece in pieces) or error.partial
             raise
