@@ -191,8 +191,12 @@ class LMInProcessContract:
             def serve() -> list[int]:
                 return [asyncio.run(client(lm)) for _ in range(LOOPS)]
 
-            for counts in await asyncio.gather(*(asyncio.to_thread(serve) for _ in range(THREADS))):
-                assert counts == [1] * LOOPS
+            # All, also where one fails: the App must not end under their loops.
+            ends = await asyncio.gather(*(asyncio.to_thread(serve) for _ in range(THREADS)), return_exceptions=True)
+            for end in ends:
+                if isinstance(end, BaseException):
+                    raise end
+                assert end == [1] * LOOPS
             assert await client(lm) == 1
 
         self.live(work)
