@@ -4,9 +4,17 @@
 empty folder of a new user, and leaves nothing to the next one.
 """
 
+import signal
 import tempfile
 from contextlib import ExitStack, chdir
 from typing import Any
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches what tests start, also where a shell has put the whole run in the background and so ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 try:
     from sybil import Sybil

@@ -10,10 +10,11 @@ from typing import Any
 _HOMES = MappingProxyType(
     {
         "dspex.app.accounting": ("UsageTracker", "budget", "track_usage"),
-        "dspex.app.app": ("App", "configure", "settings"),
+        "dspex.app.app": ("App", "configure"),
         "dspex.app.base_lm": ("BaseLM",),
         "dspex.app.cache": ("cache", "configure_cache"),
         "dspex.app.cassette": ("cassette",),
+        "dspex.app.current": ("context", "settings"),
         "dspex.app.embedder": ("Embedder",),
         "dspex.app.fallback": ("Fallback",),
         "dspex.app.hedged": ("Hedged",),
@@ -21,7 +22,6 @@ _HOMES = MappingProxyType(
         "dspex.app.lm": ("LM",),
         "dspex.app.logging": ("disable_logging", "enable_logging"),
         "dspex.app.retriever": ("Retriever",),
-        "dspex.app.settings": ("context",),
         "dspex.app.threads": ("carry",),
         "dspex.core.candidate": (
             "Candidate",
@@ -91,6 +91,7 @@ _HOMES = MappingProxyType(
             "Unavailable",
         ),
         "dspex.core.example": ("Completions", "Example", "Prediction"),
+        "dspex.core.finetune": ("FineTuneSpec", "FineTuneStatus"),
         "dspex.core.messages": ("Passage",),
         "dspex.core.secret": ("Secret",),
         "dspex.core.usage": ("Budget", "Usage"),
@@ -101,6 +102,7 @@ _HOMES = MappingProxyType(
         "dspex.engine.optimize": ("aoptimize", "optimize"),
         "dspex.engine.optimizer": ("Optimizer",),
         "dspex.engine.trace_data": ("abootstrap_trace_data", "bootstrap_trace_data"),
+        "dspex.engine.traces": ("read_traces", "write_traces"),
         "dspex.evaluate.compare": ("acompare", "compare"),
         "dspex.evaluate.datasets": ("load_examples", "read_examples"),
         "dspex.evaluate.evaluate": ("Evaluate", "EvaluationResult"),
@@ -115,7 +117,7 @@ _HOMES = MappingProxyType(
         "dspex.program.adapters.xml": ("XMLAdapter",),
         "dspex.program.best_of_n": ("BestOfN",),
         "dspex.program.chain_of_thought": ("ChainOfThought",),
-        "dspex.program.fields": ("InputField", "OutputField"),
+        "dspex.program.fields": ("InputField", "OutputField", "infer_prefix"),
         "dspex.program.function_module": ("module",),
         "dspex.program.knn": ("KNN",),
         "dspex.program.majority": ("majority",),
@@ -147,7 +149,7 @@ _HOMES = MappingProxyType(
     }
 )
 # DSPy's paths, which programs reach without an import of their own.
-_PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming"})
+_PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming", "teleprompt"})
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table

@@ -6,16 +6,18 @@ from dspex import datasets as datasets
 from dspex import evaluate as evaluate
 from dspex import experimental as experimental
 from dspex import streaming as streaming
+from dspex import teleprompt as teleprompt
 from dspex.app.accounting import UsageTracker as UsageTracker
 from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage
 from dspex.app.app import App as App
 from dspex.app.app import configure as configure
-from dspex.app.app import settings as settings
 from dspex.app.base_lm import BaseLM as BaseLM
 from dspex.app.cache import cache as cache
 from dspex.app.cache import configure_cache as configure_cache
 from dspex.app.cassette import cassette as cassette
+from dspex.app.current import context as context
+from dspex.app.current import settings as settings
 from dspex.app.embedder import Embedder as Embedder
 from dspex.app.fallback import Fallback as Fallback
 from dspex.app.hedged import Hedged as Hedged
@@ -24,7 +26,6 @@ from dspex.app.lm import LM as LM
 from dspex.app.logging import disable_logging as disable_logging
 from dspex.app.logging import enable_logging as enable_logging
 from dspex.app.retriever import Retriever as Retriever
-from dspex.app.settings import context as context
 from dspex.app.threads import carry as carry
 from dspex.core.candidate import (
     Candidate as Candidate,
@@ -176,6 +177,8 @@ from dspex.core.evidence import Comparison as Comparison
 from dspex.core.example import Completions as Completions
 from dspex.core.example import Example as Example
 from dspex.core.example import Prediction as Prediction
+from dspex.core.finetune import FineTuneSpec as FineTuneSpec
+from dspex.core.finetune import FineTuneStatus as FineTuneStatus
 from dspex.core.messages import Passage as Passage
 from dspex.core.secret import Secret as Secret
 from dspex.core.usage import Budget as Budget
@@ -189,6 +192,8 @@ from dspex.engine.optimizer import Optimizer as Optimizer
 from dspex.engine.quote import Quote as Quote
 from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_data
 from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
+from dspex.engine.traces import read_traces as read_traces
+from dspex.engine.traces import write_traces as write_traces
 from dspex.evaluate.compare import acompare as acompare
 from dspex.evaluate.compare import compare as compare
 from dspex.evaluate.datasets import load_examples as load_examples
@@ -207,6 +212,7 @@ from dspex.program.best_of_n import BestOfN as BestOfN
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
+from dspex.program.fields import infer_prefix as infer_prefix
 from dspex.program.function_module import module as module
 from dspex.program.knn import KNN as KNN
 from dspex.program.majority import majority as majority

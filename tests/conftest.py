@@ -9,7 +9,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +100,21 @@ async def watched_loop() -> AsyncIterator[None]:
     await asyncio.gather(*left, return_exceptions=True)
     assert not left, f"left running:\n{shown}"
     assert not faults, "\n".join(str(fault.get("exception") or fault["message"]) for fault in faults)
+
+
+@pytest.fixture
+def in_time() -> Callable[[float, Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]:
+    """Runs a coroutine that must end within a time by its loop's own timers: a busy machine holds up both alike."""
+
+    async def in_time(seconds: float, work: Coroutine[Any, Any, Any]) -> Any:
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait([task], timeout=seconds)
+            for _ in range(50):  # where both timers ring in one turn of the loop, the other may finish
+                await asyncio.sleep(0)
+            assert task.done(), f"it takes more than {seconds:g} s"
+            return await task
+        finally:
+            task.cancel()
+
+    return in_time

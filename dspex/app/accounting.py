@@ -55,16 +55,7 @@ class UsageTracker:
 
     def get_total_tokens(self) -> dict[str, dict[str, Any]]:
         """Tokens by model, under DSPy's keys."""
-        return {
-            model: {
-                "prompt_tokens": usage.input_tokens,
-                "completion_tokens": usage.output_tokens,
-                "total_tokens": usage.total_tokens,
-                "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-                "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-            }
-            for model, usage in self._all().items()
-        }
+        return {model: usage.to_dict() for model, usage in self._all().items()}
 
 
 @contextmanager

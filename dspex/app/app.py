@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from dspex.app.settings import Settings, checked, context
+from dspex.app.settings import Settings, checked
 from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
@@ -102,13 +102,15 @@ class App:
             itertools.count(1),
             self.under_way,
         )
-        self._watch()
+        self._watch(self.settings.own("watchdog"))
 
     # Settings
 
     def configure(self, **given: Any) -> None:
         """Change settings; allowed from any thread or task. One that is given as it was goes on as it is."""
         given = {name: value for name, value in checked(given).items() if value is not self.settings.own(name)}
+        if "watchdog" in given:
+            self._watch(given["watchdog"])
         self.settings.update(given)
         with self._lock:
             if "middleware" in given:
@@ -119,8 +121,6 @@ class App:
                 self.plugins.prefer.update(given["prefer"] or {})
             if "cache" in given:
                 self._cache_made, self._cache = False, None
-            if "watchdog" in given:
-                self._watch()
 
     @property
     def plugins(self) -> PluginManager:
@@ -187,7 +187,7 @@ class App:
 
         made: list[Any] = []
         error, told = (lambda *reply: _refined(made, reply)), attempts.limits.hear
-        client = HttpService(endpoint, error=error, limits=attempts.terms.http, told=told)
+        client = HttpService(endpoint, error=error, limits=attempts.terms.http, told=told, clock=self.clock)
         provider = _made(spec.load(), spec.name, *(arguments(client) if arguments else (endpoint, client)))
         made.append(provider)
         self._clients.append(client)
@@ -201,6 +201,7 @@ class App:
         """
         from dspex.app.keys import environment_key, key_variables, vault_key
 
+        self._subscribe()
         name, _ = key_variables(provider)
         key, sources = environment_key(provider), self.plugins.specs("secret_sources")
         if key is not None or not sources:
@@ -243,10 +244,12 @@ class App:
         if isinstance(wanted, Cache):
             factory = self.plugins.spec("caches", wanted.name, f"configure(cache={wanted.name!r})").load()
             backend = _made(factory, wanted.name, wanted.options, self.clock)
+        if not hasattr(backend, "set"):
+            raise ConfigurationError(f"cache={wanted!r} is no CacheBackend, nor a name, a dspex.Cache or False.")
         background = getattr(backend, "background", None)
         if background is not None:
             self.supervise("cache", background, on_failure=self._cache_gave_up)
-        return CacheService(backend, self._cache_failed)
+        return CacheService(backend, self._cache_failed, self.clock)
 
     def _cache_failed(self, message: str) -> None:
         warn(message)
@@ -365,16 +368,17 @@ class App:
 
     # Watching loops
 
-    def _watch(self) -> None:
-        limit, before = self.settings.own("watchdog"), self._watchdog
-        self._watchdog = self.under_way.watch = None
+    def _watch(self, limit: float | None) -> None:
+        watchdog = None if limit is None else self._new_watchdog(limit)
+        before, self._watchdog = self._watchdog, watchdog
+        self.under_way.watch = None if watchdog is None else watchdog.watch
         if before is not None:
             before.stop()
-        if limit is not None:
-            from dspex.runtime.watchdog import Watchdog
 
-            self._watchdog = Watchdog(limit, self._blocked)
-            self.under_way.watch = self._watchdog.watch
+    def _new_watchdog(self, limit: float) -> "Watchdog":
+        from dspex.runtime.watchdog import Watchdog
+
+        return Watchdog(limit, self._blocked)
 
     def _blocked(self, what: str, where: str, seconds: float) -> None:
         if self.bus.active:
@@ -413,13 +417,13 @@ class App:
             self._backgrounds = {}
         providers = {id(service.provider): service for service in services}
         for service in providers.values():
-            await _closed(service.name, service.aclose)
+            await _closed(service.name, service)
         for client in clients:
-            await _closed("An HTTP client", client.aclose)
+            await _closed("An HTTP client", client)
         for cache in caches:
-            await _closed("A cache", cache.backend.aclose)
+            await _closed("A cache", cache.backend)
         self.bus.close()
-        self._watch()
+        self._watch(self.settings.own("watchdog"))
         self.under_way.failure = None
 
     async def _end_calls(self, drain: float) -> None:
@@ -439,7 +443,7 @@ class App:
         self._workers, self._backgrounds, self._adding = {}, {}, set()
         self.bus.forked()
         self.under_way.forked()
-        self._watch()
+        self._watch(self.settings.own("watchdog"))
         for service in self._all_services():
             service.forked()
         for ceiling in self._ceilings or ():
@@ -459,10 +463,17 @@ class _Default:
         self._lock = threading.Lock()
         if self._app is not None:
             self._app.forked()
+        for one in list(self._told):
+            one.forked()
 
     def __init__(self) -> None:
         self._app: App | None = None
         self._lock = threading.Lock()
+        self._told: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def tell_of_forks(self, one: Any) -> None:
+        """Call `one.forked()` in every child that this process forks while `one` lives, whichever App it belongs to."""
+        self._told.add(one)
 
     def get(self) -> App:
         """The default App, made at first use."""
@@ -495,31 +506,6 @@ def configure(**given: Any) -> None:
     current_app().configure(**given)
 
 
-class CurrentSettings:
-    """The settings in force at the place where they are read: `dspex.settings.lm`."""
-
-    __slots__ = ()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(current_app().settings, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        configure(**{name: value})
-
-    configure = staticmethod(configure)
-    context = staticmethod(context)
-
-    def copy(self) -> dict[str, Any]:
-        """All settings in force, good for `configure(**copy)`."""
-        return current_app().settings.copy()
-
-    def __repr__(self) -> str:
-        return repr(current_app().settings)
-
-
-settings = CurrentSettings()
-
-
 def warn(message: str) -> None:
     """Tell the user once, through Python's own warnings."""
     warnings.warn(message, RuntimeWarning, stacklevel=3)
@@ -548,10 +534,10 @@ def _made(factory: Callable[..., Any], name: str, *arguments: Any) -> Any:
         raise PluginError(f"{name!r} could not be made: {type(error).__name__}: {error}", plugin=name) from error
 
 
-async def _closed(name: str, close: Callable[[], Awaitable[None]]) -> None:
+async def _closed(name: str, owner: Any) -> None:
     try:
         async with asyncio.timeout(CLOSE_LIMIT_S):
-            await close()
+            await owner.aclose()
     except (Exception, SystemExit) as error:  # noqa: BLE001  it is a plugin's, and others wait to be closed
         warn(f"{name} could not be closed: {type(error).__name__}: {error}")
 

@@ -75,7 +75,7 @@ class Embedder:
             adaptive=adaptive,
             breaker=breaker,
         )
-        self._connection = Connection.of(api_key, api_base or base_url, headers)
+        self._connection = Connection.of(api_key, api_base, base_url, headers)
         self._function = None if isinstance(model, str) else _Function(model, kwargs)
         self._bound: tuple[Any, EmbeddingService] | None = None
 

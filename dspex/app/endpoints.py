@@ -15,6 +15,13 @@ from dspex.service.attempts import Terms
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.limits import Pace
 
+PACE = frozenset(Pace.__struct_fields__)
+# A call cannot change where it goes to and what it shows there; as one of its parameters a key would be sent and kept.
+HANDLES_OWN = PACE | {
+    *("api_key", "api_base", "base_url", "headers", "extra_headers", "provider", "model", "model_type", "callbacks"),
+    *("breaker", "http_limits"),
+}
+
 
 def terms(
     *,
@@ -30,6 +37,16 @@ def terms(
     return Terms(pace, BreakerPolicy() if breaker is True else breaker or None, http_limits)
 
 
+def changed_terms(now: Terms, given: dict[str, Any]) -> Terms:
+    """These terms with what of them is `given`, which is taken out there."""
+    pace = {name: given.pop(name) for name in PACE & given.keys()}
+    breaker = given.pop("breaker", now.breaker)
+    http_limits = given.pop("http_limits", now.http)
+    return Terms(
+        msgspec.structs.replace(now.pace, **pace), BreakerPolicy() if breaker is True else breaker or None, http_limits
+    )
+
+
 class Connection(msgspec.Struct, frozen=True):
     """What LM, Embedder and Retriever take alike: where the endpoint is, and what it is shown."""
 
@@ -38,9 +55,22 @@ class Connection(msgspec.Struct, frozen=True):
     headers: Headers = Headers({})
 
     @classmethod
-    def of(cls, api_key: str | Secret | None, base_url: str | None, headers: Mapping[str, str] | None) -> "Connection":
-        """From a handle's keywords. Raises ConfigurationError for a key that cannot be one."""
-        return cls(Secret(api_key) if isinstance(api_key, str) else api_key, base_url, Headers(headers or {}))
+    def of(
+        cls,
+        api_key: str | Secret | None,
+        api_base: str | None,
+        base_url: str | None,
+        headers: Mapping[str, str] | None,
+    ) -> "Connection":
+        """From a handle's keywords; the address has two names. Raises ConfigurationError for a key that cannot be one."""
+        key = Secret(api_key) if isinstance(api_key, str) else api_key
+        return cls(key, base_url if api_base is None else api_base, Headers(headers or {}))
+
+    def changed(self, given: dict[str, Any]) -> "Connection":
+        """This one with what of it is `given`, which is taken out there. Raises ConfigurationError."""
+        base_url = given.pop("base_url", self.base_url)
+        headers = given.pop("headers", given.pop("extra_headers", self.headers))
+        return Connection.of(given.pop("api_key", self.api_key), given.pop("api_base", None), base_url, headers)
 
     def bare(self, provider: str, model: str) -> Endpoint:
         """An endpoint without options, for a provider that is an object of the user's."""

@@ -54,7 +54,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
             "kwargs": dict(self.request.params),
             "response": self.response,
             "outputs": completions(self.response),
-            "usage": msgspec.to_builtins(usage) if usage else {},
+            "usage": usage.to_dict() if usage else {},
             "cost": usage.usd if usage else None,
             "timestamp": self.timestamp,
             "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.timestamp}/{id(self.response)}")),
@@ -75,7 +75,8 @@ def keep(entry: HistoryEntry, histories: Iterable[History], limit: int, limit_si
         excess = sum(one.size for one in tuple(history)) - limit_size if is_large else 0
         while len(history) > limit or (excess > 0 and history):
             with suppress(IndexError):  # another thread was faster
-                excess -= history.popleft().size
+                gone = history.popleft()
+                excess -= gone.size if is_large else 0
 
 
 def inspect_history(n: int = 1, file: TextIO | None = None) -> None:
@@ -132,6 +133,8 @@ def _part(part: Part) -> str:
 
 
 def _size(part: Part) -> int:
+    if isinstance(part, Text):
+        return len(part.text)
     return sum(len(value) for value in msgspec.structs.astuple(part) if isinstance(value, str))
 
 

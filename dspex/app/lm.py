@@ -6,8 +6,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, Self, TextIO
 
+import msgspec
+
 from dspex.app.app import App, current_app
-from dspex.app.endpoints import Connection, terms
+from dspex.app.endpoints import HANDLES_OWN, Connection, changed_terms, terms
 from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import completions
 from dspex.core.dictionaries import to_message
@@ -27,6 +29,7 @@ from dspex.service.retry import Retrying
 from dspex.service.stream import stream
 
 NOT_SAVED = frozenset({"api_key", "api_base", "base_url", "headers", "extra_headers", "model_list", "provider", "path"})
+CALLS_OWN = frozenset({"cache", "num_retries", "timeout", "retry", "hedge_after"})  # say how a call is made; never sent
 DSPY_ONLY = frozenset(
     {
         *("_dspy_lm_class", "finetuning_model", "launch_kwargs", "train_kwargs", "use_developer_role"),
@@ -44,7 +47,8 @@ class LM:
     that the endpoint bears. `breaker` False switches the circuit breaker off, a BreakerPolicy tunes it;
     `http_limits` bounds each exchange. `hedge_after` is that of `dspex.Hedged`. Keywords that the provider's
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
-    object instead of a plugin's. Errors are raised by the calls, not here.
+    object instead of a plugin's. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry` and
+    `hedge_after`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
     """
 
     def __init__(  # noqa: PLR0917  DSPy's order
@@ -86,7 +90,7 @@ class LM:
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
         also = self.kwargs.pop("extra_headers", None) or {}  # as LiteLLM calls them
-        self._connection = Connection.of(api_key, api_base or base_url, {**(headers or {}), **also})
+        self._connection = Connection.of(api_key, api_base, base_url, {**(headers or {}), **also})
         self._terms = terms(
             max_in_flight=max_in_flight,
             requests_per_minute=requests_per_minute,
@@ -123,8 +127,7 @@ class LM:
         return service
 
     def _wanted(self) -> Options:
-        after = None if self.hedge_after is None else checked_after(self.hedge_after)
-        return Options(self.timeout, self.num_retries + 1, self.cache, self.retry, after)
+        return _options(self.timeout, self.num_retries, self.cache, self.retry, self.hedge_after)
 
     def _given(self) -> dict[str, Any]:
         return {name: value for name, value in self.kwargs.items() if value is not None}
@@ -163,17 +166,33 @@ class LM:
         schema: Mapping[str, Any] | None = None,
         n: int = 1,
     ) -> LMRequest:
-        """A request with this handle's own parameters under `params`; None removes one."""
+        """A request with this handle's own parameters under `params`; None removes one. Raises ConfigurationError."""
         service = self.service
         merged = self._params
         overlay = SCOPE.get().overlay.get("lm_params")
         if params or overlay:
             together = {**merged, **params, **(overlay or {})}
             merged = {name: value for name, value in together.items() if value is not None}
+            if not HANDLES_OWN.isdisjoint(merged):
+                self._refuse(merged)
         if "n" in merged:
             n = merged["n"] if n == 1 else n
             merged = {name: value for name, value in merged.items() if name != "n"}
         return LMRequest(service.endpoint.model, messages, merged, tools, schema, n)
+
+    def _refuse(self, params: Mapping[str, Any]) -> None:
+        name = min(HANDLES_OWN & params.keys())
+        raise ConfigurationError(
+            f"{name!r} belongs to the handle, not to a call: dspex.LM({self.model!r}, {name}=...) or lm.copy({name}=...)."
+        )
+
+    def _carried(self, request: LMRequest) -> tuple[LMRequest, Options]:
+        """The request as it is sent, and how."""
+        if not request.params or CALLS_OWN.isdisjoint(request.params):
+            return request, self._options
+        how = {name: request.params.get(name, getattr(self, name)) for name in CALLS_OWN}
+        params = {name: value for name, value in request.params.items() if name not in CALLS_OWN}
+        return msgspec.structs.replace(request, params=params), _options(**how)
 
     async def ready(self) -> None:
         """Start the provider, if it has not started yet; it may only then know what it can do."""
@@ -181,8 +200,9 @@ class LM:
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
+        request, options = self._carried(request)
         try:
-            response = await self.service.complete(request, self._options)
+            response = await self.service.complete(request, options)
         except (Exception, asyncio.CancelledError) as error:
             self._remember(request, LMResponse(()), error)
             raise
@@ -192,8 +212,9 @@ class LM:
     async def stream(self, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
         """The reply in pieces, as they arrive."""
         pieces = []
+        request, options = self._carried(request)
         try:
-            async with aclosing(stream(self.service, request, self._options)) as deltas:
+            async with aclosing(stream(self.service, request, options)) as deltas:
                 async for delta in deltas:
                     pieces.append(delta)
                     yield delta
@@ -212,7 +233,8 @@ class LM:
 
     async def forget(self, request: LMRequest) -> None:
         """Drop a cached reply that could not be used."""
-        if self.cache:
+        request, options = self._carried(request)
+        if options.cache:
             await self.service.forget(request)
 
     # What a user calls
@@ -237,8 +259,11 @@ class LM:
         """A handle with other settings or parameters and a history of its own; None removes a parameter."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        for name in changes.keys() & {"model", "cache", "num_retries", "timeout", "retry", "hedge_after"}:
+        for name in changes.keys() & {*CALLS_OWN, "model", "model_type"}:
             setattr(twin, name, changes.pop(name))
+        twin.callbacks = list(changes.pop("callbacks", self.callbacks))
+        twin._provider = changes.pop("provider", self._provider)
+        twin._connection, twin._terms = self._connection.changed(changes), changed_terms(self._terms, changes)
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
         twin._options = twin._wanted()
         twin._bound, twin._history = None, deque()
@@ -277,3 +302,10 @@ class LM:
 
     def __repr__(self) -> str:
         return f"dspex.LM({self.model!r})"
+
+
+def _options(
+    timeout: float | None, num_retries: int, cache: bool, retry: Retrying | None, hedge_after: float | str | None
+) -> Options:
+    after = None if hedge_after is None else checked_after(hedge_after)
+    return Options(timeout, num_retries + 1, cache, retry, after)

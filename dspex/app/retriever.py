@@ -62,7 +62,7 @@ class Retriever:
             breaker=breaker,
         )
         self._provider = provider
-        self._connection = Connection.of(api_key, api_base or base_url, headers)
+        self._connection = Connection.of(api_key, api_base, base_url, headers)
         self._call_options = Options(timeout, num_retries + 1, cache, retry)
         self._bound: tuple[Any, RetrieverService] | None = None
 

@@ -1,19 +1,20 @@
 """Settings: an App's own, and what `context()` lays over them for a block."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
-from dspex.runtime.scope import SCOPE, Scope, use
+from dspex.core.usage import Budget
+from dspex.runtime.scope import SCOPE
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "lm": None,
         "adapter": None,
         "max_reasks": 1,  # further calls after a reply that does not parse; 0: none
+        "redact": (),  # names of fields that are never written into traces, or read from them
         "rm": None,
         "cache": None,  # None: the plugin that offers "default", if one is installed; False: no cache
         "callbacks": (),
@@ -36,15 +37,22 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "watchdog": None,  # seconds: name what holds an event loop for longer, as 0.05
     }
 )
+COUNTS = ("num_threads", "max_errors", "max_reasks", "max_history_size", "max_history_characters")
 APP_WIDE = frozenset({"cache", "middleware", "budget", "prefer", "watchdog"})
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, if all are known. Raises ConfigurationError naming the nearest for one that is not."""
+    """The settings, if all are known and may be so. Raises ConfigurationError, naming the nearest for one that is not known."""
     for name in given:
         if name not in DEFAULTS:
             hint = did_you_mean(name, DEFAULTS)
             raise ConfigurationError(f"There is no setting {name!r}.{hint} Settings: {', '.join(sorted(DEFAULTS))}.")
+    for name in COUNTS:
+        if name in given and not (isinstance(given[name], (int, float)) and given[name] >= 0):
+            raise ConfigurationError(f"{name}={given[name]!r}: it takes a number from zero on.")
+    budget = given.get("budget")
+    if budget is not None and not isinstance(budget, Budget):
+        raise ConfigurationError(f"budget={budget!r}: it takes a dspex.Budget, as in dspex.Budget(calls=1_000).")
     return dict(given)
 
 
@@ -90,14 +98,3 @@ class Settings:
     def __repr__(self) -> str:
         changed = {name: value for name, value in self.copy().items() if value != DEFAULTS[name]}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
-
-
-@contextmanager
-def context(**given: Any) -> Iterator[Scope]:
-    """Override settings inside a block; it reaches tasks, our threads and nothing beside it."""
-    overlay = checked(given)
-    for name in APP_WIDE & overlay.keys():
-        raise ConfigurationError(f"{name!r} belongs to the whole App: use dspex.configure({name}=...).")
-    changes: dict[str, Any] = {"trace": overlay.pop("trace")} if "trace" in overlay else {}
-    with use(overlay={**SCOPE.get().overlay, **overlay}, **changes) as scope:
-        yield scope

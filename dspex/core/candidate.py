@@ -18,8 +18,14 @@ class Demo(msgspec.Struct, frozen=True):
     origin: str = "given"
 
 
+OWN_PARAMS = frozenset({"choice_bias", "lm"})  # of a predictor itself; the others are an optimizer's
+
+
 class PredictorState(msgspec.Struct, frozen=True):
-    """What an optimizer may change in one predictor; of `params`, "choice_bias" is the predictor's own (by field and label)."""
+    """What an optimizer may change in one predictor; of `params` a predictor itself knows two.
+
+    "choice_bias" is by field and label, "lm" names another model (`LMRef`).
+    """
 
     instructions: str
     demos: tuple[Demo, ...] = ()
@@ -44,6 +50,18 @@ class Candidate(msgspec.Struct, frozen=True, dict=True):
                 },
             }
         )
+
+    @cached_property
+    def calls_key(self) -> str:
+        """The same for candidates that ask their models alike: how large a bias is decides only what is read of the replies."""
+        biased = {
+            path: state.params["choice_bias"]
+            for path, state in self.predictors.items()
+            if "choice_bias" in state.params
+        }
+        if not biased or len(self.predictors) > 1:  # what another predictor is asked may depend on the choice
+            return self.key
+        return self.with_params({path: {"choice_bias": sorted(bias)} for path, bias in biased.items()}).key
 
     def with_demos(self, demos: Mapping[str, tuple[Demo, ...]]) -> "Candidate":
         """This candidate with the demos of the named predictors replaced."""
@@ -73,12 +91,18 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
 
 
-class TraceStep(msgspec.Struct, frozen=True, gc=False):
-    """One predictor's call inside a program's run."""
+class TraceStep(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One predictor's call inside a program's run; `reply` is what could not be read and so ended the run.
+
+    Of a call that ended so the inputs are the program's. `scores` are log-probabilities by output and choice, of those that the
+    model weighed, where there is a `choice_bias`.
+    """
 
     predictor: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    reply: str | None = None
+    scores: dict[str, dict[str, float]] = {}
 
 
 class Rollout(msgspec.Struct, frozen=True, gc=False):
@@ -135,23 +159,26 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What an estimate is made from: predictors and LM calls a run, and sizes of the data."""
+    """What an estimate is made from: predictors and LM calls a run, sizes of the data, compile's own arguments, and teachers given."""
 
     predictors: int
     calls_per_run: int
     train: int
     val: int
     held: int = 0
+    arguments: Mapping[str, Any] = {}
+    teachers: int = 0
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """Bounds of program runs and calls by role, before anything has run."""
+    """Bounds of program runs and calls by role, before anything has run; `usd` are dollars beside those of the calls."""
 
     task: Range = Range()
     prompt: Range = Range()
     teacher: Range = Range()
     reflection: Range = Range()
     metric: Range = Range()
+    usd: float = 0.0
     notes: tuple[str, ...] = ()
 
     @property

@@ -23,7 +23,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     """What a model behind an endpoint can do; None means unknown.
 
     `chat` False marks a completion model that takes plain prompts; `prefix_slots` is the number of parallel slots
-    that keep a prompt's prefix warm.
+    that keep a prompt's prefix warm, `top_logprobs` the most tokens that are shown with their log-probabilities.
     """
 
     chat: bool | None = None
@@ -39,3 +39,4 @@ class Capabilities(msgspec.Struct, frozen=True):
     prefix_slots: int | None = None
     max_concurrency: int | None = None
     max_output_tokens: int | None = None
+    top_logprobs: int | None = None

@@ -30,12 +30,18 @@ class Comparison(msgspec.Struct, frozen=True):
     smallest_gain: float | None
     basis: str
 
+    @property
+    def examples_missing(self) -> int | None:
+        """How many more examples would show the gain seen, with 80 % power; None if no number would, 0 for enough."""
+        return None if self.examples_needed is None else max(0, self.examples_needed - self.n)
+
     def __str__(self) -> str:
         seen = f"{100 * self.delta:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
         proof = f"{self.test} p={self.p:.3g}, {self.wins} won, {self.losses} lost, n={self.n}, {self.basis}"
         if self.verdict != "not shown":
             return f"{self.verdict}: {seen} ({proof})"
         more = f"; a gain of this size needs {self.examples_needed:,} examples" if self.examples_needed else ""
+        more += f", {self.examples_missing:,} more" if self.examples_missing else ""
         least = f"; {self.n:,} could show {100 * self.smallest_gain:.0f} points" if self.smallest_gain else ""
         return f"not shown (no real gain shown): {seen} ({proof}){more}{least}"
 
@@ -67,7 +73,8 @@ class Evidence(msgspec.Struct, frozen=True):
     `basis` names the examples of the comparison, best first: "held" apart from the search, "untouched" by any step,
     "selection, max-T" corrected for the choice, "none". `score` and `baseline` are means on them. `kept` says whether the
     program returned is the one found or the student. `usage` has calls, tokens and dollars by role, as budgeted.
-    `controls` are programs that should be worse, where they were asked for.
+    `controls` are programs that should be worse, where they were asked for. `costs` are mean tokens, and dollars where the
+    price is known, of a run of the student and of the program found, on the validation examples.
     """
 
     verdict: str
@@ -86,6 +93,7 @@ class Evidence(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     controls: tuple[Arm, ...] = ()
     versions: Mapping[str, str] = {}
+    costs: Mapping[str, tuple[float, float]] = {}
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -137,6 +145,8 @@ class Evidence(msgspec.Struct, frozen=True):
         ]:
             usd = f", {used.get('usd', 0):.4f} USD" if self.usd else ""
             yield f"cost, {role}", f"{used.get('calls', 0):,} calls, {used.get('tokens', 0):,} tokens{usd}"
+        for unit, (before, after) in self.costs.items():
+            yield f"1,000 runs, {unit}", f"{1_000 * before:,.4g} before, {1_000 * after:,.4g} after"
         yield from (("control", str(arm)) for arm in self.controls)
         yield from (("note", note) for note in self.notes)
         yield "versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())

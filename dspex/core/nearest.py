@@ -4,10 +4,13 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, or None if none is near."""
+    """The known name most like `name`, in any case; None if none is near."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+    folded: dict[str, str] = {}
+    for one in known:
+        folded.setdefault(one.casefold(), one)
+    return next((folded[one] for one in difflib.get_close_matches(name.casefold(), folded, 1)), None)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ from typing import NoReturn
 
 from dspex.core.errors import ConfigurationError
 
+SHORTEST_HIDDEN = 4  # characters: to hide "x", as servers without keys are given one, would only spoil what is said
+
 
 class Secret:
     """A value that shows as `***`; only `reveal()` gives it out.
@@ -27,8 +29,8 @@ class Secret:
         return self._value
 
     def redact(self, text: str) -> str:
-        """`text` with each occurrence of the value replaced by `***`."""
-        return text.replace(self._value, "***")
+        """`text` with each occurrence of the value replaced by `***`, unless it is shorter than any key."""
+        return text.replace(self._value, "***") if len(self._value) >= SHORTEST_HIDDEN else text
 
     def __repr__(self) -> str:
         return "Secret('***')"

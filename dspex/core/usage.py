@@ -1,6 +1,6 @@
 """What calls cost, and the walls around it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,6 +23,16 @@ class Usage(msgspec.Struct, frozen=True):
         """Input and output together."""
         return self.input_tokens + self.output_tokens
 
+    def to_dict(self) -> dict[str, Any]:
+        """The tokens under the keys of OpenAI and DSPy."""
+        return {
+            "prompt_tokens": self.input_tokens,
+            "completion_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
+        }
+
     def __add__(self, other: "Usage") -> "Usage":
         usd = None if self.usd is None and other.usd is None else (self.usd or 0.0) + (other.usd or 0.0)
         return Usage(
@@ -41,7 +51,7 @@ class Budget(msgspec.Struct, frozen=True):
 
     `on_short` says what a compile does when its estimate does not fit: "refuse" to start, "fit" its settings to
     the budget, or start and "stop" at the wall with the best program so far.
-    Raises ConfigurationError for a negative limit.
+    Raises ConfigurationError for a limit that is no number, or negative.
     """
 
     calls: int | None = None
@@ -53,7 +63,9 @@ class Budget(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for unit in ("calls", "tokens", "usd", "seconds"):
             limit = getattr(self, unit)
-            if limit is not None and not limit >= 0:
-                raise ConfigurationError(f"Budget({unit}={limit!r}): a limit is zero or more, or None for no limit.")
+            if limit is not None and not (isinstance(limit, (int, float)) and limit >= 0):
+                raise ConfigurationError(
+                    f"Budget({unit}={limit!r}): a limit is a number from zero on, or None for no limit."
+                )
         if self.on_short not in ("refuse", "stop", "fit"):
             raise ConfigurationError(f'Budget(on_short={self.on_short!r}): one of "refuse", "stop", "fit".')

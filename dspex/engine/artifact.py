@@ -3,9 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
+from dspex.app.lm import LM
 from dspex.core.candidate import Candidate
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
+from dspex.core.finetune import LMRef
 from dspex.program.fingerprint import demos_of, example_key, extracted, fingerprint, structure_of
 from dspex.program.module import Module
 
@@ -17,12 +19,14 @@ KEPT_PROGRAMS = 64
 class Programs:
     """Makes programs of candidates: copies of the student or the teacher with another state, the last ones kept.
 
-    `finish` is an optimizer's: it gives a program what the `params` of its candidate stand for.
+    `finish` is an optimizer's: it gives a program what the `params` of its candidate stand for. `lm` is the model of predictors
+    that have none of their own.
     """
 
-    def __init__(self, *prototypes: Module, finish: Callable[[Module, Candidate], None]) -> None:
+    def __init__(self, *prototypes: Module, finish: Callable[[Module, Candidate], None], lm: LM | None = None) -> None:
         self._prototypes = {structure_of(program): program for program in prototypes}
         self._finish = [finish]
+        self._lm = lm
         self._made: OrderedDict[str, tuple[Module, dict[int, str]]] = OrderedDict()
 
     def also(self, finish: Callable[[Module, Candidate], None]) -> None:
@@ -54,6 +58,8 @@ class Programs:
             state = candidate.predictors[path]
             if predictor.signature.instructions != state.instructions:
                 predictor.signature = predictor.signature.with_instructions(state.instructions)
+            if "lm" in state.params:
+                predictor.lm = self._referred(predictor.lm, state.params["lm"])
             if "choice_bias" in state.params:
                 predictor.choice_bias = state.params["choice_bias"]
             if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
@@ -62,3 +68,15 @@ class Programs:
         for finish in self._finish:
             finish(program, candidate)
         return program
+
+    def _referred(self, own: LM | None, reference: LMRef) -> LM:
+        """The model of that name, where and with whose key the one before it is."""
+        before, name = own or self._lm, reference["model"]
+        if before is None or _provider(before.model) != _provider(name):
+            return LM(name)  # another provider's key is none of its business
+        return before.copy(model=name)
+
+
+def _provider(model: str) -> str:
+    """Empty for an object of the user's."""
+    return model.partition("/")[0] if "/" in model else ""

@@ -10,6 +10,7 @@ from dspex.core.errors import AdapterParseError, ConfigurationError, LMError
 from dspex.core.example import Prediction
 from dspex.core.identity import canonical, digest, plain
 from dspex.core.usage import Usage
+from dspex.engine.artifact import fingerprint
 from dspex.engine.recorder import StepRecorder
 from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Role
@@ -90,10 +91,11 @@ class Computing(StepWork):
     __slots__ = ("_call", "_label")
 
     def __init__(
-        self, bound: Spend, label: str, function: Callable[..., Any], args: tuple[Any, ...], version: str
+        self, bound: Spend, label: str, function: Callable[..., Any], args: tuple[Any, ...], version: Any
     ) -> None:
         try:
-            step = key("compute", label, version, digest(plain(list(args))))
+            made_by = version if isinstance(version, str) else digest(fingerprint(version))
+            step = key("compute", label, made_by, digest(plain(list(args))))
         except (TypeError, ConfigurationError) as error:
             raise ConfigurationError(
                 f"ctx.compute({label!r}, ...): its arguments are its identity, so they must be JSON data: {error}. Bind "

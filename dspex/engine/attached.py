@@ -8,7 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from dspex.core.candidate import Candidate
+from dspex.app.app import current_app
+from dspex.core.candidate import OWN_PARAMS, Candidate
 from dspex.core.errors import JournalError
 from dspex.core.evidence import Evidence
 from dspex.core.usage import Usage
@@ -152,12 +153,12 @@ class AttachedJob:
         winner = {own.key: own, **states}.get(self._end.winner)
         if winner is None or winner.structure != own.structure:
             raise JournalError(f"The run {self.run_dir} belongs to another student; give the one that it began with.")
-        if any(state.params for state in winner.predictors.values()):
+        if any(state.params.keys() - OWN_PARAMS for state in winner.predictors.values()):
             raise JournalError(
                 f"The program of {self.run_dir} has parts that only its optimizer can make: the same call of `compile` with this "
                 "run_dir gives it, and pays nothing twice."
             )
-        program = Programs(student, finish=lambda *_: None).fresh(winner)
+        program = Programs(student, finish=lambda *_: None, lm=current_app().settings.lm).fresh(winner)
         program._compiled, program.evidence = True, evidence
         return program
 

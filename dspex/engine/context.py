@@ -2,25 +2,30 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
 import msgspec
 
+from dspex.app.lm import LM
 from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example, Prediction
+from dspex.core.finetune import FineTuneSpec, LMRef
 from dspex.core.usage import Budget
 from dspex.engine.asking import Asking, Computing
 from dspex.engine.evaluation import Evaluations, How
 from dspex.engine.infos import PredictorInfo, metric_info, predictor_infos
+from dspex.engine.nested import fenced
 from dspex.engine.pool import Entry
 from dspex.engine.race import Race
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
 from dspex.engine.search import collect, race
-from dspex.engine.setup import Setup
+from dspex.engine.setup import Role, Setup
 from dspex.engine.steps import Steps, encoder
+from dspex.engine.training import TrainingWork, check_training, reference
 from dspex.program.module import Module
 from dspex.runtime.records import Considered, Mark
 
@@ -40,19 +45,31 @@ class Phase:
 
 
 class Context:
-    """The CompileContext of one run, or of an optimizer inside it: `path` has the labels of those around it."""
+    """The CompileContext of one run, or of an optimizer inside it: `path` has the labels of those around it,
+    `meta` what they give to all candidates that it considers.
+    """
 
     PROTOCOL_VERSION = 1
 
-    def __init__(self, setup: Setup, steps: Steps, elapsed: Callable[[], float], path: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        steps: Steps,
+        elapsed: Callable[[], float],
+        path: tuple[str, ...] = (),
+        meta: Mapping[str, Any] = {},
+    ) -> None:
         self.setup = setup
         self.steps = steps
-        self.student, self.teacher = setup.student, setup.teacher
+        self.path = path
+        self.student, self.teachers = setup.student, setup.teachers
+        self.teacher = setup.teachers[0] if setup.teachers else None
         self.train, self.val = setup.train, setup.val
         self.arguments, self.capabilities = setup.arguments, setup.capabilities
+        self.warm = setup.warm.rollouts
         self.metric = metric_info(setup.metric, getattr(setup.optimizer, "metric_threshold", None))
         self._elapsed = elapsed
-        self._path = path
+        self._meta = meta
         self._runs = Evaluations(setup, steps)
         self._labels: set[str] = set()
         records = steps.tape.journal.records
@@ -76,6 +93,16 @@ class Context:
         self._runs.reopen(held)
         self.steps.reopen(limit)
 
+    def checked(self, winner: Any) -> Candidate:
+        """What the algorithm gave. Raises ConfigurationError for what is no candidate, or shows a held example."""
+        if not isinstance(winner, Candidate):
+            name = type(self.setup.optimizer).__name__
+            raise ConfigurationError(
+                f"{name}.run gave {winner!r:.80}: it has to give a Candidate, as ctx.student is one."
+            )
+        self._runs.check_demos(winner)
+        return winner
+
     def rng(self, label: str) -> Any:
         """A stream of its own for that label; a label names one place of the algorithm, so it is given once."""
         if label in self._labels:
@@ -87,7 +114,12 @@ class Context:
 
     def derived(self, *labels: object) -> Any:
         """The engine's own streams."""
-        return derived_rng(self.setup.seed, type(self.setup.optimizer).__name__, *self._path, *labels)
+        return self.draws(*labels)
+
+    @property
+    def draws(self) -> Callable[..., Any]:
+        """The same, of nothing else of the run."""
+        return partial(derived_rng, self.setup.seed, type(self.setup.optimizer).__name__, *self.path)
 
     # Steps
 
@@ -100,6 +132,7 @@ class Context:
         temperature: float | None = None, role: str = "task",
     ) -> list[Scores]:  # fmt: skip
         """One wave of evaluations, in the order asked for."""
+        self._known(role, "evaluate")
         how = How(role, _params(sample, temperature), trace)
         bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("run", role)))
         rows = [[self._runs.work(candidate, one, bound, how) for one in some] for candidate, some in pairs]
@@ -115,10 +148,7 @@ class Context:
 
         Raises what a slip raises: InputError, ConfigurationError.
         """
-        found = self.setup.roles.get(role)
-        if found is None:
-            known = ", ".join(self.setup.roles)
-            raise ConfigurationError(f"ctx.ask(role={role!r}): the roles of this optimizer are {known}.")
+        found = self._known(role, "ask")
         bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("ask", role)), 2 * n)
         work = Asking(
             self.steps, bound, (role, found), signature, inputs=inputs, n=n, params=_params(sample, temperature)
@@ -126,13 +156,39 @@ class Context:
         self._touch(inputs)
         return work.read((await self.steps.wave([work]))[0])
 
-    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: str = "") -> Any:
+    def _known(self, name: str, asked: str) -> Role:
+        role = self.setup.roles.get(name)
+        if role is None:
+            known = ", ".join(self.setup.roles)
+            raise ConfigurationError(f"ctx.{asked}(role={name!r}): the roles of this optimizer are {known}.")
+        return role
+
+    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
         """What a pure function gives, as JSON data: made once, in a thread of its own if it is sync.
 
-        `args` and `version`, say that of a library, are its identity. Its calls to embedders and models are the step's.
+        `args` and `version`, that of a library or a function by whose code it goes, are its identity. Its calls to embedders
+        and models are the step's.
         """
         work = Computing(self.steps.bound(BRANCH.get(), None), label, function, args, version)
         return (await self.steps.wave([work]))[0].value
+
+    async def finetune(self, spec: FineTuneSpec, *, lm: LM, usd: float | None = None) -> LMRef | Failure:
+        """Train that model, and give a reference to the new one, for `params["lm"]`; a training that fails is a `Failure`.
+
+        `usd` is the most that it may cost, else what the provider estimates. Raises ConfigurationError as `check_finetune`
+        does, and for a price that a budget needs and nobody knows.
+        """
+        work = TrainingWork(self.steps, lm, spec, usd)
+        made = (await self.steps.wave([work]))[0]
+        return reference(lm, made.model) if made.ok else Failure(made.error)
+
+    async def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
+        """Raises ConfigurationError for a model that cannot be trained, before anything is paid for its data.
+
+        Its provider is started: what the model can do decides how rows are written.
+        """
+        check_training(self.steps, lm, usd, train_kwargs)
+        await lm.ready()
 
     async def now(self) -> float:
         """Seconds of running time since the start, earlier processes included; a replay is given the same."""
@@ -167,7 +223,7 @@ class Context:
     ) -> list[Rollout]:  # fmt: skip
         """The first `want` passing rollouts in example order, with traces; a demo made of an example is hidden from it.
 
-        An example that does not pass is tried again up to `rounds` times, as new samples at temperature 1. Windows depend
+        Good runs of a warm start come first. An example that does not pass is tried again up to `rounds` times, as new samples at temperature 1. Windows depend
         on what has passed so far; `speculate` False never runs an example that a walk one by one would not have run.
         """
         return await collect(self, candidate, examples, want, role=role, rounds=rounds, ahead=speculate)
@@ -178,22 +234,28 @@ class Context:
 
     async def compile(
         self, optimizer: Any, student: Candidate, *, label: str, train: Sequence[Example] | None = None,
-        val: Sequence[Example] | None = None, teacher: Candidate | None = None, **arguments: Any,
+        val: Sequence[Example] | None = None, teacher: Candidate | Sequence[Candidate] | None = None,
+        meta: Mapping[str, Any] = {}, **arguments: Any,
     ) -> Candidate:  # fmt: skip
         """What another optimizer makes of a candidate, in this run: same journal, pool and budget; `label` is its own.
 
-        It has the metric and the settings that it was made with, else this one's. Raises ConfigurationError for a foreign
-        candidate.
+        It has the metric and the settings that it was made with, else this one's. `meta` is given to all that it considers.
+        Examples that are held are left out. Raises ConfigurationError for a foreign candidate, EvaluationError for whatever
+        ends it: the run may go on without it, except from a branch of `gather`.
         """
         if label in self._labels:
             raise ConfigurationError(f"ctx.compile(label={label!r}) was used before: give each place its own label.")
         self._labels.add(label)
-        setup = optimizer.within(self.setup, student, teacher, arguments)
-        parts = {"train": tuple(train or self.train), "val": tuple(val or train or self.val)}
-        path = (*self._path, label)
-        return await optimizer.run(  # type: ignore[no-any-return]  # an optimizer gives a Candidate
-            Context(msgspec.structs.replace(setup, **parts), self.steps, self._elapsed, path)
+        teachers = () if teacher is None else (teacher,) if isinstance(teacher, Candidate) else tuple(teacher)
+        setup = optimizer.within(self.setup, student, teachers, arguments)
+        path = (*self.path, label)
+        rng = derived_rng(setup.seed, type(optimizer).__name__, *path, "parts")
+        given = self._searched(train or self.train), self._searched(val or (() if train else self.val))
+        parts = dict(zip(("train", "val"), map(tuple, optimizer.parts(*given, rng)), strict=True))
+        inner = Context(
+            msgspec.structs.replace(setup, **parts), self.steps, self._elapsed, path, {**self._meta, **meta}
         )
+        return await fenced(inner, optimizer)
 
     # The pool, progress, the budget
 
@@ -202,7 +264,7 @@ class Context:
     ) -> Candidate:
         """Enter a candidate into the pool; its scores attach by key. Raises ConfigurationError if it shows a held example."""
         self._runs.check_demos(candidate)
-        label = "/".join([*self._path, label])
+        label, meta = "/".join([*self.path, label]), {**self._meta, **meta}
         above = tuple(parent.key for parent in parents)
         self.steps.pool.add(Entry(candidate, label, BRANCH.get().next_place(), above, meta))
         self.steps.touched |= {demo.origin for state in candidate.predictors.values() for demo in state.demos}
@@ -212,9 +274,16 @@ class Context:
             self.steps.tape.journal.append(Considered(candidate.key, label, state, above, dict(meta)))
         return candidate
 
+    def note(self, text: str) -> None:
+        """Say something in the evidence; nothing that depends on timing."""
+        self.steps.notes.append(text)
+
+    def _searched(self, examples: Sequence[Example]) -> list[Example]:
+        return [one for one in examples if self.key_of(one) not in self.steps.held]
+
     def phase(self, name: str, total: int | None = None) -> Phase:
         """Name what is going on, for progress."""
-        return Phase(self.steps, "/".join([*self._path, name]), total)
+        return Phase(self.steps, "/".join([*self.path, name]), total)
 
     async def remaining(self) -> Budget:
         """What is left of this branch's share of the budget."""

@@ -16,6 +16,7 @@ from dspex.engine.recorder import StepRecorder
 from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps, StepWork, key
+from dspex.engine.trace_data import is_of
 from dspex.evaluate.running import Scorer
 from dspex.runtime.scope import SCOPE
 
@@ -41,7 +42,8 @@ class Evaluations:
         self.scorer = Scorer(setup.metric) if setup.metric is not None else None
         self.faults: dict[str, str] = {}
         self.probes: list[str] = []
-        self._keys = {id(one): setup.keys[id(one)] for one in chain(setup.train, setup.val)}
+        # An optimizer inside another may be given examples that are not the outer one's.
+        self._keys = {id(one): setup.keys.get(id(one)) or example_key(one) for one in chain(setup.train, setup.val)}
         self._open = set(self._keys.values())
         self._sealed = setup.sealed
         self._cleared: set[str] = set()
@@ -72,8 +74,9 @@ class Evaluations:
                 f"{example!r:.120} is not one of ctx.train or ctx.val; held examples are not for a search."
             )
         self.check_demos(candidate)
-        run = key(candidate.key, found, self.setup.roles[how.role].identity, *map(str, how.params.items()))
-        step = key(run, self.setup.metric_identity, str(how.traced))
+        run = key(candidate.calls_key, found, self.setup.roles[how.role].identity, *map(str, how.params.items()))
+        biased = [candidate.key] if candidate.key != candidate.calls_key else []
+        step = key(run, self.setup.metric_identity, str(how.traced), *biased)
         if len(self.probes) < PROBES:
             self.probes.append(step)
         return Evaluation(run, bound, step, self, candidate, example, found, how)
@@ -82,12 +85,13 @@ class Evaluations:
         """The run and its score."""
         program, paths = self.setup.programs.runnable(work.candidate)
         how, scope = work.how, SCOPE.get()
-        trace: list[Any] | None = [] if how.traced else None
+        trace = work.trace = [] if how.traced else None
         settings = {**scope.overlay, **self.setup.roles[how.role].overlay}
         if how.params:
             settings["lm_params"] = {**settings.get("lm_params", {}), **how.params}
         # Set and not reset: a step has a task, and so a context, of its own.
-        SCOPE.set(inner := scope.child(overlay=settings, trace=trace, recorder=recorder))
+        weighed: dict[int, Any] = {}
+        SCOPE.set(inner := scope.child(overlay=settings, trace=trace, weighed=weighed, recorder=recorder))
         fields, inputs = work.example._store, work.example._input_keys or ()
         prediction = await program.acall(**{name: value for name, value in fields.items() if name in inputs})
         score, feedback = 1.0, None  # without a metric a run that ends is a good one
@@ -96,14 +100,9 @@ class Evaluations:
                 SCOPE.set(inner.child(overlay=scope.overlay, trace=None))
             score, feedback = await self.scorer(work.example, prediction, trace)
         outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
-        kept = [
-            TraceStep(paths[id(part)], given, dict(made.items()))
-            for part, given, made in trace or ()
-            if id(part) in paths
-        ]
         return Rollout(
             work.example_key, work.candidate.key, score, True, outputs, feedback, None, recorder.usage,
-            None if trace is None else tuple(kept),
+            None if trace is None else _kept(trace, paths, weighed),
         )  # fmt: skip
 
     def failed(self, work: "Evaluation", error: BaseException, usage: Usage) -> Rollout:
@@ -113,7 +112,21 @@ class Evaluations:
         if not isinstance(error, LMError | AdapterParseError):
             self.faults[work.step] = text
         score = float(getattr(self.setup.optimizer, "failure_score", 0.0))
-        return Rollout(work.example_key, work.candidate.key, score, False, {}, None, text, usage)
+        trace = None if work.trace is None else self._broken_off(work, work.trace, error)
+        return Rollout(work.example_key, work.candidate.key, score, False, {}, None, text, usage, trace)
+
+    def _broken_off(self, work: "Evaluation", trace: list[Any], error: BaseException) -> tuple[TraceStep, ...]:
+        """The calls of a run that failed, and last the one whose reply could not be read, if that was it."""
+        program, paths = self.setup.programs.runnable(work.candidate)
+        steps = _kept(trace, paths, {})
+        if not isinstance(error, AdapterParseError):
+            return steps
+        found = next((part for part in program.predictors() if is_of(part, error.signature)), None)
+        if found is None:
+            return steps
+        inputs = {name: work.example._store[name] for name in work.example._input_keys or ()}
+        reply = error.lm_response.encode(errors="replace").decode()
+        return (*steps, TraceStep(paths[id(found)], inputs, {}, reply))
 
     def check(self, work: "Evaluation", last: Rollout, fault: BaseException | None) -> None:
         """End a run that nothing can come of. Raises EvaluationError."""
@@ -134,7 +147,7 @@ class Evaluation(StepWork):
 
     kind = "evaluate"
     type = Rollout
-    __slots__ = ("candidate", "example", "example_key", "how", "runs")
+    __slots__ = ("candidate", "example", "example_key", "how", "runs", "trace")
 
     def __init__(  # noqa: PLR0917  made at one place
         self, run: str, bound: Spend, step: str, runs: Evaluations, candidate: Candidate, example: Example,
@@ -146,6 +159,7 @@ class Evaluation(StepWork):
         self.example = example
         self.example_key = example_key
         self.how = how
+        self.trace: list[Any] | None = None  # of a run that was begun
 
     async def make(self, recorder: StepRecorder) -> Rollout:
         """The run and its score."""
@@ -158,9 +172,20 @@ class Evaluation(StepWork):
     def settled(self, value: Rollout) -> None:
         """The score attaches to its candidate."""
         self.runs.steps.touched.add(value.example)
-        if self.role == "task" and not self.how.params and self.runs.is_pooled:
-            self.runs.steps.pool.attach(value)
+        # A metric may judge otherwise where it has the trace; candidates are told apart by their plain scores.
+        is_plain = not self.how.params and not self.how.traced
+        if self.role == "task" and is_plain and self.runs.is_pooled:
+            self.runs.steps.pool.attach(value, self.runs.steps.tape.seconds.get(self.key, 0.0))
 
     def ended(self, value: Rollout, fault: BaseException | None) -> None:
         """Whether the run may go on."""
         self.runs.check(self, value, fault)
+
+
+def _kept(trace: list[Any], paths: dict[int, str], weighed: dict[int, Any]) -> tuple[TraceStep, ...]:
+    """The calls of the program's own predictors, as data."""
+    return tuple(
+        TraceStep(paths[id(part)], given, dict(made.items()), scores=weighed.get(id(given), {}))
+        for part, given, made in trace
+        if id(part) in paths
+    )

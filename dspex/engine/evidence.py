@@ -1,5 +1,6 @@
 """Whether a gain is real: a comparison on examples that the search has not seen, and what is claimed."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -8,6 +9,7 @@ from dspex.core.candidate import Candidate
 from dspex.core.evidence import Arm, Comparison, Corrected, Evidence
 from dspex.core.example import Example
 from dspex.engine.context import Context
+from dspex.engine.pool import Entry
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
 from dspex.evaluate.statistics import max_t, out_of_bag, verdict
 from dspex.program.saving import kernel_version
@@ -20,12 +22,16 @@ Claim = tuple[Comparison, float, float]  # with the baseline's and the winner's 
 
 async def weighed(
     context: Context, winner: Candidate, held: Sequence[Example], *, stopped: str, keep: str, limit: Spend,
-    notes: list[str], arms: Sequence[Arm] = (),
+    notes: list[str], arms: Sequence[Arm] = (), by_score: bool = True,
 ) -> Evidence:  # fmt: skip
-    """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left."""
+    """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left.
+
+    One that was not chosen `by_score` alone need not score more than the student, only not less.
+    """
     setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
-    claim, corrected = _selected(context, winner)
-    notes = [*notes, *(str(arm) for arm in arms)]
+    # In a thread: on a thousand examples the signs alone take seconds, which other jobs on this loop need not wait.
+    claim, corrected = await asyncio.to_thread(_selected, context, winner)
+    notes = [*notes, *context.steps.notes, *(str(arm) for arm in arms)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
     elif stopped != "cancelled" and setup.metric is not None:
@@ -36,7 +42,8 @@ async def weighed(
     comparison, old, new = claim or (None, None, None)
     verdict_, basis = (comparison.verdict, comparison.basis) if comparison else ("not shown", "none")
     gain = corrected.gain if corrected else None
-    kept = verdict_ == "better" if keep == "better" else verdict_ != "worse" and (gain is None or gain > 0)
+    is_more = not by_score or gain is None or gain > 0
+    kept = verdict_ == "better" if keep == "better" else verdict_ != "worse" and is_more
     usage = {
         role: dict(zip(("calls", "tokens", "usd"), _units(spend), strict=True))
         for role, spend in context.steps.spent.items()
@@ -44,8 +51,18 @@ async def weighed(
     return Evidence(
         verdict_, basis, kept, stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
         len(context.steps.pool.ranked([])), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
-        tuple(arms), versions_of(type(setup.optimizer)),
+        tuple(arms), versions_of(type(setup.optimizer)), _costs(context, winner),
     )  # fmt: skip
+
+
+def _costs(context: Context, winner: Candidate) -> dict[str, tuple[float, float]]:
+    """Mean tokens, and dollars where prices are known, of a run on the validation examples, before and after."""
+    keys = [context.key_of(one) for one in context.val]
+    old, new = (context.steps.pool.entry(Entry(one, "", ()), keys) for one in (context.student, winner))
+    if not (old.is_complete and new.is_complete):
+        return {}
+    usd = {} if old.usd is None or new.usd is None else {"usd": (old.usd, new.usd)}
+    return {"tokens": (old.tokens, new.tokens), **usd}
 
 
 def versions_of(optimizer: type) -> dict[str, str]:
@@ -79,7 +96,8 @@ async def _compared(context: Context, winner: Candidate, examples: Sequence[Exam
             old, new = await context.evaluate_all(pairs, role="evidence")
     except Stop:
         return None
-    return verdict(old.values, new.values, context.derived("bootstrap"), basis=basis), old.mean, new.mean
+    found = await asyncio.to_thread(verdict, old.values, new.values, context.derived("bootstrap"), basis=basis)
+    return found, old.mean, new.mean
 
 
 def _selected(context: Context, winner: Candidate) -> tuple[Claim | None, Corrected | None]:

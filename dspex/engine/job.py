@@ -13,27 +13,29 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.app import App, current_app, warn
+from dspex.app.app import App, current_app, default_app, warn
 from dspex.core.candidate import Candidate
 from dspex.core.errors import DspexError, EvaluationError, JournalError
 from dspex.core.events import ChildRestarted
 from dspex.core.evidence import Arm, Evidence
 from dspex.core.usage import Budget
 from dspex.engine import report
-from dspex.engine.artifact import Programs
+from dspex.engine.artifact import extracted
 from dspex.engine.attached import CONTROL, AttachedJob
 from dspex.engine.context import Context
 from dspex.engine.controls import control_arms
 from dspex.engine.evidence import weighed
+from dspex.engine.objective import chosen, complete, frontier
 from dspex.engine.pool import Entry
 from dspex.engine.preparing import Options
 from dspex.engine.progress import Ledger, Progress
 from dspex.engine.quote import Quote
 from dspex.engine.recorder import Tape
+from dspex.engine.results import CandidatePrograms
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend, Stop
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps
-from dspex.evaluate.statistics import mean_interval
+from dspex.evaluate.statistics import running_interval
 from dspex.program.module import Module
 from dspex.runtime.journal import Journal
 from dspex.runtime.records import Beat, End, Mark, Stopped
@@ -46,31 +48,6 @@ SYNC_EVERY_S = 1.0
 OBEY_EVERY_S = 0.2
 WATCH_EVERY_S = 0.1
 RESTARTS, RESTART_PERIOD_S = 3, 60.0
-
-
-class CandidatePrograms(Sequence[dict[str, Any]]):
-    """The pool under DSPy's keys, best first; a program is made when it is asked for.
-
-    Not a list: a program that holds this must not count the programs in it as its own parts.
-    """
-
-    def __init__(self, programs: Programs, entries: Sequence[Entry]) -> None:
-        self._programs = programs
-        self._entries = entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return CandidatePrograms(self._programs, self._entries[index])
-        entry = self._entries[index]
-        score = round(100 * entry.mean, 2) if entry.is_complete else None
-        program = self._programs.fresh(entry.candidate)
-        return {"score": score, "subscores": list(entry.scores), "program": program, "label": entry.label, **entry.meta}
-
-    def __deepcopy__(self, _memo: object) -> "CandidatePrograms":
-        return self
 
 
 class Job:
@@ -95,6 +72,7 @@ class Job:
         self._began: float | None = None
         self._state = "queued"
         self._beaten = ""
+        self._has_ended = False
         self._is_aborted = False
         self._crashes: deque[float] = deque()
         self._task: asyncio.Task[Module] | None = None
@@ -109,7 +87,8 @@ class Job:
 
     def _prepare(self, journal: Journal) -> None:
         """All that a life of the run begins with, from what its journal holds."""
-        self._journal = journal
+        self._journal, self._has_ended = journal, False
+        default_app.tell_of_forks(journal)
         (journal.folder / CONTROL).unlink(missing_ok=True)  # it was for an owner that is gone
         self._tape = Tape(journal, self._app.clock)
         self._known_before = len(self._tape.steps)
@@ -135,6 +114,7 @@ class Job:
     def _made_context(self, limit: Spend) -> Context:
         setup = msgspec.structs.replace(self._setup, held=())  # no search sees them, nor has them within reach
         steps = Steps(self._tape, limit, setup.concurrency, setup.shape.calls_per_run, self._app)
+        steps.held = frozenset(setup.keys[id(one)] for one in self._setup.held)
         return Context(setup, steps, self._elapsed)
 
     # Looking
@@ -164,7 +144,8 @@ class Job:
         (phase, total), done = context.steps.phase, context.steps.done
         top = next(iter(context.steps.pool.ranked([context.key_of(one) for one in context.val])), None)
         scores = [score for score in top.scores if score is not None] if top else []
-        low, high = mean_interval(scores, context.derived("progress")) if scores else (None, None)
+        squares = sum(score * score for score in scores)
+        low, high = running_interval(sum(scores), squares, len(scores)) if scores else (None, None)
         eta = (self._elapsed() - self._seconds_before) / done * (total - done) if done and total else None
         mean = top.mean if top and scores else None
         return Progress(self.status, phase, done, total, mean, low, high, len(scores), ledger, self._left(ledger), eta)
@@ -200,7 +181,9 @@ class Job:
 
     def result(self, timeout: float | None = None) -> Module:
         """The program, waited for; not for use on the job's own loop. Raises what ended the run, or TimeoutError."""
-        return self._outcome.result(timeout)
+        if timeout is not None and not concurrent.futures.wait([self._outcome], timeout).done:
+            raise TimeoutError(f"The run {self.run_dir} has not ended within {timeout:g} s; it goes on.")
+        return self._outcome.result()
 
     def __await__(self) -> Generator[Any, None, Module]:
         return self._waited().__await__()
@@ -324,6 +307,7 @@ class Job:
         try:
             self._watch_seconds()
             winner, why = await self._searched(context)
+            winner = self._by_objective(context, winner)
             arms = await control_arms(context, winner) if self._setup.controls and why == "done" else ()
             self._journal.append(Stopped(why))
             evidence, kept = await self._weighed(context, winner, why, arms)
@@ -336,9 +320,18 @@ class Job:
         entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])
         vars(program).update(context.steps.attached)
         program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
-        program.candidate_programs = CandidatePrograms(self._setup.programs, entries)
+        program.candidate_programs = CandidatePrograms(self._setup.programs, lambda: entries)
+        whole, draws = complete(context, context.steps.pool), context.draws
+        program.frontier = CandidatePrograms(self._setup.programs, lambda: frontier(draws, whole))
         self._state = "cancelled" if why == "cancelled" else "done"
         return program  # type: ignore[no-any-return]  # a Module with what a compile adds
+
+    def _by_objective(self, context: Context, winner: Candidate) -> Candidate:
+        options = self._options
+        found, said = chosen(context, context.steps.pool, options.objective, options.max_usd_per_call)
+        if said:
+            context.note(said)
+        return found or winner
 
     async def _weighed(
         self, context: Context, winner: Candidate, why: str, arms: Sequence[Arm]
@@ -346,10 +339,14 @@ class Job:
         """What can be claimed, and the program that is returned; the run's last words."""
         keep, limit = self._options.keep, self._limit
         held, notes = self._setup.held, self._notes
-        evidence = await weighed(context, winner, held, stopped=why, keep=keep, limit=limit, notes=notes, arms=arms)
+        by_score = self._options.objective == "score" and self._options.max_usd_per_call is None
+        evidence = await weighed(
+            context, winner, held, stopped=why, keep=keep, limit=limit, notes=notes, arms=arms, by_score=by_score
+        )
         kept = winner if evidence.kept else context.student
         self._compare(kept, why)
         self._beat()
+        self._has_ended = True
         self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
         await asyncio.to_thread(self._report, self.ledger)
         return evidence, kept
@@ -376,7 +373,8 @@ class Job:
     async def _searched(self, context: Context) -> tuple[Candidate, str]:
         """What the algorithm found, or the best so far where it was stopped."""
         try:
-            winner = await self._setup.optimizer.run(context)
+            warm = await self._warmed(context)
+            winner = _better(context, warm, context.checked(await self._setup.optimizer.run(context)))
             if isinstance(failure := context.steps.scheduler.stopped, Exception):
                 raise failure  # it came with the last step, so that no other was refused
             return winner, "done"
@@ -393,6 +391,14 @@ class Job:
                 self._journal.append(Stopped("error", f"{type(error).__name__}: {error}"[:1_000]))
             raise
 
+    async def _warmed(self, context: Context) -> list[Candidate]:
+        """The programs of a warm start, in the pool and scored."""
+        known = [context.consider(extracted(one), label) for label, one in self._setup.warm.programs]
+        if known and self._setup.metric is not None:
+            async with context.phase("warm start", total=len(known) * len(context.val)):
+                await context.evaluate_all([(one, context.val) for one in known])
+        return known
+
     @staticmethod
     def _best(context: Context) -> Candidate | None:
         entry = context.steps.pool.best([context.key_of(one) for one in context.val])
@@ -405,7 +411,7 @@ class Job:
             await clock.sleep(OBEY_EVERY_S)
             self._obey()
             is_due = clock.monotonic() - synced >= SYNC_EVERY_S and self._journal.is_dirty
-            if is_due or self.status != self._beaten:
+            if not self._has_ended and (is_due or self.status != self._beaten):
                 self._beat()
             if is_due:
                 synced = clock.monotonic()
@@ -468,3 +474,12 @@ class Job:
         for unit, limit in limits.items():
             limits[unit] = None if limit is None else max(0, limit - getattr(ledger, unit))
         return Budget(**limits)
+
+
+def _better(context: Context, warm: Sequence[Candidate], winner: Candidate) -> Candidate:
+    """The winner, or the program of a warm start that has scored more on the same examples."""
+    keys = [context.key_of(one) for one in context.val]
+    entries = [context.steps.pool.entry(Entry(one, "", ()), keys) for one in (winner, *warm)]
+    if context.setup.metric is None or not entries[0].is_complete:
+        return winner
+    return max(entries, key=lambda entry: entry.mean).candidate  # the first of equals

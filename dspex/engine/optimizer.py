@@ -17,7 +17,7 @@ from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.job import Job
 from dspex.engine.opening import opened
-from dspex.engine.preparing import Options, prepared, within
+from dspex.engine.preparing import Options, constructed, prepared, within
 from dspex.engine.progress import shown
 from dspex.engine.quote import Quote
 from dspex.engine.setup import Setup
@@ -28,7 +28,8 @@ M = TypeVar("M", bound=Module)
 
 
 class Optimizer:
-    """Base of optimizers: write `estimate` and `run`, and name in `compile_arguments` what compile takes besides.
+    """Base of optimizers: write `estimate` and `run`, and name in `compile_arguments` what compile takes besides;
+    `takes_teachers` says that `teacher=` may be a list.
 
     Attributes are the constructor's arguments; the engine reads `metric`, `metric_threshold`, `teacher_settings`,
     `num_threads`, `max_errors`, `failure_score`, `prompt_model` and `reflection_lm` where they are set.
@@ -41,6 +42,7 @@ class Optimizer:
     max_errors: int | None = None
     failure_score: float = 0.0
     compile_arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    takes_teachers: ClassVar[bool] = False
 
     def estimate(self, shape: Shape) -> Estimate:
         """Bounds of LM calls by role, before anything runs."""
@@ -49,6 +51,13 @@ class Optimizer:
     async def run(self, ctx: Any) -> Candidate:
         """The algorithm; `ctx` is a CompileContext."""
         raise NotImplementedError
+
+    def parts(self, train: list[Example], val: list[Example], rng: Any) -> tuple[list[Example], list[Example]]:
+        """What `ctx.train` and `ctx.val` are, of what the evidence leaves: the valset is empty where none was given.
+
+        `rng` draws by the run's seed. An example that is in neither is run by no step.
+        """
+        return train, val or train
 
     def finish(self, program: Module, candidate: Candidate) -> None:
         """Give a copy of the student what this candidate's `params` stand for, where the optimizer uses them."""
@@ -62,6 +71,11 @@ class Optimizer:
         models = {"prompt": getattr(self, "prompt_model", None), "reflection": getattr(self, "reflection_lm", None)}
         asked = {role: {"lm": lm} if lm is not None else {} for role, lm in models.items()}
         return {"task": {}, "teacher": self.teacher_settings or {}, **asked}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from another of its class: the constructor's arguments."""
+        return constructed(self)
 
     def compile(self, student: M, *, trainset: Sequence[Example], **options: Any) -> M:
         """`start`, a progress bar on a terminal, and wait. Ctrl-C leaves a run folder that the same call goes on from."""
@@ -95,7 +109,7 @@ class Optimizer:
         *,
         trainset: Sequence[Example],
         valset: Sequence[Example] | None = None,
-        teacher: Module | None = None,
+        teacher: Any = None,
         holdout: Any = "auto",
         keep: Literal["estimate", "better"] = "estimate",
         run_dir: str | Path | None = None,
@@ -104,6 +118,9 @@ class Optimizer:
         controls: bool = False,
         executor: Any = None,
         seed: int = 0,
+        objective: Any = "score",
+        max_usd_per_call: float | None = None,
+        warm_start: Any = None,
         num_threads: int | None = None,
         max_errors: int | None = None,
         **arguments: Any,
@@ -114,7 +131,11 @@ class Optimizer:
         on), 0, a fraction or a list. `keep` "estimate" returns what is better by the corrected estimate, "better" only what is
         shown to be. The same `run_dir` again goes on where a run ended and repeats no finished call; None makes a folder
         below DSPEX_RUNS_DIR. `fork`, the folder of a run with other settings, is copied from: what is still valid is not paid
-        for again. `controls` also scores programs that should be worse, with shuffled or empty texts. Raises BudgetExceeded
+        for again. `controls` also scores programs that should be worse, with shuffled or empty texts. `objective` chooses
+        among the programs that were run on the whole valset: "score", "pareto" (the cheapest of those that are not shown to be
+        worse than a dearer one), or a function of mean score, dollars and seconds of a run; `max_usd_per_call` leaves
+        dearer ones out. `warm_start` is a saved program or a run's folder, which enters the pool, a file of traces (`.jsonl`), whose
+        good runs take the place of a teacher's, or a list of them. Raises BudgetExceeded
         if the estimate (`quote`) does not fit, JournalError for a folder of another run.
         """
         return self._begun(
@@ -131,6 +152,9 @@ class Optimizer:
                 controls=controls,
                 executor=executor,
                 seed=seed,
+                objective=objective,
+                max_usd_per_call=max_usd_per_call,
+                warm_start=warm_start,
                 num_threads=num_threads,
                 max_errors=max_errors,
                 arguments=arguments,
@@ -146,10 +170,10 @@ class Optimizer:
         return prepared(self, student, asked).terms.quote
 
     def within(
-        self, setup: Setup, student: Candidate, teacher: Candidate | None, arguments: Mapping[str, Any]
+        self, setup: Setup, student: Candidate, teachers: Sequence[Candidate], arguments: Mapping[str, Any]
     ) -> Setup:
         """What this optimizer works on inside another's run (`ctx.compile`)."""
-        return within(self, setup, student, teacher, arguments)
+        return within(self, setup, student, teachers, arguments)
 
     def _begun(self, student: Module, options: Options) -> Job:
         made = prepared(self, student, options)

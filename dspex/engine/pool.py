@@ -1,5 +1,6 @@
 """The candidates of a run and their scores; what is best follows from places and scores, never from arrival."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,9 +8,14 @@ import msgspec
 
 from dspex.core.candidate import Candidate, Rollout
 
+_Row = tuple[float, float | None, int, float]  # score, dollars, tokens, seconds
+
 
 class Entry(msgspec.Struct, frozen=True):
-    """A candidate of the pool; `scores` are those on the validation examples asked for, None where it was not run."""
+    """A candidate of the pool; `scores` are those on the validation examples asked for, None where it was not run.
+
+    `usd` (None where a price is not known), `tokens` and `seconds`, those of its calls, are means of its runs there.
+    """
 
     candidate: Candidate
     label: str
@@ -17,6 +23,9 @@ class Entry(msgspec.Struct, frozen=True):
     parents: tuple[str, ...] = ()
     meta: Mapping[str, Any] = {}
     scores: tuple[float | None, ...] = ()
+    usd: float | None = None
+    tokens: float = 0.0
+    seconds: float = 0.0
 
     @property
     def n(self) -> int:
@@ -40,7 +49,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._scores: dict[str, dict[str, float]] = {}
+        self._rows: dict[str, dict[str, _Row]] = {}
 
     def add(self, entry: Entry) -> None:
         """Enter a candidate; of two equal ones the one with the first place stays."""
@@ -48,19 +57,34 @@ class Pool:
         if known is None or entry.place < known.place:
             self._entries[entry.candidate.key] = entry
 
-    def attach(self, rollout: Rollout) -> None:
-        """Note a score."""
-        self._scores.setdefault(rollout.candidate, {})[rollout.example] = rollout.score
+    def attach(self, rollout: Rollout, seconds: float = 0.0) -> None:
+        """Note a score, and what it took."""
+        row = (rollout.score, rollout.usage.usd, rollout.usage.total_tokens, seconds)
+        self._rows.setdefault(rollout.candidate, {})[rollout.example] = row
 
     def scored(self, candidate: Candidate, examples: Sequence[str]) -> tuple[float | None, ...]:
         """A candidate's scores on examples given by key, None where it was not run."""
-        known = self._scores.get(candidate.key, {})
-        return tuple(known.get(key) for key in examples)
+        known = self._rows.get(candidate.key, {})
+        return tuple(known[key][0] if key in known else None for key in examples)
+
+    def entry(self, entry: Entry, examples: Sequence[str]) -> Entry:
+        """An entry with what is known of its candidate on these examples."""
+        known = self._rows.get(entry.candidate.key, {})
+        rows = [known[key] for key in examples if key in known]
+        scores, count = self.scored(entry.candidate, examples), max(1, len(rows))
+        has_prices = bool(rows) and all(row[1] is not None for row in rows)
+        return msgspec.structs.replace(
+            entry,
+            scores=scores,
+            usd=math.fsum(row[1] or 0.0 for row in rows) / count if has_prices else None,
+            tokens=sum(row[2] for row in rows) / count,
+            seconds=math.fsum(row[3] for row in rows) / count,
+        )
 
     def ranked(self, examples: Sequence[str]) -> list[Entry]:
         """All candidates, best first: those run on all examples by their mean, then the others; ties by place."""
         entries = sorted(self._entries.values(), key=lambda entry: entry.place)
-        scored = [msgspec.structs.replace(entry, scores=self.scored(entry.candidate, examples)) for entry in entries]
+        scored = [self.entry(entry, examples) for entry in entries]
         return sorted(scored, key=lambda entry: (not entry.is_complete, -entry.mean, -entry.n))
 
     def best(self, examples: Sequence[str]) -> Entry | None:

@@ -9,6 +9,7 @@ import msgspec
 
 from dspex.app.app import current_app
 from dspex.core.candidate import Candidate, Shape
+from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError, EvaluationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
@@ -16,9 +17,11 @@ from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
 from dspex.engine.holdout import Shown, demos_in, sealed_by, set_apart
+from dspex.engine.objective import check_objective
 from dspex.engine.opening import Terms, held_before
 from dspex.engine.quote import Quote, bounds_of, check, quoted
 from dspex.engine.setup import Setup, roles_of
+from dspex.engine.warm import known_programs, warmed
 from dspex.program.module import Module
 
 NOT_COMPARED = frozenset({"num_threads", "max_errors", "track_stats", "verbose", "log_dir"})
@@ -29,7 +32,7 @@ class Options(msgspec.Struct, frozen=True):
 
     trainset: Sequence[Example]
     valset: Sequence[Example] | None = None
-    teacher: Module | None = None
+    teacher: Module | Sequence[Module] | None = None
     holdout: Any = "auto"
     keep: Literal["estimate", "better"] = "estimate"
     run_dir: str | Path | None = None
@@ -38,6 +41,9 @@ class Options(msgspec.Struct, frozen=True):
     controls: bool = False
     executor: Any = None
     seed: int = 0
+    objective: Any = "score"
+    max_usd_per_call: float | None = None
+    warm_start: Any = None
     num_threads: int | None = None
     max_errors: int | None = None
     arguments: Mapping[str, Any] = {}
@@ -66,9 +72,15 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
         raise ConfigurationError("compile(executor=...) is not there yet; leave it out to run in this process.")
     if options.keep not in ("estimate", "better"):
         raise ConfigurationError(f'keep={options.keep!r}: "estimate" or "better".')
+    check_objective(options.objective, options.max_usd_per_call)
     given = {**optimizer.compile_arguments, **_known(optimizer, options.arguments)}
+    if len(teachers_of(options.teacher)) > 1 and not optimizer.takes_teachers:
+        raise ConfigurationError(
+            f"{type(optimizer).__name__} takes one teacher, not {len(teachers_of(options.teacher))}."
+        )
     whole, more = list(options.trainset), list(options.valset or ())
-    demos = chain.from_iterable(demos_in(one) for one in (student, options.teacher) if one is not None)
+    known = known_programs(options.warm_start, student)
+    demos = chain.from_iterable(demos_in(one) for one in (student, *teachers_of(options.teacher), *known))
     apart = list(options.holdout) if isinstance(options.holdout, list | tuple) else []
     _check_data(student, trainset=whole, valset=more, holdout=apart)
     keys = {id(one): example_key(one) for one in chain(whole, more, apart)}
@@ -76,29 +88,30 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     most = held_before(options.run_dir, _most_held(options.budget, student))
     shown = Shown(demos)
     train, val, held, notes = set_apart(whole, more, holdout, keys, seed=options.seed, most=most, shown=shown)
-    data = Data(train, val or train, held, keys)
+    data = Data(train, val, held, keys)
     optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
     identity = {
-        "optimizer": [f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", _constructed(optimizer)],
-        "arguments": fingerprint({**given, "keep": options.keep, **({"controls": True} if options.controls else {})}),
+        "optimizer": [f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", optimizer.identity],
+        "arguments": fingerprint({**given, "keep": options.keep, **_unusual(options)}),
         "student": fingerprint(student),
         "teacher": fingerprint(options.teacher) if options.teacher is not None else None,
+        **({"warm start": setup.warm.identity} if options.warm_start is not None else {}),
         **{name: _data(part, keys) for name, part in (("trainset", whole), ("valset", more), ("held examples", held))},
         "metric": setup.metric_identity,
         "language model and adapter": {name: role.identity for name, role in setup.roles.items()},
         "seed": options.seed,
     }
     waves = "by candidate" if setup.by_candidate else "by example"
+    said = [*said, *setup.warm.notes]
     return Prepared(setup, Terms(identity, options.budget, quote, waves, options.fork), (*notes, *said))
 
 
 def within(
-    optimizer: Any, setup: Setup, student: Candidate, teacher: Candidate | None, given: Mapping[str, Any]
+    optimizer: Any, setup: Setup, student: Candidate, teachers: Sequence[Candidate], given: Mapping[str, Any]
 ) -> Setup:
     """The setup of an optimizer inside another's run; it has the outer one's metric where it has none."""
-    program, _ = setup.programs.runnable(student)
-    other = setup.programs.runnable(teacher)[0] if teacher is not None else None
-    roles, capabilities = roles_of(optimizer, program, other)
+    program, *others = (setup.programs.runnable(one)[0] for one in (student, *teachers))
+    roles, capabilities = roles_of(optimizer, program, others)
     setup.programs.also(optimizer.finish)
     metric = optimizer.metric or setup.metric
     return msgspec.structs.replace(
@@ -106,7 +119,7 @@ def within(
         optimizer=optimizer,
         arguments={**optimizer.compile_arguments, **_known(optimizer, given)},
         student=student,
-        teacher=teacher,
+        teachers=tuple(teachers),
         metric=metric,
         metric_identity=digest(fingerprint(metric)),
         roles=roles,
@@ -120,9 +133,9 @@ def _within_budget(
     """The optimizer, with smaller settings if asked for, and what it may cost. Raises BudgetExceeded."""
     budget = options.budget or Budget()
     setup = _setup(optimizer, student, options, data, given)
-    quote = quoted(setup, student, options.teacher, budget.usd is not None)
+    quote = quoted(setup, student, teachers_of(options.teacher), _needs_price(options))
     if budget.tokens is not None or budget.usd is not None:
-        setup = msgspec.structs.replace(setup, bounds=bounds_of(setup, student, options.teacher))
+        setup = msgspec.structs.replace(setup, bounds=bounds_of(setup, student, teachers_of(options.teacher)))
     if budget.on_short == "stop":
         return optimizer, setup, quote, []
     smaller = optimizer.fit(setup.shape, budget) if budget.on_short == "fit" else None
@@ -130,35 +143,54 @@ def _within_budget(
         check(quote, budget, type(optimizer).__name__)
         return optimizer, setup, quote, []
     setup = msgspec.structs.replace(_setup(smaller, student, options, data, given), bounds=setup.bounds)
-    less = quoted(setup, student, options.teacher, budget.usd is not None)
+    less = quoted(setup, student, teachers_of(options.teacher), _needs_price(options))
     check(less, budget, type(optimizer).__name__)
     said = [] if less == quote else [f"settings were made smaller to fit the budget: {less} instead of {quote}"]
     return smaller, setup, less, said
 
 
 def _setup(optimizer: Any, student: Module, options: Options, data: Data, given: Mapping[str, Any]) -> Setup:
-    settings, teacher = current_app().settings, options.teacher
-    roles, capabilities = roles_of(optimizer, student, teacher)
+    settings, teachers = current_app().settings, teachers_of(options.teacher)
+    train, val = optimizer.parts(data.train, data.val, derived_rng(options.seed, type(optimizer).__name__, "parts"))
+    roles, capabilities = roles_of(optimizer, student, teachers)
     task = capabilities["task"]
     threads = (
         options.num_threads
         or optimizer.num_threads
         or min(settings.num_threads, task.max_concurrency or settings.num_threads)
     )
+    learnt_from = {id(one) for one in train}
+    apart = [*(one for one in val if id(one) not in learnt_from), *data.held]
+    warm = warmed(options.warm_start, student, apart, train, data.keys)
+    known = [one for _, one in warm.programs]
     repeats = max(getattr(part, "max_iters", 1) for _, part in student.named_sub_modules())
     count = len(student.predictors())
-    programs = [one for one in (student, teacher) if one is not None]
     return Setup(
         optimizer=optimizer, arguments=given, student=extracted(student),
-        teacher=extracted(teacher) if teacher is not None else None,
-        programs=Programs(*programs, finish=optimizer.finish),
-        train=tuple(data.train), val=tuple(data.val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
+        teachers=tuple(map(extracted, teachers)), programs=Programs(*known, student, *teachers, finish=optimizer.finish, lm=settings.lm),
+        train=tuple(train), val=tuple(val), held=tuple(data.held), keys=data.keys, metric=optimizer.metric,
         sealed=sealed_by(data.held, data.keys),
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
-        shape=Shape(count, count * repeats, len(data.train), len(data.val), len(data.held)), seed=options.seed,
+        shape=Shape(count, count * repeats, len(train), len(val), len(data.held), given, len(teachers)), seed=options.seed,
         concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
-        by_candidate=bool(task.prefix_slots), controls=options.controls,
+        by_candidate=bool(task.prefix_slots), controls=options.controls, warm=warm,
     )  # fmt: skip
+
+
+def teachers_of(given: Module | Sequence[Module] | None) -> list[Module]:
+    """The teachers of a compile: none, one or several."""
+    return [] if given is None else [given] if isinstance(given, Module) else list(given)
+
+
+def _needs_price(options: Options) -> bool:
+    has_budget = options.budget is not None and options.budget.usd is not None
+    return has_budget or options.max_usd_per_call is not None
+
+
+def _unusual(options: Options) -> dict[str, Any]:
+    """What stands in a run's identity only where it is asked for."""
+    usual = {"controls": False, "objective": "score", "max_usd_per_call": None}
+    return {name: found for name, default in usual.items() if (found := getattr(options, name)) != default}
 
 
 def _known(optimizer: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -169,7 +201,8 @@ def _known(optimizer: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     return arguments
 
 
-def _constructed(optimizer: Any) -> dict[str, Any]:
+def constructed(optimizer: Any) -> dict[str, Any]:
+    """What an optimizer was made with, as far as it has a part in what comes of it."""
     kept = {name: value for name, value in vars(optimizer).items() if name not in NOT_COMPARED and name[0] != "_"}
     return {name: fingerprint(value) for name, value in kept.items()}
 

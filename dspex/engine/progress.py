@@ -52,5 +52,6 @@ def shown(progress: Progress) -> tuple[int, int | None, str]:
     if progress.best is not None and progress.low is not None and progress.high is not None:
         parts.append(f"best {100 * progress.best:.1f} [{100 * progress.low:.0f}, {100 * progress.high:.0f}]")
     spent = progress.spent
-    parts.append(f"{spent.calls} calls, {spent.tokens:,} tokens{f', {spent.reused} reused' if spent.reused else ''}")
+    price, reused = f", ${spent.usd:.4f}" if spent.usd else "", f", {spent.reused} reused" if spent.reused else ""
+    parts.append(f"{spent.calls} calls, {spent.tokens:,} tokens{price}{reused}")
     return progress.done, progress.total, "  ".join(part for part in parts if part)

@@ -42,21 +42,23 @@ class Quote(msgspec.Struct, frozen=True):
         return f"at most {', '.join(parts)}"
 
 
-def quoted(setup: Setup, student: Module, teacher: Module | None, needs_price: bool) -> Quote:
+def quoted(setup: Setup, student: Module, teachers: Sequence[Module], needs_price: bool) -> Quote:
     """What a run may cost. Raises ConfigurationError if a price is needed and unknown."""
     estimate, shape = setup.optimizer.estimate(setup.shape), setup.shape
     roles = {role: getattr(estimate, role).high for role in ("task", "teacher", "prompt", "reflection")}
+    scored = setup.warm.programs if setup.metric is not None else ()
+    roles["task"] += len(scored) * shape.val * shape.calls_per_run
     roles["evidence"] = 2 * shape.held * shape.calls_per_run
     roles["control"] = 3 * shape.val * shape.calls_per_run if setup.controls else 0
     tokens: int | None = 0
-    usd = 0.0
-    is_priced = False
+    usd = estimate.usd
+    is_priced = usd > 0
     for role, calls in roles.items():
         if not calls:
             continue
         is_asked = role in ("prompt", "reflection")
-        program = (teacher or student) if role == "teacher" else student
-        one = _of_text(setup, role, needs_price) if is_asked else _of_program(setup, role, program, needs_price)
+        programs = (teachers or [student]) if role == "teacher" else [student]
+        one = _of_text(setup, role, needs_price) if is_asked else _of_programs(setup, role, programs, needs_price)
         if one is None:
             tokens = None
             continue
@@ -65,12 +67,12 @@ def quoted(setup: Setup, student: Module, teacher: Module | None, needs_price: b
     return Quote(sum(roles.values()), tokens, usd if is_priced else None, roles)
 
 
-def bounds_of(setup: Setup, student: Module, teacher: Module | None) -> dict[tuple[str, str], Charge]:
+def bounds_of(setup: Setup, student: Module, teachers: Sequence[Module]) -> dict[tuple[str, str], Charge]:
     """The most that one call of a run or a question may take, by role; none where no model is set."""
     found: dict[tuple[str, str], Charge | None] = {}
     for role in setup.roles:
-        program = (teacher or student) if role == "teacher" else student
-        found["run", role] = _of_program(setup, role, program, needs_price=False)
+        programs = (teachers or [student]) if role == "teacher" else [student]
+        found["run", role] = _of_programs(setup, role, programs, needs_price=False)
         found["ask", role] = _of_text(setup, role, needs_price=False)
     return {name: charge for name, charge in found.items() if charge is not None}
 
@@ -89,11 +91,11 @@ def check(quote: Quote, budget: Budget, name: str) -> None:
         )
 
 
-def _of_program(setup: Setup, role: str, program: Module, needs_price: bool) -> Charge | None:
-    """The most that one call of its dearest predictor may take."""
+def _of_programs(setup: Setup, role: str, programs: Sequence[Module], needs_price: bool) -> Charge | None:
+    """The most that one call of their dearest predictor may take."""
     overlay = {**current().overlay, **setup.roles[role].overlay}
     with use(overlay=overlay):
-        charges = [_of_predictor(setup, part, needs_price) for part in program.predictors()]
+        charges = [_of_predictor(setup, part, needs_price) for one in programs for part in one.predictors()]
     known = [charge for charge in charges if charge is not None]
     return _most(known) if known and len(known) == len(charges) else None
 

@@ -13,7 +13,7 @@ from dspex.core.errors import BudgetExceeded, DspexError, JournalError
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.journal import Journal
-from dspex.runtime.records import Call, Sent, Step, Stopped
+from dspex.runtime.records import Call, Sent, Step, Stopped, Training
 from dspex.runtime.scope import Proceed, ProceedToBytes, use
 
 Found = tuple[LMResponse | None, bytes | None, Usage | None]  # a reply, or bytes and what they took
@@ -38,13 +38,32 @@ class Tape:
         sent.subtract(call.key for call in calls)
         self.lost = sum(max(0, count) for count in sent.values())  # those of a fork were sent by another run
         self.before = sum((_paid(call) for call in calls), Usage())
+        self.trainings: dict[str, str] = {}  # begun and not ended, as far as is known
+        for record in records:
+            if isinstance(record, Training):
+                self._note(record)
+                self.before += Usage(usd=record.usd)
         self.done = {call.key: call for call in calls if not call.error}
-        self._found = Counter(call.step for call in calls if not call.error)
+        self.seconds: dict[str, float] = {}  # of all calls of a step
+        for call in self.done.values():
+            self._took(call)
+        self._found = Counter(call.step for call in calls if not call.error and not _is_free(call))
         last = next((record for record in reversed(records) if isinstance(record, Stopped)), None)
         forgets = last is not None and last.why == "error"
         self.steps = {
             r.key: r for r in records if isinstance(r, Step) and not (forgets and b'"ok":false' in bytes(r.value))
         }
+
+    def trained(self, record: Training) -> None:
+        """Journal that a training has begun, or how it ended."""
+        self.journal.append(record)
+        self._note(record)
+
+    def _note(self, record: Training) -> None:
+        if record.state in ("failed", "cancelled"):  # asked for again, another is begun
+            self.trainings.pop(record.key, None)
+        else:
+            self.trainings[record.key] = record.job
 
     def reuse(self, owner: str) -> None:
         """Count the finished calls that an earlier process made for these steps, once."""
@@ -58,12 +77,20 @@ class Tape:
         self.failed += bool(call.error)
         if not call.error:
             self.done[call.key] = call
+            self._took(call)
+
+    def _took(self, call: Call) -> None:
+        self.seconds[call.step] = self.seconds.get(call.step, 0.0) + call.seconds
+
+
+def _is_free(call: Call) -> bool:
+    """Whether it is a search or a tool's, which are no calls of a budget's."""
+    return call.data is not None and call.usage is not None and not call.usage.calls
 
 
 def _calls_paid(call: Call) -> int:
-    """What left the process for a call, all its attempts; a search is no call of a budget's."""
-    is_search = call.data is not None and call.usage is not None and not call.usage.calls
-    return 0 if call.is_cached or is_search else call.attempts
+    """What left the process for a call, all its attempts."""
+    return 0 if call.is_cached or _is_free(call) else call.attempts
 
 
 def _paid(call: Call) -> Usage:

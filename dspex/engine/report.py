@@ -22,13 +22,14 @@ from dspex.engine.progress import Ledger
 from dspex.evaluate.comparison_html import changed, counts_picture, interval_picture
 from dspex.evaluate.html_parts import GOOD, MARGIN, PLAIN, WIDTH, cut, document, label, line, picture, table
 from dspex.evaluate.running import Row
-from dspex.evaluate.statistics import mean_interval
+from dspex.evaluate.statistics import mean_interval, running_interval
 from dspex.runtime.journal_reader import JournalReader
 from dspex.runtime.records import Beat, Considered, End, Record, Run, Step, Stopped
 
 FILE = "report.html"
 READ = frozenset({b"run", b"step", b"pool", b"stop", b"end", b"beat", b"blob"})
 MOST_CANDIDATES = 200
+FEW = 100  # scores, up to which an interval is the bootstrap's
 MOST_LINES = 2_000  # a difference takes time that grows with their square
 HEIGHT = 200
 
@@ -193,7 +194,7 @@ def _candidates(story: Story, winner: str | None) -> str:
     rows = []
     for one in ranked[:MOST_CANDIDATES]:
         scores = list(one.scores.values())
-        low, high = mean_interval(scores, derived_rng("report", one.candidate.key)) if scores else (0.0, 0.0)
+        low, high = _interval(scores, one.candidate.key) if scores else (0.0, 0.0)
         shown = f"{100 * one.mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]" if scores else "not scored"
         demos = sum(len(state.demos) for state in one.candidate.predictors.values())
         above = ", ".join(labels.get(key, key[:8]) for key in one.parents)
@@ -210,6 +211,13 @@ def _candidates(story: Story, winner: str | None) -> str:
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f"<h2>Candidates ({len(ranked):,}{many})</h2><table><tr>{head}</tr>{body}</table>"
+
+
+def _interval(scores: Sequence[float], key: str) -> tuple[float, float]:
+    """A bootstrap of many candidates on many examples would take as long as some searches."""
+    if len(scores) > FEW:
+        return running_interval(sum(scores), sum(score * score for score in scores), len(scores))
+    return mean_interval(scores, derived_rng("report", key))
 
 
 def _difference(student: Candidate, best: Scored | None, *, is_kept: bool) -> str:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from dspex.core.errors import ConfigurationError
 from dspex.core.usage import Budget, Usage
@@ -75,6 +75,7 @@ class Work:
     """A step: what makes its result is the caller's own matter, its `key` says which results are the same."""
 
     __slots__ = ("bound", "branch", "index", "key", "place")
+    is_typical: ClassVar[bool] = True  # what it takes says something about other steps
     branch: "Branch"
     place: tuple[int, ...]
     index: int
@@ -243,6 +244,16 @@ class Scheduler:
             self._landed(work)
         self._advance(list(self.root.leaves()))
 
+    async def recovered(self, branch: Branch) -> bool:
+        """Let steps run again after an Exception has ended them all; False where it has ended other branches too."""
+        if not isinstance(self.stopped, Exception):
+            return self.stopped is None
+        await self.drained()
+        if branch is not self.root:
+            return False
+        self.stopped, branch.is_cut = None, False
+        return True
+
     def cancel(self) -> None:
         """Cancel the steps that run."""
         for task in self._tasks:
@@ -303,7 +314,7 @@ class Scheduler:
         branch.results[work.index], spend = known
         branch.free += work.bound - spend if is_charged else work.bound
         branch.had.add(work.key)
-        if not branch.seen.covers(spend):
+        if work.is_typical and not branch.seen.covers(spend):
             branch.seen |= spend
 
     def _shared_out(self) -> list[Branch]:

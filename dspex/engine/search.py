@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from dspex.core.candidate import Candidate, Rollout, Scores
+from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.race import Race, block_size, leading, survivors
@@ -17,6 +18,10 @@ class Searching(Protocol):
 
     student: Candidate
     metric: Any
+
+    @property
+    def warm(self) -> Sequence[Rollout]:
+        """Runs that are there already."""
 
     def key_of(self, example: Example) -> str:
         """An example's identity."""
@@ -46,6 +51,8 @@ async def race(
     keep: int,
 ) -> Race:
     """Evaluate block by block, and drop what has clearly lost; `z` infinite keeps all to the end, in one wave."""
+    if not candidates:
+        raise ConfigurationError("ctx.race was given no candidates.")
     order = list(examples)
     context.derived("race", digest(sorted(map(context.key_of, order)))).shuffle(order)
     width = len(order) if math.isinf(z) else block or block_size(len(order))
@@ -72,12 +79,15 @@ async def collect(
     rounds: int,
     ahead: bool,
 ) -> list[Rollout]:
-    """The first `want` passing rollouts in example order; with `ahead` examples are run that may not be needed."""
-    passed: list[Rollout] = []
-    at = 0
+    """The first `want` passing rollouts, those of a warm start first, then in example order.
+
+    With `ahead` examples are run that may not be needed.
+    """
+    passed = _warm(context, examples)[:want]
+    given, at = len(passed), 0
     while len(passed) < want and at < len(examples):
         need = want - len(passed)
-        window = examples[at : at + (_likely(need, len(passed), at) if ahead else need)]
+        window = examples[at : at + (_likely(need, len(passed) - given, at) if ahead else need)]
         at += len(window)
         got: dict[int, Rollout] = {}
         for sample in range(rounds):
@@ -88,6 +98,13 @@ async def collect(
             got |= {row: s.rows[0] for row, s in zip(todo, wave, strict=True) if context.metric.passes(s.rows[0])}
         passed += [got[row] for row in sorted(got)]
     return passed[:want]
+
+
+def _warm(context: Searching, examples: Sequence[Example]) -> list[Rollout]:
+    """Good runs that are there already, in an order that follows from that of the examples."""
+    good = [one for one in context.warm if context.metric.passes(one)]
+    context.derived("warm", digest([context.key_of(one) for one in examples])).shuffle(good)
+    return good
 
 
 def _likely(need: int, passed: int, tried: int) -> int:

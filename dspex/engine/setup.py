@@ -1,6 +1,6 @@
 """What a run is made from, and what an algorithm may know of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from dspex.core.endpoint import Capabilities
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import Programs, fingerprint
+from dspex.engine.warm import Warm
 from dspex.program.module import Module
 from dspex.service.ledger import Charge
 
@@ -28,7 +29,7 @@ class Setup(msgspec.Struct, frozen=True):
     optimizer: Any
     arguments: Mapping[str, Any]
     student: Candidate
-    teacher: Candidate | None
+    teachers: tuple[Candidate, ...]
     programs: Programs
     train: tuple[Example, ...]
     val: tuple[Example, ...]
@@ -46,10 +47,11 @@ class Setup(msgspec.Struct, frozen=True):
     by_candidate: bool  # the order of waves: candidate by candidate, else example by example
     controls: bool = False
     bounds: Mapping[tuple[str, str], Charge] = {}  # the most a call takes, by ("run" or "ask", role): under a budget
+    warm: Warm = Warm()
 
 
 def roles_of(
-    optimizer: Any, student: Module, teacher: Module | None
+    optimizer: Any, student: Module, teachers: Sequence[Module]
 ) -> tuple[dict[str, Role], dict[str, Capabilities]]:
     """The roles of an optimizer, and what the model of each can do; "evidence" and "control" are as "task"."""
     settings = current_app().settings
@@ -58,7 +60,8 @@ def roles_of(
         lm, adapter = overlay.get("lm", settings.lm), overlay.get("adapter", settings.adapter)
         lms = [lm]
         if name in ("task", "teacher"):
-            lms = [part.lm or lm for part in (student if name == "task" else teacher or student).predictors()]
+            programs = [student] if name == "task" else teachers or [student]
+            lms = [part.lm or lm for program in programs for part in program.predictors()]
         roles[name] = Role(overlay, digest([[one and one.identity for one in lms], _told(adapter)]))
         capabilities[name] = lm.capabilities if lm is not None else Capabilities()
     roles["evidence"] = roles["control"] = roles["task"]

@@ -48,7 +48,24 @@ class Computed(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
 
 
-Value = Rollout | Asked | Computed
+class Trained(msgspec.Struct, frozen=True):
+    """What came of a training: the provider's name of the model, and of the job."""
+
+    model: str = ""
+    job: str = ""
+    ok: bool = True
+    error: str = ""
+    usage: Usage = Usage()
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """An optimizer inside another has failed; a run that ended by an error forgets it, as any failure."""
+
+    error: str
+    ok: bool = False
+
+
+Value = Rollout | Asked | Computed | Trained
 
 
 class StepWork(Work):
@@ -81,8 +98,8 @@ class StepWork(Work):
 class Steps:
     """All steps of one run, for its context and those of optimizers inside it.
 
-    `done` counts those of the phase; `touched` are the keys of the examples that a step saw.
-    `attached` are attributes of the program that is returned.
+    `done` counts those of the phase; `touched` are the keys of the examples that a step saw, `held` of those that none may.
+    `notes` are said in the evidence, `attached` are attributes of the program that is returned.
     """
 
     def __init__(self, tape: Tape, limit: Spend, concurrency: int, calls_per_run: int, app: App) -> None:
@@ -90,6 +107,8 @@ class Steps:
         self.pool = Pool()
         self.spent: dict[str, Spend] = {}
         self.touched: set[str] = set()
+        self.held: frozenset[str] = frozenset()
+        self.notes: list[str] = []
         self.attached: dict[str, Any] = {}
         self.phase: tuple[str, int | None] = ("", None)
         self.done = 0
@@ -136,8 +155,31 @@ class Steps:
         """Raises EvaluationError when enough steps found no model, one after another."""
         if is_ok:
             self.outage = 0
-        elif self.outage >= OUTAGE_LIMIT:
+        elif self.is_out:
             raise EvaluationError(f"{self.outage} steps one after another found no model: {error}")
+
+    @property
+    def limits_usd(self) -> bool:
+        """Whether the budget has dollars."""
+        return self.limit.units[2] < UNLIMITED // 2
+
+    @property
+    def is_out(self) -> bool:
+        """Whether there is no model to go on with; a later process may find one."""
+        return self.outage >= OUTAGE_LIMIT
+
+    def failure_of(self, step: str) -> str | None:
+        """What ended a nested compile in an earlier process."""
+        found = self._known.get(step)
+        return msgspec.json.decode(found.value, type=Failed).error if isinstance(found, Step) else None
+
+    async def fenced(self, step: str, text: str) -> None:
+        """A nested compile has failed: let other steps run again, and a replay see the same."""
+        if await self.scheduler.recovered(BRANCH.get()):
+            self.outage = self.failures = 0
+        if step not in self._known:
+            self._known[step] = Step(step, "compile", msgspec.Raw(encoder.encode(Failed(text))))
+            self.tape.journal.append(self._known[step])
 
     def _recall(self, work: StepWork, is_charged: bool) -> tuple[Value, Spend] | None:
         """The result of a finished step. Whoever asks settles it, so what it stands for is counted here."""

@@ -50,7 +50,7 @@ class _Traced:
         except AdapterParseError as error:
             if not self._parse_failures:
                 raise
-            predictor = next((one for one in self.predictors() if _is_of(one, error.signature)), None)
+            predictor = next((one for one in self.predictors() if is_of(one, error.signature)), None)
             failed = FailedPrediction(error.lm_response, self._reward(error))
             return failed, [*trace, (predictor, inputs, failed)]
         except (LMError, BudgetExceeded):
@@ -67,7 +67,8 @@ class _Traced:
         return self._format_score + (self._failure_score - self._format_score) * min(1.0, share)
 
 
-def _is_of(predictor: Any, signature: Any) -> bool:
+def is_of(predictor: Any, signature: Any) -> bool:
+    """Whether that is the predictor's signature, in either form."""
     return signature is not None and signature in (predictor.signature, predictor.signature.compiled)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from dspex.app.app import current_app
+from dspex.app.app import current_app, default_app
 from dspex.core.errors import EvaluationError, JournalError
 from dspex.core.example import Example, Prediction
 from dspex.core.identity import canonical, digest, plain
@@ -48,6 +48,7 @@ class Finished:
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         self._journal = Journal(folder)
+        default_app.tell_of_forks(self._journal)
         try:
             self._rows = _read(self._journal, identity)
         except BaseException:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dspex.core.errors import EvaluationError
@@ -41,14 +41,14 @@ def answer_passage_match(example: Example, pred: Example, trace: Any = None) -> 
 
 
 def normalized(result: Any) -> tuple[float, str | None]:
-    """Score and feedback of what a metric returned: a number, a bool or Prediction(score=, feedback=).
+    """Score and feedback of what a metric returned: a number, a bool, Prediction(score=, feedback=) or a dictionary of these.
 
     Raises EvaluationError, naming what came, for anything else and for a number that is not finite.
     """
     if type(result) is bool or type(result) is int:
         return float(result), None
     feedback, given = None, result
-    if isinstance(result, Example):
+    if isinstance(result, Example | Mapping):
         feedback, given = result.get("feedback"), result.get("score")
     if isinstance(given, str) or not hasattr(given, "__float__") or not math.isfinite(score := float(given)):
         raise EvaluationError(

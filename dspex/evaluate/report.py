@@ -14,7 +14,7 @@ from dspex.core.usage import Usage
 from dspex.evaluate.meter import NOTHING
 from dspex.evaluate.result import EvaluationResult, measured
 from dspex.evaluate.running import Row
-from dspex.evaluate.statistics import wilson
+from dspex.evaluate.statistics import running_interval
 
 State = tuple[int, int | None, str]
 
@@ -82,13 +82,8 @@ class Tally:
     def _score(self) -> str:
         if not self._seen:
             return ""
-        mean = self._sum / self._seen
-        if self._sum == self._squares:  # all are 0 or 1
-            low, high = wilson(self._sum, self._seen)
-        else:
-            half = 1.96 * (max(0.0, self._squares / self._seen - mean * mean) / self._seen) ** 0.5
-            low, high = mean - half, mean + half
-        return f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}], "
+        low, high = running_interval(self._sum, self._squares, self._seen)
+        return f"{100 * self._sum / self._seen:.1f} [{100 * low:.1f}, {100 * high:.1f}], "
 
 
 def cost(usage: Usage) -> str:
@@ -128,10 +123,11 @@ def print_table(result: EvaluationResult, metrics: Sequence[str], limit: int | N
 
 
 def save(rows: Sequence[Row], metrics: Sequence[str], csv_path: str | None, json_path: str | None) -> None:
-    """Write the rows as CSV, as JSON, or both."""
+    """Write the rows as CSV, as JSON, or both; those that failed with their traceback as `error`."""
     from dspex.program.saving import write_atomically
 
-    made = records(rows, metrics)
+    pairs = zip(records(rows, metrics), rows, strict=True)
+    made = [record if row.ok or "error" in record else {**record, "error": row.error} for record, row in pairs]
     if csv_path:
         import csv
 

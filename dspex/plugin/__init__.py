@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         RateLimited,
         Unavailable,
     )
+    from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
     from dspex.core.messages import (
         Audio,
         Choice,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         EmbeddingProvider,
         Executor,
         FieldView,
+        FineTuningProvider,
         HttpClient,
         LMProvider,
         Middleware,
@@ -85,12 +87,16 @@ __all__ = [
     "Executor",
     "FieldView",
     "File",
+    "FineTuneSpec",
+    "FineTuneStatus",
+    "FineTuningProvider",
     "HttpClient",
     "HttpReply",
     "Image",
     "LMDelta",
     "LMError",
     "LMProvider",
+    "LMRef",
     "LMRequest",
     "LMResponse",
     "LMTimeout",
@@ -127,7 +133,16 @@ __all__ = [
 
 
 _HOMES = (
-    *("core.endpoint", "core.errors", "core.messages", "core.secret", "core.usage", "core.wire", "core.dictionaries"),
+    *(
+        "core.endpoint",
+        "core.errors",
+        "core.finetune",
+        "core.messages",
+        "core.secret",
+        "core.usage",
+        "core.wire",
+        "core.dictionaries",
+    ),
     *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
 )
 

@@ -11,6 +11,7 @@ from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.endpoint import Capabilities
 from dspex.core.events import Event
 from dspex.core.example import Example, Prediction
+from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage, Vectors
 from dspex.core.usage import Budget
 from dspex.core.wire import HttpReply, ServerEvent
@@ -52,7 +53,7 @@ class LMProvider(Protocol):
     Optional: `stream(request)`, an async generator of LMDelta, the last with `finish_reason` and usage (absent: one
     delta from `complete`); `capabilities: Capabilities | None` (absent or None: unknown; read again after `start`);
     `error(status, headers, body) -> LMError | None`; `async start()`, called once before the first attempt,
-    in a forked child again; `async background()`, kept alive as a supervised child of the App; `async aclose()`, called
+    in a forked child again; `finetune_start`, `finetune_status` and `finetune_cancel` (`FineTuningProvider`); `async background()`, kept alive as a supervised child of the App; `async aclose()`, called
     once when the App stops.
     The object is used from several loops and threads at once: what is bound to a loop belongs into `PerLoop`.
     A param that the provider cannot honour raises BadRequest naming the capability.
@@ -67,6 +68,19 @@ class StreamingProvider(LMProvider, Protocol):
 
     def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
         """The reply in pieces, as they arrive."""
+
+
+class FineTuningProvider(LMProvider, Protocol):
+    """An LMProvider that trains models. Optional: `finetune_cost(spec) -> float | None`, the most it costs in dollars."""
+
+    async def finetune_start(self, spec: FineTuneSpec) -> str:
+        """The id of a new job. Asked again with the `key` of one that is queued, runs or has succeeded, it is that one's id."""
+
+    async def finetune_status(self, job: str) -> FineTuneStatus:
+        """How far a job is; it is asked for again and again, also by another process."""
+
+    async def finetune_cancel(self, job: str) -> None:
+        """End a job; for one that has ended it is no error."""
 
 
 class EmbeddingProvider(Protocol):
@@ -93,7 +107,8 @@ class CacheBackend(Protocol):
     """Bytes by key; its errors never leave the cache service, they count as misses.
 
     Optional: `peek(key) -> bytes | None`, synchronous, never waits; `async start()`, `background() -> Awaitable`, a
-    coroutine that the App supervises for as long as the backend lives (a writer, a sweeper).
+    coroutine that the App supervises for as long as the backend lives (a writer, a sweeper); `patience`, the seconds that
+    a call waits for it (0.05), beyond which it counts as a miss and the backend is left alone for 5 s.
     """
 
     async def get(self, key: bytes) -> bytes | None:
@@ -277,7 +292,8 @@ class CompileContext(Protocol):
     """What an optimizer may do; every effect is keyed by content, journalled and executed once (`Optimizer.run`)."""
 
     student: Candidate
-    teacher: Candidate | None
+    teacher: Candidate | None  # the first of `teachers`
+    teachers: Sequence[Candidate]
     train: Sequence[Example]
     val: Sequence[Example]
     capabilities: Mapping[str, Capabilities]
@@ -343,8 +359,16 @@ class CompileContext(Protocol):
     ) -> list[Prediction | Failure]:
         """`n` answers of a role's model to a signature; one that fails or cannot be read is a `Failure`."""
 
-    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: str = "") -> Any:
-        """What a pure function of JSON data gives, sync in a thread or async; `version` is part of its identity."""
+    async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
+        """What a pure function of JSON data gives, sync in a thread or async; `version`, a text or a function by whose code it
+        goes, is part of its identity.
+        """
+
+    async def finetune(self, spec: FineTuneSpec, *, lm: Any, usd: float | None = None) -> LMRef | Failure:
+        """Train that model; the reference is for a candidate's `params["lm"]`."""
+
+    async def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
+        """Raises ConfigurationError for a model that cannot be trained."""
 
     async def now(self) -> float:
         """Seconds of running time since the start; a replay is given the same."""
@@ -357,10 +381,11 @@ class CompileContext(Protocol):
         label: str,
         train: Sequence[Example] | None = None,
         val: Sequence[Example] | None = None,
-        teacher: Candidate | None = None,
+        teacher: Candidate | Sequence[Candidate] | None = None,
+        meta: Mapping[str, Any] = {},
         **arguments: Any,
     ) -> Candidate:
-        """What another optimizer makes of a candidate, in the same run, pool and budget."""
+        """What another optimizer makes of a candidate, in the same run, pool and budget. Raises EvaluationError if it fails."""
 
     async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
         """Run branches side by side; the only way to do so."""
@@ -372,6 +397,9 @@ class CompileContext(Protocol):
         self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
     ) -> Candidate:
         """Enter a candidate into the pool; scores attach to it by key."""
+
+    def note(self, text: str) -> None:
+        """Say something in the evidence."""
 
     def phase(self, name: str, total: int | None = None) -> PhaseHandle:
         """Name what is going on, for progress."""

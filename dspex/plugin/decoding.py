@@ -31,7 +31,8 @@ def decode_json(body: bytes | str, kind: Any) -> Any:
     """`body` as a value of type `kind`; a `msgspec.json.Decoder` that the caller keeps saves making one a call.
 
     Invalid UTF-8 and lone surrogates become U+FFFD, a byte order mark is dropped. Raises ProtocolError, good for one more
-    attempt, for an empty body, a web page, anything that is not JSON, NaN, deep nesting and values of the wrong type.
+    attempt, for an empty body, anything that is not JSON, NaN, deep nesting and values of the wrong type; and for a web
+    page one that is final, as whoever stands in between will send it again.
     """
     decoder = kind if isinstance(kind, msgspec.json.Decoder) else msgspec.json.Decoder(kind)
     try:
@@ -44,7 +45,10 @@ def decode_json(body: bytes | str, kind: Any) -> Any:
             return decoder.decode(repaired)
         except (ValueError, RecursionError) as error:
             fault = error
-    raise ProtocolError(_complaint(repaired.strip(), fault), code="retry_once")
+    text = repaired.strip()
+    if text.startswith("<"):
+        raise ProtocolError(_page(text), retryable=False)
+    raise ProtocolError(_complaint(text, fault), code="retry_once")
 
 
 def _repaired(body: bytes | str) -> str:
@@ -54,10 +58,17 @@ def _repaired(body: bytes | str) -> str:
 
 
 def _complaint(text: str, fault: Exception) -> str:
-    shown = text[:SHOWN] + ("..." if len(text) > SHOWN else "")
     if not text:
         return "The reply is empty, where JSON was expected."
-    if text.startswith("<"):
-        return f"The reply is a web page, not JSON: {shown!r}. Is a proxy or login page in between, or api_base wrong?"
     reason = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)[:200]
-    return f"The reply is not the JSON expected ({reason}): {shown!r}"
+    return f"The reply is not the JSON expected ({reason}): {_shown(text)!r}"
+
+
+def _page(text: str) -> str:
+    return (
+        f"The reply is a web page, not JSON: {_shown(text)!r}. Is a proxy or login page in between, or api_base wrong?"
+    )
+
+
+def _shown(text: str) -> str:
+    return text[:SHOWN] + ("..." if len(text) > SHOWN else "")

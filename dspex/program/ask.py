@@ -1,7 +1,7 @@
 """One prediction's way through adapter and model, with further calls for a reply that does not parse."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +12,7 @@ from dspex.core.messages import Choice, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.program.adapters.choice import reask_adapter, schema_for
 from dspex.program.compiled import CompiledSignature
+from dspex.program.reply_function import held, spoken
 from dspex.runtime.callbacks import Emission
 from dspex.service.pieces import whole
 
@@ -86,10 +87,14 @@ class Ask:
         try:
             return await self.parsed(second, choice)
         except AdapterParseError as error:
-            if second is not adapter and error.reason != "length":
-                with suppress(AdapterParseError):  # what is told is the fault in the form that was asked for
-                    return await self.parsed(adapter, choice)
-            raise
+            if second is adapter or error.reason == "length":
+                raise
+            try:
+                return await self.parsed(adapter, choice)
+            except AdapterParseError as fault:
+                if fault.reason == "value" and error.field is None:  # it kept to the first form, and a value is wrong
+                    raise
+            raise  # the fault in the form that was asked for
 
     def second(self, adapter: Any, error: AdapterParseError) -> Any | None:
         """The adapter of one more call: calls that cannot be read are no fault of the text's form."""
@@ -105,15 +110,16 @@ class Ask:
         turns = second.reask(compiled, choice.text, error) if plan is None else plan.reask(second, choice, error)
         messages = request.messages + turns
         params = request.params if second is adapter else _without_form(request.params)
-        schema, _ = schema_for(second, compiled, self.lm.capabilities, params)
-        return msgspec.structs.replace(request, messages=messages, params=params, schema=schema, n=1)
+        capabilities = self.lm.capabilities
+        schema, _ = schema_for(second, compiled, capabilities, (*params, *(plan.params if plan else ())))
+        return held(msgspec.structs.replace(request, messages=messages, params=params, n=1), schema, capabilities)
 
     async def complete(self, adapter: Any, request: LMRequest) -> LMResponse:
         """The model's reply, with callbacks around it."""
         reply = await self._complete(adapter, request)
         if reply.usage is not None:
             self.spent.append(reply.usage)
-        return reply
+        return spoken(request, reply)
 
     async def _complete(self, adapter: Any, request: LMRequest) -> LMResponse:
         if not self.callbacks and not self.lm.callbacks:

@@ -12,6 +12,7 @@ from dspex.core.errors import ConfigurationError
 from dspex.program.adapters.choice import AdapterChoice, choose, schema_for
 from dspex.program.ask import Ask
 from dspex.program.compiled import CompiledSignature
+from dspex.program.reply_function import held
 from dspex.runtime.scope import SCOPE
 
 if TYPE_CHECKING:
@@ -59,12 +60,19 @@ class Call(msgspec.Struct, frozen=True):
         if self.choice_bias:
             from dspex.program.choice_bias import bias_of, with_logprobs
 
-            ask.decide = bias_of(ask.compiled, self.choice_bias)
+            ask.decide = bias_of(ask.compiled, self.choice_bias, self._weighed)
             params = with_logprobs(params, capabilities, adapter)
         if tools and (parallel := getattr(adapter, "parallel_tool_calls", None)) is not None:
             params = {"parallel_tool_calls": parallel, **params}
-        request = lm.request(rendered, params, tools=tools, schema=chosen.schema)
+        request = lm.request(rendered, params, tools=tools)
+        if chosen.schema is not None:
+            request = held(request, chosen.schema, capabilities)
         return await ask.outputs(adapter, request)
+
+    def _weighed(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        asked = SCOPE.get().weighed
+        if asked is not None:
+            asked[id(self.inputs)] = scores
 
 
 def model(lm: Any, app: App) -> LM:
@@ -90,7 +98,7 @@ def chosen_for(
     plan = native_plan(compiled, chosen.adapter, capabilities)
     if plan is None or plan.compiled is compiled:
         return chosen, plan
-    schema, _ = schema_for(chosen.adapter, plan.compiled, capabilities, params)
+    schema, _ = schema_for(chosen.adapter, plan.compiled, capabilities, (*params, *plan.params))
     reason = f"{chosen.reason}; natively: {plan.words}"
     return msgspec.structs.replace(chosen, schema=schema, reason=reason), plan
 

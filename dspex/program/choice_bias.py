@@ -20,7 +20,7 @@ from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.values import render
 
-ASKED = 20  # the most that OpenAI shows
+ASKED = 20  # where it is not known how many are shown: as many as OpenAI does
 
 _IN_WORD = re.compile(rb"[\w\x80-\xff]")
 
@@ -66,14 +66,14 @@ def with_logprobs(params: Mapping[str, Any], capabilities: Capabilities, adapter
         raise ConfigurationError(f"choice_bias needs an adapter that reads the model's own reply, not {adapter!r:.80}.")
     if capabilities.logprobs is False:
         raise BadRequest("choice_bias needs log-probabilities, which this model does not give (capability: logprobs).")
-    return {**params, "logprobs": True, "top_logprobs": ASKED}
+    return {**params, "logprobs": True, "top_logprobs": capabilities.top_logprobs or ASKED}
 
 
 def bias_of(
-    compiled: CompiledSignature, given: Mapping[Any, Any]
+    compiled: CompiledSignature, given: Mapping[Any, Any], told: Callable[[Mapping[str, Mapping[str, float]]], None]
 ) -> Callable[[Callable[[str], dict[str, Any]], Choice, dict[str, Any]], dict[str, Any]]:
-    """What weighs the choices of a reply again. Raises ConfigurationError as `read_bias` does."""
-    return partial(_decided, compiled, read_bias(compiled, given))
+    """What weighs the choices of a reply again; `told` is given what the model weighed, by field. Raises ConfigurationError as `read_bias` does."""
+    return partial(_decided, compiled, read_bias(compiled, given), told=told)
 
 
 def _decided(
@@ -82,20 +82,23 @@ def _decided(
     parse: Callable[[str], dict[str, Any]],
     choice: Choice,
     outputs: dict[str, Any],
+    *,
+    told: Callable[[Mapping[str, Mapping[str, float]]], None],
 ) -> dict[str, Any]:
     """The outputs with the labels that win. A label spelled in no way that is known stays.
 
     Raises BadRequest for a reply without log-probabilities, ProtocolError for ones of another text.
     """
     tokens = _Tokens(choice)
-    won = {}
+    won, weighed = {}, {}
     for name, weights in bias.items():
         field, own = compiled.fields[name], render(outputs[name])
         swaps = {} if not own or own not in field.choices else _swaps(field, parse, choice.text, own)
         for at, others in swaps.items():
-            scores = tokens.scores(at, own, field.choices)
+            scores = weighed[name] = tokens.scores(at, own, field.choices)
             best = max((own, *others), key=lambda label: scores.get(label, -inf) + weights.get(label, 0.0))
             won[name] = others.get(best, outputs[name])
+    told(weighed)
     return {**outputs, **won}
 
 

@@ -12,7 +12,7 @@ from dspex.core.identity import digest
 from dspex.core.nearest import did_you_mean
 from dspex.program.fields import FieldInfo
 from dspex.program.types.history import History
-from dspex.program.values import from_plain, leaves, type_text
+from dspex.program.values import from_plain, leaves
 
 _interned: WeakValueDictionary[Any, "CompiledSignature"] = WeakValueDictionary()  # equal text and types share one
 
@@ -34,8 +34,8 @@ def compile_signature(fields: Iterable[FieldInfo], instructions: str | None) -> 
 
 def _identity(field: FieldInfo) -> tuple[Any, ...]:
     kind, default = field.annotation, field.default
-    # The texts tell apart what Python calls equal: 1 and True, unions and Literals in another order.
-    texts = "" if kind is str else type_text(kind), repr(default)
+    # The texts tell apart what Python calls equal: 1 and True, `int | None` and Optional[int], another order of Literals.
+    texts = "" if kind is str else repr(kind), repr(default)
     declared = field.role, field.desc, field.given_prefix, field.meta, default, field.default_factory
     return field.name, kind, declared, texts
 

@@ -7,7 +7,7 @@ import msgspec
 
 from dspex.app.app import current_app
 from dspex.core.errors import DspexError
-from dspex.program.grammar import render as written
+from dspex.program.written import render as written
 
 _INSTRUCTIONS = 200
 

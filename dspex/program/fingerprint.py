@@ -18,7 +18,7 @@ def example_key(example: Example) -> str:
 
 
 def structure_of(program: Module) -> str:
-    """Identity of what an optimizer does not change: class, code of a user's `forward`, fields and their types."""
+    """Identity of what an optimizer does not change: class, code of a user's `forward`, fields, types, own models."""
     parts = []
     for path, predictor in program.named_predictors():
         compiled = predictor.signature.compiled
@@ -26,7 +26,8 @@ def structure_of(program: Module) -> str:
             [[f.name, f.type_text, f.desc, f.prefix, f.constraints] for f in s]
             for s in (compiled.inputs, compiled.outputs)
         ]
-        parts.append([path, sides, plain(predictor.config)])
+        own = getattr(predictor, "lm", None)  # a teacher that differs by its model only is another program
+        parts.append([path, sides, plain(predictor.config), *([] if own is None else [plain(own.identity)])])
     return digest([_kind(program), _forward(program), parts])
 
 

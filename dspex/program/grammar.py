@@ -1,25 +1,26 @@
-"""The text form of a signature, read by hand (nothing in it is evaluated) and written back.
+"""The text form of a signature, read by hand: nothing in it is evaluated.
 
 signature = [fields] "->" fields                 fields  = field {"," field} [","]
 field     = NAME [":" type]                      type    = single {"|" single}
-single    = path ["[" argument {"," argument} "]"] | "(" type ")"
+single    = path ["[" argument {"," argument} [","] "]"] | "(" type ")"
 argument  = type | path | STRING | NUMBER | "..." | "[" [argument {"," argument}] "]" | "()"
 path      = NAME {"." NAME}
 """
 
 import importlib
+import math
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
-from types import FrameType, MappingProxyType, ModuleType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
+from types import FrameType, MappingProxyType, ModuleType
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_origin
 
 from dspex.core.errors import SignatureError
 from dspex.core.nearest import did_you_mean
-from dspex.program.fields import FieldInfo, name_fault
+from dspex.program.fields import name_fault
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<name>[^\W\d]\w*) | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<sign>->|\.\.\.|\(\)|[][:,|.()])
@@ -51,6 +52,7 @@ _MEANT: Mapping[str, str] = MappingProxyType(
     | {"json": "dict", "date": "datetime.date", "datetime": "datetime.datetime", "timedelta": "datetime.timedelta"}
     | {"Decimal": "decimal.Decimal", "UUID": "uuid.UUID"}
 )
+_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 _MAX_DIGITS = 18  # what every JSON reader takes for a whole number
 _MAX_DEPTH = 32
 
@@ -78,7 +80,8 @@ def fail(text: str, at: int, message: str) -> NoReturn:
     shown = text[start : at + 60]
     if not shown.isprintable():
         shown = "".join(letter if letter.isprintable() else " " for letter in shown)
-    raise SignatureError(f"{message[0].upper()}{message[1:].rstrip('.')}.\n    {shown}\n    {' ' * (at - start)}^")
+    said = message if message.endswith("?") else f"{message.rstrip('.')}."
+    raise SignatureError(f"{said[0].upper()}{said[1:]}\n    {shown}\n    {' ' * (at - start)}^")
 
 
 def caller() -> FrameType | None:
@@ -89,41 +92,14 @@ def caller() -> FrameType | None:
     return frame
 
 
-def render(fields: Iterable[FieldInfo]) -> str:
-    """The text of a signature with all types: what `parse` reads back as the same fields."""
-    sides: dict[str, list[str]] = {"input": [], "output": []}
-    for one in fields:
-        sides[one.role].append(f"{one.name}: {written(one.annotation)}")
-    return " -> ".join(map(", ".join, sides.values()))
-
-
-def written(annotation: Any) -> str:
-    """A type as `parse` reads it: with its module, unless that is builtins, typing, or where no import reaches."""
-    if annotation is None or annotation is type(None):
-        return "None"
-    if annotation is ...:
-        return "..."
-    if isinstance(annotation, list):
-        return f"[{', '.join(map(written, annotation))}]"
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType):
-        return " | ".join(map(written, args))
-    if origin is None or not hasattr(annotation, "__args__"):
-        return _path(annotation)
-    if origin is Annotated:
-        return f"Annotated[{', '.join([written(args[0]), *map(_noted, args[1:])])}]"
-    texts = map(_noted, args) if origin is Literal else map(written, args)
-    return f"{_path(annotation)}[{', '.join(texts) or '()'}]"
-
-
 class _Parser:
     def __init__(self, text: str, custom: Mapping[str, Any], frame: FrameType | None) -> None:
         self.text, self.custom = text, custom
-        self.scopes: list[Mapping[str, Any]] = [frame.f_locals, frame.f_globals] if frame else []
+        self.scopes = _scopes(frame)
         self.tokens = [
             (m.lastgroup, m[m.lastgroup], m.start(m.lastgroup)) for m in _TOKEN.finditer(text) if m.lastgroup
         ]
-        self.place = self.depth = 0
+        self.place = self.depth = self.arrows = 0
         self.kind, self.word, self.at = self.tokens[0]
 
     def take(self) -> str:
@@ -137,11 +113,14 @@ class _Parser:
 
     def unexpected(self, wanted: str) -> NoReturn:
         message = _FAULTS.get(self.word[0] if self.kind == "open" else self.word) if self.kind != "string" else None
+        if (self.word == "->" and not self.arrows) or (self.word == "]" and self.depth):
+            message = None
         fail(self.text, self.at, f"{message or f'{self.word!r} does not belong here'}; expected {wanted}")
 
     def signature(self) -> list[Parsed]:
         fields = self.fields("input", "sign", "->")
         self.take()
+        self.arrows = 1
         outputs = self.fields("output", "end", "")
         if not outputs:
             fail(self.text, self.at, "there is no output field after the arrow")
@@ -216,6 +195,8 @@ class _Parser:
                 fail(self.text, opened, "this bracket is never closed")
             if found and not self.accept(","):
                 self.unexpected("a comma or a closing bracket")
+            if found and self.accept("]"):
+                break
             found.append(self.argument(value, len(found)))
         if not found and value is not None:
             fail(self.text, opened, "there is nothing in these brackets")
@@ -248,7 +229,8 @@ class _Parser:
         if kind == "number":
             if sum(map(str.isdigit, word)) > _MAX_DIGITS:
                 fail(self.text, at, f"a number has at most {_MAX_DIGITS} digits here")
-            return int(word) if word.lstrip("-").isdigit() else float(word)
+            number = int(word) if word.lstrip("-").isdigit() else float(word)
+            return number if math.isfinite(number) else fail(self.text, at, "this number is too large")
 
         def letter(match: re.Match[str]) -> str:
             code = match[1]
@@ -300,6 +282,17 @@ class _Parser:
         return f"unknown type {name!r}.{near} A type from elsewhere: custom_types={{{name!r}: ...}}"
 
 
+def _scopes(frame: FrameType | None) -> list[Mapping[str, Any]]:
+    """Names of a function and its module; a comprehension has a frame of its own before Python 3.12."""
+    if frame is None:
+        return []
+    found = [frame.f_locals]
+    while frame.f_code.co_name in _COMPREHENSIONS and frame.f_back and frame.f_code in frame.f_back.f_code.co_consts:
+        frame = frame.f_back
+        found.append(frame.f_locals)
+    return [*found, frame.f_globals]
+
+
 def _is_type(value: Any) -> bool:
     known = isinstance(value, (type, typing.TypeVar, typing.NewType)) or type(value).__name__ == "TypeAliasType"
     return known or value is Any or get_origin(value) is not None
@@ -335,16 +328,3 @@ def _imported(path: str) -> Any:
         return importlib.import_module(path)
     except (Exception, SystemExit):  # noqa: BLE001  whatever a foreign module does while it loads, it is no type
         return None
-
-
-def _path(kind: Any) -> str:
-    """The name of a type as it is reached from anywhere, or from where it was defined if nowhere else."""
-    name = getattr(kind, "__qualname__", None) or getattr(kind, "__name__", None) or str(kind)
-    module = getattr(kind, "__module__", None)
-    if "<" in name:
-        return name.rpartition(".")[2]
-    return name if module in ("builtins", "typing", "__main__", None) else f"{module}.{name}"
-
-
-def _noted(value: Any) -> str:
-    return f"{_path(type(value))}.{value.name}" if isinstance(value, Enum) else repr(value)

@@ -14,10 +14,13 @@ from typing import Any
 
 import msgspec
 
+from dspex.program.finite import is_infinite
+
 UNREADABLE = (ValueError, RecursionError)
 FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)```", re.DOTALL)
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?', re.DOTALL)
 _NO_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[^][}{"]', re.DOTALL)
+_CONTROL = re.compile(r"[\n\t\r]")
 _SIDE_BY_SIDE = re.compile(r"[\w.]\s+[\w.]")
 _WORD = re.compile(r"[\w.+-]+")
 
@@ -67,8 +70,28 @@ def _decoded(text: str) -> Any:
     try:
         value = msgspec.json.decode(text)
     except UNREADABLE:
-        return msgspec.UNSET
+        return _with_line_ends(text)
     refuse_doubles(text)
+    return value
+
+
+def _with_line_ends(text: str) -> Any:
+    """JSON whose strings run over several lines, as models write code and poems."""
+    if _CONTROL.search(text) is None:
+        return msgspec.UNSET
+    import json
+
+    try:
+        value = _finite(json.loads(text, strict=False))
+    except UNREADABLE:
+        return msgspec.UNSET
+    json.loads(text, strict=False, object_pairs_hook=_once)
+    return value
+
+
+def _finite(value: Any) -> Any:
+    if is_infinite(value):
+        raise ValueError("its numbers are not finite")
     return value
 
 
@@ -86,7 +109,7 @@ def _is_whole(text: str) -> bool:
 def _mended(text: str) -> Any:
     try:
         if not re.search(r"\\(?![\\\"'bfnrt])", text):  # one that JSON and Python read alike, and without a warning
-            return _literal(text)
+            return _finite(_literal(text))
     except (*UNREADABLE, SyntaxError, MemoryError, TypeError, tokenize.TokenError):
         pass
     try:  # json-repair reads escapes wrongly
@@ -95,7 +118,7 @@ def _mended(text: str) -> Any:
         raise ValueError("its JSON is broken") from error
     if not isinstance(mended, (dict, list)) or _SIDE_BY_SIDE.search(_STRING.sub('""', text)) or _lost(text, mended):
         raise ValueError("its JSON is broken")
-    return mended
+    return _finite(mended)
 
 
 def _literal(text: str) -> Any:

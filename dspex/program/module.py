@@ -1,5 +1,6 @@
 """Module: what a user composes; finds its predictors at any depth, runs sync and async, saves and loads."""
 
+import asyncio
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from dspex.app.lm import LM
     from dspex.program.batch import Inputs, Outcomes
     from dspex.program.explain import Explanation
+
+STACKED = 20  # levels of modules in one task: each takes some ten frames of the thousand that Python has
 
 
 class Module:
@@ -60,7 +63,9 @@ class Module:
             raise ConfigurationError(f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them.")
         with _Entered(self, args, kwargs) as emission:
             if aforward is not None:
-                emission.outputs = await aforward(*args, **kwargs)
+                run = aforward(*args, **kwargs)
+                # Modules as deep as they may be would not fit into Python's stack, and a task begins a new one.
+                emission.outputs = await (asyncio.create_task(run) if emission.depth % STACKED == 0 else run)
             elif forward is not None:
                 emission.outputs = await in_thread(forward, *args, **kwargs)
         return emission.outputs
@@ -228,7 +233,7 @@ class Module:
 class _Entered:
     """The scope of a module's run, and its callbacks if there are any."""
 
-    __slots__ = ("_args", "_emission", "_kwargs", "_module", "_scope", "_tracker", "outputs")
+    __slots__ = ("_args", "_emission", "_kwargs", "_module", "_scope", "_tracker", "depth", "outputs")
 
     def __init__(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._module = module
@@ -243,6 +248,7 @@ class _Entered:
             raise RecursionLimit(
                 f"Modules are nested {len(path)} deep, the last being {' > '.join(path[-3:])} > {name}: does one call itself?"
             )
+        self.depth = len(path) + 1
         settings = current_app().settings
         scope = SCOPE.get()
         if not path and settings.track_usage:

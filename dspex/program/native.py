@@ -48,6 +48,11 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
         named = (self.tools, self.calls, self.reasoning)
         return ", ".join(field.name for field in named if field is not None)
 
+    @property
+    def params(self) -> tuple[str, ...]:
+        """What a request has by it, by the names of parameters."""
+        return ("tools",) if self.tools is not None else ()
+
     # What is asked
 
     def definitions(self, inputs: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

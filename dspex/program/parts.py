@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from dspex.program.pydantic_models import dumped
 from dspex.program.types.base import Type
 from dspex.program.values import converter, render, to_plain
 
@@ -28,7 +29,7 @@ def content(value: Any) -> Content:
         return joined("", [form])
     try:
         return _plain.encode(form).decode()
-    except (ValueError, TypeError, OverflowError):  # there is more in it than plain data
+    except (ValueError, TypeError, OverflowError, RecursionError):  # there is more in it than plain data
         return _with_parts(form)
 
 
@@ -36,6 +37,8 @@ def _with_parts(form: Any) -> Content:
     found: list[list[dict[str, Any]]] = []
 
     def hook(inner: Any) -> Any:
+        if hasattr(inner, "model_dump"):
+            return dumped(inner, with_parts=True)
         if not isinstance(inner, Type):
             return to_plain(inner)
         form = inner.format()
@@ -46,7 +49,7 @@ def _with_parts(form: Any) -> Content:
 
     try:
         text = msgspec.json.encode(form, enc_hook=hook).decode()
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return render(form)
     if not found:
         return text

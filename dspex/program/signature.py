@@ -1,34 +1,24 @@
 """Signature: what goes into a call and what comes out, as a text or a class; compiled when it is defined."""
 
 import inspect
-import typing
 from collections.abc import Mapping
-from types import FrameType
 from typing import (
     TYPE_CHECKING,
     Any,
-    ClassVar,
     Self,
     TypeVar,
     Unpack,
     dataclass_transform,
-    get_origin,
     overload,
 )
 
 from dspex.core.errors import InputError, ProgramFileError, SignatureError, SignatureTypeError
 from dspex.core.nearest import did_you_mean
 from dspex.program import grammar
+from dspex.program.class_form import bound, own_fields
 from dspex.program.compiled import CompiledSignature, compile_signature
-from dspex.program.fields import (
-    FieldInfo,
-    FieldOptions,
-    InputField,
-    OutputField,
-    field,
-    infer_prefix,
-    name_fault,
-)
+from dspex.program.fields import FieldInfo, FieldOptions, InputField, OutputField, field, infer_prefix
+from dspex.program.written import render
 
 if TYPE_CHECKING:
     from dspex.core.example import Prediction
@@ -49,7 +39,7 @@ class SignatureMeta(type):
         compiled = options.pop("compiled", None)
         options.pop("init", None)
         if compiled is None and any(isinstance(base, SignatureMeta) for base in bases):
-            own = _own_fields(name, namespace, grammar.caller())
+            own = own_fields(name, namespace, grammar.caller())
             parents = [base.compiled for base in reversed(bases) if isinstance(base, SignatureMeta)]
             fields = {key: one for parent in parents for key, one in parent.fields.items()} | own
             given = next((parent.given_instructions for parent in reversed(parents) if parent.given_instructions), None)
@@ -94,7 +84,7 @@ class SignatureMeta(type):
         return cls.compiled.text
 
     def __repr__(cls) -> str:
-        return f"{cls.__name__}({grammar.render(cls.compiled.fields.values())})"
+        return f"{cls.__name__}({render(cls.compiled.fields.values())})"
 
     # Changes: each gives a new signature
 
@@ -126,7 +116,7 @@ class SignatureMeta(type):
 
     def insert(cls, index: int, name: str, field: Any, type_: Any = None) -> "type[TextSignature]":
         """One more field at a place among the inputs, or outputs; -1 is behind the last. Raises SignatureError."""
-        new = _bound(cls.__name__, name, field, type_)
+        new = bound(cls.__name__, name, field, type_)
         if name in cls.fields:
             raise SignatureError(f"{cls.__name__} has a field {name!r} already; change it by with_updated_fields.")
         side = [one for one in cls.fields.values() if one.role == new.role]
@@ -152,18 +142,24 @@ class SignatureMeta(type):
     def to_json_schema(cls) -> dict[str, Any]:
         """All of the signature as JSON data, which `Signature.from_json_schema` takes.
 
-        Raises SignatureTypeError for a field whose type JSON schema cannot say: it takes text, numbers, lists, dicts,
-        Literals, unions, and objects of these (Structs, dataclasses, TypedDicts, which come back as Structs).
+        A class that is more than its fields, such as a pydantic model, is described there, and has to be given again.
+        Raises SignatureTypeError for a field of a type that is none, such as a Callable.
         """
         from dspex.program.document import to_document
 
         return to_document(cls.__name__, cls.compiled)
 
-    def from_json_schema(cls, document: Mapping[str, Any]) -> "type[TextSignature]":
-        """The signature that `to_json_schema` wrote; nothing is imported. Raises ProgramFileError."""
+    def from_json_schema(
+        cls, document: Mapping[str, Any], custom_types: Mapping[str, Any] | None = None
+    ) -> "type[TextSignature]":
+        """The signature that `to_json_schema` wrote; nothing is imported. Raises ProgramFileError.
+
+        A class of `custom_types` is taken for the one of its name; a Struct, dataclass or TypedDict that is not among
+        them comes back as a Struct, an enum as an enum.
+        """
         from dspex.program.document import from_document
 
-        return _new_class(*from_document(document))
+        return _new_class(*from_document(document, custom_types))
 
     def dump_state(cls) -> dict[str, Any]:
         """Instructions and fields under DSPy's keys, with names, roles and types beside them."""
@@ -293,8 +289,8 @@ def make_signature(
     instructions = inspect.cleandoc(instructions or "") or None
     if isinstance(signature, Mapping):
         rows = {name: one if isinstance(one, tuple) else (None, one) for name, one in signature.items()}
-        bound = [_bound(signature_name, name, one, kind) for name, (kind, one) in rows.items()]
-        return ensure_signature(_new_class(signature_name, compile_signature(bound, instructions)))
+        fields = [bound(signature_name, name, one, kind) for name, (kind, one) in rows.items()]
+        return ensure_signature(_new_class(signature_name, compile_signature(fields, instructions)))
     if not isinstance(signature, str):
         raise SignatureTypeError(f"A signature is a text, a dict or a Signature class, not {type(signature).__name__}.")
     parsed = grammar.parse(signature, custom_types, grammar.caller())
@@ -326,38 +322,3 @@ def _new_class(
 ) -> "type[TextSignature]":
     names = {"__module__": module, "__qualname__": qualname or name, "__doc__": compiled.instructions}
     return SignatureMeta(name, (Signature,), names, compiled=compiled)  # type: ignore[return-value]  # it is one
-
-
-def _own_fields(owner: str, namespace: dict[str, Any], frame: FrameType | None) -> dict[str, FieldInfo]:
-    types = _annotations(owner, namespace, frame)
-    marked = {name: value for name, value in namespace.items() if isinstance(value, FieldInfo)}
-    found = {}
-    for name in dict.fromkeys((*marked, *types)):
-        kind = types.get(name, str)
-        notes = [note for note in getattr(kind, "__metadata__", ()) if isinstance(note, FieldInfo)]
-        if ClassVar in (kind, get_origin(kind)) or (name.startswith("__") and name not in marked):
-            continue
-        if name not in marked and not notes:
-            raise SignatureTypeError(f"{owner}.{name} is neither input nor output: write `{name}: ... = InputField()`.")
-        found[name] = _bound(owner, name, marked[name] if name in marked else notes[0], kind)
-    return found
-
-
-def _annotations(owner: str, namespace: dict[str, Any], frame: FrameType | None) -> dict[str, Any]:
-    written = namespace.get("__annotations__", {})
-    if not any(isinstance(kind, str) for kind in written.values()):
-        return dict(written)
-    holder = type(owner, (), {"__annotations__": written})
-    names = {**frame.f_locals, **namespace} if frame else namespace
-    try:
-        return typing.get_type_hints(holder, frame.f_globals if frame else None, names, include_extras=True)
-    except Exception as error:  # whatever looking up an annotation raises
-        raise SignatureTypeError(f"The annotations of {owner} cannot be resolved: {error}") from error
-
-
-def _bound(owner: str, name: str, one: Any, annotation: Any) -> FieldInfo:
-    if not isinstance(one, FieldInfo):
-        raise SignatureTypeError(f"{owner}.{name} needs InputField() or OutputField(), not {one!r:.80}.")
-    if wrong := name_fault(name):
-        raise SignatureError(f"{owner}: {wrong}.")
-    return one.bound(name, annotation if annotation is not None else one.annotation or str)

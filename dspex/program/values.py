@@ -6,7 +6,6 @@ ValueError: a reply is never read as a value that it may not mean.
 
 import math
 import re
-import sys
 import types
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +15,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from dspex.program.finite import is_infinite, may_be_infinite
 from dspex.program.json_text import FENCED, UNREADABLE, read_json, refuse_doubles
+from dspex.program.pydantic_models import dumped, reader, reason, validated
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0{0,2}")
@@ -78,14 +79,17 @@ def type_text(annotation: Any) -> str:
 
 
 def render(value: Any) -> str:
-    """A value as it stands in a prompt: text as it is, everything else as JSON."""
+    """A value as it stands in a prompt: text, and what JSON has as text, as it is; everything else as JSON."""
     value = value.value if isinstance(value, Enum) else value
     if isinstance(value, (str, float, complex)):
         return str(value)
     try:
-        return _encoder.encode(value).decode()
+        text = _encoder.encode(value)
+        return msgspec.json.decode(text, type=str) if text[:1] == b'"' else text.decode()  # a date, a path
     except (ValueError, TypeError, OverflowError):  # lone surrogates, keys that are no text, huge integers
         return _as_json(value, default=str) if isinstance(value, (dict, list)) else str(value)
+    except RecursionError:  # it holds itself
+        return str(value)
 
 
 def _as_json(value: Any, default: Any = None) -> str:
@@ -96,7 +100,9 @@ def _as_json(value: Any, default: Any = None) -> str:
 
 def to_plain(value: Any) -> Any:
     """The `enc_hook` of msgspec in a prompt: classes that it does not know."""
-    dump = getattr(value, "model_dump", None) or getattr(value, "toDict", None)
+    if hasattr(value, "model_dump"):
+        return dumped(value)
+    dump = getattr(value, "toDict", None) or getattr(value, "tolist", None)  # of numpy's numbers and arrays
     return dump() if dump else dict(value) if isinstance(value, Mapping) else str(value)
 
 
@@ -107,9 +113,10 @@ def from_plain(kind: Any, value: Any) -> Any:
     """The `dec_hook` of msgspec: classes that it does not know. Raises ValueError."""
     if isinstance(value, get_origin(kind) or kind):
         return value
-    for name in ("from_plain", "model_validate"):
-        if (read := getattr(kind, name, None)) is not None:
-            return read(value)
+    if (read := getattr(kind, "from_plain", None)) is not None:
+        return read(value)
+    if hasattr(kind, "model_validate"):
+        return validated(kind, value)
     raise ValueError(f"expected {type_text(kind)}, got {type(value).__name__}")
 
 
@@ -135,7 +142,7 @@ TEXT = Codec(str, _as_text, render)
 
 
 def _optional(annotation: Any) -> Codec:
-    """Null is None; the *text* null is put in quotes, so that it stays text."""
+    """Null is None; a value that is written as null is, or as nothing, is put in quotes, so that it stays one."""
     inner = codec(annotation)
     is_text = inner.decode is str
 
@@ -146,8 +153,9 @@ def _optional(annotation: Any) -> Codec:
         return inner.decode(text[1:-1] if quoted else text)
 
     def write(value: Any) -> str:
-        quoted = is_text and isinstance(value, str) and value.strip('"') in _NULLS
-        return f'"{value}"' if quoted else inner.render(value)
+        text = inner.render(value)
+        is_null = text.strip('"') in _NULLS or not (text or is_text)
+        return f'"{text}"' if is_null and value is not None else text
 
     own = {name: part for name, part in inner.schema.items() if name != "$defs"}
     schema = {
@@ -246,20 +254,22 @@ _SCALARS: Mapping[Any, Callable[[str], Any]] = types.MappingProxyType(
 
 def structured(annotation: Any) -> Codec:
     """The codec of a type that is written as JSON. Raises TypeError for one that can't be read."""
-    if (model := _model_of(annotation)) is not None:
-        read = _reader(annotation, model.validate_json, model.validate_python)
-        return Codec(read, model.validate_python, render, (), model.json_schema())
+    checked = _finite if may_be_infinite(annotation) else lambda read: read
+    if (model := reader(annotation, leaves(annotation))) is not None:
+        read = checked(_reader(annotation, model.from_json, model.from_data))
+        return Codec(read, checked(model.from_data), render, (), model.schema())
     schema = msgspec.json.schema(annotation, schema_hook=schema_of)
     convert = converter(annotation)
-    read = _reader(annotation, msgspec.json.Decoder(annotation, dec_hook=from_plain).decode, convert)
+    read = checked(_reader(annotation, msgspec.json.Decoder(annotation, dec_hook=from_plain).decode, convert))
 
     def write(value: Any) -> str:
-        if type(value) is not str:
-            return render(value)
-        try:
-            return value if read(value) == value else _as_json(value)
+        text = render(value)
+        if value is None or isinstance(value, (int, float)) or (type(value) is not str and text[:1] in ("{", "[")):
+            return text
+        try:  # in quotes where the type has this text and would read another value out of it
+            return _as_json(text) if read(text) != text == from_data(text) else text
         except ValueError:
-            return value
+            return text
 
     def from_data(value: Any) -> Any:
         if type(value) is not str:
@@ -269,27 +279,29 @@ def structured(annotation: Any) -> Codec:
         except UNREADABLE:
             return read(value)
 
-    return Codec(read, from_data, write, (), schema)
+    return Codec(read, checked(from_data), write, (), schema)
+
+
+def _finite(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        found = read(value)
+        if is_infinite(found):
+            raise _unfit(render(value), "finite numbers")
+        return found
+
+    return checked
 
 
 def converter(annotation: Any) -> Callable[[Any], Any]:
     """What makes values of a type out of JSON data; it raises ValueError, and TypeError for a type that it can't read."""
-    if (model := _model_of(annotation)) is not None:
-        validate: Callable[[Any], Any] = model.validate_python
-        return validate
+    if (model := reader(annotation, leaves(annotation))) is not None:
+        return model.from_data
     # Lax reading takes a bare number for a time since 1970, so a year would become a wrong date.
     try:
         strict = bool(re.search("DateTimeType|TimeDeltaType", repr(msgspec.inspect.type_info(annotation))))
     except TypeError:
         strict = True
     return lambda value: msgspec.convert(value, annotation, strict=strict, dec_hook=from_plain)
-
-
-def _model_of(annotation: Any) -> Any:
-    """Pydantic's way to values of a type with a model in it, None for other types."""
-    if not any(hasattr(leaf, "__pydantic_validator__") for leaf in leaves(annotation)):
-        return None
-    return sys.modules["pydantic"].TypeAdapter(annotation)  # loaded, for it has made the model
 
 
 def _reader(annotation: Any, exact: Callable[[str], Any], convert: Callable[[Any], Any]) -> Callable[[str], Any]:
@@ -311,12 +323,6 @@ def _reader(annotation: Any, exact: Callable[[str], Any], convert: Callable[[Any
             raise _unfit(text, type_text(annotation), f": {reason(error)}") from None
 
     return read
-
-
-def reason(error: Exception) -> str:
-    """What a value lacks, in words: pydantic's own text has an address after each line."""
-    listed: list[Any] = getattr(error, "errors", list)()
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed) or str(error)
 
 
 def leaves(annotation: Any) -> list[Any]:

@@ -93,6 +93,15 @@ class Journal:
                     os.close(fd)
             self._fd = self._lock_fd = -1
 
+    def forked(self) -> None:
+        """In a forked child: let go of the run, or its lock would outlive the owner as long as any child lives."""
+        self._thread_lock = threading.Lock()
+        self._failed = f"{self.path} belongs to the process that opened it; a forked child cannot write it."
+        for fd in (self._fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock_fd = -1
+
     def _keep(self, body: bytes) -> str:
         digest = hashlib.blake2b(body, digest_size=16).hexdigest()
         path = self.folder / "blobs" / digest

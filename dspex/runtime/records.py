@@ -59,6 +59,15 @@ class Step(Record, frozen=True, tag="step"):
     value: msgspec.Raw
 
 
+class Training(Record, frozen=True, tag="train"):
+    """A training that a step has begun, by the provider's id; then how it ended, and what it cost in dollars."""
+
+    key: str
+    job: str
+    state: str = ""
+    usd: float = 0.0
+
+
 class Mark(Record, frozen=True, tag="clock"):
     """A time in seconds that a replay must see again: what `ctx.now()` gave at a place, or a "wall" that was reached."""
 
@@ -117,4 +126,4 @@ class Blob(Record, frozen=True, tag="blob"):
 
 
 ENCODER = msgspec.json.Encoder()
-DECODER = msgspec.json.Decoder(Run | Sent | Call | Step | Mark | Beat | Considered | Stopped | End | Blob)
+DECODER = msgspec.json.Decoder(Run | Sent | Call | Step | Training | Mark | Beat | Considered | Stopped | End | Blob)

@@ -30,7 +30,8 @@ class Scope:
 
     `request` stands for the outermost block or program that runs here, None outside of any: its calls share one turn
     where calls queue. `overlay` holds the settings that `context()` overrides; `deadline` is in the loop's time; `trace` collects
-    (predictor, inputs, prediction) where somebody asked for it; `path` names the modules that are running. `listener`
+    (predictor, inputs, prediction) where somebody asked for it, `weighed` the log-probabilities of an output's choices by the `id`
+    of those inputs; `path` names the modules that are running. `listener`
     hears replies while they come (`streamify`), `tape` is the cassette that calls are recorded on or played from; a `patient`
     call waits for an endpoint that is left alone for a moment, where others fail at once.
     """
@@ -48,6 +49,7 @@ class Scope:
         "tape",
         "trace",
         "trackers",
+        "weighed",
     )
 
     def __init__(  # noqa: PLR0917  `child` gives all of them by name
@@ -64,6 +66,7 @@ class Scope:
         listener: Any = None,
         tape: Any = None,
         patient: bool = False,
+        weighed: dict[int, Any] | None = None,
     ) -> None:
         self.app = app
         self.overlay = overlay
@@ -77,6 +80,7 @@ class Scope:
         self.listener = listener
         self.tape = tape
         self.patient = patient
+        self.weighed = weighed
 
     def child(self, **changes: Any) -> "Scope":
         """A copy with some parts changed."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
 from dspex.service.hedge import Hedge
-from dspex.service.ledger import BudgetScope, Charge, reserve_all
+from dspex.service.ledger import BudgetScope, Charge, reserve_all, within
 from dspex.service.limits import Limiter, Pace, Permit
 from dspex.service.retry import Retry, RetryTokens
 
@@ -83,12 +83,12 @@ class Attempts:
                 if call.options.timeout is not None:
                     call.start_clock()
                 return await work()
-        except TimeoutError as error:
+        except TimeoutError:
             if not timer.expired():
                 raise
-            raise self.late(call) from error
         finally:
             self.under_way.end(call)
+        raise self.late(call)  # outside the block: what was cancelled has the request's headers in its frames
 
     async def run(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:
         """Attempt after attempt, as the policy says; the retry object is made when the first one has failed."""
@@ -153,8 +153,9 @@ class Attempts:
             call.start_clock()
             self.breaker.in_flight += 1
         call.attempts += 1
+        task = asyncio.current_task()
         try:
-            reply = await send()
+            reply = await (within(entry, send) if entry.budgets else send())
             if entry is self._free:
                 self.breaker.in_flight -= 1
                 if not self.breaker.is_calm:
@@ -162,7 +163,7 @@ class Attempts:
                 return reply
             actual = spent(reply) if entry.is_counted else NOTHING
         except BaseException as error:
-            ours = self.ours(error, call)
+            ours = error if _is_dropped(error, task) else self.ours(error, call)
             if isinstance(ours, DspexError):
                 self.error = f"{type(ours).__name__}: {ours}"
             is_cancelled = isinstance(error, asyncio.CancelledError)
@@ -266,12 +267,13 @@ class Attempts:
 class Entry:
     """One attempt on its way: the permit and the reservations that it holds until it leaves."""
 
-    __slots__ = ("_attempts", "bound", "budgets", "permit", "probe")
+    __slots__ = ("_attempts", "bound", "budgets", "loop", "permit", "probe")
 
     def __init__(self, attempts: Attempts, budgets: tuple[BudgetScope, ...] = ()) -> None:
         self._attempts = attempts
         self.budgets = budgets
         self.bound = NOTHING
+        self.loop = asyncio.get_running_loop() if budgets else None
         self.permit: Permit | None = None
         self.probe: int | None = None
 
@@ -287,8 +289,9 @@ class Entry:
 
     def leave(self, actual: Charge, error: BaseException | None = None) -> None:
         """Settle what was really taken, give everything back, and tell the breaker how it ended."""
-        for scope in self.budgets:
-            scope.settle(self.bound, actual)
+        budgets, self.budgets = self.budgets, ()
+        for scope in budgets:
+            scope.settle(self.bound, actual, self.loop)
         if self.permit is not None:
             self._attempts.limits.release(self.permit, actual.tokens, error)
         breaker = self._attempts.breaker
@@ -307,3 +310,13 @@ class Entry:
             self._attempts.limits.withdraw(self.permit)
         if self.probe is not None:
             self._attempts.breaker.gave_up(self.probe)
+
+
+def _is_dropped(error: BaseException, task: "asyncio.Task[Any] | None") -> bool:
+    """Whether nobody goes on with the attempt: its coroutine is closed, as its loop is gone. A provider may raise the same."""
+    if not isinstance(error, GeneratorExit):
+        return False
+    try:
+        return asyncio.current_task() is not task
+    except RuntimeError:
+        return True

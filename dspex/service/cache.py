@@ -1,11 +1,13 @@
 """The cache as a service: replies by content key; a backend that fails costs misses, never a call."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from dspex.core.clock import Clock
 from dspex.core.messages import LMResponse
+from dspex.service.patience import in_patience
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import CacheBackend
@@ -16,6 +18,8 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(LMResponse)
 
 NOT_KEPT = frozenset({"length", "content_filter"})
+PATIENCE_S = 0.05  # that a call waits for a backend, unless that says otherwise
+REST_S = 5.0  # that one which took longer is left alone
 
 
 class Cache:
@@ -32,14 +36,20 @@ class Cache:
 
 
 class CacheService:
-    """Whole replies over one backend; truncated and filtered ones are not kept."""
+    """Whole replies over one backend; truncated and filtered ones are not kept.
 
-    def __init__(self, backend: "CacheBackend", warn: Callable[[str], None]) -> None:
+    A backend that fails, or takes longer than its `patience`, costs a miss and one warning.
+    """
+
+    def __init__(self, backend: "CacheBackend", warn: Callable[[str], None], clock: Clock) -> None:
         self.backend = backend
         self.hits = 0
         self.misses = 0
         self._warn = warn
         self._warned = False
+        self._clock = clock
+        self._patience: float = getattr(backend, "patience", PATIENCE_S)
+        self._rests_until = float("-inf")
         self._peek: Callable[[bytes], bytes | None] | None = getattr(backend, "peek", None)
 
     def peek(self, key: bytes) -> LMResponse | None:
@@ -57,7 +67,7 @@ class CacheService:
         if self._peek is not None:
             return None
         try:
-            return self._found(await self.backend.get(key), _decoder.decode)
+            return self._found(await self._read(key), _decoder.decode)
         except Exception as error:  # noqa: BLE001  as above
             self._failed("read", error)
             return None
@@ -65,7 +75,7 @@ class CacheService:
     async def load(self, key: bytes, decode: Callable[[bytes], T]) -> T | None:
         """A value of another kind than a reply; `decode` raises for bytes that are damaged."""
         try:
-            value = await self.backend.get(key) if self._peek is None else self._peek(key)
+            value = await self._read(key) if self._peek is None else self._peek(key)
             return self._found(value, decode)
         except Exception as error:  # noqa: BLE001  as above
             self._failed("read", error)
@@ -74,8 +84,10 @@ class CacheService:
     async def store(self, key: bytes, value: bytes) -> None:
         """Keep a value of another kind."""
         self.misses += 1
+        if self._rests:
+            return
         try:
-            await self.backend.set(key, value)
+            await self._soon(self.backend.set(key, value))
         except Exception as error:  # noqa: BLE001  as above
             self._failed("write", error)
 
@@ -89,9 +101,23 @@ class CacheService:
     async def forget(self, key: bytes) -> None:
         """Drop a reply that turned out to be of no use."""
         try:
-            await self.backend.delete(key)
+            await self._soon(self.backend.delete(key))
         except Exception as error:  # noqa: BLE001  as above
             self._failed("delete", error)
+
+    @property
+    def _rests(self) -> bool:
+        return self._clock.monotonic() < self._rests_until
+
+    async def _read(self, key: bytes) -> bytes | None:
+        return None if self._rests else await self._soon(self.backend.get(key))
+
+    async def _soon(self, work: Awaitable[T]) -> T:
+        try:
+            return await in_patience(work, self._patience)
+        except TimeoutError as error:
+            self._rests_until = self._clock.monotonic() + REST_S
+            raise TimeoutError(f"it takes more than {self._patience:g} s") from error
 
     def _found(self, value: bytes | None, decode: Callable[[bytes], T]) -> T | None:
         if value is None:

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dspex.core.clock import Clock
-from dspex.core.errors import LMError
+from dspex.core.errors import ConfigurationError, LMError
 from dspex.core.usage import Usage
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import Scope
@@ -28,7 +28,7 @@ class Options(msgspec.Struct, frozen=True):
     """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit.
 
     `retry` is the user's own policy, in place of `attempts` by ours; `hedge_after` seconds, or a percentile of the usual
-    time such as "p95", a second attempt is sent beside one that has not answered.
+    time such as "p95", a second attempt is sent beside one that has not answered. Raises ConfigurationError.
     """
 
     timeout: float | None = None
@@ -36,6 +36,13 @@ class Options(msgspec.Struct, frozen=True):
     cache: bool = True
     retry: Retrying | None = None
     hedge_after: float | str | None = None
+
+    def __post_init__(self) -> None:
+        timeout: Any = self.timeout
+        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
+            raise ConfigurationError(f"timeout={timeout!r}: some seconds, or None for 120 s from the first permit.")
+        if self.attempts < 1:
+            raise ConfigurationError(f"num_retries={self.attempts - 1}: zero is the least.")
 
     @property
     def policy(self) -> Retrying:

@@ -20,6 +20,12 @@ class Flight(Generic[T]):
         self.loop = loop
         self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[T | None]]] = []
 
+    def after(self, gone: "Flight[T] | None") -> "Flight[T]":
+        """This one, with those who wait for another in vain."""
+        if gone is not None:
+            self.waiters, gone.waiters = gone.waiters, []
+        return self
+
 
 class SingleFlight(Generic[T]):
     """Joins equal calls over all loops and threads.
@@ -38,8 +44,8 @@ class SingleFlight(Generic[T]):
         while True:
             with self._lock:
                 flight = self._flights.get(key)
-                if flight is None:
-                    flight = self._flights[key] = Flight(loop)
+                if flight is None or flight.loop.is_closed():  # with its leader, who could not hand over
+                    flight = self._flights[key] = Flight[T](loop).after(flight)
                     future = None
                 elif flight.loop in STANDING.get():
                     break
@@ -66,7 +72,8 @@ class SingleFlight(Generic[T]):
 
     def _land(self, key: bytes, flight: Flight[T], reply: T | None, error: BaseException | None) -> None:
         with self._lock:
-            del self._flights[key]
+            if self._flights.get(key) is flight:
+                del self._flights[key]
         for loop, future in flight.waiters:
             try:
                 loop.call_soon_threadsafe(_settle, future, reply, error)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import BadRequest, ConfigurationError, LMError, LMTimeout, ProtocolError, Unavailable
+from dspex.core.secret import Headers
 from dspex.core.wire import HttpLimits, HttpReply, ServerEvent
 from dspex.plugin.per_loop import PerLoop
 from dspex.plugin.statuses import redacted, status_error
@@ -37,7 +39,8 @@ LARGE = 1 << 20  # a body of this size is written in pieces, as aiohttp would se
 class HttpService:
     """The HttpClient of one endpoint, for all loops and threads of an App; `error` is the provider's own mapping.
 
-    `told` is given status and headers of each reply, for what they say of limits.
+    `told` is given status and headers of each reply, for what they say of limits; a refusal without a date gets that of
+    `clock`, as it may name a time to come back.
 
     Raises ConfigurationError when it is made, for a base URL that is not plain http(s) with a host.
     """
@@ -49,10 +52,12 @@ class HttpService:
         error: ErrorHook | None = None,
         limits: HttpLimits = HttpLimits(),  # noqa: B008  # frozen
         told: ToldHook | None = None,
+        clock: Clock = SystemClock(),  # noqa: B008  # it has no state
     ) -> None:
         self.endpoint = endpoint
         self.error = error
         self._told = told
+        self._clock = clock
         self._limits = limits
         self._base = None if endpoint.base_url is None else checked_url(endpoint.base_url)
         self._headers = checked_headers(endpoint.headers)
@@ -63,7 +68,7 @@ class HttpService:
         self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
     ) -> HttpReply:
         """One request; `path` joins base_url, or is a whole URL. Raises LMError classes."""
-        response = None
+        response, headers = None, Headers(headers)  # which a traceback with local variables does not show
         try:
             response = await self._send(method, path, json, body, headers, encoding="gzip")
             if not 200 <= response.status < 300:
@@ -84,7 +89,7 @@ class HttpService:
         self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
     ) -> AsyncIterator[ServerEvent]:
         """The reply as events while they come; one event "body" with all of it where it is no event stream."""
-        response, silence = None, None
+        response, silence, headers = None, None, Headers(headers)
         try:
             response = await self._send(method, path, json, body, headers, encoding="identity")
             if not 200 <= response.status < 300:
@@ -155,7 +160,7 @@ class HttpService:
         return found
 
     def _address(self, path: str) -> str:
-        if path.startswith(("http://", "https://")):
+        if path[:8].lower().startswith(("http://", "https://")):
             return checked_url(path)
         if self._base is None:
             raise ConfigurationError(f"{self.endpoint.provider!r} has no address of its own: pass LM(..., api_base=).")
@@ -193,7 +198,10 @@ class HttpService:
         return {name.lower(): value for name, value in response.headers.items()}
 
     async def _refusal(self, response: "ClientResponse") -> LMError:
+        from email.utils import formatdate
+
         status, headers = response.status, self._headers_of(response)
+        headers.setdefault("date", formatdate(self._clock.now(), usegmt=True))
         if self._told is not None:
             self._told(status, headers)
         try:
@@ -320,7 +328,9 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _shown(url: str) -> str:
     """An address for people: no password, no query."""
-    scheme, _, rest = url.partition("://")
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url[:200]
     address = rest.split("?")[0].split("#")[0]
     return f"{scheme}://{address.rpartition('@')[2]}"[:200]
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -13,7 +16,20 @@ from dspex.core.usage import Budget, Usage
 from dspex.runtime.bridge import LoopCounts
 from dspex.service.prices import Prices
 
+T = TypeVar("T")
+
 DEFAULT_OUTPUT_TOKENS = 4_096
+
+
+class Holder(Protocol):
+    """An attempt with reservations in `budgets`, empty once it has settled them."""
+
+    @property
+    def budgets(self) -> tuple["BudgetScope", ...]: ...
+
+
+# The attempts within which this code runs: a provider, an index or a function of the user's may make calls of its own.
+_AROUND: ContextVar[tuple[Holder, ...]] = ContextVar("dspex_attempts_around", default=())
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -40,6 +56,7 @@ class BudgetScope:
         self._spent = Charge()
         self._reserved = Charge()
         self._open = 0
+        self._held_up: Counter[Holder] = Counter()  # attempts that wait for a call of their own which waits here
         self._loops = LoopCounts()
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
@@ -66,9 +83,13 @@ class BudgetScope:
         """In a forked child: calls in flight are the parent's to pay."""
         self._lock = threading.Lock()
         self._reserved, self._open, self._waiters, self._loops = Charge(), 0, [], LoopCounts()
+        self._held_up = Counter()
 
     async def reserve(self, bound: Charge) -> None:
-        """Set `bound` aside. Raises BudgetExceeded if it cannot fit even when all open reservations are settled."""
+        """Set `bound` aside. Raises BudgetExceeded if it cannot fit even when all open reservations are settled.
+
+        Those of the attempts that this call is made within are none to wait for: they end only after it.
+        """
         while True:
             with self._lock:
                 short = self._short(self._spent + self._reserved + bound)
@@ -77,24 +98,31 @@ class BudgetScope:
                     self._open += 1
                     self._loops.change(+1)
                     return
-                if self._open == 0 or short == "seconds" or self._loops.stands:
+                around = [attempt for attempt in _AROUND.get() if self in attempt.budgets]
+                held_up = {attempt for attempt in (*self._held_up, *around) if self in attempt.budgets}
+                if self._open <= (len(held_up) if around else 0) or short == "seconds" or self._loops.stands:
                     raise self._exceeded(short, bound)
                 loop = asyncio.get_running_loop()
                 future: asyncio.Future[None] = loop.create_future()
                 self._waiters.append((loop, future))
-            await future
+                self._held_up.update(around)
+            try:
+                await future
+            finally:
+                with self._lock:
+                    self._held_up -= Counter(around)
 
-    def settle(self, bound: Charge, actual: Charge) -> None:
-        """Replace a reservation by what was really taken, and let others look again."""
+    def settle(self, bound: Charge, actual: Charge, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Replace a reservation, made on this loop or on `loop`, by what was really taken, and let others look again."""
         with self._lock:
             self._reserved -= bound
             self._spent += actual
             self._open -= 1
-            self._loops.change(-1)
+            self._loops.change(-1, loop)
             waiters, self._waiters = self._waiters, []
-        for loop, future in waiters:
+        for waiting, future in waiters:
             try:
-                loop.call_soon_threadsafe(_wake, future)
+                waiting.call_soon_threadsafe(_wake, future)
             except RuntimeError:
                 continue  # That loop is closed and its waiter gone with it.
 
@@ -125,6 +153,15 @@ class BudgetScope:
 def _wake(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
+
+
+async def within(attempt: Holder, work: Callable[[], Awaitable[T]]) -> T:
+    """The result of `work`, whose own calls do not wait for what the attempt has reserved."""
+    token = _AROUND.set((*_AROUND.get(), attempt))
+    try:
+        return await work()
+    finally:
+        _AROUND.reset(token)
 
 
 async def reserve_all(scopes: Sequence[BudgetScope], bound: Charge) -> None:

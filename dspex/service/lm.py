@@ -272,10 +272,13 @@ class LMService:
             raise ContentFiltered("The provider's content policy cut the reply.", model=self.name)
         if len(reply.choices) > request.n:
             reply = msgspec.structs.replace(reply, choices=reply.choices[: request.n])
-        if reply.usage is None:
-            text = "".join(choice.text for choice in reply.choices)
-            return msgspec.structs.replace(reply, usage=estimated_usage(request, text))
-        return reply
+        usage = reply.usage
+        if usage is None:
+            usage = estimated_usage(request, "".join(choice.text for choice in reply.choices))
+        if usage.usd is None:
+            usd = self._shared.prices().of(self.name, usage.input_tokens, usage.output_tokens, needed=False)
+            usage = msgspec.structs.replace(usage, usd=usd) if usd else usage
+        return reply if usage is reply.usage else msgspec.structs.replace(reply, usage=usage)
 
     # Small parts
 

@@ -1,8 +1,7 @@
 """A streamed call: the same permit, budget and retry as a plain one, held for as long as the stream runs."""
 
 import asyncio
-import types
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
@@ -16,8 +15,9 @@ from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE
 from dspex.service.attempts import Entry
 from dspex.service.call import Call, Options
-from dspex.service.ledger import estimated_usage
+from dspex.service.ledger import estimated_usage, within
 from dspex.service.lm import LMService, on_wire
+from dspex.service.patience import rest_of
 from dspex.service.pieces import last_piece, whole
 from dspex.service.reported import track
 
@@ -144,8 +144,10 @@ class _Stream:
     async def next(self) -> LMDelta | None:
         """The next piece, None at the end."""
         assert self._pieces is not None
+        assert self._entry is not None
+        piece = partial(self._piece, self._pieces)
         try:
-            delta = await self._piece(self._pieces)
+            delta = await (within(self._entry, piece) if self._entry.budgets else piece())
         except (Exception, SystemExit) as error:
             ours = self.service.attempts.ours(error, self.call)
             if isinstance(ours, LMError):
@@ -200,7 +202,7 @@ class _Stream:
                 raise self._late() from None
             piece: LMDelta | None = done.value
             return piece
-        return await self._timed(_rest(steps, waits_for))
+        return await self._timed(rest_of(steps, waits_for))
 
     def _late(self) -> LMError:
         late = self.service.attempts.late(self.call)
@@ -215,23 +217,7 @@ class _Stream:
             async with timer:
                 timer.reschedule(self.call.deadline)
                 return await work
-        except TimeoutError as error:
+        except TimeoutError:
             if not timer.expired():
                 raise
-            raise self._late() from error
-
-
-@types.coroutine
-def _rest(steps: Generator[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """Goes on with an awaitable that has made its first step."""
-    while True:
-        step: Callable[[], Any] = partial(next, steps)
-        try:
-            yield waits_for
-        except BaseException as error:  # noqa: BLE001  it is the awaitable's
-            step = partial(steps.throw, error)
-        try:
-            waits_for = step()
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        raise self._late()  # as in Attempts.in_time

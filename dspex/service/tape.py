@@ -5,7 +5,7 @@ import fcntl
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +13,15 @@ from typing import Any, Literal
 import msgspec
 
 from dspex.core import errors
-from dspex.core.endpoint import Capabilities, Endpoint
+from dspex.core.endpoint import Capabilities
 from dspex.core.errors import CassetteError, CassetteMiss, LMError, RetrieverError
 from dspex.core.usage import Usage
 from dspex.runtime.framing import DamagedLine, framed, private_file, whole_lines, write_whole
+from dspex.service.hidden import Cleaner, Hidden
 
 FORMAT = 1
 Mode = Literal["auto", "record", "replay"]
-SHORT = 2_000  # characters kept of a text in the request beside a reply, which is for people
 NEAR_LINES, NEAR_WIDTH = 12, 160
-HIDDEN = frozenset({"api_key", "headers", "extra_headers", "authorization"})
 
 
 class Header(msgspec.Struct, frozen=True, tag_field="t", tag="cassette"):
@@ -77,7 +76,7 @@ class Asked(msgspec.Struct, frozen=True):
     key: str
     request: Any
     source: Source
-    secrets: tuple[str, ...] = ()
+    secrets: Hidden = Hidden()
 
 
 _START = b'00000000 {"n":0,"t":"cassette",'  # of any version, behind a checksum
@@ -135,7 +134,7 @@ class Tape:
         rows = [take for takes in self._takes.values() for take in takes if take.kind == asked.kind]
         if not rows:
             return f"It has no calls of this kind ({asked.kind}) at all. It was: {_line(asked.request)}"
-        wanted = _pretty(_scrubbed(asked.request, asked.secrets))
+        wanted = _pretty(Cleaner(asked.secrets)(asked.request))
         matcher = difflib.SequenceMatcher(b="\n".join(wanted))
 
         def likeness(take: Take) -> float:
@@ -167,8 +166,10 @@ class Tape:
         paid: Usage | None = None,
     ) -> None:
         """Write a call and how it ended. Raises CassetteError if the file does not take it."""
-        fault = None if error is None else _fault(error)
-        take = Take(asked.kind, asked.key, asked.request, value, fault, tuple(cuts), cached, attempts, paid)
+        clean = Cleaner(asked.secrets)
+        request, kept = clean(asked.request), clean.passages(value) if asked.kind == "retrieve" else clean(value)
+        fault = None if error is None else _fault(error, clean)
+        take = Take(asked.kind, asked.key, request, kept, fault, tuple(cuts), cached, attempts, paid)
         place = (asked.source.kind, asked.source.name)
         with self._lock:
             if self._fd < 0:
@@ -176,15 +177,11 @@ class Tape:
             source = _together(self._sources.get(place), asked.source)
             if self._sources.get(place) != source:
                 self._sources[place] = source
-                self._write(source, asked.secrets)
-            self._write(take, asked.secrets)
+                self._write(source)
+            self._write(take)
 
-    def _write(self, row: Any, secrets: Iterable[str]) -> None:
-        body = _encoder.encode(row)
-        for secret in secrets:
-            for form in {secret.encode(), _encoder.encode(secret)[1:-1]}:
-                body = body.replace(form, b"***")
-        line = framed(body, self._lines)
+    def _write(self, row: Header | Source | Take) -> None:
+        line = framed(_encoder.encode(row), self._lines)
         try:
             write_whole(self._fd, line)
         except OSError as error:
@@ -240,7 +237,7 @@ class Tape:
             raise CassetteError(f"{self.path} cannot be written: {error.strerror}.") from error
         self._fd = fd
         if not self._lines:
-            self._write(Header(FORMAT, {"dspex": _version()}), ())
+            self._write(Header(FORMAT, {"dspex": _version()}))
 
     def close(self) -> None:
         """Let the file go."""
@@ -270,10 +267,10 @@ def _decoded(text: bytes, where: str) -> Header | Source | Take:
     return row
 
 
-def _fault(error: LMError | RetrieverError) -> Fault:
+def _fault(error: LMError | RetrieverError, clean: Cleaner) -> Fault:
     if isinstance(error, RetrieverError):
-        return Fault("RetrieverError", str(error))
-    told = (error.message, error.status, error.code, error.retry_after, error.retryable, error.partial)
+        return Fault("RetrieverError", clean(str(error)))
+    told = (clean(error.message), error.status, error.code, error.retry_after, error.retryable, clean(error.partial))
     return Fault(type(error).__name__, *told)
 
 
@@ -289,37 +286,6 @@ def raised(take: Take, name: str) -> LMError | RetrieverError:
     error.status, error.code, error.retry_after = fault.status, fault.code, fault.retry_after
     error.retryable, error.partial = fault.retryable, fault.partial
     return error
-
-
-def secrets_of(endpoint: Endpoint) -> tuple[str, ...]:
-    """What of an endpoint must not stand in a file: its key, its headers' values, keys of the environment."""
-    key = endpoint.api_key
-    environment = [value for name, value in os.environ.items() if name.endswith("_API_KEY") and len(value) > 7]
-    headers = [value for value in endpoint.headers.values() if len(value) > 7]
-    found = [*headers, *(value.removeprefix("Bearer ") for value in headers), *environment]
-    return tuple(dict.fromkeys([*([key.reveal()] if key is not None else []), *found]))
-
-
-def shown(value: Any) -> Any:
-    """A request for people: JSON data, long texts shortened, what may be secret hidden."""
-    return _short(msgspec.to_builtins(value, str_keys=True, enc_hook=repr))
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= SHORT else f"{value[:SHORT]}... ({len(value)} characters)"
-    if isinstance(value, Mapping):
-        return {name: "***" if name in HIDDEN else _short(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_short(item) for item in value]
-    return value
-
-
-def _scrubbed(request: Any, secrets: Iterable[str]) -> Any:
-    text = _encoder.encode(request)
-    for secret in secrets:
-        text = text.replace(_encoder.encode(secret)[1:-1], b"***")
-    return msgspec.json.decode(text)
 
 
 def _pretty(request: Any) -> list[str]:

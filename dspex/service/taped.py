@@ -17,10 +17,11 @@ from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE, use
 from dspex.service.attempts import Attempts
 from dspex.service.call import Call, Options
+from dspex.service.hidden import secrets_of, shown
 from dspex.service.ledger import BudgetScope, Charge, reserve_all
 from dspex.service.pieces import last_piece, whole
 from dspex.service.reported import Report, track
-from dspex.service.tape import Asked, Source, Take, Tape, raised, secrets_of, shown
+from dspex.service.tape import Asked, Source, Take, Tape, raised
 
 Live = Callable[[Call, LMRequest], AsyncGenerator[LMDelta, None]]
 

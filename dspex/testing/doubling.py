@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,21 +12,23 @@ from dspex.app.lm import LM
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import BadRequest
 from dspex.core.example import Example
+from dspex.core.finetune import FineTuneSpec, FineTuneStatus
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.program.module import Module
 from dspex.program.predict import Predict
 
+LOOKS = 3
 MARKER = re.compile(r"\[\[ ## (\w+) ## \]\]")
 
 Before = Callable[[int, LMRequest], Awaitable[None]]
-Reply = Callable[[LMRequest], str | None]
+Reply = Callable[[LMRequest], str | LMResponse | None]
 
 
 class Oracle:
     """A provider whose reply follows from the request: numbers doubled, the more demos the more often rightly.
 
-    Any other output is a word that depends on the request. `before(number, request)` is awaited in each call and may wait,
+    Any other output is a word that depends on the request. What it has trained is right more often. `before(number, request)` is awaited in each call and may wait,
     fail or cancel; `own(request)` may answer itself; `requests` keeps what was asked, `most` how many calls ran at once.
     """
 
@@ -33,6 +36,8 @@ class Oracle:
 
     def __init__(self, own: Reply, before: Before | None = None) -> None:
         self._own, self._before = own, before
+        self.trainings: list[FineTuneSpec] = []
+        self._looks: Counter[str] = Counter()
         self.requests: list[LMRequest] = []
         self.in_flight = self.most = 0
 
@@ -47,14 +52,34 @@ class Oracle:
         finally:
             self.in_flight -= 1
         text = "\n".join(message.text for message in request.messages) + str(dict(request.params))
-        return LMResponse.from_text(self._own(request) or self._reply(request, text), Usage(len(text), 5))
+        own = self._own(request)
+        if isinstance(own, LMResponse):
+            return own
+        return LMResponse.from_text(own or self._reply(request, text), Usage(len(text), 5))
+
+    async def finetune_start(self, spec: FineTuneSpec) -> str:
+        """A job by the training's key, so that another process knows it too."""
+        self.trainings.append(spec)
+        return f"job-{spec.key}"
+
+    async def finetune_status(self, job: str) -> FineTuneStatus:
+        """It has succeeded when it is looked at for the third time."""
+        self._looks[job] += 1
+        if self._looks[job] < LOOKS:
+            return FineTuneStatus("running")
+        return FineTuneStatus("succeeded", f"trained-{job[-8:]}", usd=0.0)
+
+    async def finetune_cancel(self, job: str) -> None:
+        """It begins anew."""
+        self._looks[job] = 0
 
     @staticmethod
     def _reply(request: LMRequest, text: str) -> str:
         draw = hashlib.blake2b(text.encode(), digest_size=2).hexdigest()
         last = request.messages[-1].text
         asked = re.findall(r"n=(\d+)", last)
-        right = int(draw[:2], 16) < 60 + 30 * (len(request.messages) // 2)
+        trained = 90 if request.model.startswith("trained") else 0
+        right = int(draw[:2], 16) < 60 + 30 * (len(request.messages) // 2) + trained
         values = {"answer": str(2 * int(asked[-1]) if asked and right else 0), "completed": ""}
         names = MARKER.findall(last.rsplit("\n\n", 1)[-1])
         return "\n\n".join(f"[[ ## {name} ## ]]\n{values.get(name, f'word {draw}')}" for name in names)
@@ -62,7 +87,7 @@ class Oracle:
     @property
     def lm(self) -> LM:
         """A handle without cache and retries."""
-        return LM("contract", provider=self, cache=False, num_retries=0)
+        return LM("contract/oracle", provider=self, cache=False, num_retries=0)
 
 
 class Doubling(Module):

@@ -18,10 +18,10 @@ from typing import Any
 import msgspec
 
 from dspex.app.app import App
-from dspex.app.settings import context
+from dspex.app.current import context
 from dspex.core.errors import BadRequest, BudgetExceeded, DspexError
 from dspex.core.example import Example
-from dspex.core.messages import LMRequest
+from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Budget
 from dspex.engine.optimizer import Optimizer
 from dspex.program.module import Module
@@ -71,8 +71,8 @@ class OptimizerContract:
         """What compile is given of the data, and any argument of its own."""
         return {"trainset": trainset, "valset": valset}
 
-    def reply(self, request: LMRequest) -> str | None:
-        """What a model answers to a request of the optimizer's own; None: a word for each output."""
+    def reply(self, request: LMRequest) -> str | LMResponse | None:
+        """What a model answers to a request of the optimizer's own; None: a word for each output. An LMResponse goes as it is."""
         return None
 
     # Running
@@ -129,7 +129,10 @@ class OptimizerContract:
     def test_a_run_goes_on_from_every_record(self, tmp_path: Path) -> None:
         whole = self.compiled(tmp_path / "whole")
         lines = (tmp_path / "whole" / JOURNAL).read_bytes().splitlines(keepends=True)
-        finished = [json.loads(line[9:])["t"] == "call" for line in lines]
+        records = [json.loads(line[9:]) for line in lines]
+        finished = [record["t"] == "call" for record in records]
+        begun = [record["t"] == "train" and not record.get("state") for record in records]
+        assert sum(begun) == len(whole.model.trainings), "trainings that are not in the journal"
         assert sum(finished) == whole.calls, "calls that do not go through the context, and so are not in the journal"
         step = max(1, len(lines) // self.cuts)
         for cut in range(1, len(lines), step):
@@ -139,6 +142,8 @@ class OptimizerContract:
             again = self.compiled(folder)
             assert again.data == whole.data, f"cut off after record {cut}, it ended otherwise"
             assert again.calls == whole.calls - sum(finished[:cut]), f"cut off after record {cut}, it paid twice"
+            left = len(whole.model.trainings) - sum(begun[:cut])
+            assert len(again.model.trainings) == left, f"cut off after record {cut}, it trained twice"
 
     def test_a_budget_of_calls_is_a_wall(self, tmp_path: Path) -> None:
         needed = self.compiled(tmp_path / "whole").calls

@@ -48,6 +48,12 @@ def test_a_second_reply_may_keep_to_the_first_form(kind):
     assert len(script.asked) == 2
 
 
+def test_of_a_second_reply_in_the_first_form_the_wrong_value_is_told():
+    with pytest.raises(dspex.AdapterParseError, match="expected an integer, got 'five'") as caught:
+        ask(Script("It is four.", dspex.ChatAdapter().format_fields({"answer": "five"})), dspex.ChatAdapter())
+    assert (caught.value.field, caught.value.reason) == ("answer", "value")
+
+
 @pytest.mark.parametrize("kind", [dspex.ChatAdapter, dspex.XMLAdapter])
 def test_or_in_the_adapters_own_form(kind):
     adapter = kind(use_json_adapter_fallback=False)

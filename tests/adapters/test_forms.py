@@ -1,9 +1,11 @@
 """What a model is sent: messages, their order and their exact words; a change of words is a new version of the adapter."""
 
 import enum
+import re
 from typing import Any, Literal
 
 import msgspec
+import pydantic
 import pytest
 
 from dspex.core.endpoint import Capabilities
@@ -14,6 +16,7 @@ from dspex.program.adapters.json import JSONAdapter
 from dspex.program.adapters.plain import PlainAdapter
 from dspex.program.fields import InputField, OutputField
 from dspex.program.signature import Signature
+from dspex.program.types.history import History
 
 QA = Signature("question -> answer", "Answer it.")
 DEMOS = [
@@ -64,7 +67,7 @@ def test_chat_asks_below_markers():
             "content": "[[ ## question ## ]]\nq3\n\nReply with `[[ ## answer ## ]]`, and end with `[[ ## completed ## ]]`.",
         },
     ]
-    assert ChatAdapter.version == 1
+    assert ChatAdapter.version == 2
 
 
 def test_json_asks_for_an_object():
@@ -78,7 +81,7 @@ def test_json_asks_for_an_object():
         {"role": "assistant", "content": '{"answer":"a1"}'},
         {"role": "user", "content": '{"question":"q\\"3"}'},
     ]
-    assert JSONAdapter.version == 1
+    assert JSONAdapter.version == 2
 
 
 def test_plain_ends_with_the_first_outputs_label():
@@ -89,7 +92,7 @@ def test_plain_ends_with_the_first_outputs_label():
         "role": "user",
         "content": "Sort it.\n\nPerson: Dr. Vera Young\nSorted: Young, Vera\n\nPerson: A B\nSorted: B, A\n\nPerson: X Y\nSorted:",
     }
-    assert PlainAdapter.version == 1
+    assert PlainAdapter.version == 2
 
 
 def test_types_descriptions_constraints_and_schemas_are_told():
@@ -102,9 +105,34 @@ def test_types_descriptions_constraints_and_schemas_are_told():
         assert "- `score` (float, >= 0, <= 1)" in system
 
 
+def test_a_schema_has_no_titles_that_say_a_name_again():
+    class Line(pydantic.BaseModel):
+        unit_price: float
+        title: str = pydantic.Field(title="of the article", examples=[{"title": "Title"}])
+
+    class Bill(pydantic.BaseModel):
+        lines: list[Line]
+
+    system = contents(ChatAdapter().format(Signature("q -> bill: Bill"), [], {"q": ""}))[0]
+    schema = msgspec.json.decode(re.search(r"JSON of the schema ({.*})\)", system)[1])
+    assert schema["$defs"]["Line"]["properties"] == {
+        "unit_price": {"type": "number"},
+        "title": {"type": "string", "title": "of the article", "examples": [{"title": "Title"}]},
+    }
+    assert schema["properties"] == {"lines": {"type": "array", "items": {"$ref": "#/$defs/Line"}}}
+
+
 def test_values_that_are_no_text_are_json():
     assert "[[ ## sizes ## ]]\n[1,2]\n" in contents(ChatAdapter().format(Rich, [], {"goal": "g", "sizes": [1, 2]}))[1]
     assert '{"goal":"g","sizes":[1,2]}' in contents(JSONAdapter().format(Rich, [], {"goal": "g", "sizes": [1, 2]}))[1]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+def test_a_value_that_holds_itself_is_written_as_python_does(adapter):
+    round_and_round: list[Any] = [1]
+    round_and_round.append(round_and_round)
+    content = adapter.format(Signature("rows: Any -> answer"), [], {"rows": round_and_round})[-1]["content"]
+    assert "1, [...]" in content
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
@@ -205,6 +233,24 @@ def test_a_subclass_may_override_format_for_render():
             return [{"role": "user", "content": "own"}]
 
     assert Own().render(QA, [], {"question": "q"}) == (Message.of("user", "own"),)
+
+
+def test_a_subclass_may_write_earlier_turns_its_own_way():
+    class Summed(ChatAdapter):
+        def format_conversation_history(self, signature: Any, history_field_name: str, inputs: Any) -> Any:
+            turns = inputs.pop(history_field_name).messages
+            told = ChatAdapter().format_conversation_history(signature, "past", {"past": History(turns[:1])})
+            return [{"role": "user", "content": f"{len(turns)} of {', '.join(signature.fields)}"}, *told]
+
+    turns = [{"question": "q1", "answer": "a1"}, {"question": "q2"}]
+    inputs = {"question": "q", "past": History(turns)}
+    made = Summed().format(
+        Signature("past: History, question -> answer", custom_types={"History": History}), [], inputs
+    )
+    assert [row["role"] for row in made] == ["system", "user", "user", "assistant", "user"]
+    assert made[1]["content"] == "2 of question, answer"
+    assert made[2]["content"] == "[[ ## question ## ]]\nq1"
+    assert inputs["past"].messages == turns
 
 
 def test_literal_choices_with_a_field_named_completed_have_no_end_marker():

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dspex.app.accounting import track_usage
+from dspex.app.current import context
 from dspex.app.lm import LM
-from dspex.app.settings import context
 from dspex.core.errors import AdapterParseError, BadRequest
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.adapters.json import JSONAdapter

@@ -8,7 +8,7 @@ import pydantic
 import pytest
 
 import dspex
-from dspex.plugin import Capabilities, LMRequest, LMResponse
+from dspex.plugin import Capabilities, Choice, LMRequest, LMResponse, ToolCall
 from dspex.program.adapters.json import JSONAdapter
 from dspex.program.signature import Signature
 
@@ -141,6 +141,62 @@ def test_else_words_ask_for_it(json_schema):
     [request] = asked(Recorder('{"answer": 4}', json_schema=json_schema), "question -> answer: int", "json")
     assert request.schema is None
     assert '{"answer": ...}' in request.messages[0].text
+
+
+class Caller(Recorder):
+    """Gives each of its answers as the arguments of the function that has to be called."""
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        self.asked.append(request)
+        name = request.params["tool_choice"]["function"]["name"]
+        return LMResponse((Choice("", (ToolCall("c1", name, next(self.texts)),), "tool_calls"),))
+
+
+def test_a_model_that_only_calls_functions_gives_its_reply_as_ones_arguments():
+    caller = Caller('{"answer": "4"}', tools=True, json_schema=False)
+    lm = dspex.LM("acme/one", provider=caller, cache=False)
+    with dspex.context(lm=lm, adapter="json"):
+        predict = dspex.Predict("question -> answer: int")
+        assert predict.adapter_choice().reason.endswith("as the arguments of a function")
+        assert predict(question="?").answer == 4
+    [request] = caller.asked
+    [function] = request.tools
+    assert function["function"]["parameters"]["properties"] == {"answer": {"type": "integer"}}
+    assert request.params["tool_choice"] == {"type": "function", "function": {"name": function["function"]["name"]}}
+    assert request.schema is None
+
+
+def test_arguments_that_do_not_fit_are_asked_for_again_as_arguments():
+    caller = Caller('{"answer": "four"}', '{"answer": 4}', tools=True)
+    first, second = asked(caller, "question -> answer: int", "json")
+    assert second.messages[-2].text == '{"answer": "four"}'
+    assert "expected an integer" in second.messages[-1].text
+    assert (second.tools, second.params) == (first.tools, first.params)
+
+
+def test_the_second_call_of_another_form_is_held_so_too():
+    class Mixed(Caller):
+        async def complete(self, request: LMRequest) -> LMResponse:
+            if request.tools:
+                return await super().complete(request)
+            self.asked.append(request)
+            return LMResponse.from_text("four")
+
+    first, second = asked(Mixed('{"answer": 4}', tools=True), "question -> answer: int", dspex.ChatAdapter())
+    assert (first.tools, len(second.tools)) == ((), 1)
+
+
+def test_a_task_with_functions_of_its_own_is_asked_for_in_words():
+    recorder = Recorder('{"answer": 4}', '{"answer": 4, "calls": null}', tools=True)
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    [request] = asked(recorder, "question -> answer: int", "json", tools=[tool])
+    assert (request.schema, request.tools) == (None, ())
+    lm = dspex.LM("acme/one", provider=recorder, cache=False)
+    with dspex.context(lm=lm, adapter="json"):
+        predict = dspex.Predict("question, tools: list[dspex.Tool] -> answer: int, calls: dspex.ToolCalls | None")
+        assert predict(question="?", tools=[dspex.Tool(len, name="size", args={"x": {}})]).answer == 4
+    assert [one["function"]["name"] for one in recorder.asked[-1].tools] == ["size"]
+    assert "tool_choice" not in recorder.asked[-1].params
 
 
 @pytest.mark.parametrize("own", [{"response_format": {"type": "json_object"}}, {"grammar": "root ::= [a-z]"}])

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
 import dspex
 import dspex.testing
+from dspex.core.events import RequestStarted
 from dspex.plugin import LMResponse
 from dspex.plugin.manager import PluginManager, Source
 
@@ -248,5 +250,10 @@ async def test_a_blocked_subscriber_loses_events_and_slows_no_call():
             await lm.acall("2+2?")
         [channel] = app.bus.channels
         assert channel.dropped >= 10_200 - 10_000 - 1
+        event, began = RequestStarted(0.0, 1, "x", "y", ()), time.process_time()
+        for _ in range(100_000):
+            app.bus.publish(event)
+        assert time.process_time() - began < 100_000 * 5e-6  # a call takes some 50 times as much
+        assert channel.dropped >= 110_200 - 10_000 - 1
         gate.set()
-    assert len(blocked.heard) + channel.dropped == 10_200
+    assert len(blocked.heard) + channel.dropped == 110_200

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import threading
 
 import pytest
@@ -43,6 +44,37 @@ def test_a_copy_puts_everything_back():
     assert dspex.settings.copy() == before
 
 
+def test_a_copy_makes_a_block_of_the_same_settings_elsewhere():
+    dspex.configure(budget=dspex.Budget(calls=9))
+    with dspex.context(lm=lm("first"), num_threads=3):
+        copied = dspex.settings.copy()
+    with dspex.context(**copied):
+        assert (dspex.settings.num_threads, dspex.settings.lm.model) == (3, "x/first")
+    dspex.configure(budget=dspex.Budget(calls=5))
+    with pytest.raises(dspex.ConfigurationError, match=r"use dspex.configure\(budget="), dspex.context(**copied):
+        pass
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"budget": 5}, {"budget": {"calls": 5}}, {"max_history_size": -1}, {"num_threads": "many"}, {"watchdog": -1}],
+    ids=str,
+)
+@pytest.mark.parametrize("change", [dspex.configure, dspex.App])
+def test_a_value_that_cannot_be_is_refused_when_it_is_given(change, given):
+    [(name, value)] = given.items()
+    before = dspex.settings.copy()
+    with pytest.raises(dspex.ConfigurationError, match=f"^{name}={re.escape(repr(value))}"):
+        change(**given)
+    assert dspex.settings.copy() == before
+
+
+def test_what_is_no_cache_is_refused():
+    dspex.configure(cache=3)
+    with pytest.raises(dspex.ConfigurationError, match="cache=3 is no CacheBackend"):
+        lm("a").copy(cache=True)("?")
+
+
 @pytest.mark.parametrize("change", [dspex.configure, dspex.App, lambda **given: dspex.context(**given).__enter__()])
 def test_an_unknown_setting_is_refused_with_the_nearest(change):
     with pytest.raises(dspex.ConfigurationError, match=r"no setting 'num_thread'\. Did you mean 'num_threads'"):
@@ -55,9 +87,15 @@ def test_an_unknown_setting_is_no_attribute():
     assert not hasattr(dspex.settings, "nothing")
 
 
-@pytest.mark.parametrize("name", ["cache", "middleware", "budget", "prefer"])
-def test_what_belongs_to_the_whole_app_is_refused_in_a_context(name):
-    with pytest.raises(dspex.ConfigurationError, match=rf"use dspex.configure\({name}="), dspex.context(**{name: None}):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("cache", False), ("middleware", []), ("budget", dspex.Budget(calls=1)), ("prefer", {}), ("watchdog", 1.0)],
+)
+def test_what_belongs_to_the_whole_app_is_refused_in_a_context(name, value):
+    with (
+        pytest.raises(dspex.ConfigurationError, match=rf"use dspex.configure\({name}="),
+        dspex.context(**{name: value}),
+    ):
         pass
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import dspex
-from dspex.plugin import LMResponse, Unavailable, Usage
+from dspex.plugin import LMDelta, LMResponse, Unavailable, Usage
 
 
 @pytest.mark.fault("R15")
@@ -163,7 +163,67 @@ def test_a_cancelled_call_waits_for_nobody_and_blocks_nobody(virtual, script, se
     assert errors == [type(None), dspex.BudgetExceeded]
 
 
-@pytest.mark.parametrize("limit", [{"calls": -1}, {"usd": -0.5}, {"on_short": "maybe"}], ids=str)
+class Asking:
+    """A provider, an index and a function of texts at once; each asks a model before it answers."""
+
+    capabilities = dspex.Capabilities(stream=True)
+
+    def __init__(self, lm):
+        self.lm = lm
+
+    async def complete(self, request):
+        return LMResponse.from_text((await self.lm.acall(request.messages[-1].text))[0])
+
+    async def stream(self, request):
+        yield LMDelta((await self.complete(request)).choices[0].text, finish_reason="stop")
+
+    async def retrieve(self, query, k):
+        return [dspex.Passage((await self.lm.acall(query))[0])]
+
+    async def embed(self, texts):
+        return [[float((await self.lm.acall(text))[0])] for text in texts]
+
+
+async def streamed(lm, text):
+    request = lm.request((dspex.plugin.Message.of("user", text),), {})
+    return [delta.text async for delta in lm.stream(request)]
+
+
+@pytest.mark.fault("R15")
+@pytest.mark.parametrize(("kind", "own"), [("lm", 1), ("stream", 1), ("retriever", 0), ("embedder", 1)])
+@pytest.mark.parametrize("calls", [0, 1, 2, 5])
+def test_who_asks_within_his_own_call_is_told_at_once_that_the_budget_is_short(
+    virtual, script, settled, kind, own, calls
+):
+    provider = script(seconds=1.0)
+
+    async def main():
+        asking = Asking(dspex.LM("x/inner", provider=provider, cache=False))
+        lm = dspex.LM("x/outer", provider=asking, cache=False)
+        ask = {
+            "lm": lm.acall,
+            "stream": lambda text: streamed(lm, text),
+            "retriever": dspex.Retriever("x", provider=asking).acall,
+            "embedder": dspex.Embedder(asking.embed, max_in_flight=None).acall,
+        }[kind]
+        with dspex.budget(calls=calls) as budget:
+            done = await settled(*(ask(f"{number}?") for number in range(6)))
+        return done, budget.spent.calls
+
+    done, spent = virtual(main)
+    assert spent <= calls
+    assert len(provider.requests) <= calls
+    refused = [one for one in done if one.error is not None]
+    assert {type(one.error) for one in refused} == {dspex.BudgetExceeded}
+    answered = len(done) - len(refused)
+    assert answered <= calls // (1 + own)
+    assert answered == calls or own  # a search costs nothing itself
+    assert max(one.seconds for one in done) < 10
+
+
+@pytest.mark.parametrize(
+    "limit", [{"calls": -1}, {"calls": "3"}, {"usd": -0.5}, {"usd": float("nan")}, {"on_short": "maybe"}], ids=str
+)
 def test_a_budget_that_makes_no_sense_is_refused(limit):
     with pytest.raises(dspex.ConfigurationError, match=r"Budget\("), dspex.budget(**limit):
         pass

@@ -195,6 +195,75 @@ def test_a_failing_cache_is_one_warning_and_misses(virtual, script, backend):
     assert len(provider.requests) == 3
 
 
+class Late(Cache):
+    """Takes `seconds` for each step, until `healed`; it may say how patient one should be."""
+
+    def __init__(self, seconds, **patience):
+        super().__init__()
+        self.seconds, self.asked = seconds, 0
+        vars(self).update(patience)
+
+    async def get(self, key):
+        await self.wait()
+        return await super().get(key)
+
+    async def set(self, key, value, ttl=None):
+        await self.wait()
+        await super().set(key, value)
+
+    async def wait(self):
+        self.asked += 1
+        await asyncio.sleep(self.seconds)
+
+
+@pytest.mark.fault("R23")
+@pytest.mark.parametrize("seconds", [1.0, 1e7], ids=["slow", "hangs"])
+def test_a_slow_cache_is_left_alone_for_a_while_and_then_tried_again(virtual, script, settled, seconds):
+    provider, cache = script(), Late(seconds)
+
+    async def main():
+        lm = dspex.LM("x/y", provider=provider)
+        slow = [(await settled(lm.acall("2+2?")))[0].seconds for _ in range(5)]
+        cache.seconds = 0.01
+        await asyncio.sleep(5)
+        return slow, [(await settled(lm.acall("2+2?")))[0].value for _ in range(2)]
+
+    with pytest.warns(RuntimeWarning, match=r"cannot read \(TimeoutError: it takes more than 0.05 s\)") as told:
+        slow, later = virtual(main, cache=cache)
+    assert len(told) == 1
+    assert max(slow) == slow[0] == pytest.approx(0.05, abs=1e-3)
+    assert slow[1:] == pytest.approx([0] * 4, abs=1e-3)
+    assert later == [["4"]] * 2
+    assert len(provider.requests) == 6  # the last is a hit
+
+
+@pytest.mark.fault("R23")
+def test_a_cache_may_ask_for_more_patience(virtual, script):
+    provider = script()
+
+    async def main():
+        return [await dspex.LM("x/y", provider=provider).acall("2+2?") for _ in range(2)]
+
+    assert virtual(main, cache=Late(1.0, patience=2.0)) == [["4"]] * 2
+    assert len(provider.requests) == 1
+
+
+def test_a_busy_loop_is_not_held_against_the_cache(virtual, script):
+    provider = script()
+
+    async def main():
+        lm = dspex.LM("x/y", provider=provider)
+        await lm.acall("2+2?")
+        asked = asyncio.create_task(lm.acall("2+2?"))
+        while not asked.done():
+            await asyncio.sleep(0)
+            asyncio.get_running_loop().seconds += 0.07  # somebody holds it beyond the patience
+        return asked.result()
+
+    assert virtual(main, cache=Late(0.02)) == ["4"]
+    assert len(provider.requests) == 1
+
+
 @pytest.mark.fault("P06")
 @pytest.mark.parametrize("value", [b"", b"junk", b"\x93\x01\x02"], ids=repr)
 def test_a_damaged_entry_is_a_miss(virtual, script, value):

@@ -17,6 +17,8 @@ from dspex.testing import VirtualClock, simulate
 class Uncertain:
     """A provider and cache in one, that waits at each step; the first attempt of each request fails."""
 
+    patience = 60.0  # as a cache it is slow, and is to be waited for at each of its steps
+
     def __init__(self):
         self.asked = set()
 

@@ -1,6 +1,7 @@
 """Equal calls at one time are one request."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ from dspex.plugin import BadRequest, LMTimeout, Unavailable
 
 
 @pytest.mark.fault("R9")
-@pytest.mark.parametrize("count", [2, 50])
+@pytest.mark.parametrize("count", [2, 1_000])
 def test_equal_calls_are_one_request(virtual, script, settled, count):
     provider = script(seconds=1.0)
 
@@ -53,6 +54,7 @@ def test_calls_without_a_cache_are_requests_of_their_own(virtual, script, settle
 
 
 @pytest.mark.fault("P15")
+@pytest.mark.fault("R9")
 def test_a_cancelled_leader_hands_over(virtual, script):
     provider = script(seconds=10.0)
 
@@ -144,3 +146,37 @@ def test_equal_calls_of_threads_and_loops_are_one_request(script):
         thread.join()
     assert replies == [["4"]] * 10
     assert len(provider.requests) == 1
+
+
+@pytest.mark.fault("P11")
+def test_who_led_on_a_loop_that_was_closed_under_it_is_not_waited_for(script):
+    provider = script(60.0, "never", "4")
+    lm = dspex.LM("x/y", provider=provider)
+    loop = asyncio.new_event_loop()
+    with asyncio.Runner() as runner:
+        left = loop.create_task(lm.acall("2+2?"))  # held, so that nobody ends it
+        loop.run_until_complete(asyncio.sleep(0.01))
+        follower = runner.get_loop().create_task(lm.acall("2+2?"))
+        runner.run(asyncio.sleep(0.01))
+        loop.close()
+        assert runner.run(lm.acall("2+2?")) == ["4"]
+        assert runner.run(asyncio.wait_for(follower, 5)) == ["4"]
+    assert len(provider.requests) == 2
+    left._log_destroy_pending = False
+
+
+@pytest.mark.fault("P11")
+def test_calls_of_a_loop_that_was_dropped_give_all_back_without_a_word(script):
+    provider = script(60.0, "never", "4")
+    lm = dspex.LM("x/y", provider=provider, max_in_flight=1)
+    loop = asyncio.new_event_loop()
+    with dspex.budget(calls=3) as budget:
+        left = loop.create_task(lm.acall("2+2?"))
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+        left._log_destroy_pending = False
+        del left
+        gc.collect()
+        assert lm("2+2?") == ["4"]
+        assert (budget.spent.calls, budget.left.calls) == (2, 1)
+    assert len(provider.requests) == 2

@@ -291,6 +291,29 @@ async def test_no_secret_is_written(file, live, monkeypatch):
         assert await answers(lm_of(live(), **options), told) == ["*** and more"]
 
 
+@pytest.mark.parametrize("key", ["k", "call", "text", "null", "kind"])
+async def test_a_key_that_reads_like_a_part_of_the_file_spoils_none(file, live, key):
+    lm = lm_of(live(), api_key=key)
+    async with dspex.cassette(file):
+        assert await answers(lm, "a?", f"is {key} my key?") == ["1", "2"]
+    async with dspex.cassette(file, mode="replay"):
+        assert await answers(lm, "a?", f"is {key} my key?") == ["1", "2"]
+
+
+async def test_a_secret_in_a_passage_is_not_written_either(file, monkeypatch):
+    monkeypatch.setenv("OTHER_API_KEY", CANARY)
+
+    class Shelf:
+        async def retrieve(self, query, k):
+            return [dspex.Passage(f"the key is {CANARY}", metadata={"from": CANARY})]
+
+    shelf = dspex.Retriever("shelf", provider=Shelf())
+    async with dspex.cassette(file):
+        await shelf.acall("keys?")
+    async with dspex.cassette(file, mode="replay"):
+        assert await shelf.acall("keys?") == [dspex.Passage("the key is ***", metadata={"from": "***"})]
+
+
 # The file
 
 

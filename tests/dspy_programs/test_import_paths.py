@@ -9,10 +9,25 @@ import dspex
 
 
 @pytest.mark.parametrize(
-    "path", ["datasets.DataLoader", "evaluate.Evaluate", "evaluate.normalize_text", "experimental.Citations"]
+    "path",
+    [
+        "datasets.DataLoader",
+        "evaluate.Evaluate",
+        "evaluate.normalize_text",
+        "experimental.Citations",
+        "teleprompt.bootstrap_trace_data",
+    ],
 )
 def test_a_path_needs_no_import_of_its_own(path, tmp_path):
     subprocess.run([sys.executable, "-c", f"import dspex; dspex.{path}"], check=True, cwd=tmp_path)
+
+
+def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_install():
+    from dspex.teleprompt import Teleprompter
+
+    assert issubclass(Teleprompter, dspex.Optimizer)
+    with pytest.raises(AttributeError, match="NoSuchOptimizer"):
+        dspex.teleprompt.NoSuchOptimizer  # noqa: B018
 
 
 def test_a_path_that_is_not_there_is_an_attribute_error():

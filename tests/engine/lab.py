@@ -108,6 +108,7 @@ class Search(dspex.Optimizer):
         return made
 
 
+SMALL = MappingProxyType({"trainset": tuple(examples(12)), "valset": tuple(examples(8, 100)), "sets": 3})
 DATA = MappingProxyType({"trainset": tuple(examples(20)), "valset": tuple(examples(16, 100))})
 
 
@@ -125,6 +126,12 @@ def saved(program: Any, folder: Path) -> bytes:
     return path.read_bytes()
 
 
+async def small_run(model: Model, run_dir: Path) -> None:
+    """A compile of some 70 calls, and its program saved in its folder."""
+    async with dspex.App():
+        saved(await compiled(model, run_dir=run_dir, **SMALL), run_dir)
+
+
 def run_child(run_dir: Path, log: int, kill_at: int | None, seed: int) -> int:
     """A compile in a process of its own that kills itself at that call; its exit status."""
     child = os.fork()
@@ -140,11 +147,7 @@ def run_child(run_dir: Path, log: int, kill_at: int | None, seed: int) -> int:
             if number == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        async def main() -> None:
-            async with dspex.App():
-                saved(await compiled(Model(before), run_dir=run_dir), run_dir)
-
-        asyncio.run(main())
+        asyncio.run(small_run(Model(before), run_dir))
         os._exit(0)
     finally:
         os._exit(1)
@@ -160,6 +163,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         status = run_child(folder / name, log, kill_at, rng.randrange(1 << 30))
         return status, log_path.stat().st_size - before
 
+    asyncio.run(small_run(Model(), folder / "first"))  # what it imports, the children have
     _, needed = calls("whole", None)
     expected = (folder / "whole" / "program.json").read_bytes()
     for kill in range(kills):

@@ -137,7 +137,7 @@ async def test_a_held_example_is_refused_to_the_search(lab, app):
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["by its origin", "by its text"])
-@pytest.mark.parametrize("how", ["considered", "run"])
+@pytest.mark.parametrize("how", ["considered", "run", "returned"])
 async def test_a_held_example_is_out_of_reach_and_no_demo(lab, app, how, said):
     held = lab.examples(3, 500)
 
@@ -147,7 +147,9 @@ async def test_a_held_example_is_out_of_reach_and_no_demo(lab, app, how, said):
             fields = {"question": "n=1", "answer": "2"} if said else held[1].toDict()
             demo = dspex.Demo(fields, origin=ctx.key_of(held[1]) if said else "given")
             made = ctx.student.with_demos({"self": (demo,)})
-            await (ctx.evaluate(made, ctx.val) if how == "run" else asyncio.sleep(0, ctx.consider(made, "cheat")))
+            if how == "run":
+                await ctx.evaluate(made, ctx.val)
+            return made if how == "returned" else ctx.consider(made, "cheat")
 
     model = lab.Model()
     with pytest.raises(dspex.ConfigurationError, match="A demo of 'self' is a held example"):
@@ -342,6 +344,14 @@ async def test_a_judge_is_asked_under_the_callers_settings(lab, app):
     assert all("temperature" in text for text in model.prompts)
     assert not any("temperature" in text for text in judge.prompts)
     assert program.ledger.calls == len(model.prompts) + len(judge.prompts) == 32
+
+
+async def test_a_result_that_is_not_there_in_time_is_an_error_and_the_run_goes_on(lab, app, tmp_path):
+    with dspex.context(lm=lab.Model().lm):
+        job = lab.Search().start(dspex.Predict("question -> answer"), run_dir=tmp_path / "run", **lab.DATA)
+    with pytest.raises(TimeoutError, match=r"run has not ended within 0.01 s; it goes on"):
+        job.result(timeout=0.01)
+    assert (await job).evidence.stopped == "done"
 
 
 async def test_a_job_that_is_aborted_at_once_ends_at_once(lab, app):

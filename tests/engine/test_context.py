@@ -70,6 +70,28 @@ async def test_what_a_metric_says_of_itself_is_known(lab, app, metric, binary, b
     assert found.threshold == 0.7
 
 
+@pytest.mark.parametrize(
+    ("slip", "says"),
+    [
+        (lambda ctx: ctx.evaluate(ctx.student, ctx.val, role="judge"), r"ctx\.evaluate\(role='judge'\): the roles of"),
+        (lambda ctx: ctx.race([], ctx.val), "no candidates"),
+        (None, "run gave 'a winner': it has to give a Candidate"),
+    ],
+    ids=["role", "race", "result"],
+)
+async def test_a_slip_of_an_algorithm_is_named_and_not_tried_again(lab, app, slip, says):
+    lives = []
+
+    class Slips(lab.Search):
+        async def run(self, ctx):
+            lives.append(ctx)
+            return await slip(ctx) if slip is not None else "a winner"
+
+    with pytest.raises(dspex.ConfigurationError, match=says):
+        await lab.compiled(lab.Model(), optimizer=Slips())
+    assert len(lives) == 1
+
+
 class Helper(dspex.Module):
     """Three predictors, of which two choose tools."""
 

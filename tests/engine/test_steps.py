@@ -268,6 +268,83 @@ async def test_what_a_program_retrieves_is_recorded(lab, app, tmp_path):
     assert len(model.prompts) == 10
 
 
+class Acting(dspex.Module):
+    """Asks, acts by a tool, and asks again with what that gave."""
+
+    def __init__(self, tool, is_sync):
+        super().__init__()
+        self.answer = dspex.Predict("question -> answer")
+        self.act = tool
+        self.is_sync = is_sync
+
+    async def aforward(self, question):
+        first = await self.answer.acall(question=f"first {question}")
+        act = {"number": int(question[2:]), "text": first.answer}
+        given = await (asyncio.to_thread(self.act, **act) if self.is_sync else self.act.acall(**act))
+        return await self.answer.acall(question=f"{given} {question}")
+
+
+@pytest.mark.parametrize("is_sync", [False, True], ids=["acall", "call"])
+async def test_what_a_tool_has_done_is_not_done_again(lab, app, tmp_path, is_sync):
+    done, refused = [], []
+
+    def book(number: int, text: str) -> str:
+        done.append(number)
+        if number == 101 and not refused:
+            refused.append(number)
+            raise ValueError("fully booked")
+        return f"booking {len(done)} of"
+
+    async def down(number, text):
+        if number > 8:
+            raise dspex.Unavailable("connection refused")
+
+    async def run(ctx):
+        await ctx.evaluate(ctx.student, ctx.val)
+
+    async def compiled(model):
+        options = {**lab.DATA, "num_threads": 1, "run_dir": tmp_path / "run"}
+        with dspex.context(lm=model.lm):
+            return await algorithm(lab, run).acompile(Acting(dspex.Tool(book), is_sync), **options)
+
+    with pytest.raises(dspex.EvaluationError, match="found no model"):
+        await compiled(lab.Model(down))
+    before = list(done)
+    program = await compiled(lab.Model())
+    assert before == [100, 101, 102, 103, 104]
+    assert sorted(done) == sorted([*range(100, 116), 101]), "what failed is tried again, all else once"
+    ledger = program.ledger
+    assert (ledger.calls, ledger.paid_before, ledger.reused, ledger.lost) == (32, 8 + 10, 8, 0), "ten calls failed"
+
+
+async def test_a_tool_that_asks_a_model_has_its_calls_recorded_one_by_one(lab, app, tmp_path):
+    ask, runs = dspex.Predict("question -> answer"), []
+
+    async def expert(number: int, text: str) -> list[str]:
+        runs.append(number)
+        return [(await ask.acall(question=f"{step} n={number}")).answer for step in ("a", "b")]
+
+    async def down(number, text):
+        if number > 18:
+            raise dspex.Unavailable("connection refused")
+
+    async def run(ctx):
+        await ctx.evaluate(ctx.student, ctx.val)
+
+    async def compiled(model):
+        options = {**lab.DATA, "num_threads": 1, "run_dir": tmp_path / "run"}
+        with dspex.context(lm=model.lm):
+            return await algorithm(lab, run).acompile(Acting(dspex.Tool(expert), False), **options)
+
+    first, second = lab.Model(down), lab.Model()
+    with pytest.raises(dspex.EvaluationError, match="found no model"):
+        await compiled(first)
+    program = await compiled(second)
+    assert program.ledger.calls == 4 * 16
+    assert 18 + len(second.prompts) == 4 * 16
+    assert not set(first.prompts[:18]) & set(second.prompts)
+
+
 # Other optimizers inside a run
 
 

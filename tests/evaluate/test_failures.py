@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dspex.app.settings import context
+from dspex.app.current import context
 from dspex.core.errors import EvaluationError, InputError
 from dspex.core.example import Example, Prediction
 from dspex.evaluate.evaluate import Evaluate

@@ -3,8 +3,8 @@
 import pytest
 
 from dspex.app.accounting import budget
+from dspex.app.current import context
 from dspex.app.lm import LM
-from dspex.app.settings import context
 from dspex.core.errors import BudgetExceeded
 from dspex.core.example import Example, Prediction
 from dspex.core.messages import LMResponse, Passage

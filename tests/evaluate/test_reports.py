@@ -36,8 +36,12 @@ def test_csv_has_all_columns_also_of_rows_that_failed(run, echo, questions, exac
     run(Evaluate(questions(2), exact), echo(failing=frozenset({0})), save_as_csv=str(path))
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    error = rows[0].pop("error")
+    assert error.startswith("Traceback")
     assert rows[0] == {"question": "0", "answer": "0", "exact": "0.0", "example_answer": "", "pred_answer": ""}
-    assert rows[1] == {"question": "1", "answer": "", "exact": "1.0", "example_answer": "1", "pred_answer": "1"}
+    assert rows[1] == {
+        "question": "1", "answer": "", "exact": "1.0", "error": "", "example_answer": "1", "pred_answer": "1",
+    }  # fmt: skip
 
 
 def test_values_that_are_no_text_are_written_as_data(run, tmp_path):

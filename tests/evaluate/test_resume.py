@@ -8,8 +8,8 @@ import textwrap
 
 import pytest
 
+from dspex.app.current import context
 from dspex.app.lm import LM
-from dspex.app.settings import context
 from dspex.core.errors import EvaluationError, JournalError
 from dspex.core.example import Example, Prediction
 from dspex.core.messages import LMResponse

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dspex.app.settings import context
+from dspex.app.current import context
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError, EvaluationError
 from dspex.core.example import Example, Prediction

@@ -47,14 +47,17 @@ class Provider:
         return reply.text
 
     async def complete(self, request: LMRequest) -> LMResponse:
-        headers = {"authorization": f"Bearer {key.reveal()}"} if (key := self.endpoint.api_key) else {}
-        asked = {"q": request.messages[-1].text}
-        return LMResponse.from_text(
-            self.text((await self.http.request("POST", "/ask", json=asked, headers=headers)).body)
-        )
+        reply = await self.http.request("POST", "/ask", json={"q": request.messages[-1].text}, headers=self.headers())
+        return LMResponse.from_text(self.text(reply.body))
+
+    def headers(self) -> dict[str, str]:
+        key = self.endpoint.api_key
+        return {"authorization": f"Bearer {key.reveal()}"} if key else {}
 
     async def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
-        async with aclosing(self.http.events("POST", "/ask", json={"q": request.messages[-1].text})) as events:
+        async with aclosing(
+            self.http.events("POST", "/ask", json={"q": request.messages[-1].text}, headers=self.headers())
+        ) as events:
             async for event in events:
                 if event.data == "[DONE]":
                     yield LMDelta(finish_reason="stop")
@@ -70,7 +73,6 @@ class Kit(LMProviderContract):
     """The kit of plugins, for the small provider."""
 
     model = "one"
-    soon_s = 0.25  # beyond a deadline; the machine is shared
 
     def spec(self) -> Spec:
         return Spec("acme", Provider)

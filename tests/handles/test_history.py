@@ -56,8 +56,8 @@ def test_without_calls_it_says_so():
 
 
 def test_a_key_is_never_shown():
-    one = lm("a")
-    one(f"Is {KEY} a key?", extra_headers={"Authorization": f"Bearer {KEY}"})
+    one = lm("a").copy(extra_headers={"Authorization": f"Bearer {KEY}"})
+    one(f"Is {KEY} a key?")
     text = shown(dspex.inspect_history)
     assert "Is *** a key?" in text
     assert KEY not in text
@@ -124,7 +124,7 @@ async def test_a_stream_is_a_call_like_any_other(provider):
             assert "".join(await streamed(one)) == "four"
         text = shown(dspex.inspect_history)
     assert "Response:\nfour" in text
-    assert one.history[0]["usage"]["input_tokens"] == usage.total.input_tokens == 10
+    assert one.history[0]["usage"]["prompt_tokens"] == usage.total.input_tokens == 10
     assert [event.usage.output_tokens for event in heard if isinstance(event, RequestFinished)] == [5]
 
 
@@ -160,7 +160,7 @@ def test_a_hit_costs_nothing_in_the_history():
     one = dspex.LM("x/a", provider=Provider())
     for _ in range(3):
         one("2+2?")
-    assert [entry["usage"] and entry["usage"]["input_tokens"] for entry in one.history] == [10, {}, {}]
+    assert [entry["usage"] and entry["usage"]["prompt_tokens"] for entry in one.history] == [10, {}, {}]
     assert [entry["outputs"] for entry in one.history] == [[f"4 {KEY}"]] * 3
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import LMError
 from dspex.core.secret import Secret
@@ -27,10 +28,17 @@ async def client(server: FaultServer) -> AsyncIterator[Callable[..., HttpService
     """Makes clients of `server`, or of another `base_url`; small limits are keywords of HttpLimits."""
     made: list[HttpService] = []
 
-    def client(base_url: str | None = None, *, key: str | None = KEY, error: Any = None, **limits: Any) -> HttpService:
+    def client(
+        base_url: str | None = None,
+        *,
+        key: str | None = KEY,
+        error: Any = None,
+        clock: Clock | None = None,
+        **limits: Any,
+    ) -> HttpService:
         secret = Secret(key, "the environment variable ACME_API_KEY") if key else None
         endpoint = Endpoint("acme", "acme-1", base_url or f"{server.url}/v1", secret)
-        made.append(HttpService(endpoint, error=error, limits=HttpLimits(**limits)))
+        made.append(HttpService(endpoint, error=error, limits=HttpLimits(**limits), clock=clock or SystemClock()))
         return made[-1]
 
     yield client

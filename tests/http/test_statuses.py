@@ -50,6 +50,16 @@ def test_a_date_to_wait_for_is_taken_against_the_replys_own_clock():
     assert retry_after(headers) == 3.0
 
 
+@pytest.mark.fault("S02")
+async def test_a_date_to_wait_for_is_taken_against_our_clock_where_the_reply_has_none(server, client, failure):
+    class Clock(SystemClock):
+        def now(self):
+            return 1_767_607_200.0  # 10:00:00
+
+    server.then(429, json=openai("slow down"), headers={"Retry-After": "Mon, 05 Jan 2026 10:00:30 GMT"})
+    assert (await failure(client(clock=Clock()))).retry_after == 30.0
+
+
 @pytest.mark.fault("S03")
 async def test_a_wait_beyond_any_deadline_is_told_as_it_is(server, http, failure):
     server.then(429, headers={"Retry-After": "86400"})

@@ -270,7 +270,8 @@ def test_a_plugin_that_asks_for_another_one_at_its_import_is_told_so_at_once(plu
 
 
 @pytest.mark.parametrize(("slip", "words"), [("Predcit", "Did you mean 'Predict'?"), ("MIPROv2", "dspex-mipro")])
-def test_a_name_that_dspex_has_not_is_an_attribute_error_that_says_what_to_do(slip, words):
+def test_a_name_that_dspex_has_not_is_an_attribute_error_that_says_what_to_do(slip, words, monkeypatch):
+    monkeypatch.setenv("DSPEX_PLUGINS", "none-of-them")
     with pytest.raises(AttributeError, match=f"asked for by dspex.{slip}") as caught:
         getattr(dspex, slip)
     assert words in str(caught.value)

@@ -126,6 +126,18 @@ def test_bools_and_literals_in_another_case_are_weighed(kind, own, other):
     assert asked(*tokens, bias={other.lower(): 1.0}, signature=signature).tone in (False, "no")
 
 
+@pytest.mark.parametrize(("shown", "asked_for"), [(None, 20), (100, 100)])
+def test_as_many_log_probabilities_are_asked_for_as_the_model_shows(shown, asked_for):
+    provider = Weighing(
+        *START, ("good", 0.6, {"bad": 0.3}), *END, capabilities=Capabilities(chat=True, top_logprobs=shown)
+    )
+    predict = dspex.Predict(Labelled)
+    predict.choice_bias = {"bad": 0.5}
+    predict.set_lm(lm_of(provider))
+    predict(text="Fine.")
+    assert provider.requests[0].params["top_logprobs"] == asked_for
+
+
 def test_log_probabilities_are_asked_for_only_with_a_bias():
     provider = Weighing(*START, "good", *END)
     predict = dspex.Predict(Labelled)

@@ -112,6 +112,11 @@ def test_a_secret_shows_as_stars_and_survives_a_copy():
     assert copy.deepcopy(secret).reveal() == CANARY
 
 
+def test_a_letter_in_place_of_a_key_spoils_no_message():
+    assert Secret("x").redact("What comes next?") == "What comes next?"
+    assert Secret("none").redact("the key none") == "the key ***"
+
+
 @pytest.mark.fault("X03")
 @pytest.mark.parametrize(
     ("text", "kept"), [("k\n", "k"), ("  k\t", "k"), ("a b", None), ("a\nb", None), ("", None), (" ", None)]

@@ -1,6 +1,7 @@
 """Where a key comes from when none is given: environment, key file, a plugin's vault; and who gets to see its name."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -112,6 +113,26 @@ def test_the_nearest_source_wins(app, monkeypatch, tmp_path):
     seen += [said(), said(api_key="given")]
     assert seen == ["from-the-vault", "from-the-file", "from-the-environment", "given"]
     assert vault.asked == ["ACME_API_KEY"]
+
+
+@pytest.mark.fault("X16")
+def test_subscribers_hear_of_the_first_name_that_is_asked_for():
+    heard, told = [], threading.Event()
+
+    class Subscriber:
+        def on_event(self, event):
+            heard.append(event)
+            told.set()
+
+    class Module:
+        dspex_lm_providers = staticmethod(dspex.hookimpl(lambda: [dspex.Spec("acme", Provider)]))
+        dspex_secret_sources = staticmethod(dspex.hookimpl(lambda: [dspex.Spec("vault", Vault)]))
+        dspex_subscribers = staticmethod(dspex.hookimpl(lambda: [dspex.Spec("ears", Subscriber)]))
+
+    default_app.replace(dspex.App(plugins=PluginManager(lambda: [Source("a", Module)], environ={})))
+    said()
+    assert told.wait(5)
+    assert (heard[0].name, heard[0].source, heard[0].found) == ("ACME_API_KEY", "vault", False)
 
 
 @pytest.mark.fault("X16")

@@ -2,6 +2,7 @@
 
 import enum
 import gc
+import types
 import weakref
 from typing import Literal
 
@@ -47,6 +48,18 @@ def test_types_that_differ_do_not_share(one, other):
     assert Signature(f"q -> a: {one}").compiled.key != Signature(f"q -> a: {other}").compiled.key
 
 
+def test_a_type_stays_the_object_that_was_written_whatever_equal_one_came_before():
+    before = Signature("q -> a: str | None")
+
+    class Later(Signature):
+        q: str = InputField()
+        a: str | None = OutputField()
+
+    assert Later.fields["a"].annotation == before.fields["a"].annotation
+    assert isinstance(Later.fields["a"].annotation, types.UnionType)
+    assert Later.equals(before.with_instructions(Later.instructions))
+
+
 def test_types_of_one_name_do_not_share():
     def make(value: str) -> type[Signature]:
         kind = enum.Enum("Kind", {"A": value})
@@ -83,6 +96,7 @@ def test_absent_inputs_get_their_defaults():
     [
         ({}, "'goal' is missing"),
         ({"gaol": "x"}, r"'goal' is missing; 'gaol' is unknown. Did you mean 'goal'\?"),
+        ({"GOAL": "x"}, r"'GOAL' is unknown. Did you mean 'goal'\?"),
         ({"goal": "x", "verdict": "go"}, "'verdict' is an output"),
     ],
 )

@@ -3,11 +3,15 @@
 import dataclasses
 import itertools
 import json
-from datetime import date
-from enum import Enum
-from typing import Annotated, Any, Literal, TypedDict
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
+from uuid import UUID
 
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +19,12 @@ from hypothesis import strategies as st
 from dspex.core.errors import ProgramFileError, SignatureTypeError
 from dspex.program.fields import InputField, OutputField
 from dspex.program.signature import Signature, make_signature
+from dspex.program.types.code import Code
+from dspex.program.types.history import History
+from dspex.program.types.media import Audio, File, Image
+from dspex.program.types.reasoning import Reasoning
+from dspex.program.types.tool import Tool
+from dspex.program.types.tool_calls import ToolCalls
 
 
 class Point(msgspec.Struct):
@@ -136,13 +146,91 @@ class Node(msgspec.Struct):
 
 
 class Timed(msgspec.Struct):
-    when: date
+    when: datetime
 
 
-@pytest.mark.parametrize("kind", [date, Colour, tuple[int, int], set[str], Closed, Node, Timed, dict[int, str]])
-def test_a_type_that_json_schema_cannot_say_is_named(kind):
-    signature = make_signature({"a": InputField(), "b": (kind, OutputField())})
-    with pytest.raises(SignatureTypeError, match=r"Field 'b' of type .* cannot be written as JSON schema"):
+class Renamed(msgspec.Struct, rename="camel"):
+    due_date: str
+
+
+class Checked(pydantic.BaseModel):
+    x: int
+
+    @pydantic.field_validator("x")
+    @classmethod
+    def is_even(cls, x: int) -> int:
+        if x % 2:
+            raise ValueError("odd")
+        return x
+
+
+EXACT = (
+    date,
+    datetime,
+    time,
+    timedelta,
+    UUID,
+    Decimal,
+    bytes,
+    tuple[int, str],
+    tuple[int, ...],
+    set[str],
+    frozenset[int],
+)
+BARE = (tuple, set, dict[int, str], dict[date, list[int]], list[tuple[date, ...]])
+
+
+@pytest.mark.parametrize("kind", [*EXACT, *BARE, Code, Code["sql"], Reasoning, ToolCalls, list[Code] | None], ids=str)
+def test_types_beyond_json_schemas_words_come_back_as_themselves(kind):
+    signature = make_signature({"a": (kind, InputField()), "b": (kind, OutputField())})
+    loaded = through_json(signature)
+    assert loaded.equals(signature)
+    assert loaded.fields["b"].annotation == kind
+
+
+@pytest.mark.parametrize("kind", [Image, list[Image], Audio | None, File, History, Tool, list[Tool]], ids=str)
+def test_types_that_are_only_given_come_back_too(kind):
+    signature = make_signature({"a": (kind, InputField()), "b": OutputField()})
+    assert through_json(signature).fields["a"].annotation == kind
+
+
+@pytest.mark.parametrize("base", [Enum, IntEnum, StrEnum])
+def test_an_enum_comes_back_with_its_members_and_its_base(base):
+    kind = base("Kind", {"A": 1, "B": 2} if base is IntEnum else {"A": "x", "B": "y"})
+    signature = make_signature({"a": (kind, InputField()), "b": (kind | None, OutputField())})
+    loaded = through_json(signature)
+    assert loaded.equals(signature)
+    again = loaded.fields["a"].annotation
+    assert {one.name: one.value for one in again} == {one.name: one.value for one in kind}
+    assert issubclass(again, base)
+    assert loaded.fields["b"].annotation == again | None
+
+
+@pytest.mark.parametrize("kind", [Checked, Closed, Node, Timed, Renamed])
+def test_a_class_that_is_more_than_its_fields_is_given_again(kind):
+    signature = make_signature({"a": InputField(), "b": (list[kind], OutputField())})
+    document = json.loads(json.dumps(signature.to_json_schema()))
+    with pytest.raises(ProgramFileError, match=rf"give it: custom_types={{'{kind.__name__}'"):
+        Signature.from_json_schema(document)
+    loaded = Signature.from_json_schema(document, {kind.__name__: kind})
+    assert loaded.equals(signature)
+    assert loaded.fields["b"].annotation == list[kind]
+
+
+def test_a_class_that_is_given_may_be_no_other_and_stands_for_a_plain_one_too():
+    plain = make_signature({"a": (Point, InputField()), "c": (Colour, InputField()), "b": OutputField()})
+    loaded = Signature.from_json_schema(plain.to_json_schema(), {"Point": Point, "Colour": Colour})
+    assert (loaded.fields["a"].annotation, loaded.fields["c"].annotation) == (Point, Colour)
+    with pytest.raises(ProgramFileError, match="another 'Point'"):
+        Signature.from_json_schema(plain.to_json_schema(), {"Point": Closed})
+    with pytest.raises(ProgramFileError, match="another 'Colour'"):
+        Signature.from_json_schema(plain.to_json_schema(), {"Colour": Enum("Colour", {"BLUE": "blue"})})
+
+
+@pytest.mark.parametrize("kind", [Callable[[int], str], TypeVar("T"), Literal[Colour.RED]], ids=str)
+def test_what_is_no_type_of_data_is_named(kind):
+    signature = make_signature({"a": (kind, InputField()), "b": OutputField()})
+    with pytest.raises(SignatureTypeError, match=r"Field 'a' of type .* cannot be written as JSON schema"):
         signature.to_json_schema()
 
 
@@ -166,7 +254,8 @@ def test_a_default_that_is_made_by_a_function_is_refused():
         ({"properties": {"a": {"type": "string"}}}, "x-role"),
         ({"properties": {"a": {"type": "file", "x-role": "output"}}}, "file"),
         ({"properties": {"a": {"$ref": "#/$defs/No", "x-role": "output"}}}, "No"),
-        ({"properties": {"a": {"type": "string", "format": "date", "x-role": "output"}}}, "format"),
+        ({"properties": {"a": {"type": "string", "format": "phone", "x-role": "output"}}}, "phone"),
+        ({"properties": {"a": {"type": "array", "minimum": 3, "x-type": "heap", "x-role": "output"}}}, "heap"),
         ({"properties": {"lm": {"type": "string", "x-role": "output"}}}, "lm"),
         ({"properties": []}, "items"),
     ],

@@ -53,6 +53,8 @@ def types_of(text: str, **custom: Any) -> dict[str, Any]:
         ("dict[str, list[int]]", dict[str, list[int]]),
         ("tuple[int, ...]", tuple[int, ...]),
         ("str | None", Optional[str]),  # noqa: UP045
+        ("dict[str, int, ]", dict[str, int]),
+        ("Literal['yes', 'no',]", Literal["yes", "no"]),
         ("Optional[int]", Optional[int]),  # noqa: UP045
         ("Union[int, str]", Union[int, str]),  # noqa: UP007
         ("int | str | None", Union[int, str, None]),  # noqa: UP007
@@ -102,6 +104,15 @@ def test_names_of_the_calling_function_are_known():
         X = "x"
 
     assert Signature("q -> a: list[Local]").fields["a"].annotation == list[Local]
+
+
+def test_names_of_the_function_around_a_comprehension_are_known():
+    class Local(msgspec.Struct):
+        x: int
+
+    made = [Signature("a -> b: Local") for _ in range(2)]
+    made += (Signature("a -> b: list[Local | None]") for _ in range(1))
+    assert [one.fields["b"].annotation for one in made] == [Local, Local, list[Local | None]]
 
 
 def test_names_of_a_callers_caller_are_not_known():
@@ -164,7 +175,7 @@ def test_a_description_may_stand_in_annotated():
         ("a, b -> b", 8, "'b' stands on both sides"),
         ("a: strr -> b", 3, "Did you mean 'str'"),
         ("a -> b: Colur", 8, "Did you mean 'Colour'"),
-        ("a -> b: datetime.dat", 8, "no 'datetime.dat'"),
+        ("a -> b: datetime.dat", 8, r"no 'datetime.dat'\. Did you mean 'date'\?\n"),
         ("class -> b", 0, "identifier and no Python keyword"),
         ("a, 2b -> c", 3, "expected a field's name"),
         ("config -> b", 0, "'config' is reserved"),
@@ -202,6 +213,10 @@ def test_a_description_may_stand_in_annotated():
         ("a -> b: int)", 11, "does not belong here"),
         ("a -> b: list[int)", 16, "expected a comma or a closing bracket"),
         ("a, , b -> c", 3, "expected a field's name"),
+        ("a: -> b", 3, "'->' does not belong here; expected a type"),
+        ("a: str | -> b", 9, "'->' does not belong here; expected a type"),
+        ("a: list[str | ] -> b", 14, "']' does not belong here; expected a type"),
+        ("a -> b: Literal[1e400]", 16, "too large"),
     ],
 )
 def test_a_fault_is_shown_with_a_caret_under_it(text, at, words):

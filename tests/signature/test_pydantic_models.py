@@ -11,6 +11,7 @@ import dspex
 from dspex.core.errors import SignatureTypeError
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.adapters.json import JSONAdapter
+from dspex.program.adapters.xml import XMLAdapter
 from dspex.program.fields import InputField, OutputField
 from dspex.program.signature import Signature
 
@@ -72,6 +73,55 @@ def test_a_type_that_pydantic_does_not_know_is_an_error_of_the_signature():
     assert str(caught.value).count("\n") == 2
     assert Signature("q: Step | Foreign -> a").fields["q"].annotation == Step | Foreign
     assert Signature("q: AsyncGenerator[dspex.Image, Step] -> a").input_fields
+
+
+class Aliased(pydantic.BaseModel):
+    my_name: str = pydantic.Field(alias="myName")
+    given: int = pydantic.Field(3, validation_alias="GIVEN", serialization_alias="out")
+    raw: bytes = b""
+
+
+@pytest.mark.parametrize("adapter", [ChatAdapter(), JSONAdapter(), XMLAdapter()], ids=lambda adapter: adapter.name)
+def test_an_aliased_field_goes_by_its_name_and_is_read_by_both(adapter):
+    signature = Signature("q -> a: Aliased")
+    value = Aliased(myName="Ada", GIVEN=4, raw="é".encode())
+    reply = adapter.format_assistant_message_content(signature, {"a": value})
+    assert '"my_name":"Ada","given":4,"raw":"é"' in reply
+    assert adapter.parse(signature, reply) == {"a": value}
+    assert adapter.parse(signature, reply.replace("my_name", "myName").replace("given", "GIVEN")) == {"a": value}
+    assert "my_name" in adapter.format(signature, [], {"q": ""})[0]["content"]
+
+
+class Ticket(pydantic.BaseModel):
+    due: date = date(2024, 2, 29)
+    raw: bytes = b"abc"
+    picture: dspex.Image | None = None
+    notes: Any = None
+
+    @pydantic.field_serializer("due", when_used="json")
+    def in_words(self, due: date) -> str:
+        return f"{due:%d %b}"
+
+
+def test_a_model_is_written_as_its_json_also_with_parts_within():
+    signature = Signature("ticket: Ticket, others: list[Ticket], any: Any -> a")
+    cat = dspex.Image("https://example.org/cat.png")
+    one = Ticket()
+    inputs = {"ticket": Ticket(picture=cat), "others": [one], "any": [one, Ticket(notes=[cat])]}
+    content = ChatAdapter().format(signature, [], inputs)[-1]["content"]
+    assert [part["type"] for part in content] == ["text", "image_url", "text", "image_url", "text"]
+    assert [part["image_url"] for part in content[1::2]] == [{"url": cat.url}] * 2
+    assert content[2]["text"].count('{"due":"29 Feb","raw":"abc","picture":null,"notes":null}') == 2
+
+
+class Scored(pydantic.BaseModel):
+    scores: list[float]
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "Infinity", '"nan"'])
+def test_a_models_numbers_are_finite(number):
+    with pytest.raises(ValueError, match=r"expected"):
+        field(Scored).decode(f'{{"scores": [{number}]}}')
 
 
 def test_constraints_hold_for_lists_of_models():

@@ -1,17 +1,20 @@
 """What a model writes becomes a value where its meaning is certain, and else an error that says what is wrong."""
 
+import base64
 import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import importlib.util
+import pathlib
 import typing
 import uuid
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -229,7 +232,10 @@ def test_json_data_of_another_kind_is_an_error(kind, data):
         (Colour.RED, "red"),
         (["a", 1], '["a",1]'),
         ({"a": Point(1)}, '{"a":{"x":1,"y":0}}'),
-        (datetime.date(2024, 1, 2), '"2024-01-02"'),
+        (datetime.date(2024, 1, 2), "2024-01-02"),
+        (pathlib.PurePosixPath("/a b"), "/a b"),
+        (numpy.arange(3), "[0,1,2]"),
+        ({"n": numpy.int64(3)}, '{"n":3}'),
         (collections.UserDict(a=1), '{"a":1}'),
         ({1: object}, None),
         (["\ud800"], '["\\ud800"]'),
@@ -256,6 +262,13 @@ VALUES = {
     datetime.date: st.dates(),
     datetime.datetime: st.datetimes(),
     Point: st.builds(Point, st.integers(-(2**60), 2**60), st.integers(0, 9)),
+    datetime.time: st.times(),
+    datetime.timedelta: st.timedeltas(),
+    decimal.Decimal: st.decimals(allow_nan=False, allow_infinity=False),
+    uuid.UUID: st.uuids(),
+    bytes: st.binary(),
+    bytes | None: st.none() | st.binary() | st.just(base64.b64decode("null")),
+    datetime.date | int | None: st.none() | st.dates() | st.integers(-9, 9),
 }
 
 
@@ -266,11 +279,67 @@ def test_what_is_written_is_read_as_the_same_value(kind):
     @given(VALUES[kind])
     @settings(max_examples=40)
     def round_trip(value: Any) -> None:
-        text = known.render(value)
-        again = known.decode(text.strip('"') if kind in (datetime.date, datetime.datetime) else text)
+        again = known.decode(known.render(value))
         assert (again, type(again)) == (value, type(value))
 
     round_trip()
+
+
+class Held(msgspec.Struct):
+    x: float
+    note: str = ""
+
+
+@dataclasses.dataclass
+class Deep:
+    held: dict[str, list[Held]]
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity", '"inf"', '"nan"'])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        (list[float], "[%s]"),
+        (dict[str, float], "{'a': %s}"),
+        (int | float, "%s"),
+        (tuple[float, ...], "[1.0, %s]"),
+        (Held, '{"x": %s}'),
+        (Held, '{"note": "two\nlines", "x": %s}'),
+        (Deep, '{"held": {"a": [{"x": %s}]}}'),
+    ],
+    ids=str,
+)
+def test_a_number_in_a_structure_is_finite_too(kind, form, number):
+    with pytest.raises(ValueError, match=r"expected|finite|Expected"):
+        field(kind).decode(form % number)
+    assert field(kind).decode(form % "1") == field(kind).decode(form % "1.0")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "sNaN"])
+def test_a_decimal_is_finite(number):
+    with pytest.raises(ValueError, match="expected"):
+        field(list[decimal.Decimal]).decode(f'["{number}"]')
+    assert field(decimal.Decimal).decode("1e400") == decimal.Decimal("1e400")
+
+
+def test_what_may_be_anything_is_no_infinite_number_but_may_be_a_text_that_says_so():
+    with pytest.raises(ValueError, match="finite"):
+        field(Any).convert({"a": [float("inf")]})
+    assert field(Any).decode("nan") == "nan"
+    assert field(list[str]).decode('["inf", "NaN"]') == ["inf", "NaN"]
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ('{"a": "one\ntwo\tthree"}', {"a": "one\ntwo\tthree"}),
+        ('Here:\n```json\n{"code": "def f():\n    return \\"x\\""}\n```', {"code": 'def f():\n    return "x"'}),
+    ],
+)
+def test_a_string_may_run_over_lines(text, data):
+    assert read_json(text) == data
+    with pytest.raises(ValueError, match="two values"):
+        read_json('{"a": "one\ntwo", "a": "three"}')
 
 
 @given(st.text(alphabet="[]{}\"'`:,\\ab1 \nTrue", max_size=60))

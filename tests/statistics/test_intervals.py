@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dspex.evaluate.statistics import mean_interval, paired_interval, tango, wilson
+from dspex.evaluate.statistics import mean_interval, paired_interval, running_interval, tango, wilson
 
 Z = 1.959963984540054
 
@@ -45,6 +45,13 @@ def test_a_large_sample_gets_the_interval_of_a_smaller_one_scaled():
     small = mean_interval(graded * 250, random.Random(0))
     large = mean_interval(graded * 2500, random.Random(0))
     assert large.high - large.low == pytest.approx((small.high - small.low) / math.sqrt(10), rel=0.06)
+
+
+@pytest.mark.parametrize("scores", [[0.0, 1.0, 1.0] * 200, [0.2, 0.9, 0.4] * 200], ids=["0/1", "graded"])
+def test_the_interval_of_a_growing_score_is_about_the_final_one(scores):
+    squares = sum(score * score for score in scores)
+    quick, whole = running_interval(sum(scores), squares, len(scores)), mean_interval(scores, random.Random(0))
+    assert quick == pytest.approx(whole, abs=0.003)
 
 
 def test_one_graded_score_says_nothing_and_none_is_an_error():

@@ -150,7 +150,7 @@ def test_a_comparison_says_in_words_what_was_and_was_not_shown():
     null = str(verdict(*pairs(12, 10, 50), random.Random(0), basis="held"))
     assert null.startswith("not shown (no real gain shown): +4.0 points [")
     assert "held" in null
-    assert "needs 2,157 examples" in null
+    assert "needs 2,157 examples, 2,107 more;" in null
     assert "50 could show 26 points" in null
     assert str(verdict(*pairs(20, 2, 50), random.Random(0))).startswith("better: +36.0 points [")
 
@@ -158,6 +158,8 @@ def test_a_comparison_says_in_words_what_was_and_was_not_shown():
 def test_a_comparison_of_equal_outputs_names_no_number_of_examples():
     seen = verdict([1.0, 0.0], [1.0, 0.0], random.Random(0))
     assert (seen.verdict, seen.delta, seen.examples_needed, seen.smallest_gain) == ("not shown", 0.0, None, None)
+    assert seen.examples_missing is None
+    assert verdict(*pairs(20, 2, 50), random.Random(0)).examples_missing == 0
     assert "examples" not in str(seen).replace("n=2", "")
 
 

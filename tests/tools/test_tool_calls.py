@@ -84,6 +84,7 @@ def test_results_belong_to_their_calls():
     results = ToolCallResults.from_tool_calls_and_values(CALLS, [3, "no"], is_errors=[False, True])
     assert [(one.name, one.value, one.is_error) for one in results] == [("add", 3, False), ("fail", "no", True)]
     assert ToolCallResults.from_tool_calls_and_values(list(CALLS), [3, "no"]).tool_call_results[1].is_error is False
+    assert results.tool_call_results[0] == ToolCallResults.ToolCallResult("add", 3)
     with pytest.raises(ValueError, match="2 calls, 1 values"):
         ToolCallResults.from_tool_calls_and_values(CALLS, [3])
 

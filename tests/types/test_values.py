@@ -108,6 +108,8 @@ def test_reasoning_is_a_str():
     assert made == "step by step" == made.content
     assert (made + "!", made[:4], len(made), made.upper()) == ("step by step!", "step", 12, "STEP BY STEP")
     assert type(made.content) is type(made.toDict()) is str
+    assert type(made + Reasoning(" by step")) is Reasoning
+    assert type(made + "!") is str
     assert copy.deepcopy(made) == made
     assert {made: 1}["step by step"] == 1
     with pytest.raises(ValueError, match="text"):

@@ -23,6 +23,7 @@ class Adapter:
 
     name = "own"
     version = 1
+    finetune_format = "chat"
 
     def __init__(
         self,
@@ -46,6 +47,19 @@ class Adapter:
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """The same as `format`, as what Predict sends."""
         return tuple(map(to_message, self.format(signature, demos, inputs)))
+
+    def format_finetune_data(
+        self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A row to train a model on (`FineTuneSpec`): the messages of a call, and the reply that is wanted as the last one.
+
+        Raises NotImplementedError for an adapter that cannot write a reply (`format_assistant_message_content`).
+        """
+        write = getattr(self, "format_assistant_message_content", None)
+        if write is None:
+            raise NotImplementedError(f"{type(self).__name__} writes no replies, so it cannot make rows to train on.")
+        reply = {"role": "assistant", "content": write(signature, outputs)}
+        return {"messages": [*self.format(signature, demos, inputs), reply]}
 
     def __call__(
         self, lm: LM, lm_kwargs: Mapping[str, Any], signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]

@@ -32,10 +32,27 @@ def _kind(field: FieldInfo) -> str:
     choices = (*field.choices, "null") if is_optional(field.annotation) else field.choices
     kind = f"one of: {', '.join(choices)}" if field.choices else field.type_text
     if field.role == "output" and re.search(r"'(\$ref|properties)'", str(field.schema)):
-        kind = f"JSON of the schema {render(dict(field.schema))}"
+        kind = f"JSON of the schema {render(_lean(field.schema))}"
     elif isinstance(field.annotation, type) and issubclass(field.annotation, Type):
         kind = ": ".join(filter(None, (kind, field.annotation.description())))
     return f"{kind}, {field.constraints}" if field.constraints else kind
+
+
+def _lean(schema: Any, name: str = "") -> Any:
+    """A schema without titles that say a name again, as they are made for each class and each field."""
+    if isinstance(schema, (list, tuple)):
+        return [_lean(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {}
+    for word, value in schema.items():
+        if word in ("properties", "$defs"):
+            made[word] = {key: _lean(one, key) for key, one in value.items()}
+        elif word in ("default", "enum", "const", "examples"):
+            made[word] = value
+        elif word != "title" or value not in (name, name.replace("_", " ").title()):
+            made[word] = _lean(value)
+    return made
 
 
 def shown(field: FieldInfo, value: Any) -> Content:
@@ -48,18 +65,22 @@ def shown(field: FieldInfo, value: Any) -> Content:
 
 def earlier(compiled: CompiledSignature, inputs: Mapping[str, Any]) -> list[tuple[dict[FieldInfo, Any], ...]]:
     """Inputs and outputs of each turn in the inputs' History, as far as they are there. Raises InputError."""
-    value = inputs.get(compiled.history) if compiled.history else None
+    name = compiled.history
+    return [] if name is None else turns_of(compiled.without_history, name, inputs.get(name))
+
+
+def turns_of(shown: CompiledSignature, name: str, value: Any) -> list[tuple[dict[FieldInfo, Any], ...]]:
+    """The same of one History, the input `name`; `shown` are the other fields."""
     try:
         messages = [] if value is None else History.from_plain(value).messages
     except ValueError as error:
-        raise InputError(f"Input {compiled.history!r}: {error}") from error
+        raise InputError(f"Input {name!r}: {error}") from error
     turns = []
     for turn in messages:
-        known = [f for f in compiled.without_history.fields.values() if turn.get(f.name) is not None]
+        known = [field for field in shown.fields.values() if turn.get(field.name) is not None]
         if not known:
-            names = ", ".join(compiled.without_history.fields)
             raise InputError(
-                f"A turn of {compiled.history!r} has none of the fields {names}; it has: {', '.join(turn)}."
+                f"A turn of {name!r} has none of the fields {', '.join(shown.fields)}; it has: {', '.join(turn)}."
             )
         turns.append(tuple({f: turn[f.name] for f in known if f.role == role} for role in ("input", "output")))
     return turns

@@ -30,7 +30,7 @@ class ChatAdapter(Adapter):
     """
 
     name = "chat"
-    version = 1
+    version = 2
     _settled = True  # says the same each time, so that what is prepared may be kept; a subclass of a user's may not
 
     def __init__(
@@ -49,8 +49,8 @@ class ChatAdapter(Adapter):
         compiled = base.compiled_of(signature)
         earlier: list[dict[str, Any]] = []
         if compiled.history is not None:
-            earlier = self.format_conversation_history(compiled, inputs)
             signature = compiled.without_history
+            earlier = self.format_conversation_history(signature, compiled.history, dict(inputs))
         content = self.format_user_message_content(signature, inputs, main_request=True)
         return [
             {"role": "system", "content": self.format_system_message(signature)},
@@ -95,15 +95,17 @@ class ChatAdapter(Adapter):
             messages.append({"role": "assistant", "content": self._closed(compiled, answered)})
         return messages
 
-    def format_conversation_history(self, signature: Any, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The turns of the inputs' History, in the form of demos."""
-        compiled = base.compiled_of(signature)
-        shown, messages = compiled.without_history, []
-        for asked, answered in base.earlier(compiled, inputs):
+    def format_conversation_history(
+        self, signature: Any, history_field_name: str, inputs: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The turns of that input, a History, in the form of demos. Raises InputError."""
+        compiled, messages = base.compiled_of(signature).without_history, []
+        for asked, answered in base.turns_of(compiled, history_field_name, inputs.get(history_field_name)):
             if asked:
-                messages.append({"role": "user", "content": self._sections(shown, asked)})
+                messages.append({"role": "user", "content": self._sections(compiled, asked)})
             if answered:
-                messages.append({"role": "assistant", "content": self._closed(shown, self._sections(shown, answered))})
+                reply = self._closed(compiled, self._sections(compiled, answered))
+                messages.append({"role": "assistant", "content": reply})
         return messages
 
     def format_user_message_content(
@@ -134,6 +136,15 @@ class ChatAdapter(Adapter):
             for f, v in fields_with_values.items()
         ]
         return sections[0] if len(sections) == 1 else joined(_GAP, sections)
+
+    def format_finetune_data(
+        self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A row to train a model on: the messages of a call, and the whole reply, its end marker included."""
+        row = super().format_finetune_data(signature, demos, inputs, outputs)
+        last = row["messages"][-1]
+        last["content"] = self._closed(base.compiled_of(signature), last["content"])
+        return row
 
     def format_fields(self, values: Mapping[str, Any]) -> Content:
         """A reply with these values where no signature is known."""

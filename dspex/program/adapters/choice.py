@@ -10,10 +10,12 @@ import msgspec
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError
 from dspex.plugin.manager import PluginManager
+from dspex.program.reply_function import goes_by_function
 
 BUILT_IN = ("chat", "json", "xml", "plain")  # modules beside this one, each with a constant of that name
 # What a user asks for in these excludes a schema of ours.
 OWN_FORMS = frozenset({"response_format", "grammar"})
+OWN_FUNCTIONS = frozenset({"tools", "tool_choice"})
 
 
 class AdapterChoice(msgspec.Struct, frozen=True):
@@ -61,6 +63,8 @@ def schema_for(
         return None, ""
     if own := OWN_FORMS.intersection(params):
         return None, f"{min(own)}= says what form the reply has"
+    if goes_by_function(capabilities) and OWN_FUNCTIONS.intersection(params):
+        return None, "asked for in words: the functions to call are the task's own"
     found: tuple[Mapping[str, Any] | None, str] = schema(signature, capabilities)
     return found
 

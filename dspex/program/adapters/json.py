@@ -16,18 +16,19 @@ from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.json_text import read_json
 from dspex.program.parts import Content, content
+from dspex.program.reply_function import goes_by_function
 from dspex.program.values import render
 
 
 class JSONAdapter(Adapter):
-    """One JSON object out, held to a schema where the provider can do that.
+    """One JSON object out, held to a schema where the provider can do that, or has functions to call.
 
     `use_native_function_calling`: tools go as the provider's functions; None: where it is known to have them.
     `parallel_tool_calls`: whether several may be called at once. `callbacks` does nothing.
     """
 
     name = "json"
-    version = 1
+    version = 2
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class JSONAdapter(Adapter):
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """System message, a pair of turns for each demo, earlier turns, and the question."""
         compiled = base.compiled_of(signature)
-        earlier = base.earlier(compiled, inputs) if compiled.history else ()
+        earlier = base.earlier(compiled, inputs)
         compiled = compiled.without_history if compiled.history else compiled
         given = f"You are given a JSON object with:\n{base.field_lines(compiled.inputs)}\n\n" if compiled.inputs else ""
         wanted = f"{_wanted(compiled)}\n\n" if compiled.outputs else ""  # none: all that is wanted are calls
@@ -57,13 +58,17 @@ class JSONAdapter(Adapter):
 
     def schema(self, signature: Any, capabilities: Capabilities) -> tuple[Mapping[str, Any] | None, str]:
         """The schema for the provider to hold the reply to, or None, and why."""
-        if not capabilities.json_schema:
+        by_function = goes_by_function(capabilities)
+        if not (capabilities.json_schema or by_function):
             known = "cannot hold" if capabilities.json_schema is False else "is not known to hold"
             return None, f"asked for in words: the LM {known} a reply to a JSON schema"
         found = reply_schema(base.compiled_of(signature))
         if found.schema is None:
             return None, f"asked for in words: {found.fault}"
-        return found.schema, "held to a JSON schema by the LM"
+        return (
+            found.schema,
+            f"held to a JSON schema by the LM{', as the arguments of a function' if by_function else ''}",
+        )
 
     def format_assistant_message_content(
         self, signature: Any, outputs: Any, missing_field_message: str | None = None

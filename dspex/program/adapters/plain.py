@@ -26,7 +26,8 @@ class PlainAdapter(Adapter):
     """Instructions, demos and inputs as one text that ends with the first output's label, for the model to go on."""
 
     name = "plain"
-    version = 1
+    version = 2
+    finetune_format = "completion"
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ class PlainAdapter(Adapter):
         return [{"role": "user", "content": self._prompt(base.compiled_of(signature), demos, inputs)}]
 
     def _prompt(self, compiled: CompiledSignature, demos: Sequence[Any], inputs: Mapping[str, Any]) -> Content:
-        earlier = base.earlier(compiled, inputs) if compiled.history else ()
+        earlier = base.earlier(compiled, inputs)
         compiled = compiled.without_history if compiled.history else compiled
         form = _form(compiled)
         blocks: list[Content] = [compiled.instructions]
@@ -67,6 +68,13 @@ class PlainAdapter(Adapter):
         form = _form(compiled)
         text = _lines(form, base.present(compiled.outputs, outputs, missing_field_message))
         return text.removeprefix(form.labels[compiled.outputs[0].name]) if isinstance(text, str) else text
+
+    def format_finetune_data(
+        self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """A row to train a model on: the text, and how it goes on."""
+        asked = self._prompt(base.compiled_of(signature), demos, inputs)
+        return {"prompt": asked, "completion": f"{self.format_assistant_message_content(signature, outputs)}\n"}
 
     def format_fields(self, values: Mapping[str, Any]) -> str:
         """A reply with these values where no signature is known."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dspex.app.app import current_app
+from dspex.app.current import context
 from dspex.app.lm import LM
-from dspex.app.settings import context
 from dspex.core.errors import AdapterParseError
 from dspex.program.adapters import base
 from dspex.program.adapters.adapter import Adapter
@@ -27,7 +27,7 @@ class TwoStepAdapter(Adapter):
     """
 
     name = "two_step"
-    version = 1
+    version = 2
 
     def __init__(self, extraction_model: LM, **adapter_kwargs: Any) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class TwoStepAdapter(Adapter):
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """System message, a pair of turns for each demo, and the inputs, which stand as in Chat."""
         compiled = base.compiled_of(signature)
-        earlier = base.earlier(compiled, inputs) if compiled.history else ()
+        earlier = base.earlier(compiled, inputs)
         compiled = compiled.without_history if compiled.history else compiled
         messages: list[dict[str, Any]] = [{"role": "system", "content": _system(compiled)}]
         for demo, _ in base.sorted_demos(compiled, demos):

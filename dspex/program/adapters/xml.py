@@ -38,7 +38,7 @@ class XMLAdapter(ChatAdapter):
     """Chat's turns with tags for markers: the same arguments, and the same methods to override."""
 
     name = "xml"
-    version = 1
+    version = 2
     _settled = True
 
     def format_field_structure(self, signature: Any) -> str:

@@ -13,7 +13,8 @@ import msgspec
 from dspex.core.errors import ConfigurationError
 from dspex.core.identity import plain
 from dspex.core.nearest import did_you_mean
-from dspex.program.values import codec, from_plain, is_optional, leaves, reason, type_text
+from dspex.program.pydantic_models import reason
+from dspex.program.values import codec, from_plain, is_optional, leaves, type_text
 
 _DATA = frozenset({"default", "enum", "const", "examples"})  # parts of a schema that are values, not schemas
 _SHOWN = 60

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 import msgspec
 
 from dspex.core.identity import plain
+from dspex.program.pydantic_models import NO_PARTS
 from dspex.program.types.arguments import inlined
 from dspex.program.values import Codec, from_plain, render, schema_of, structured
 
@@ -95,7 +96,7 @@ class Type:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         schemas = sys.modules["pydantic_core"].core_schema  # loaded, for it asks
-        to_json = schemas.plain_serializer_function_ser_schema(cls.toDict, when_used="json")
+        to_json = schemas.plain_serializer_function_ser_schema(_to_json, info_arg=True, when_used="json")
         return schemas.no_info_plain_validator_function(cls.from_plain, serialization=to_json)
 
     @classmethod
@@ -109,6 +110,12 @@ def _record(kind: Any) -> type[msgspec.Struct]:
     own = [(name, hint) for name, hint in hints.items() if get_origin(hint) is not ClassVar]
     columns: list[Any] = [(*one, getattr(kind, one[0])) if hasattr(kind, one[0]) else one for one in own]
     return msgspec.defstruct(kind.__name__, columns, kw_only=True, forbid_unknown_fields=True)
+
+
+def _to_json(value: Any, info: Any) -> Any:
+    if (info.context or {}).get(NO_PARTS):
+        raise ValueError(f"{type(value).__name__} becomes parts of a message")
+    return value.toDict()
 
 
 def _text(value: Any) -> str:

@@ -24,6 +24,10 @@ class Reasoning(str, Type):
         """The text."""
         return str(self)
 
+    def __add__(self, other: str) -> str:
+        text = str.__add__(self, other)
+        return Reasoning(text) if isinstance(other, Reasoning) else text
+
     def format(self, *values: Any, **named: Any) -> str:
         """The text; with values, as `str.format`."""
         return str.format(self, *values, **named) if values or named else str(self)

@@ -11,9 +11,11 @@ from dspex.app.app import App, current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, RecursionLimit, ToolError, ToolInputError
 from dspex.core.nearest import did_you_mean
 from dspex.program.types.arguments import Arguments, arguments_of, declaring, unwrapped
+from dspex.program.types.recorded import recorded
 from dspex.program.values import render
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
+from dspex.runtime.scope import SCOPE
 
 Confirm = Callable[["Tool", Mapping[str, Any]], bool | Awaitable[bool]]
 
@@ -105,13 +107,13 @@ class Tool:
     # Running
 
     def __call__(self, /, *positional: Any, **given: Any) -> Any:
-        """Run it and wait for its result: a sync function on this thread, unless there is a time to keep."""
+        """Run it and wait for its result: a sync function on this thread, unless there is a time or a record to keep."""
         app = current_app()
         if self._is_async and not app.settings.allow_tool_async_sync_conversion:
             raise ToolInputError(
                 f"Tool {self.name!r} is async: await its acall, or set allow_tool_async_sync_conversion=True."
             )
-        if self._is_async or self.timeout_s is not None:
+        if self._is_async or self.timeout_s is not None or SCOPE.get().recorder is not None:
             return app.bridge.run(self.acall(*positional, **given))
         with Emission(app.settings.callbacks, "tool", self, given) as emission:
             values = self._checked(positional, given)
@@ -127,19 +129,22 @@ class Tool:
     async def acall(self, /, *positional: Any, **given: Any) -> Any:
         """Run it: an async function on this loop, a sync one in a thread of its own, with this context."""
         with Emission(current_app().settings.callbacks, "tool", self, given) as emission:
-            values = self._checked(positional, given)
-            limit = asyncio.timeout(self.timeout_s)
-            try:
-                if self.confirm is not None:
-                    self._approve(await _on_loop(self.confirm, self, values))
-                async with limit:
-                    result = await _on_loop(partial(self._arguments.call, self.func), values, inline=self._is_async)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  as above
-                if limit.expired():
-                    raise ToolError(f"Tool {self.name!r} did not end within {self.timeout_s:g} s.") from None
-                self._fail(error)
+            run, recorder = partial(self._ran, self._checked(positional, given)), SCOPE.get().recorder
+            result = await (run() if recorder is None else recorded(recorder, self.name, given, run))
             emission.outputs = self._bounded(result)
         return emission.outputs
+
+    async def _ran(self, values: dict[str, Any]) -> Any:
+        limit = asyncio.timeout(self.timeout_s)
+        try:
+            if self.confirm is not None:
+                self._approve(await _on_loop(self.confirm, self, values))
+            async with limit:
+                return await _on_loop(partial(self._arguments.call, self.func), values, inline=self._is_async)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  as above
+            if limit.expired():
+                raise ToolError(f"Tool {self.name!r} did not end within {self.timeout_s:g} s.") from None
+            self._fail(error)
 
     def _checked(self, positional: tuple[Any, ...], given: Mapping[str, Any]) -> dict[str, Any]:
         shown = ", ".join(f"{name}=" for name in self.args)

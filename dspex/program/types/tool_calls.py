@@ -57,12 +57,16 @@ class ToolCallResult(msgspec.Struct, frozen=True, omit_defaults=True):
         return render(self.value)
 
 
+_Result = ToolCallResult
+
+
 class ToolCallResults(Type):
     """Results in the order of their calls."""
 
     readable: ClassVar[bool] = False
+    ToolCallResult: ClassVar[type[_Result]] = ToolCallResult
 
-    tool_call_results: Sequence[ToolCallResult] = []
+    tool_call_results: Sequence[_Result] = []
 
     @classmethod
     def from_tool_calls_and_values(
@@ -78,7 +82,7 @@ class ToolCallResults(Type):
         if not len(calls) == len(values) == len(failed):
             raise ValueError(f"There are {len(calls)} calls, {len(values)} values and {len(failed)} marks of errors.")
         rows = zip(calls, values, failed, strict=True)
-        return cls(tool_call_results=tuple(ToolCallResult(call.name, value, call.id, bad) for call, value, bad in rows))
+        return cls(tool_call_results=tuple(_Result(call.name, value, call.id, bad) for call, value, bad in rows))
 
     def format(self) -> dict[str, Any]:
         """As a prompt shows it: names and values, without ids."""

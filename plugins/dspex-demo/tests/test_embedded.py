@@ -23,6 +23,8 @@ def lm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dspex.LM:
     return dspex.LM(MODEL, temperature=0.0, rollout_id=str(tmp_path), context=1024, threads=1)
 
 
+# A real model, which computes: a minute where others share the machine.
+@pytest.mark.timeout(240)
 def test_a_short_study_shows_what_demos_bring_and_goes_on_for_nothing(lm, tmp_path, run_saved):
     task = TASKS["name"]
     data, folder = task.data(0, 24, 3, 10), tmp_path / "run"

@@ -1,11 +1,12 @@
 """Servers to talk to: llama.cpp's own with a small real model, and one that lies by script."""
 
+import asyncio
 import gc
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,3 +159,21 @@ class QuickClock:
 @pytest.fixture
 def quick() -> QuickClock:
     return QuickClock()
+
+
+@pytest.fixture
+def in_time() -> Callable[[float, Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]:
+    """Runs a coroutine that must end within a time by its loop's own timers: a busy machine holds up both alike."""
+
+    async def in_time(seconds: float, work: Coroutine[Any, Any, Any]) -> Any:
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait([task], timeout=seconds)
+            for _ in range(50):  # where both timers ring in one turn of the loop, the other may finish
+                await asyncio.sleep(0)
+            assert task.done(), f"it takes more than {seconds:g} s"
+            return await task
+        finally:
+            task.cancel()
+
+    return in_time

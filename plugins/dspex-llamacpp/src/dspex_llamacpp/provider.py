@@ -21,7 +21,16 @@ from dspex_llamacpp.catalogue import GEMMA, source_of
 from dspex_llamacpp.engine import Engine
 from dspex_llamacpp.library import Chunk, load_library
 from dspex_llamacpp.options import read_options
-from dspex_llamacpp.wire import DEFAULT_MAX_TOKENS, Reply, Sampling, check_json, read_sampling, to_body, to_response
+from dspex_llamacpp.wire import (
+    DEFAULT_MAX_TOKENS,
+    MOST_LOGPROBS,
+    Reply,
+    Sampling,
+    check_json,
+    read_sampling,
+    to_body,
+    to_response,
+)
 
 
 class LlamaCppProvider:
@@ -75,6 +84,7 @@ class LlamaCppProvider:
             prefix_slots=options.slots,
             max_concurrency=options.slots,
             max_output_tokens=DEFAULT_MAX_TOKENS,
+            top_logprobs=MOST_LOGPROBS,
         )
 
     async def start(self) -> None:

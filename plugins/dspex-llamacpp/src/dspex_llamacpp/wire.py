@@ -24,6 +24,7 @@ from dspex.plugin import (
 # A base model goes on until it is stopped.
 DEFAULT_MAX_TOKENS = 256
 DEFAULT_TEMPERATURE = 0.0
+MOST_LOGPROBS = 100  # tokens that are shown beside one
 # The engine reads a seed as 32 bits, of which the highest value means "any".
 SEEDS = 0xFFFFFFFF
 # Compact JSON, so that a small model has no room for blank lines; keywords that the engine cannot enforce are left out.
@@ -61,8 +62,8 @@ class Sampling(msgspec.Struct, frozen=True):
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
     stop: str | list[Annotated[str, msgspec.Meta(min_length=1)]] | None = None
-    logprobs: bool | Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
-    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    logprobs: bool | Annotated[int, msgspec.Meta(ge=0, le=MOST_LOGPROBS)] | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=MOST_LOGPROBS)] | None = None
     response_format: dict[str, Any] | None = None
     grammar: str | None = None
 

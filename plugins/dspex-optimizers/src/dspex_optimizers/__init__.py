@@ -3,6 +3,9 @@
 import dspex
 
 SUMMARIES = {
+    "BetterTogether": ("together:BetterTogether", "optimizers one after another, and the best of their programs"),
+    "BootstrapFinetune": ("finetune:BootstrapFinetune", "models trained on a teacher's own good runs"),
+    "LabelCalibration": ("calibration:LabelCalibration", "biases for labels that a model likes too much"),
     "LabeledFewShot": ("labeled:LabeledFewShot", "training examples as demonstrations"),
     "BootstrapFewShot": ("bootstrap:BootstrapFewShot", "a teacher's own good runs as demonstrations"),
     "BootstrapFewShotWithRandomSearch": ("search:BootstrapFewShotWithRandomSearch", "the best of many sets of them"),

@@ -71,20 +71,22 @@ class InferRules(BootstrapFewShot):
         """The teacher's model reads the rules too."""
         return {**super().roles(), "prompt": self.teacher_settings or {}}
 
-    def start(
-        self, student: Module, *, trainset: Sequence[Example], valset: Sequence[Example] | None = None, **options: Any
-    ) -> Job:
+    def start(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Job:
         """Begin to compile, and return at once. Raises as BootstrapFewShot does, without a metric, and for one example."""
         needs_metric(self)
-        train, val = halves(trainset, valset)
-        return super().start(student, trainset=train, valset=val, **options)
+        return super().start(student, trainset=trainset, **options)
 
-    def quote(
-        self, student: Module, *, trainset: Sequence[Example], valset: Sequence[Example] | None = None, **options: Any
-    ) -> Any:
-        """What `compile` with the same arguments may cost at most; nothing is run or written."""
-        train, val = halves(trainset, valset)
-        return super().quote(student, trainset=train, valset=val, **options)
+    def parts(self, train: list[Example], val: list[Example], rng: Any) -> tuple[list[Example], list[Example]]:
+        """Examples to learn from and to decide on. Raises ConfigurationError where there are none for one of them."""
+        if val:
+            return train, val
+        if len(train) < 2:
+            raise ConfigurationError(
+                f"InferRules decides on half of the trainset, which is not empty only from two examples on; there are {len(train)}. "
+                "Give more, or a valset=."
+            )
+        half = len(train) // 2
+        return train[:half], train[half:]
 
     def estimate(self, shape: Shape) -> Estimate:
         """The bootstrap, a question for each set and predictor, and all sets and two programs on the valset."""
@@ -139,21 +141,6 @@ class InferRules(BootstrapFewShot):
             if not reply.error.startswith(TOO_LONG):
                 break
         return ""
-
-
-def halves(
-    trainset: Sequence[Example], valset: Sequence[Example] | None
-) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Examples to learn from and to decide on. Raises ConfigurationError where there are none for one of them."""
-    if valset is not None:
-        return trainset, valset
-    if len(trainset) < 2:
-        raise ConfigurationError(
-            f"InferRules decides on half of the trainset, which is not empty only from two examples on; there are {len(trainset)}. "
-            "Give more, or a valset=."
-        )
-    half = len(trainset) // 2
-    return trainset[:half], trainset[half:]
 
 
 def worked_examples(ctx: Any, base: Candidate, path: str, signature: Any) -> list[str]:

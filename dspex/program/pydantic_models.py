@@ -1,0 +1,56 @@
+"""Pydantic's models as values. Pydantic is never imported here: where there is a model, it is loaded.
+
+A model is written by its fields' names, as a saved program has it, and read by names and aliases (pydantic 2.11).
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+# In the context of a dump: values that become parts of a message are refused, for JSON has no place for them.
+NO_PARTS = "dspex_no_parts"
+
+
+class Reader(NamedTuple):
+    """How values of a type are read from JSON text and from JSON data; `schema()` is that of both, where there is one."""
+
+    from_json: Callable[[str], Any]
+    from_data: Callable[[Any], Any]
+    schema: Callable[[], Mapping[str, Any]]
+
+
+def reader(annotation: Any, leaves: Iterable[Any]) -> Reader | None:
+    """Pydantic's way to values of a type made of these leaves; None for one without a model in it."""
+    if not any(hasattr(leaf, "__pydantic_validator__") for leaf in leaves):
+        return None
+    adapter = sys.modules["pydantic"].TypeAdapter(annotation)
+    read = _by_both(adapter.validate_python)
+    takes_names = isinstance(read, partial)
+    schema = partial(adapter.json_schema, by_alias=not takes_names)
+    return Reader(_by_both(adapter.validate_json), read, schema)
+
+
+def validated(kind: Any, value: Any) -> Any:
+    """A model of that class from JSON data. Raises ValueError."""
+    return _by_both(kind.model_validate)(value)
+
+
+def dumped(model: Any, *, with_parts: bool = False) -> Any:
+    """A model's JSON data; `with_parts`: what becomes parts of a message stays as it is."""
+    try:
+        return model.model_dump(mode="json", context={NO_PARTS: with_parts})
+    except ValueError:  # parts, or a value that pydantic has no JSON for
+        return model.model_dump()
+
+
+def reason(error: Exception) -> str:
+    """What a value lacks, in words: pydantic's own text has an address after each line."""
+    listed: list[Any] = getattr(error, "errors", list)()
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in listed) or str(error)
+
+
+def _by_both(validate: Callable[..., Any]) -> Callable[..., Any]:
+    takes_names = "by_name" in inspect.signature(validate).parameters
+    return partial(validate, by_alias=True, by_name=True) if takes_names else validate

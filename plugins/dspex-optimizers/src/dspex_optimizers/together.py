@@ -1,0 +1,199 @@
+"""Optimizers one after another, each from what the one before has made."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from dspex import (
+    Candidate,
+    ConfigurationError,
+    Estimate,
+    EvaluationError,
+    Example,
+    Job,
+    Module,
+    Optimizer,
+    Quote,
+    Range,
+    Shape,
+)
+from dspex_optimizers.finetune import BootstrapFinetune
+from dspex_optimizers.search import BootstrapFewShotWithRandomSearch
+
+ARROW = " -> "
+DATA = ("trainset", "valset", "teacher")
+
+
+class BetterTogether(Optimizer):
+    """A chain of optimizers, `strategy="p -> w -> p"`, of which the best program on the valset is returned (2407.10930).
+
+    The keywords name the optimizers; without any, `p` is a random search and `w` trains the model. Without a valset it is the first `valset_ratio` of the trainset; with `valset_ratio=0`
+    nothing is scored, and the last program is returned. Each step has the trainset in another order, unless
+    `shuffle_trainset_between_steps=False`. `optimizer_compile_args` has compile's arguments by name, `trainset`, `valset` and
+    `teacher` among them. A step that fails ends the chain: what was made before it counts, the evidence says so, and
+    the program's `flag_compilation_error_occurred` is True.
+    """
+
+    compile_arguments = MappingProxyType(
+        {
+            "valset_ratio": 0.1,
+            "shuffle_trainset_between_steps": True,
+            "strategy": "p -> w -> p",
+            "optimizer_compile_args": None,
+            "provide_traceback": None,
+        }
+    )
+    takes_teachers = True
+
+    def __init__(self, metric: Any, **optimizers: Optimizer) -> None:
+        for name, one in optimizers.items():
+            if not isinstance(one, Optimizer):
+                raise ConfigurationError(f"BetterTogether({name}=...): an optimizer, not {one!r:.80}.")
+        self.metric = metric
+        self.optimizers: dict[str, Optimizer] = optimizers or defaults(metric)
+        self._steps: tuple[str, ...] = ()  # of the compile at hand: an estimate has no arguments
+        self._sizes: Mapping[str, tuple[int | None, int | None]] = {}
+        self._teachers: Mapping[str, tuple[int, int]] = {}
+
+    # Before anything is paid
+
+    def start(self, student: Module, *, trainset: Sequence[Example], seed: int | None = None, **options: Any) -> Job:
+        """Begin to compile, and return at once. Raises ConfigurationError for a strategy of unknown names."""
+        planned, given = self._planned(trainset, options)
+        return super(BetterTogether, planned).start(student, seed=seed or 0, **given)
+
+    def quote(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Quote:
+        """What `compile` with the same arguments may cost at most."""
+        planned, given = self._planned(trainset, options)
+        return super(BetterTogether, planned).quote(student, **given)
+
+    def _planned(
+        self, trainset: Sequence[Example], options: Mapping[str, Any]
+    ) -> tuple["BetterTogether", dict[str, Any]]:
+        """This optimizer with the steps of one compile, and the arguments of that: data parted, all teachers in one list."""
+        planned, given = copy.copy(self), {**self.compile_arguments, **options}
+        planned._steps = self._checked(given)
+        train, ratio = list(trainset), given["valset_ratio"]
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio < 1:
+            raise ConfigurationError(f"valset_ratio={ratio!r}: from 0 to below 1.")
+        if not given.get("valset"):
+            count = int(ratio * len(train))
+            given["valset"], train = train[:count] or None, train[count:]
+            given["valset_ratio"] = ratio if count else 0
+        teachers, planned._teachers = listed(given.get("teacher")), {}
+        main = planned._teachers[""] = (0, len(teachers))
+        planned._sizes = {}
+        for name, more in (given["optimizer_compile_args"] or {}).items():
+            own = listed(more.get("teacher"))
+            planned._teachers[name] = (len(teachers), len(teachers) + len(own)) if own else main
+            teachers += own
+            planned._sizes[name] = (size(more.get("trainset")), size(more.get("valset")))
+        return planned, {**given, "trainset": train, "teacher": teachers or None}
+
+    def _checked(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names of the strategy. Raises ConfigurationError for an unknown one, or arguments that its compile does not have."""
+        strategy, more = arguments["strategy"], arguments["optimizer_compile_args"] or {}
+        steps = tuple(name.strip() for name in strategy.split(ARROW.strip()))
+        unknown = [name for name in (*steps, *more) if name not in self.optimizers]
+        if unknown:
+            known = ", ".join(self.optimizers)
+            raise ConfigurationError(
+                f"strategy={strategy!r}: {unknown[0]!r} is no optimizer of this one; they are {known}."
+            )
+        for name, given in more.items():
+            optimizer = self.optimizers[name]
+            for word in given.keys() - {*DATA, *optimizer.compile_arguments}:
+                raise ConfigurationError(
+                    f"optimizer_compile_args[{name!r}]: {type(optimizer).__name__}.compile has no argument {word!r} here."
+                )
+        return steps
+
+    def estimate(self, shape: Shape) -> Estimate:
+        """The sum of the steps', and each program on the valset."""
+        parts = [self.optimizers[name].estimate(self._shape(shape, name)) for name in self._steps]
+        scores = (len(parts) + 1) * shape.val * shape.calls_per_run
+        parts.append(Estimate(task=Range(scores, scores)))
+        return Estimate(
+            total(one.task for one in parts),
+            total(one.prompt for one in parts),
+            total(one.teacher for one in parts),
+            total(one.reflection for one in parts),
+            usd=sum(one.usd for one in parts),
+        )
+
+    def _shape(self, shape: Shape, name: str) -> Shape:
+        train, val = self._sizes.get(name, (None, None))
+        first, last = self._teachers.get(name) or self._teachers[""]
+        return msgspec.structs.replace(
+            shape,
+            train=shape.train if train is None else train,
+            val=shape.val if val is None else val,
+            held=0,
+            teachers=last - first,
+        )
+
+    # The algorithm
+
+    async def run(self, ctx: Any) -> Candidate:
+        """Score the student, then make and score one program after another."""
+        steps, is_scored = self._checked(ctx.arguments), ctx.arguments["valset_ratio"] != 0
+        best: Candidate = ctx.consider(ctx.student, "student", meta={"strategy": ""})
+        current, top, failed = best, await scored(ctx, best, "student") if is_scored else 0.0, False
+        for place, name in enumerate(steps):
+            done = ARROW.join(steps[: place + 1])
+            try:
+                current = await self._step(ctx, place, name, current, {"strategy": done})
+            except EvaluationError as error:
+                failed = True
+                ctx.note(f"step {place + 1} of {len(steps)} failed, and ended the chain: {error}")
+                break
+            mean = await scored(ctx, current, done) if is_scored else top
+            if not is_scored or mean > top:
+                best, top = current, mean
+        ctx.attach(flag_compilation_error_occurred=failed)
+        return best
+
+    async def _step(self, ctx: Any, place: int, name: str, current: Candidate, meta: Mapping[str, Any]) -> Candidate:
+        optimizer, more = self.optimizers[name], dict((ctx.arguments["optimizer_compile_args"] or {}).get(name, {}))
+        train, val = list(more.pop("trainset", None) or ctx.train), more.pop("valset", None)
+        more.pop("teacher", None)
+        if ctx.arguments["shuffle_trainset_between_steps"]:
+            ctx.rng(f"step/{place}").shuffle(train)
+        first, last = self._teachers.get(name) or self._teachers.get("", (0, len(ctx.teachers)))
+        teachers = ctx.teachers[first : last if optimizer.takes_teachers else min(last, first + 1)]
+        if val is None and ctx.arguments["valset_ratio"] != 0:
+            val = ctx.val
+        made = await ctx.compile(
+            optimizer, current, label=f"step {place + 1}", train=train, val=val, teacher=teachers, meta=meta, **more
+        )
+        return ctx.consider(made, meta["strategy"], [current], meta)  # type: ignore[no-any-return]  # it is what was given
+
+
+def defaults(metric: Any) -> dict[str, Optimizer]:
+    """DSPy's: prompts by random search, weights by training."""
+    return {"p": BootstrapFewShotWithRandomSearch(metric), "w": BootstrapFinetune(metric)}
+
+
+async def scored(ctx: Any, candidate: Candidate, name: str) -> float:
+    """Mean score on the validation examples."""
+    async with ctx.phase(f"score of {name}", total=len(ctx.val)):
+        return (await ctx.evaluate(candidate, ctx.val)).mean  # type: ignore[no-any-return]  # a mean is a float
+
+
+def total(given: Iterable[Range]) -> Range:
+    """Bounds of a sum."""
+    ranges = list(given)
+    return Range(sum(one.low for one in ranges), sum(one.high for one in ranges))
+
+
+def listed(given: Any) -> list[Module]:
+    """One, several or no teachers."""
+    return [] if given is None else [given] if isinstance(given, Module) else list(given)
+
+
+def size(examples: Sequence[Example] | None) -> int | None:
+    """How many there are, None where none are given."""
+    return len(examples) if examples else None
