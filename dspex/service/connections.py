@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from contextvars import ContextVar
 from socket import socket
-from typing import TYPE_CHECKING, Any
+from types import AsyncGeneratorType
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -31,7 +32,7 @@ class Pool:
         )
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
-        self._ending = _closed_at_the_end(self.session)
+        self._ending = cast("AsyncGeneratorType[None, None]", _closed_at_the_end(self.session))
         with suppress(StopIteration):
             self._ending.asend(None).send(None)
         weakref.finalize(self, _leave, weakref.ref(self))
