@@ -21,7 +21,8 @@ HEAD = """\
 Made by `.ci/fault_page.py` from the marks of the tests, not by hand. Each row is a promise that the tests beside it hold; they
 carry its id, as in `@pytest.mark.fault("N07")`. "Tried again" is at most 4 attempts, within the call's deadline and its
 endpoint's budget of retries. The faults that `dspex.testing.FAULTS` names are, beside these, all sent to the kernel's HTTP client
-(`tests/faults/test_every_fault.py`) and to `dspex-openai`; to send them to a plugin of yours, see [testing](testing.md).
+(`tests/faults/test_every_fault.py`), and by the kit for providers to each plugin that calls models over HTTP
+(`tests/test_contract.py`); to send them to a plugin of yours, see [testing](testing.md).
 """
 
 

@@ -21,6 +21,7 @@ KIND_WORDS = MappingProxyType(
 
 PACKAGES = MappingProxyType(
     {
+        ("lm_providers", "anthropic"): "dspex-anthropic",
         ("lm_providers", "llamacpp"): "dspex-llamacpp",
         ("lm_providers", "openai"): "dspex-openai",
         ("caches", "default"): "dspex-cache",

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from contextvars import ContextVar
 from socket import socket
-from typing import TYPE_CHECKING, Any
+from types import AsyncGeneratorType
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -31,14 +32,16 @@ class Pool:
         )
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
-        self._ending = _closed_at_the_end(self.session)
+        self._ending = cast("AsyncGeneratorType[None, None]", _closed_at_the_end(self.session))
         with suppress(StopIteration):
             self._ending.asend(None).send(None)
         weakref.finalize(self, _leave, weakref.ref(self))
 
     async def aclose(self) -> None:
-        """Close its connections."""
-        await self._ending.aclose()
+        """Close its connections; the end of the loop may be about the same at this moment."""
+        await self.session.close()
+        if not self._ending.ag_running:
+            await self._ending.aclose()  # never waits now, so that the loop's end cannot meet it half-way
 
     def leave(self) -> None:
         """Close at the process's end, on the loop if it still runs, which then is in another thread."""

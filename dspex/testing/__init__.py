@@ -10,11 +10,17 @@ if TYPE_CHECKING:
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step
+    from dspex.testing.lm_asks import ASKS, Ask
+    from dspex.testing.lm_contract import LMInProcessContract
+    from dspex.testing.lm_provider_contract import LMProviderContract
     from dspex.testing.optimizer_contract import OptimizerContract
+    from dspex.testing.recordings import PlayedHttp, Recording
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
 
 __all__ = [
+    "ASKS",
     "FAULTS",
+    "Ask",
     "BaseCallback",
     "CacheContract",
     "Deadlock",
@@ -22,7 +28,11 @@ __all__ = [
     "DummyVectorizer",
     "Fault",
     "FaultServer",
+    "LMInProcessContract",
+    "LMProviderContract",
     "OptimizerContract",
+    "PlayedHttp",
+    "Recording",
     "ScriptedProvider",
     "Step",
     "VirtualClock",
@@ -40,6 +50,10 @@ _HOMES = MappingProxyType(
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
         "FaultServer": "dspex.testing.fault_server",
+        **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),
+        **dict.fromkeys(["PlayedHttp", "Recording"], "dspex.testing.recordings"),
+        "LMInProcessContract": "dspex.testing.lm_contract",
+        "LMProviderContract": "dspex.testing.lm_provider_contract",
         "OptimizerContract": "dspex.testing.optimizer_contract",
     }
 )

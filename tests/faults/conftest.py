@@ -10,9 +10,21 @@ import msgspec
 import pytest
 
 import dspex
-from dspex.plugin import Endpoint, HttpClient, LMDelta, LMRequest, LMResponse, ProtocolError, decode_json, status_error
+from dspex.plugin import (
+    Choice,
+    Endpoint,
+    HttpClient,
+    LMDelta,
+    LMRequest,
+    LMResponse,
+    ProtocolError,
+    Spec,
+    Usage,
+    decode_json,
+    status_error,
+)
 from dspex.plugin.manager import PluginManager, Source
-from dspex.testing import FaultServer
+from dspex.testing import FaultServer, LMProviderContract, Recording
 
 
 class Reply(msgspec.Struct):
@@ -55,6 +67,24 @@ class Provider:
 
 class Plugin:
     dspex_lm_providers = staticmethod(dspex.hookimpl(lambda: [dspex.Spec("acme", Provider)]))
+
+
+class Kit(LMProviderContract):
+    """The kit of plugins, for the small provider."""
+
+    model = "one"
+
+    def spec(self) -> Spec:
+        return Spec("acme", Provider)
+
+    def recordings(self) -> dict[str, Recording]:
+        events = b'data: {"text": "Hel"}\n\ndata: {"text": "lo"}\n\ndata: [DONE]\n\n'
+        return {"text": Recording(b'{"text": "Hello"}', events, Choice("Hello"), Usage())}
+
+
+@pytest.fixture
+def kit() -> Kit:
+    return Kit()
 
 
 @pytest.fixture

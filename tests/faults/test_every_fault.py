@@ -7,7 +7,6 @@ from dspex.testing import FAULTS
 
 ANSWER = b'{"text": "[[ ## answer ## ]]\\n4"}'
 EVENTS = b'data: {"text": "Hel"}\n\ndata: {"text": "lo"}\n\ndata: [DONE]\n\n'
-TIMEOUT_S = 0.15
 KEY = "sk-canary-0123456789"
 
 
@@ -24,26 +23,9 @@ def test_there_are_many_and_each_is_of_a_row():
 
 
 @pytest.mark.fault("R8")
-@pytest.mark.parametrize("name", FAULTS)
-async def test_each_ends_as_it_says_and_the_next_call_is_a_good_one(server, app, lm, in_time, name):
-    fault = FAULTS[name]
-    seconds = TIMEOUT_S if dspex.LMTimeout in fault.raises else 5.0
-    server.then_fault(name, EVENTS if fault.streams else ANSWER, times=None)
-    async with app():
-        model = lm(timeout=seconds, api_key=KEY)
-        assert model.service.name == "acme/one"  # it is made, which is no part of a call's time
-        if fault.raises:
-            with pytest.raises(fault.raises) as caught:
-                await in_time(seconds * 1.1 + 0.05, called(model, fault.streams))
-            message = str(caught.value)
-            assert len(message) <= 1_000
-            assert "acme/one" in message
-            assert KEY not in f"{message} {caught.value!r} {caught.value.__cause__!r}"
-            assert caught.value.attempts == 1
-        else:
-            assert await called(model, fault.streams) == ("Hello" if fault.streams else "[[ ## answer ## ]]\n4")
-        server.then(200, ANSWER)
-        assert await lm("two").acall("and now?") == ["[[ ## answer ## ]]\n4"]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_ends_as_it_says_and_the_next_call_is_a_good_one(kit, fault):
+    kit.test_a_fault_ends_as_it_says_and_the_next_call_is_a_good_one(fault)
 
 
 AGAIN = {

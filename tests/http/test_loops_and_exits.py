@@ -62,6 +62,23 @@ async def test_a_closed_client_opens_again_when_it_is_used(server, service):
     assert await asyncio.to_thread(server.wait, lambda s: s.closed == 2, 1.0)
 
 
+async def closed_while_its_loop_ends(service: HttpService) -> list[str]:
+    """What the loop has to complain of."""
+    said: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: said.append(f"{context['message']}: {context.get('exception')}"))
+    await answer(service)
+    ends = [asyncio.ensure_future(loop.shutdown_asyncgens()), asyncio.ensure_future(service.aclose())]
+    await asyncio.gather(*ends)
+    return said
+
+
+@pytest.mark.fault("P11")
+def test_a_client_may_be_closed_while_its_loop_ends(server, service):
+    assert asyncio.run(closed_while_its_loop_ends(service)) == []
+    assert server.wait(lambda s: s.closed == s.connections, 1.0)
+
+
 EXITS = {
     "run": "asyncio.run(call()); asyncio.run(call())",
     "loop-left-open": "loop = asyncio.new_event_loop(); loop.run_until_complete(call()); loop.close(); asyncio.run(call())",

@@ -3,8 +3,10 @@
 import pytest
 
 import dspex
+import dspex_echo
 from dspex.plugin import BadRequest, Endpoint, LMRequest, Message
-from dspex_echo.provider import EchoProvider
+from dspex.testing import ASKS, LMInProcessContract
+from dspex_echo.provider import HONOURED, EchoProvider
 
 ENDPOINT = Endpoint("echo", "any")
 
@@ -20,6 +22,13 @@ async def test_the_last_user_message_is_the_answer():
     assert (reply.usage.input_tokens, reply.usage.output_tokens) == (4, 4)
 
 
+async def test_an_answer_beyond_max_tokens_is_cut():
+    reply = await EchoProvider(ENDPOINT, None).complete(
+        LMRequest("any", (Message.of("user", "one two three"),), {"max_tokens": 2})
+    )
+    assert (reply.text, reply.choices[0].finish_reason) == ("one two", "length")
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -32,3 +41,10 @@ async def test_the_last_user_message_is_the_answer():
 async def test_what_an_echo_cannot_do_is_refused(request_):
     with pytest.raises(BadRequest, match=r"call it without|no user message"):
         await EchoProvider(ENDPOINT, None).complete(request_)
+
+
+class TestEcho(LMInProcessContract):
+    cannot = tuple(ASKS.keys() - HONOURED)
+
+    def spec(self):
+        return dspex_echo.dspex_lm_providers()[0]

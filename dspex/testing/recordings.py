@@ -1,0 +1,57 @@
+"""Recorded bytes of a provider's wire, and an HttpClient that plays them without a socket."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import msgspec
+
+from dspex.core.errors import LMError
+from dspex.core.messages import Choice
+from dspex.core.usage import Usage
+from dspex.core.wire import HttpLimits, HttpReply, ServerEvent
+from dspex.service.sse import EventReader
+from dspex.testing.lm_asks import Ask
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """One good reply as the wire has it, whole (`reply`) and as an event stream (`events`), and what both mean.
+
+    `asks` is what was asked for, where the reply is of another kind than a plain text.
+    """
+
+    reply: bytes
+    events: bytes
+    means: Choice
+    usage: Usage
+    asks: Ask = Ask()
+
+
+class PlayedHttp:
+    """An HttpClient that answers every request with the same bytes; `sent` holds what was asked, in order.
+
+    A stream ends behind its last byte, and then raises `breaks` if that is given.
+    """
+
+    def __init__(self, reply: bytes, events: bytes = b"", breaks: LMError | None = None) -> None:
+        self._reply, self._events, self._breaks = reply, events, breaks
+        self.sent: list[str] = []
+
+    async def request(
+        self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
+    ) -> HttpReply:
+        """The whole reply."""
+        self._note(json, body)
+        return HttpReply(200, {}, self._reply)
+
+    async def events(
+        self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """The events, as they are complete."""
+        self._note(json, body)
+        for event in EventReader(HttpLimits().event).feed(self._events):
+            yield event
+        if self._breaks is not None:
+            raise self._breaks
+
+    def _note(self, json: Any, body: bytes | None) -> None:
+        self.sent.append((msgspec.json.encode(json) if body is None else body).decode("utf-8", "replace"))

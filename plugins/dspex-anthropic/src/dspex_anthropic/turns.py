@@ -1,0 +1,106 @@
+"""Messages in the form of the messages API: system texts apart, turns of blocks that alternate; plain functions."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dspex.plugin import (
+    Audio,
+    BadRequest,
+    File,
+    Image,
+    Message,
+    Part,
+    ProtocolError,
+    Text,
+    ToolCall,
+    ToolResult,
+    decode_json,
+)
+
+Block = dict[str, Any]
+
+
+def to_turns(messages: Iterable[Message]) -> tuple[list[Block], list[dict[str, Any]]]:
+    """The blocks of the system prompt, and the turns; turns of one side that follow each other are one.
+
+    Raises BadRequest where no turn is left, and for parts that the API has no form for.
+    """
+    system: list[Block] = []
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        blocks = [*_blocks(message.parts)]
+        if message.role == "system":
+            system += blocks
+            continue
+        role = "assistant" if message.role == "assistant" else "user"
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] = _results_first([*turns[-1]["content"], *blocks])
+        elif blocks:
+            turns.append({"role": role, "content": _results_first(blocks)})
+    if not turns:
+        raise BadRequest("A request to the messages API needs a user's turn beside the system's, with something in it.")
+    return system, turns
+
+
+def cached(blocks: list[Block], lasting: str) -> None:
+    """Mark the end of what prompts have in common, so that Anthropic keeps all up to it."""
+    if blocks:
+        blocks[-1] |= {"cache_control": {"type": "ephemeral", **({"ttl": lasting} if lasting != "5m" else {})}}
+
+
+def _results_first(blocks: list[Block]) -> list[Block]:
+    """The API wants the results of tools at the head of their turn."""
+    return sorted(blocks, key=lambda block: block["type"] != "tool_result")
+
+
+def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
+    """The blocks of a message; the API refuses empty texts, which say nothing."""
+    for part in parts:
+        match part:
+            case Text(text=text):
+                if text:
+                    yield {"type": "text", "text": text}
+            case Image(url=url):
+                yield {"type": "image", "source": _source(url)}
+            case File():
+                yield _document(part)
+            case Audio():
+                raise BadRequest("The messages API takes no sound (capability: audio).")
+            case ToolCall(id=call_id, name=name):
+                yield {"type": "tool_use", "id": call_id, "name": name, "input": _arguments(part)}
+            case ToolResult(id=call_id, text=text):
+                result: Block = {"type": "tool_result", "tool_use_id": call_id, "content": text}
+                yield result | ({"is_error": True} if part.is_error else {})
+
+
+def _source(url: str) -> Block:
+    """Where a picture or document is: in the URL itself, or behind it."""
+    if not url.startswith("data:"):
+        return {"type": "url", "url": url}
+    head, _, data = url.removeprefix("data:").partition(",")
+    kind, _, encoding = head.partition(";")
+    if not encoding.endswith("base64"):
+        raise BadRequest(f"A data URL is sent as base64 only; this one begins with {url[:40]!r}.")
+    return {"type": "base64", "media_type": kind, "data": data}
+
+
+def _document(file: File) -> Block:
+    if file.file_id is not None:
+        source: Block = {"type": "file", "file_id": file.file_id}
+    elif file.data is None:
+        raise BadRequest("A file has neither data nor an id.")
+    else:
+        source = _source(file.data)
+    if source.get("media_type", "application/pdf") != "application/pdf":
+        raise BadRequest(f"Of files the API reads PDFs, not {source['media_type']!r} (capability: files).")
+    return {"type": "document", "source": source, **({"title": file.filename} if file.filename else {})}
+
+
+def _arguments(call: ToolCall) -> dict[str, Any]:
+    try:
+        return decode_json(call.arguments or "{}", dict[str, Any])
+    except ProtocolError as error:
+        raise BadRequest(
+            f"The call of {call.name!r} has arguments that are no JSON object, and cannot be sent back: "
+            f"{call.arguments[:100]!r}."
+        ) from error

