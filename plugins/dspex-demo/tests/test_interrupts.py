@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 IN_FLIGHT = 4
-# The cache writes what it got in the last hundredth of a second together: a kill may take as many replies as are on the way.
+# Student and winner are judged once more from the cache, which writes what it got in the last hundredth of a second together.
 JUST_ENDED = 8
 
 

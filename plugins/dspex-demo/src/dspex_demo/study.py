@@ -31,7 +31,6 @@ class Now(msgspec.Struct, frozen=True):
 
 
 Watch = Callable[[Now], None]
-Metric = Callable[..., bool]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -56,8 +55,8 @@ def study(
 ) -> Outcome:
     """Optimise the task's program and compare it with what it began as.
 
-    The search is a job with a journal in `run_dir`, and every reply is in the cache: killed anywhere, the same call goes
-    on and repeats no finished call. KeyboardInterrupt leaves the run as a kill would.
+    The search is a job with a journal in `run_dir`, and the judging has journals below it: killed anywhere, the same call
+    goes on and repeats no finished call. KeyboardInterrupt leaves the run as a kill would.
     """
     began = time.monotonic()
     student = task.program()
@@ -78,8 +77,10 @@ def study(
         first = next(one["program"] for one in program.candidate_programs if one["seed"] == 0)
         before = usage.total
         programs = {"zero-shot": student, "first demo set": first, "optimised": program}
-        metric = told(task.metric, watch, program.ledger, usage, planned)
-        results = {name: dspex.Evaluate(data.test, metric)(one) for name, one in programs.items()}
+        judge = dspex.Evaluate(data.test, Telling(task, watch, program.ledger, usage, planned))
+        results = {
+            name: judge(one, run_dir=run_dir / "judged" / name.replace(" ", "-")) for name, one in programs.items()
+        }
         after = usage.total
     saved = run_dir / "program.json"
     program.save(saved)
@@ -100,7 +101,7 @@ def study(
         calls=asked,
         reused=asked - paid,
         lost=ledger.lost,
-        tokens=ledger.tokens + after.total_tokens - before.total_tokens,
+        tokens=ledger.tokens + sum(row.usage.total_tokens for row in results["first demo set"].rows),
         seconds=time.monotonic() - began,
         saved=saved,
         run_dir=run_dir,
@@ -123,18 +124,20 @@ def watched(job: dspex.Job, watch: Watch, planned: int) -> Any:
         raise
 
 
-def told(metric: Metric, watch: Watch, ledger: Any, usage: dspex.UsageTracker, planned: int) -> Metric:
-    """The metric, telling how far the judging is that comes after the search."""
-    before = usage.total
+class Telling:
+    """A task's metric that tells how far the judging is that comes after the search; its identity is the task's."""
 
-    def telling(example: dspex.Example, prediction: dspex.Prediction, trace: object = None) -> bool:
-        now = usage.total
+    def __init__(self, task: Task, watch: Watch, ledger: Any, usage: dspex.UsageTracker, planned: int) -> None:
+        self.identity = ["right to the letter", task.wanted]
+        self._task, self._watch, self._ledger = task, watch, ledger
+        self._usage, self._before, self._planned = usage, usage.total, planned
+
+    def __call__(self, example: dspex.Example, prediction: dspex.Prediction, trace: object = None) -> bool:
+        now, before, ledger = self._usage.total, self._before, self._ledger
         calls, tokens = now.calls - before.calls, now.total_tokens - before.total_tokens
         reused = ledger.reused + ledger.cached
-        watch(Now("judge the first set", ledger.calls + calls, planned, ledger.tokens + tokens, reused))
-        return metric(example, prediction, trace)
-
-    return telling
+        self._watch(Now("judge the first set", ledger.calls + calls, self._planned, ledger.tokens + tokens, reused))
+        return self._task.metric(example, prediction, trace)
 
 
 def seen(progress: Any, planned: int, seconds: float) -> Now:
