@@ -40,8 +40,13 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Characters of its texts, and of files and pictures in their place."""
-        parts = [part for message in self.request.messages for part in message.parts]
-        return sum(map(_size, parts)) + sum(len(one.text) + len(one.reasoning or "") for one in self.response.choices)
+        size = 0  # in loops, as it is taken at each call
+        for message in self.request.messages:
+            for part in message.parts:
+                size += len(part.text) if type(part) is Text else _size(part)
+        for choice in self.response.choices:
+            size += len(choice.text) + len(choice.reasoning or "")
+        return size
 
     def to_dict(self) -> dict[str, Any]:
         """The entry under DSPy's keys."""

@@ -87,6 +87,11 @@ class Settings:
         """The App's own setting, whatever a context lays over it."""
         return self._own[name]
 
+    def in_force(self) -> Mapping[str, Any]:
+        """All of them as they are here, for who reads several; `trace` is the scope's own."""
+        overlay = SCOPE.get().overlay
+        return {**self._own, **overlay} if overlay else self._own
+
     def get(self, name: str, default: Any = None) -> Any:
         """The setting in force, or `default` if there is none of that name."""
         return getattr(self, name, default)

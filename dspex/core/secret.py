@@ -60,10 +60,13 @@ class Secret:
 class Headers(Mapping[str, str]):
     """HTTP headers that show their names only, as any value may be a key."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("_values", "lowered")
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = dict(values)
+        self.lowered: Mapping[str, str] = self._values  # names in small letters, to send
+        if any(name != name.lower() for name in self._values):
+            self.lowered = {name.lower(): value for name, value in self._values.items()}
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]

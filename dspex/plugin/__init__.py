@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         ToolResult,
         Vectors,
     )
-    from dspex.core.secret import Secret
+    from dspex.core.secret import Headers, Secret
     from dspex.core.usage import Budget, Usage
     from dspex.core.wire import HttpReply, ServerEvent
     from dspex.plugin.contracts import (
@@ -90,6 +90,7 @@ __all__ = [
     "FineTuneSpec",
     "FineTuneStatus",
     "FineTuningProvider",
+    "Headers",
     "HttpClient",
     "HttpReply",
     "Image",

@@ -36,6 +36,7 @@ class Call(msgspec.Struct, frozen=True):
     callbacks: Sequence[Any]
     predictor: Any = None
     choice_bias: Mapping[Any, Any] | None = None
+    max_reasks: int | None = None  # None: the setting
 
     async def outputs(self, app: App) -> list[dict[str, Any]]:
         """The fields of each completion. Raises AdapterParseError, LMError classes."""
@@ -46,7 +47,8 @@ class Call(msgspec.Struct, frozen=True):
             capabilities = lm.capabilities
         chosen, plan = chosen_for(self.wanted, compiled, capabilities, app, (*lm.kwargs, *config))
         adapter = chosen.adapter
-        ask = Ask(lm, self.signature, self.callbacks, app.settings.max_reasks, plan)
+        reasks = app.settings.max_reasks if self.max_reasks is None else self.max_reasks
+        ask = Ask(lm, self.signature, self.callbacks, reasks, plan)
         listener = SCOPE.get().listener
         if listener is not None and self.predictor is not None:
             ask.hearing = listener.hearing(self.predictor, compiled)

@@ -67,27 +67,29 @@ class Predict(SignatureModule[P, S_co]):
             names = ", ".join(f"{field.name}=" for field in self.signature.compiled.inputs)
             raise ValueError(f"Predict takes its inputs by keyword: call it with {names}")
         app = current_app()
-        settings = app.settings
-        if settings.track_usage and not SCOPE.get().path:
+        settings = app.settings.in_force()
+        if settings["track_usage"] and not SCOPE.get().path:
             with track_usage() as usage:
-                prediction = await self._told(app, kwargs)
+                prediction = await self._told(app, settings, kwargs)
             prediction.set_lm_usage(usage.get_total_tokens())
             return prediction
-        return await self._told(app, kwargs)
+        return await self._told(app, settings, kwargs)
 
     if not TYPE_CHECKING:  # checkers know it from SignatureModule
         acall = _acall
 
-    async def _told(self, app: App, kwargs: dict[str, Any]) -> Prediction:
-        callbacks = app.settings.callbacks
+    async def _told(self, app: App, settings: Mapping[str, Any], kwargs: dict[str, Any]) -> Prediction:
+        callbacks = settings["callbacks"]
         if self.callbacks or callbacks:
             callbacks = [*callbacks, *self.callbacks]
             with Emission(callbacks, "module", self, kwargs) as emission:
-                emission.outputs = await self._predict(app, kwargs, callbacks)
+                emission.outputs = await self._predict(app, settings, kwargs, callbacks)
             return emission.outputs  # type: ignore[no-any-return]  # it was set just above
-        return await self._predict(app, kwargs, ())
+        return await self._predict(app, settings, kwargs, ())
 
-    async def _predict(self, app: App, given: dict[str, Any], callbacks: Sequence[Any]) -> Prediction:
+    async def _predict(
+        self, app: App, settings: Mapping[str, Any], given: dict[str, Any], callbacks: Sequence[Any]
+    ) -> Prediction:
         signature, config, lm = self.signature, self.config, self.lm
         demos: Sequence[Any] = self.demos
         if not CALL_WORDS.isdisjoint(given):
@@ -96,21 +98,23 @@ class Predict(SignatureModule[P, S_co]):
             config = {**config, **given.pop("config", {})}
             lm = given.pop("lm", lm)
             given.pop("_trace", None)
-        settings = app.settings
-        lm = model(lm, app)
+        lm = model(lm or settings["lm"], app)
         compiled = signature.compiled
         inputs = compiled.check_inputs(given)
-        if settings.warn_on_type_mismatch and (faults := compiled.mismatches(inputs)):
+        strict = settings["warn_on_type_mismatch"]
+        if strict and (faults := compiled.mismatches(inputs)):
             told = "; ".join(f"{name!r}: {fault}" for name, fault in faults.items())
-            if settings.warn_on_type_mismatch == "error":
+            if strict == "error":
                 raise InputError(f"Inputs of `{compiled.text}`: {told}")
             warnings.warn(f"Inputs of `{compiled.text}`: {told}", RuntimeWarning, stacklevel=2)
         if self.demo_selector is not None:
             demos = await select_demos(self.demo_selector, inputs, demos)
-        wanted = settings.adapter
+        wanted = settings["adapter"]
         own = None if wanted is None else own_call(wanted)
         if own is None:
-            call = Call(lm, config, signature, demos, inputs, wanted, callbacks, self, self.choice_bias)
+            call = Call(
+                lm, config, signature, demos, inputs, wanted, callbacks, self, self.choice_bias, settings["max_reasks"]
+            )
             outputs = await call.outputs(app)
         else:
             await HOP  # a sync call has had no loop until here

@@ -68,7 +68,7 @@ class HttpService:
         self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
     ) -> HttpReply:
         """One request; `path` joins base_url, or is a whole URL. Raises LMError classes."""
-        response, headers = None, Headers(headers)  # which a traceback with local variables does not show
+        response, headers = None, _hidden(headers)  # which a traceback with local variables does not show
         try:
             response = await self._send(method, path, json, body, headers, encoding="gzip")
             if not 200 <= response.status < 300:
@@ -89,7 +89,7 @@ class HttpService:
         self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
     ) -> AsyncIterator[ServerEvent]:
         """The reply as events while they come; one event "body" with all of it where it is no event stream."""
-        response, silence, headers = None, None, Headers(headers)
+        response, silence, headers = None, None, _hidden(headers)
         try:
             response = await self._send(method, path, json, body, headers, encoding="identity")
             if not 200 <= response.status < 300:
@@ -126,14 +126,13 @@ class HttpService:
     # Out
 
     async def _send(
-        self, method: str, path: str, json: Any, body: bytes | None, headers: Mapping[str, str], *, encoding: str
+        self, method: str, path: str, json: Any, body: bytes | None, headers: Headers, *, encoding: str
     ) -> "ClientResponse":
         names = {"user-agent": "dspex", "accept-encoding": encoding}
         if json is not None:
             body = _encoded(json)
             names["content-type"] = "application/json"
-        for name, value in headers.items():
-            names[name.lower()] = value
+        names |= headers.lowered
         names |= self._headers
         session, url = self._pool.get().session, self._url(path)
         for resends_left in range(RESENDS, -1, -1):
@@ -230,6 +229,10 @@ class HttpService:
         cause = getattr(error, "os_error", None)
         made.__cause__ = cause if isinstance(cause, OSError) else None
         return made
+
+
+def _hidden(headers: Mapping[str, str]) -> Headers:
+    return headers if isinstance(headers, Headers) else Headers(headers)
 
 
 class _Silence:

@@ -11,6 +11,7 @@ from dspex.plugin import (
     AuthError,
     ContextWindowExceeded,
     Endpoint,
+    Headers,
     HttpClient,
     LMDelta,
     LMError,
@@ -112,13 +113,13 @@ class AnthropicProvider:
                 model=f"anthropic/{self.endpoint.model}",
             )
 
-    def _own_headers(self) -> dict[str, str]:
+    def _own_headers(self) -> Headers:
         headers = {"anthropic-version": VERSION}
         if self.endpoint.api_key is not None:
             headers["x-api-key"] = self.endpoint.api_key.reveal()
         if self.options.beta:
             headers["anthropic-beta"] = self.options.beta
-        return headers
+        return Headers(headers)
 
 
 def _mark_interrupted(error: LMError, text: str) -> None:

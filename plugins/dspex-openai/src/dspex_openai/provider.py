@@ -10,6 +10,7 @@ from dspex.plugin import (
     AuthError,
     Capabilities,
     Endpoint,
+    Headers,
     HttpClient,
     LMDelta,
     LMError,
@@ -95,14 +96,14 @@ class OpenAIProvider:
                 model=f"openai/{self.endpoint.model}",
             )
 
-    def _own_headers(self) -> dict[str, str]:
+    def _own_headers(self) -> Headers:
         key, options = self.endpoint.api_key, self.options
         headers = {} if key is None else {"authorization": f"Bearer {key.reveal()}"}
         if options.organization:
             headers["openai-organization"] = options.organization
         if options.project:
             headers["openai-project"] = options.project
-        return headers
+        return Headers(headers)
 
     def _capabilities(self) -> Capabilities | None:
         if self.options.server != "openai":
