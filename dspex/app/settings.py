@@ -15,6 +15,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "adapter": None,
         "max_reasks": 1,  # further calls after a reply that does not parse; 0: none
         "rm": None,
+        "sandbox": None,  # None: that which is installed, "monty" before "bwrap" before others
         "cache": None,  # None: the plugin that offers "default", if one is installed; False: no cache
         "callbacks": (),
         "middleware": None,  # None: all that plugins offer, by name

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         PluginError,
         ProtocolError,
         RateLimited,
+        SandboxError,
+        ToolError,
         Unavailable,
     )
     from dspex.core.messages import (
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         ToolResult,
         Vectors,
     )
+    from dspex.core.sandbox import Output, SandboxLimits
     from dspex.core.secret import Secret
     from dspex.core.usage import Budget, Usage
     from dspex.core.wire import HttpReply, ServerEvent
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
         Adapter,
         CacheBackend,
         CallNext,
+        CodeTool,
         CompileContext,
         EmbeddingProvider,
         Executor,
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
         Middleware,
         RetrieverProvider,
         Sandbox,
+        SandboxSession,
         SecretSource,
         SignatureView,
         StreamingProvider,
@@ -76,6 +81,7 @@ __all__ = [
     "CallNext",
     "Capabilities",
     "Choice",
+    "CodeTool",
     "CompileContext",
     "ConfigurationError",
     "ContentFiltered",
@@ -96,6 +102,7 @@ __all__ = [
     "LMTimeout",
     "Message",
     "Middleware",
+    "Output",
     "Part",
     "Passage",
     "PerLoop",
@@ -105,6 +112,9 @@ __all__ = [
     "RetrieverProvider",
     "RetrieverRequest",
     "Sandbox",
+    "SandboxError",
+    "SandboxLimits",
+    "SandboxSession",
     "Secret",
     "SecretSource",
     "ServerEvent",
@@ -114,6 +124,7 @@ __all__ = [
     "Subscriber",
     "Text",
     "ToolCall",
+    "ToolError",
     "ToolResult",
     "Unavailable",
     "Usage",
@@ -128,6 +139,7 @@ __all__ = [
 
 _HOMES = (
     *("core.endpoint", "core.errors", "core.messages", "core.secret", "core.usage", "core.wire", "core.dictionaries"),
+    "core.sandbox",
     *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
 )
 

@@ -9,11 +9,12 @@ from dspex.core.errors import AdapterParseError, ContextWindowExceeded, LMError
 from dspex.program.agent_journal import Forgetful, Memory
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature, make_signature
-from dspex.program.trajectory import Trajectory, listed
+from dspex.program.trajectory import Trajectory, listed, short
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import use
 
 MAX_SHORTENED = 3  # times that one question is asked again with a shorter trajectory
+NOTE = 1_000  # characters of what is said of a reply that cannot be read
 TRAJECTORY = 60_000  # characters, some 15,000 tokens
 
 _SUMMARY = (
@@ -83,3 +84,11 @@ class Fitting:
 @cache
 def _summing() -> type[Signature]:
     return make_signature("task, steps, max_characters: int -> summary", _SUMMARY, "Summary")
+
+
+def unread(error: AdapterParseError) -> str:
+    """What the model is told of a reply that cannot be read."""
+    fault = error.__cause__ if isinstance(error.__cause__, AdapterParseError) else error
+    # What was wrong at first says more than what was wrong with the reply to that.
+    first = " ".join(getattr(error, "__notes__", ()))
+    return short(f"That reply could not be read: {fault}. {first}".strip(), NOTE)

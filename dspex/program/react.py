@@ -9,16 +9,15 @@ from dspex.core.example import Prediction
 from dspex.program.agent_journal import Memory, opened
 from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.fields import InputField
-from dspex.program.fitting import TRAJECTORY, Fitting, Summarise
+from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
 from dspex.program.predict import Predict
 from dspex.program.react_form import Asker, Turn, agent_signature, asker
 from dspex.program.signature import ensure_signature
 from dspex.program.tool_use import FINISH, Allowance, ToolUse, agent_tools, allowances
-from dspex.program.trajectory import Trajectory, short
+from dspex.program.trajectory import Trajectory
 from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
 
 MAX_IDLE = 3  # turns in a row that bring nothing new before the agent has to answer with what it has
-NOTE = 1_000  # characters of what is said of a reply that cannot be read
 
 _TAKEN = frozenset("trajectory max_iters run_dir next_thought next_tool_name next_tool_args termination_reason".split())
 
@@ -213,8 +212,4 @@ class _Run:
 
 
 def _unread(error: AdapterParseError) -> Turn:
-    fault = error.__cause__ if isinstance(error.__cause__, AdapterParseError) else error
-    # What was wrong at first says more than what was wrong with the reply to that.
-    first = " ".join(getattr(error, "__notes__", ()))
-    thought = (error.parsed_result or {}).get("next_thought") or ""
-    return Turn(thought, fault=short(f"That reply could not be read: {fault}. {first}".strip(), NOTE))
+    return Turn((error.parsed_result or {}).get("next_thought") or "", fault=unread(error))

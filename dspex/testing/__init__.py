@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step
     from dspex.testing.optimizer_contract import OptimizerContract
+    from dspex.testing.sandbox_contract import SandboxBehaviour, SandboxContract
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Fault",
     "FaultServer",
     "OptimizerContract",
+    "SandboxBehaviour",
+    "SandboxContract",
     "ScriptedProvider",
     "Step",
     "VirtualClock",
@@ -37,6 +40,7 @@ _HOMES = MappingProxyType(
         **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
         **dict.fromkeys(["FAULTS", "Fault", "Step"], "dspex.testing.faults"),
+        **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
         "FaultServer": "dspex.testing.fault_server",
