@@ -206,11 +206,28 @@ def install(session: nox.Session, *names: str, others: Iterable[str] = ()) -> No
 
     They are named by file, all in one command, as an index may know other packages of these names.
     """
+    system_packages(session, names)
     files = [f"{name} @ {wheel(name)}" for name in names]
     session.install("-c", "constraints.txt", *others, *files)
     # An environment that was kept holds the same versions of older code, which pip and uv would leave as they are.
     if getattr(session.virtualenv, "_reused", True):
         session.install("--no-deps", "--force-reinstall", *files)
+
+
+def system_packages(session: nox.Session, names: Iterable[str]) -> None:
+    """Under CI, as root on Debian: install what the tests of plugins need of the system, by their tests/debian.txt.
+
+    Where that fails the tests say what is missing, and fail.
+    """
+    lists = (ROOT / "plugins" / name.partition("[")[0] / "tests" / "debian.txt" for name in names)
+    wanted = {line for path in lists if path.exists() for line in path.read_text().split()}
+    present = {name for name in wanted if Path("/var/lib/dpkg/info", f"{name}.list").exists()}
+    if not wanted - present or not os.environ.get("CI") or os.geteuid() or not shutil.which("apt-get"):
+        return
+    # Sessions run side by side, and only one of them may install.
+    apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "APT::Update::Error-Mode=any")
+    for words in (("update",), ("install", "--yes", "--no-install-recommends", *sorted(wanted - present))):
+        session.run(*apt, *words, external=True, success_codes=[0, 100], env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def wheel(name: str) -> str:

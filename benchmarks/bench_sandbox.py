@@ -12,6 +12,7 @@ from typing import Any
 import dspex
 from dspex.app.sandbox import sandbox_for
 
+CALLS = "for i in range(100):\n    tool(i)"
 CODE = "print('x')\nsum(i * i for i in range(10))"
 RUNS = {"monty": 300, "bwrap": 30}
 
@@ -45,9 +46,8 @@ async def main(names: list[str]) -> None:
             sandbox = sandbox_for(name, "the benchmark")
             runs = RUNS.get(name, 30)
             print(f"{name + ': a run':<30}{await milliseconds(lambda sandbox=sandbox: sandbox.run(CODE), runs)}")
-            calls = "for i in range(100):\n    tool(i)"
             times = await milliseconds(
-                lambda sandbox=sandbox: sandbox.run(calls, tools={"tool": tool}), max(5, runs // 10)
+                lambda sandbox=sandbox: sandbox.run(CALLS, tools={"tool": tool}), max(5, runs // 10)
             )
             print(f"{name + ': a run with 100 tool calls':<30}{times}")
             async with sandbox.session() as session:

@@ -68,6 +68,14 @@ class SandboxBehaviour:
 
         self.live(work)
 
+    def test_common_modules_are_there(self) -> None:
+        async def work(sandbox: Sandbox) -> None:
+            modules = "base64, collections, csv, datetime, decimal, functools, hashlib, itertools, json, math, pathlib, random, re"
+            found = await sandbox.run(f"import {modules}\nstr(decimal.Decimal('0.1') + datetime.date(2026, 1, 2).day)")
+            assert found == Output("", "2.1")
+
+        self.live(work)
+
     def test_runs_know_nothing_of_each_other(self) -> None:
         async def work(sandbox: Sandbox) -> None:
             assert (await sandbox.run("x = 1\nx")).value == 1
