@@ -43,6 +43,7 @@ def test_a_run_takes_a_millisecond_at_most():
     assert in_sandbox(work) < 0.001
 
 
+@pytest.mark.fault("X10")
 def test_files_are_read_and_not_written():
     async def work(sandbox):
         files = {"a.txt": b"a"}

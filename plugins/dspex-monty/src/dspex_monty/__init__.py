@@ -9,5 +9,5 @@ __all__ = ["dspex_sandboxes"]
 def dspex_sandboxes() -> list[Spec]:
     """The sandbox "monty"."""
     return [
-        Spec("monty", "dspex_monty.sandbox:MontySandbox", "A subset of Python; a run takes a fifth of a millisecond")
+        Spec("monty", "dspex_monty.sandbox:MontySandbox", "A subset of Python; a run takes less than a millisecond")
     ]
