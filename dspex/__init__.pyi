@@ -225,6 +225,7 @@ from dspex.program.react import ReAct as ReAct
 from dspex.program.react import ReActV2 as ReActV2
 from dspex.program.refine import Refine as Refine
 from dspex.program.retrieve import Retrieve as Retrieve
+from dspex.program.rlm import RLM as RLM
 from dspex.program.signature import (
     Signature as Signature,
 )

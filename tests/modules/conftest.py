@@ -122,6 +122,7 @@ class Pieces:
 
     async def run(self, code: str) -> Output:
         self._calls, self._ended, self._raised = 0, False, None
+        self._end: Exception = TimeoutError("the code took too long")
         self._loop = asyncio.get_running_loop()
         try:
             output = await asyncio.shield(thread := asyncio.ensure_future(asyncio.to_thread(self._run, code)))
@@ -172,7 +173,7 @@ class Pieces:
         # Raised at a line, and not where an exception passes: there a `try` around it would catch it.
         if event == "line" and (self._ended or time.monotonic() - self._since > self._left):
             self._ended = True
-            raise TimeoutError("the code took too long")
+            raise self._end
         return self._watch
 
     def _function(self, name: str) -> Callable[..., Any]:
@@ -192,7 +193,8 @@ class Pieces:
         self._calls += 1
         if self._calls > self._limits.calls:
             self._ended = True
-            raise RuntimeError(f"tools were called more than {self._limits.calls} times")
+            self._end = RuntimeError(f"tools were called more than {self._limits.calls} times")
+            raise self._end
         future = asyncio.run_coroutine_threadsafe(self._tools[name](*args, **kwargs), self._loop)
         while True:
             try:
