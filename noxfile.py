@@ -4,6 +4,7 @@
 environments of the last run. A plain `nox` runs all checks and ends with one line that counts every test of the run.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -221,13 +222,14 @@ def system_packages(session: nox.Session, names: Iterable[str]) -> None:
     """
     lists = (ROOT / "plugins" / name.partition("[")[0] / "tests" / "debian.txt" for name in names)
     wanted = {line for path in lists if path.exists() for line in path.read_text().split()}
-    present = {name for name in wanted if Path("/var/lib/dpkg/info", f"{name}.list").exists()}
-    if not wanted - present or not os.environ.get("CI") or os.geteuid() or not shutil.which("apt-get"):
+    if not wanted or not os.environ.get("CI") or os.geteuid() or not shutil.which("apt-get"):
         return
-    # Sessions run side by side, and only one of them may install.
-    apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "APT::Update::Error-Mode=any")
-    for words in (("update",), ("install", "--yes", "--no-install-recommends", *sorted(wanted - present))):
-        session.run(*apt, *words, external=True, success_codes=[0, 100], env={"DEBIAN_FRONTEND": "noninteractive"})
+    with (WHEELS / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # sessions run side by side, and apt serves one
+        absent = sorted(name for name in wanted if not Path("/var/lib/dpkg/info", f"{name}.list").exists())
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        for words in (("update",), ("install", "--yes", "--no-install-recommends", *absent)) if absent else ():
+            session.run("apt-get", "-qq", *words, external=True, success_codes=[0, 100], env=env)
 
 
 def wheel(name: str) -> str:
