@@ -4,6 +4,7 @@
 environments of the last run. A plain `nox` runs all checks and ends with one line that counts every test of the run.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -206,11 +207,29 @@ def install(session: nox.Session, *names: str, others: Iterable[str] = ()) -> No
 
     They are named by file, all in one command, as an index may know other packages of these names.
     """
+    system_packages(session, names)
     files = [f"{name} @ {wheel(name)}" for name in names]
     session.install("-c", "constraints.txt", *others, *files)
     # An environment that was kept holds the same versions of older code, which pip and uv would leave as they are.
     if getattr(session.virtualenv, "_reused", True):
         session.install("--no-deps", "--force-reinstall", *files)
+
+
+def system_packages(session: nox.Session, names: Iterable[str]) -> None:
+    """Under CI, as root on Debian: install what the tests of plugins need of the system, by their tests/debian.txt.
+
+    Where that fails the tests say what is missing, and fail.
+    """
+    lists = (ROOT / "plugins" / name.partition("[")[0] / "tests" / "debian.txt" for name in names)
+    wanted = {line for path in lists if path.exists() for line in path.read_text().split()}
+    if not wanted or not os.environ.get("CI") or os.geteuid() or not shutil.which("apt-get"):
+        return
+    with (WHEELS / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # sessions run side by side, and apt serves one
+        absent = sorted(name for name in wanted if not Path("/var/lib/dpkg/info", f"{name}.list").exists())
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        for words in (("update",), ("install", "--yes", "--no-install-recommends", *absent)) if absent else ():
+            session.run("apt-get", "-qq", *words, external=True, success_codes=[0, 100], env=env)
 
 
 def wheel(name: str) -> str:

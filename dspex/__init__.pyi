@@ -96,6 +96,9 @@ from dspex.core.errors import (
     CircuitOpen as CircuitOpen,
 )
 from dspex.core.errors import (
+    CodeError as CodeError,
+)
+from dspex.core.errors import (
     ConfigurationError as ConfigurationError,
 )
 from dspex.core.errors import (
@@ -180,6 +183,7 @@ from dspex.core.example import Prediction as Prediction
 from dspex.core.finetune import FineTuneSpec as FineTuneSpec
 from dspex.core.finetune import FineTuneStatus as FineTuneStatus
 from dspex.core.messages import Passage as Passage
+from dspex.core.sandbox import SandboxLimits as SandboxLimits
 from dspex.core.secret import Secret as Secret
 from dspex.core.usage import Budget as Budget
 from dspex.core.usage import Usage as Usage
@@ -210,6 +214,7 @@ from dspex.program.adapters.two_step import TwoStepAdapter as TwoStepAdapter
 from dspex.program.adapters.xml import XMLAdapter as XMLAdapter
 from dspex.program.best_of_n import BestOfN as BestOfN
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
+from dspex.program.code_act import CodeAct as CodeAct
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
 from dspex.program.fields import infer_prefix as infer_prefix
@@ -221,10 +226,12 @@ from dspex.program.multi_chain_comparison import MultiChainComparison as MultiCh
 from dspex.program.nearest_demos import NearestDemos as NearestDemos
 from dspex.program.parallel import Parallel as Parallel
 from dspex.program.predict import Predict as Predict
+from dspex.program.program_of_thought import ProgramOfThought as ProgramOfThought
 from dspex.program.react import ReAct as ReAct
 from dspex.program.react import ReActV2 as ReActV2
 from dspex.program.refine import Refine as Refine
 from dspex.program.retrieve import Retrieve as Retrieve
+from dspex.program.rlm import RLM as RLM
 from dspex.program.signature import (
     Signature as Signature,
 )

@@ -80,6 +80,7 @@ class App:
         self._caches: dict[int, CacheService] = {}  # also those that another has replaced
         self._middleware: tuple[Middleware, ...] | None = None
         self._ceilings: tuple[BudgetScope, ...] | None = None
+        self._sandboxes: dict[str, Any] = {}
         self._workers: dict[int, Limiter] = {}
         self._backgrounds: dict[int, Any] = {}  # providers whose background work is supervised
         self._vault: dict[str, Secret | None] = {}
@@ -261,6 +262,13 @@ class App:
         self._cache_failed(f"The cache is off until it is configured again. {error}")
         self._cache = None
 
+    def sandbox(self, name: str, asked: str) -> Any:
+        """A plugin's sandbox, made at first use and closed with the App. Raises ConfigurationError if none offers it."""
+        with self._lock:
+            if name not in self._sandboxes:
+                self._sandboxes[name] = _made(self.plugins.spec("sandboxes", name, asked).load(), name, {})
+            return self._sandboxes[name]
+
     def _middlewares(self) -> "tuple[Middleware, ...]":
         chain = self._middleware
         if chain is None:
@@ -413,6 +421,7 @@ class App:
             self._recent.clear()
             clients, self._clients = self._clients, []
             caches, self._caches = list(self._caches.values()), {}
+            sandboxes, self._sandboxes = self._sandboxes, {}
             self._cache, self._cache_made = None, False
             self._backgrounds = {}
         providers = {id(service.provider): service for service in services}
@@ -422,6 +431,9 @@ class App:
             await _closed("An HTTP client", client)
         for cache in caches:
             await _closed("A cache", cache.backend)
+        for name, sandbox in sandboxes.items():
+            if hasattr(sandbox, "aclose"):
+                await _closed(f"The sandbox {name!r}", sandbox)
         self.bus.close()
         self._watch(self.settings.own("watchdog"))
         self.under_way.failure = None
@@ -439,7 +451,7 @@ class App:
         self._lock = threading.RLock()
         self._supervising = False
         self.__dict__.pop("supervisor", None)
-        self._cache, self._cache_made, self._caches = None, False, {}
+        self._cache, self._cache_made, self._caches, self._sandboxes = None, False, {}, {}
         self._workers, self._backgrounds, self._adding = {}, {}, set()
         self.bus.forked()
         self.under_way.forked()

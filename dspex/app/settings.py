@@ -16,6 +16,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "max_reasks": 1,  # further calls after a reply that does not parse; 0: none
         "redact": (),  # names of fields that are never written into traces, or read from them
         "rm": None,
+        "sandbox": None,  # None: that which is installed, "monty" before "bwrap" before others
         "cache": None,  # None: the plugin that offers "default", if one is installed; False: no cache
         "callbacks": (),
         "middleware": None,  # None: all that plugins offer, by name

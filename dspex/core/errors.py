@@ -25,7 +25,9 @@ DspexError
 │   └── CassetteMiss           a run asks for what its cassette does not have
 ├── EvaluationError            too many examples failed, or one carries no inputs
 ├── DatasetError               a file of examples is damaged, or lacks a field (`.path`, `.line`, `.column`)
-├── RetrieverError, SandboxError
+├── RetrieverError
+├── SandboxError
+│   └── CodeError
 ├── ToolError                  a tool failed
 │   └── ToolInputError         a tool is unknown, or was called with arguments that do not fit
 ├── ProgramFileError           a saved program cannot be read, or does not fit
@@ -239,6 +241,15 @@ class RetrieverError(DspexError):
 
 class SandboxError(DspexError):
     """Code could not be run in its sandbox."""
+
+
+class CodeError(SandboxError, RuntimeError):
+    """The code that a model wrote failed each time; `code` and `error` are those of the last."""
+
+    def __init__(self, message: str = "", *, code: str = "", error: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.error = error
 
 
 class ToolError(DspexError):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         PluginError,
         ProtocolError,
         RateLimited,
+        SandboxError,
+        ToolError,
         Unavailable,
     )
     from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         ToolResult,
         Vectors,
     )
+    from dspex.core.sandbox import Output, SandboxLimits
     from dspex.core.secret import Headers, Secret
     from dspex.core.usage import Budget, Usage
     from dspex.core.wire import HttpReply, ServerEvent
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
         Adapter,
         CacheBackend,
         CallNext,
+        CodeTool,
         CompileContext,
         EmbeddingProvider,
         Executor,
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
         Middleware,
         RetrieverProvider,
         Sandbox,
+        SandboxSession,
         SecretSource,
         SignatureView,
         StreamingProvider,
@@ -78,6 +83,7 @@ __all__ = [
     "CallNext",
     "Capabilities",
     "Choice",
+    "CodeTool",
     "CompileContext",
     "ConfigurationError",
     "ContentFiltered",
@@ -103,6 +109,7 @@ __all__ = [
     "LMTimeout",
     "Message",
     "Middleware",
+    "Output",
     "Part",
     "Passage",
     "PerLoop",
@@ -112,6 +119,9 @@ __all__ = [
     "RetrieverProvider",
     "RetrieverRequest",
     "Sandbox",
+    "SandboxError",
+    "SandboxLimits",
+    "SandboxSession",
     "Secret",
     "SecretSource",
     "ServerEvent",
@@ -121,6 +131,7 @@ __all__ = [
     "Subscriber",
     "Text",
     "ToolCall",
+    "ToolError",
     "ToolResult",
     "Unavailable",
     "Usage",
@@ -139,6 +150,7 @@ _HOMES = (
         "core.errors",
         "core.finetune",
         "core.messages",
+        "core.sandbox",
         "core.secret",
         "core.usage",
         "core.wire",

@@ -45,6 +45,8 @@ PACKAGES = MappingProxyType(
         ("optimizers", "MIPROv2"): "dspex-mipro",
         ("optimizers", "SIMBA"): "dspex-optimizers",
         ("optimizers", "StrategyRace"): "dspex-optimizers",
+        ("sandboxes", "bwrap"): "dspex-bwrap",
+        ("sandboxes", "monty"): "dspex-monty",
         ("commands", "cache"): "dspex-cache",
         ("commands", "demo"): "dspex[demo]",
     }

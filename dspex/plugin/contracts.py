@@ -13,6 +13,7 @@ from dspex.core.events import Event
 from dspex.core.example import Example, Prediction
 from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage, Vectors
+from dspex.core.sandbox import Output, SandboxLimits
 from dspex.core.usage import Budget
 from dspex.core.wire import HttpReply, ServerEvent
 
@@ -271,13 +272,42 @@ class Executor(Protocol):
         """CallRecords and Rollouts of these chunks."""
 
 
+CodeTool = Callable[..., Awaitable[Any]]
+
+
 class Sandbox(Protocol):
-    """Runs code that a model wrote. Optional: `session()` for several runs."""
+    """Runs code that a model wrote, so that it reaches nothing beside its files and tools.
+
+    Optional: `session(*, files, tools, limits)`, an async context manager that gives a SandboxSession, for code that comes
+    in pieces; `async aclose()`, called once when the App stops; `identity`, JSON data that tells it from others; `about`, a
+    text for the model: what is special to code that runs here. The object is used from several loops and threads at once.
+    """
 
     async def run(
-        self, code: str, *, files: Mapping[str, bytes], tools: Mapping[str, Any], limits: Mapping[str, float]
-    ) -> Any:
-        """An Output(stdout, value, error, truncated)."""
+        self,
+        code: str,
+        *,
+        files: Mapping[str, bytes] = {},
+        tools: Mapping[str, CodeTool] = {},
+        limits: SandboxLimits = ...,
+    ) -> Output:
+        """Run Python code. An error of the code, or a limit that it met, is part of the output.
+
+        `files` can be opened by their names, which are relative paths; what the code writes is gone with it. `tools` are
+        functions in the code, called in its plain way (`look("x")`); arguments and results are JSON data. A ToolError that
+        one raises is raised in the code, with its words; anything else ends the code and is raised here. Raises SandboxError
+        where the sandbox itself cannot work. Cancelled, it leaves nothing running.
+        """
+
+
+class SandboxSession(Protocol):
+    """Code in pieces: what one defines, the next one finds.
+
+    A piece that meets a limit of time or memory may take all variables with it: its output is `lost` then, the files stay.
+    """
+
+    async def run(self, code: str) -> Output:
+        """As `Sandbox.run`; the limits are those of each piece."""
 
 
 class PhaseHandle(Protocol):

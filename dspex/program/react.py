@@ -1,36 +1,25 @@
 """ReAct: an agent that thinks, calls tools, reads what they give, and answers when it knows enough."""
 
-import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import cache
 from typing import Any, overload
 
-from dspex.core.errors import AdapterParseError, ConfigurationError, ContextWindowExceeded, LMError
+from dspex.core.errors import AdapterParseError, ConfigurationError, ContextWindowExceeded
 from dspex.core.example import Prediction
 from dspex.program.agent_journal import Memory, opened
 from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.fields import InputField
+from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
 from dspex.program.predict import Predict
 from dspex.program.react_form import Asker, Turn, agent_signature, asker
-from dspex.program.signature import Signature, ensure_signature, make_signature
+from dspex.program.signature import ensure_signature
 from dspex.program.tool_use import FINISH, Allowance, ToolUse, agent_tools, allowances
-from dspex.program.trajectory import Trajectory, listed, short
+from dspex.program.trajectory import Trajectory
 from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
-from dspex.runtime.bridge import in_thread
-from dspex.runtime.scope import use
 
 MAX_IDLE = 3  # turns in a row that bring nothing new before the agent has to answer with what it has
-MAX_SHORTENED = 3  # times that one question is asked again with a shorter trajectory
-NOTE = 1_000  # characters of what is said of a reply that cannot be read
-TRAJECTORY = 60_000  # characters, some 15,000 tokens
 
 _TAKEN = frozenset("trajectory max_iters run_dir next_thought next_tool_name next_tool_args termination_reason".split())
-_SUMMARY = (
-    "These are steps of an agent that works on a task. Sum up what they found, for the agent itself, which will not see "
-    "them again: facts with names and numbers, what failed and why, what is still open. Keep to `max_characters`."
-)
-Summarise = Callable[[str, int], str | Awaitable[str]]
 
 
 class ReAct(AgentModule[P, S_co]):
@@ -155,7 +144,8 @@ class _Run:
         self._form = form
         self._memory = memory
         self._use = ToolUse(agent.tools, agent.max_tool_calls, agent.max_repeats, memory)
-        self._summaries = 0
+        lm = given.get("lm") or agent.react.lm
+        self._fitting = Fitting(self.trajectory, agent.signature.instructions, lm, agent.summarise, memory)
 
     async def turns(self, most: int) -> str:
         """Take turns until the agent is done or may not go on. Returns why it ended."""
@@ -183,11 +173,11 @@ class _Run:
     async def _turn(self, number: int) -> Turn:
         """What the model wants, or wanted when it was asked before."""
         key = f"turn/{number}"
-        await self._shorten()
+        await self._fitting.shorten()
         turn = self._memory.found(key, Turn)
         if turn is None:
             try:
-                turn = await self._fitting(self._form.ask)
+                turn = await self._fitting.ask(self._form.ask)
             except ContextWindowExceeded:
                 turn = Turn(ends="context")  # the answer may need a shorter prompt
             except AdapterParseError as error:
@@ -215,62 +205,11 @@ class _Run:
             found: Prediction = await extract.acall(**{**self._given, "trajectory": trajectory.text})
             return found
 
-        await self._shorten()
-        answer: Prediction = await self._fitting(ask)
+        await self._fitting.shorten()
+        answer: Prediction = await self._fitting.ask(ask)
         self._memory.keep(key, dict(answer.items()))
         return answer
 
-    async def _shorten(self) -> None:
-        if self.trajectory.is_long:
-            await self.trajectory.shorten(self.trajectory.limit, self._kept_summary)
-
-    async def _kept_summary(self, text: str, most: int) -> str:
-        key = f"summary/{self._summaries}"
-        self._summaries += 1
-        summary = self._memory.found(key, str)
-        if summary is None:
-            summary = await self._summary(text, most)
-            self._memory.keep(key, summary)
-        return summary
-
-    async def _fitting(self, ask: Callable[[Trajectory], Awaitable[Any]]) -> Any:
-        """Ask, with a shorter trajectory where the model says that it is too long."""
-        for _ in range(MAX_SHORTENED):
-            try:
-                return await ask(self.trajectory)
-            except ContextWindowExceeded:
-                if not await self.trajectory.shorten(len(self.trajectory.text) // 2, self._summary):
-                    raise
-        return await ask(self.trajectory)
-
-    async def _summary(self, text: str, most: int) -> str:
-        """A text of at most so many characters in place of older steps."""
-        own = self._agent.summarise
-        if own is not None:
-            made = own(text, most) if inspect.iscoroutinefunction(own) else await in_thread(own, text, most)
-            return await made if inspect.isawaitable(made) else made
-        try:
-            with use(trace=None, listener=None):
-                said: Any = await Predict(_summing()).acall(
-                    lm=self._given.get("lm") or self._agent.react.lm,
-                    task=self._agent.signature.instructions,
-                    steps=text,
-                    max_characters=most,
-                )
-        except (AdapterParseError, LMError):
-            return listed(text, most)  # the steps may be too long for the model too
-        summary: str = said.summary
-        return summary
-
 
 def _unread(error: AdapterParseError) -> Turn:
-    fault = error.__cause__ if isinstance(error.__cause__, AdapterParseError) else error
-    # What was wrong at first says more than what was wrong with the reply to that.
-    first = " ".join(getattr(error, "__notes__", ()))
-    thought = (error.parsed_result or {}).get("next_thought") or ""
-    return Turn(thought, fault=short(f"That reply could not be read: {fault}. {first}".strip(), NOTE))
-
-
-@cache
-def _summing() -> type[Signature]:
-    return make_signature("task, steps, max_characters: int -> summary", _SUMMARY, "Summary")
+    return Turn((error.parsed_result or {}).get("next_thought") or "", fault=unread(error))

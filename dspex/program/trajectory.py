@@ -16,12 +16,9 @@ Summarise = Callable[[str, int], Awaitable[str]]
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One call and what it gave; `tool` is empty for a reply that named none, `begins` false behind another of its turn."""
+    """One step: its data by name, and the text that the model reads; `begins` is False behind another of its turn."""
 
-    thought: str
-    tool: str
-    args: Mapping[str, Any]
-    observation: Any
+    data: Mapping[str, Any]
     text: str
     begins: bool = True
 
@@ -45,17 +42,22 @@ class Trajectory:
         return max(1, self.limit // _SHARE)
 
     def add(self, thought: str, tool: str, args: Mapping[str, Any], observation: Any, *, begins: bool = True) -> None:
-        """One more step; `begins` False: a further call of the same turn."""
-        most = self.most
+        """One more call, and what it gave; `tool` is empty for a reply that named none."""
         rows = {
             "thought": thought,
             "call": f"{tool} {render(dict(args))}" if tool else "",
             "result": render(observation),
         }
+        data = {"thought": thought, "tool_name": tool, "tool_args": dict(args), "observation": observation}
+        self.put(rows, data, begins=begins)
+
+    def put(self, rows: Mapping[str, str], data: Mapping[str, Any], *, begins: bool = True) -> None:
+        """One more step: the `rows` that are not empty are read, `data` is kept; `begins` False: of the same turn."""
+        most = self.most
         # Lines of a value are indented, so that none can look like a step of its own.
         lines = [f"{name}: {short(value, most)}".replace("\n", "\n    ") for name, value in rows.items() if value]
         text = "\n  ".join([f"Step {len(self.steps) + 1}", *lines])
-        self.steps.append(Step(thought, tool, args, observation, text, begins))
+        self.steps.append(Step(data, text, begins))
         self._length += len(text) + 1
 
     @property
@@ -98,16 +100,7 @@ class Trajectory:
 
     def flat(self) -> dict[str, Any]:
         """All steps as DSPy has them: `thought_0`, `tool_name_0`, `tool_args_0`, `observation_0`, ..."""
-        return {
-            f"{name}_{index}": value
-            for index, step in enumerate(self.steps)
-            for name, value in (
-                ("thought", step.thought),
-                ("tool_name", step.tool),
-                ("tool_args", dict(step.args)),
-                ("observation", step.observation),
-            )
-        }
+        return {f"{name}_{index}": value for index, step in enumerate(self.steps) for name, value in step.data.items()}
 
 
 def listed(text: str, most: int) -> str:

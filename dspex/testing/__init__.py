@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dspex.testing.lm_provider_contract import LMProviderContract
     from dspex.testing.optimizer_contract import OptimizerContract
     from dspex.testing.recordings import PlayedHttp, Recording
+    from dspex.testing.sandbox_contract import SandboxBehaviour, SandboxContract
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "OptimizerContract",
     "PlayedHttp",
     "Recording",
+    "SandboxBehaviour",
+    "SandboxContract",
     "ScriptedProvider",
     "Step",
     "VirtualClock",
@@ -47,6 +50,7 @@ _HOMES = MappingProxyType(
         **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
         **dict.fromkeys(["FAULTS", "Fault", "Step"], "dspex.testing.faults"),
+        **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
         "FaultServer": "dspex.testing.fault_server",

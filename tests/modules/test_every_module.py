@@ -57,6 +57,10 @@ class Compares(dspex.Module):
         return await self.compare.acall(ATTEMPTS, question=question)
 
 
+def codes(code, **more):
+    return {"reasoning": "r", "generated_code": code, **more}
+
+
 WORK = [step("search", query="x"), step("finish")]
 # How it is made, what the model says, which answer comes of it.
 KINDS = {
@@ -76,6 +80,21 @@ KINDS = {
         "44",
     ),
     "ReAct": (agent, [*WORK, ANSWER], "4"),
+    "ProgramOfThought": (
+        lambda: dspex.ProgramOfThought("question -> answer"),
+        [codes("1 / 0"), codes("SUBMIT({'answer': 2 + 2})"), ANSWER],
+        "4",
+    ),
+    "CodeAct": (
+        lambda: dspex.CodeAct("question -> answer", tools=[search], max_iters=3),
+        [codes("found = search('x')", finished="false"), codes("print(found)", finished="true"), ANSWER],
+        "4",
+    ),
+    "RLM": (
+        lambda: dspex.RLM("question -> answer", max_iters=2),
+        [{"reasoning": "r", "code": "question"}, {"reasoning": "r", "code": "len(question)"}, {"answer": "4"}],
+        "4",
+    ),
     "a function": (asks.deepcopy, [{"query": "q"}, ANSWER], "4"),
     "a sync function": (asks_in_sync.deepcopy, [ANSWER], "4"),
     "BestOfN of ReAct": (lambda: dspex.BestOfN(agent(), 2, longest, None), [*WORK, ANSWER, *WORK, OTHER], "44"),
@@ -86,6 +105,9 @@ KINDS = {
         "44",
     ),
 }
+
+
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 class Holds(dspex.Module):
@@ -199,8 +221,11 @@ def test_an_optimizer_makes_programs_of_its_candidates(run, provider, kind):
             dspex.ReAct("question -> answer", tools=[dspex.Tool(lambda query: query, name="search")], max_iters=3),
         ),
         (agent(), dspex.ReAct("question -> answer", tools=[dspex.Tool(search, desc="Looks.")], max_iters=3)),
+        (dspex.ProgramOfThought("a -> b"), dspex.ProgramOfThought("a -> b", sandbox="other")),
+        (dspex.CodeAct("a -> b", [search]), dspex.CodeAct("a -> b", [search], limits=dspex.SandboxLimits(seconds=1))),
+        (dspex.RLM("a -> b"), dspex.RLM("a -> b", max_llm_calls=1)),
     ],
-    ids=["N", "the reward", "max_iters", "a tool's code", "a tool's words"],
+    ids=["N", "the reward", "max_iters", "a tool's code", "a tool's words", "a sandbox", "limits", "max_llm_calls"],
 )
 def test_what_it_was_made_with_is_part_of_its_identity(one, other):
     assert structure_of(one) != structure_of(other)

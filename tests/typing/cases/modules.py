@@ -31,6 +31,17 @@ reveal_type(dspex.ReAct("question -> answer", tools=[search])(question="a"))  # 
 reveal_type(agent.deepcopy()(question="a").answer)  # expect: int
 
 
+worked_out = dspex.ProgramOfThought(QA, max_iters=2, sandbox="monty")
+reveal_type(worked_out(question="a").answer)  # expect: int
+dspex.ProgramOfThought(QA, sandbx="monty")  # error
+coder = dspex.CodeAct(QA, [search], limits=dspex.SandboxLimits(seconds=5))
+reveal_type(coder(question="a", max_iters=2).answer)  # expect: int
+reader = dspex.RLM(QA, max_iters=3, tools=[search])
+reveal_type(reader(question="a").answer)  # expect: int
+reader(query="a")  # error
+reveal_type(dspex.RLM("text -> answer")(text="a"))  # expect: Prediction
+
+
 async def main() -> None:
     reveal_type((await agent.acall(question="a")).answer)  # expect: int
     async for outcome in agent.outcomes([dspex.Example(question="a")]):

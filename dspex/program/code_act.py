@@ -1,0 +1,180 @@
+"""CodeAct: an agent that works by writing code, piece by piece, with its tools as functions in it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+import msgspec
+
+from dspex.app.sandbox import sandbox_for
+from dspex.core.errors import AdapterParseError, ConfigurationError
+from dspex.core.example import Prediction
+from dspex.core.sandbox import SandboxLimits
+from dspex.plugin.contracts import Sandbox
+from dspex.program.chain_of_thought import ChainOfThought
+from dspex.program.code_running import code_in, code_tools, described, refuse_names, told, with_words
+from dspex.program.fields import InputField, OutputField
+from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
+from dspex.program.predict import Predict
+from dspex.program.signature import Signature, ensure_signature, make_signature
+from dspex.program.trajectory import Trajectory
+from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
+from dspex.program.types.tool import tools_by_name
+
+_TAKEN = frozenset("trajectory max_iters generated_code finished".split())
+
+
+class CodeAct(AgentModule[P, S_co]):
+    """Writes pieces of code for at most `max_iters` turns, sees what each gave, then gives the signature's outputs.
+
+    `tools` are functions, sync or async, or Tools; the code calls them by their names, and they run here, outside of the
+    sandbox. What one piece defines the next one finds. The predictors are `codeact` and `extractor.predict`; the prediction
+    has the outputs, `reasoning`, and `trajectory`: a dict of `generated_code_0` and `code_output_0`, or `observation_0`
+    where the code failed or could not be read, and so on.
+
+    `sandbox` is a plugin's name, or an object with `session`; None: that of the settings, else one that is installed.
+    `limits` bound each piece. Of a trajectory beyond `max_trajectory` characters the older half is summed up, by the
+    model or by `summarise(text, max_characters)`. Raises SandboxError, before any call, where there is no sandbox;
+    ConfigurationError for names that are taken; InputError, AdapterParseError and LMError classes.
+    """
+
+    @overload
+    def __init__(
+        self: "CodeAct[Q, T]",
+        signature: SignatureClass[Q, T],
+        tools: Sequence[Any],
+        max_iters: int = 5,
+        *,
+        sandbox: Sandbox | str | None = None,
+        limits: SandboxLimits | None = None,
+        max_trajectory: int = TRAJECTORY,
+        summarise: Summarise | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "CodeAct[..., T]",
+        signature: type[T],
+        tools: Sequence[Any],
+        max_iters: int = 5,
+        *,
+        sandbox: Sandbox | str | None = None,
+        limits: SandboxLimits | None = None,
+        max_trajectory: int = TRAJECTORY,
+        summarise: Summarise | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "CodeAct[..., Prediction]",
+        signature: str | Mapping[str, Any],
+        tools: Sequence[Any],
+        max_iters: int = 5,
+        *,
+        sandbox: Sandbox | str | None = None,
+        limits: SandboxLimits | None = None,
+        max_trajectory: int = TRAJECTORY,
+        summarise: Summarise | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        signature: Any,
+        tools: Sequence[Any],
+        max_iters: int = 5,
+        *,
+        sandbox: Sandbox | str | None = None,
+        limits: SandboxLimits | None = None,
+        max_trajectory: int = TRAJECTORY,
+        summarise: Summarise | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(callbacks)
+        own = ensure_signature(signature)
+        refuse_names(own.fields, _TAKEN, "A CodeAct")
+        if max_iters < 0 or max_trajectory < 1:
+            raise ConfigurationError("An agent's max_iters is at least 0, its max_trajectory at least 1.")
+        self.signature = own
+        self.max_iters = max_iters
+        self.tools = tools_by_name(tools)
+        self.sandbox = sandbox
+        self.limits = limits or SandboxLimits()
+        self.max_trajectory = max_trajectory
+        self.summarise = summarise
+        self.codeact = Predict(_codeact(own))
+        found = InputField(desc="pieces of code that were run for this, and what each gave")
+        self.extractor = ChainOfThought(own.append("trajectory", found, str))
+
+    async def aforward(self, **kwargs: Any) -> Prediction:
+        """One run; `max_iters` may be given for it."""
+        max_iters = kwargs.pop("max_iters", self.max_iters)
+        sandbox = sandbox_for(self.sandbox, "CodeAct", session=True)
+        trajectory = Trajectory(self.max_trajectory)
+        lm = kwargs.get("lm") or self.codeact.lm
+        fitting = Fitting(trajectory, self.signature.instructions, lm, self.summarise)
+        words = (described(self.tools.values()), getattr(sandbox, "about", ""))
+
+        async def written(so_far: Trajectory) -> Any:
+            signature = with_words(self.codeact.signature, *words)
+            return await self.codeact.acall(signature=signature, **{**kwargs, "trajectory": so_far.text})
+
+        async def extracted(so_far: Trajectory) -> Any:
+            return await self.extractor.acall(**{**kwargs, "trajectory": so_far.text})
+
+        async with sandbox.session(tools=code_tools(self.tools), limits=self.limits) as session:
+            for _ in range(max_iters):
+                await fitting.shorten()
+                try:
+                    reply = await fitting.ask(written)
+                except AdapterParseError as error:
+                    _failed(trajectory, "", unread(error))
+                    continue
+                if await _ran(session, reply.generated_code, trajectory) and reply.finished:
+                    break
+        await fitting.shorten()
+        found: Prediction = await fitting.ask(extracted)
+        return Prediction(trajectory=trajectory.flat(), **dict(found.items()))
+
+    def _traits(self) -> Mapping[str, Any]:
+        names = ("max_iters", "sandbox", "max_trajectory", "summarise")
+        changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {"tools": list(self.tools.values()), "limits": msgspec.to_builtins(self.limits), **changed}
+
+
+async def _ran(session: Any, reply: str, trajectory: Trajectory) -> bool:
+    """Whether a piece of code ended well; what it gave becomes a step."""
+    try:
+        code = code_in(reply)
+    except ValueError as error:
+        _failed(trajectory, "", f"The code cannot be read: {error}.")
+        return False
+    output = await session.run(code)
+    text = told(output)
+    if output.error:
+        _failed(trajectory, code, text)
+        return False
+    trajectory.put({"code": code, "output": text}, {"generated_code": code, "code_output": text})
+    return True
+
+
+def _failed(trajectory: Trajectory, code: str, text: str) -> None:
+    trajectory.put(
+        {"code": code, "failed": text}, {"generated_code": code, "observation": text} if code else {"observation": text}
+    )
+
+
+def _codeact(own: type[Signature]) -> Any:
+    outputs = ", ".join(f"`{name}`" for name in own.output_fields)
+    fields = {
+        **own.input_fields,
+        "trajectory": (str, InputField(desc="the code so far, and what each piece gave")),
+        "generated_code": (str, OutputField(desc="the next piece of Python, in one fenced block")),
+        "finished": (bool, OutputField(desc="whether after this piece nothing is missing any more")),
+    }
+    return make_signature(
+        fields,
+        f"{own.instructions}\n\nYou work towards {outputs} by writing Python, piece by piece. Each piece is run, and you see "
+        "what it printed and the value of its last line; what it defined is there for the next. Print what you need to "
+        f"know. Say that you are finished when all that is needed for {outputs} has been printed; you are asked for "
+        f"{outputs} afterwards.",
+        own.__name__,
+    )

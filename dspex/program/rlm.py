@@ -1,0 +1,347 @@
+"""RLM: a model that reads inputs too long for a prompt by writing code over them, and asks models about parts."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, overload
+
+import msgspec
+
+from dspex.app.app import current_app
+from dspex.app.sandbox import sandbox_for
+from dspex.core.errors import AdapterParseError, AuthError, ConfigurationError, LMError, SandboxError, ToolError
+from dspex.core.example import Prediction
+from dspex.core.sandbox import SandboxLimits
+from dspex.plugin.contracts import CodeTool, Sandbox
+from dspex.program.calling import model
+from dspex.program.code_running import (
+    SUBMIT,
+    Submission,
+    Submitted,
+    as_data,
+    code_in,
+    code_tools,
+    described,
+    refuse_names,
+    told,
+    with_words,
+)
+from dspex.program.fields import InputField, OutputField
+from dspex.program.fitting import TRAJECTORY, Fitting, unread
+from dspex.program.predict import Predict
+from dspex.program.signature import Signature, ensure_signature, make_signature
+from dspex.program.trajectory import Trajectory
+from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
+from dspex.program.types.tool import tools_by_name
+from dspex.program.values import render, type_text
+
+FILE = "inputs.json"
+SHOWN = 500  # characters of an input that the prompt shows
+FORCED = "max_iters was reached; the outputs were made of the steps."
+
+_FUNCTIONS = ("llm_query", "llm_query_batched", SUBMIT, "print")
+_WORDS = ("lm", "config")
+_logger = logging.getLogger("dspex.rlm")
+
+
+class RLM(SignatureModule[P, S_co]):
+    """Keeps the inputs as variables in a sandbox; the model sees their sizes and beginnings, and writes code over them.
+
+    For at most `max_iters` turns it sees what its code gave, `max_output_chars` at most of each piece. The code has
+    `llm_query(prompt)` and `llm_query_batched(prompts)`, which ask `sub_lm` (None: the program's own) up to
+    `max_llm_calls` times a run; `tools`, functions or Tools, which run outside of the sandbox; and `SUBMIT(...)`, which ends
+    the work with the outputs, checked for their types. The predictors are `generate_action` and, for the case that
+    nothing is submitted, `extract`. The prediction has the outputs, `trajectory`, a list of dicts of `reasoning`, `code`
+    and `output`, and `final_reasoning`. `verbose` logs each turn to the logger "dspex.rlm".
+
+    `sandbox` is a plugin's name, or an object with `session`; None: that of the settings, else one that is installed.
+    `limits` bound each piece of code. Method: Zhang, Kraska & Khattab, Recursive Language Models, 2025. Raises SandboxError,
+    before any call, where there is no sandbox; ConfigurationError for names that are taken; InputError and LMError classes.
+    """
+
+    @overload
+    def __init__(
+        self: "RLM[Q, T]",
+        signature: SignatureClass[Q, T],
+        max_iters: int = 20,
+        max_llm_calls: int = 50,
+        max_output_chars: int = 10_000,
+        verbose: bool = False,
+        tools: Sequence[Any] | None = None,
+        sub_lm: Any = None,
+        *,
+        sandbox: Sandbox | str | None = None,
+        limits: SandboxLimits | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "RLM[..., T]",
+        signature: type[T],
+        max_iters: int = 20,
+        max_llm_calls: int = 50,
+        max_output_chars: int = 10_000,
+        verbose: bool = False,
+        tools: Sequence[Any] | None = None,
+        sub_lm: Any = None,
+        *,
+        sandbox: Sandbox | str | None = None,
+        limits: SandboxLimits | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "RLM[..., Prediction]",
+        signature: str | Mapping[str, Any],
+        max_iters: int = 20,
+        max_llm_calls: int = 50,
+        max_output_chars: int = 10_000,
+        verbose: bool = False,
+        tools: Sequence[Any] | None = None,
+        sub_lm: Any = None,
+        *,
+        sandbox: Sandbox | str | None = None,
+        limits: SandboxLimits | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None: ...
+    def __init__(  # noqa: PLR0917  as above
+        self,
+        signature: Any,
+        max_iters: int = 20,
+        max_llm_calls: int = 50,
+        max_output_chars: int = 10_000,
+        verbose: bool = False,
+        tools: Sequence[Any] | None = None,
+        sub_lm: Any = None,
+        *,
+        sandbox: Sandbox | str | None = None,
+        limits: SandboxLimits | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(callbacks)
+        own = ensure_signature(signature)
+        self.signature = own
+        self.tools = tools_by_name(tools)
+        refuse_names([*own.input_fields, *self.tools], _FUNCTIONS, "The code of an RLM")
+        refuse_names(own.input_fields, self.tools, "The code of an RLM")
+        refuse_names(own.output_fields, ("trajectory", "final_reasoning"), "The result of an RLM")
+        if unfit := [name for name in self.tools if not name.isidentifier()]:
+            raise ConfigurationError(f"The tool {unfit[0]!r} cannot be called in code: give Tool(..., name=).")
+        if max_iters < 0 or max_llm_calls < 0 or max_output_chars < 1:
+            raise ConfigurationError("max_iters and max_llm_calls are at least 0, max_output_chars is at least 1.")
+        self.max_iters = max_iters
+        self.max_llm_calls = max_llm_calls
+        self.max_output_chars = max_output_chars
+        self.verbose = verbose
+        self.sub_lm = sub_lm
+        self.sandbox = sandbox
+        self.limits = msgspec.structs.replace(limits or SandboxLimits(), output=max_output_chars)
+        self.generate_action = Predict(_action(own))
+        self.extract = Predict(_extract(own))
+
+    async def aforward(self, **kwargs: Any) -> Prediction:
+        """One run."""
+        words = {name: kwargs.pop(name) for name in _WORDS if name in kwargs}
+        inputs = self.signature.compiled.check_inputs(kwargs)
+        sandbox = sandbox_for(self.sandbox, "RLM", session=True)
+        data = {name: as_data(value) for name, value in inputs.items()}
+        files = {FILE: json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")}
+        submission = Submission(list(self.signature.output_fields), self.signature.compiled.convert_outputs)
+        tools: dict[str, CodeTool] = {**code_tools(self.tools), SUBMIT: _checked(submission)}
+        tools.update(_Queries(self, words.get("lm")).tools)
+        async with sandbox.session(files=files, tools=tools, limits=self.limits) as session:
+            return await _Run(self, session, data, words, getattr(sandbox, "about", "")).result()
+
+    def _traits(self) -> Mapping[str, Any]:
+        names = ("max_iters", "max_llm_calls", "max_output_chars", "sandbox")
+        changed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {"tools": list(self.tools.values()), "limits": msgspec.to_builtins(self.limits), **changed}
+
+
+class _Run:
+    """One run: turns until the code submits."""
+
+    def __init__(
+        self, program: RLM[Any, Any], session: Any, data: Mapping[str, Any], words: Mapping[str, Any], about: str
+    ) -> None:
+        self._program = program
+        self._session = session
+        self._words = words
+        self._variables = "\n".join(_shown(name, value) for name, value in data.items())
+        self._setup = "\n".join(["import json", f"_inputs = json.loads(open({FILE!r}).read())", *map(_loaded, data)])
+        self._about = with_words(program.generate_action.signature, described(program.tools.values()), about)
+        self._trajectory = Trajectory(TRAJECTORY)
+        lm = words.get("lm") or program.generate_action.lm
+        self._fitting = Fitting(self._trajectory, program.signature.instructions, lm, None)
+
+    async def result(self) -> Prediction:
+        """The prediction."""
+        await self._set_up()
+        for number in range(self._program.max_iters):
+            await self._fitting.shorten()
+            try:
+                reply = await self._fitting.ask(partial(self._asked, f"{number + 1}/{self._program.max_iters}"))
+            except AdapterParseError as error:
+                self._add("", "", unread(error))
+                continue
+            try:
+                await self._ran(reply)
+            except Submitted as submitted:
+                self._add(reply.reasoning, render(reply.code), f"{SUBMIT}: {render(as_data(submitted.values))}")
+                return Prediction(trajectory=self._steps, final_reasoning=reply.reasoning, **submitted.values)
+        await self._fitting.shorten()
+        found: Prediction = await self._fitting.ask(self._extracted)
+        return Prediction(trajectory=self._steps, final_reasoning=FORCED, **dict(found.items()))
+
+    async def _set_up(self) -> None:
+        output = await self._session.run(self._setup)
+        if output.error:
+            raise SandboxError(f"The inputs could not be put into the sandbox: {output.error}")
+
+    async def _asked(self, iteration: str, so_far: Trajectory) -> Any:
+        return await self._program.generate_action.acall(
+            signature=self._about,
+            **self._words,
+            variables_info=self._variables,
+            repl_history=so_far.text,
+            iteration=iteration,
+        )
+
+    async def _extracted(self, so_far: Trajectory) -> Any:
+        return await self._program.extract.acall(
+            **self._words, variables_info=self._variables, repl_history=so_far.text
+        )
+
+    async def _ran(self, reply: Any) -> None:
+        try:
+            code = code_in(reply.code)
+        except ValueError as error:
+            self._add(reply.reasoning, render(reply.code), f"The code cannot be read: {error}.")
+            return
+        output = await self._session.run(code)
+        self._add(reply.reasoning, code, told(output))
+        if output.lost:
+            await self._set_up()
+
+    def _add(self, reasoning: str, code: str, output: str) -> None:
+        step = {"reasoning": reasoning, "code": code, "output": output}
+        self._trajectory.put(step, step)
+        if self._program.verbose:
+            _logger.info("Step %d\n%s\n%s\n%s", len(self._trajectory.steps), reasoning, code, output)
+
+    @property
+    def _steps(self) -> list[dict[str, Any]]:
+        return [dict(step.data) for step in self._trajectory.steps]
+
+
+class _Queries:
+    """What the code asks models, and how often it may."""
+
+    def __init__(self, program: RLM[Any, Any], lm: Any) -> None:
+        self._lm = program.sub_lm or lm or program.generate_action.lm
+        self._most = self._left = program.max_llm_calls
+        self.tools: dict[str, CodeTool] = {"llm_query": self.one, "llm_query_batched": self.batch}
+
+    async def one(self, prompt: str) -> str:
+        """A reply. Raises ToolError where it failed, or no call is left."""
+        self._take(1)
+        try:
+            return await self._reply(prompt)
+        except AuthError:
+            raise  # no other prompt helps
+        except LMError as error:
+            raise ToolError(f"llm_query failed: {error}") from error
+
+    async def batch(self, prompts: list[str]) -> list[str]:
+        """Replies in order, asked for at once; one that failed says so."""
+        self._take(len(prompts))
+        tasks = [asyncio.ensure_future(self._told(prompt)) for prompt in prompts]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _told(self, prompt: str) -> str:
+        try:
+            return await self._reply(prompt)
+        except AuthError:
+            raise
+        except LMError as error:
+            return f"[ERROR] {error}"
+
+    async def _reply(self, prompt: str) -> str:
+        if not isinstance(prompt, str) or not prompt:  # type: ignore[redundant-expr]  # a model wrote the call
+            raise ToolError("llm_query takes a prompt, a text that is not empty.")
+        [first, *_] = await model(self._lm, current_app()).acall(prompt)
+        return first if isinstance(first, str) else str(first["text"])
+
+    def _take(self, count: int) -> None:
+        if count > self._left:
+            raise ToolError(
+                f"At most {self._most} calls of models are allowed in all, {self._left} are left: do more by code."
+            )
+        self._left -= count
+
+
+def _checked(submission: Submission) -> CodeTool:
+    async def submit(*positional: Any, **given: Any) -> None:
+        try:
+            await submission(*positional, **given)
+        except AdapterParseError as error:
+            raise ToolError(f"{SUBMIT}: {error}") from error
+
+    return submit
+
+
+def _loaded(name: str) -> str:
+    return f"{name} = _inputs[{name!r}]"
+
+
+def _shown(name: str, value: Any) -> str:
+    text = render(value)
+    size = f", {len(value)} items" if isinstance(value, list | dict) else ""
+    beginning = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    indented = beginning.replace("\n", "\n  ")
+    return f"- `{name}`: {type(value).__name__}{size}, {len(text)} characters. It begins:\n  {indented}"
+
+
+def _action(own: type[Signature]) -> Any:
+    inputs = ", ".join(f"`{name}`" for name in own.input_fields)
+    outputs = "\n".join(
+        f"- `{field.name}` ({type_text(field.annotation)}){f': {field.desc}' if field.desc else ''}"
+        for field in own.compiled.outputs
+    )
+    fields = {
+        "variables_info": (str, InputField(desc="the inputs: their types, sizes and beginnings")),
+        "repl_history": (str, InputField(desc="the code so far, and what each piece gave")),
+        "iteration": (str, InputField(desc="which turn this is, of how many")),
+        "reasoning": (str, OutputField(desc="what is known by now, and what to do next")),
+        "code": (str, OutputField(desc="the next piece of Python, in one fenced block")),
+    }
+    return make_signature(
+        fields,
+        f"{own.instructions}\n\nThe inputs {inputs} are variables in a Python session, as they may be too long to be read at "
+        "once. Work by writing Python, piece by piece. Each piece is run, and you see what it printed and the value of its last "
+        "line; what it defined is there for the next. Look first: sizes, forms, a few beginnings. Find places by code; "
+        "what they mean, ask with\n"
+        "- `llm_query(prompt)`: a model's reply. It sees the prompt only, so put the text in question into it\n"
+        "- `llm_query_batched(prompts)`: a list of replies, asked for at once, which is much faster for many\n\n"
+        f"The outputs:\n{outputs}\n\n"
+        f"When you have seen that they are right, hand them in by `{SUBMIT}({', '.join(own.output_fields)})`, in a piece of "
+        "its own. Pass on variables instead of writing long values again.",
+        own.__name__,
+    )
+
+
+def _extract(own: type[Signature]) -> Any:
+    fields = {
+        "variables_info": (str, InputField(desc="the inputs: their types, sizes and beginnings")),
+        "repl_history": (str, InputField(desc="code that was run for this, and what each piece gave")),
+        **own.output_fields,
+    }
+    names = ", ".join(f"`{name}`" for name in own.output_fields)
+    words = f"The work had to end before {names} were handed in. Give the best that can be said from what was found."
+    return make_signature(fields, f"{own.instructions}\n\n{words}", own.__name__)
