@@ -20,16 +20,24 @@ KINDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 _MADE = MappingProxyType({"words": WordVectorizer, "characters": CharacterVectorizer})
 
 
-def kinds_for(examples: Sequence[Example], has_labels: bool) -> list[str]:
-    """The kinds of nearness worth a try, best first, for examples with declared inputs.
+def texts_of(examples: Sequence[Example]) -> list[str]:
+    """The inputs of the first examples, as they are looked for."""
+    return [" | ".join(map(str, one.inputs().values())) for one in examples[:LOOKED_AT]]
 
-    Where answers are labels, the kind whose nearest neighbours most often share the answer comes first, and alone. Free
-    answers tell nothing: short texts may be alike in form, all in their words.
+
+def answers_of(examples: Sequence[Example]) -> list[str]:
+    """The answers of the same examples."""
+    return [str(sorted(one.labels().items())) for one in examples[:LOOKED_AT]]
+
+
+def kinds_for(texts: Sequence[str], answers: Sequence[str] | None) -> list[str]:
+    """The kinds of nearness worth a try, best first; `answers` are given where they are labels.
+
+    Then the kind whose nearest neighbours most often share the answer comes first, and alone. Free answers tell nothing:
+    short texts may be alike in form, all in their words.
     """
-    texts = [" | ".join(map(str, one.inputs().values())) for one in examples[:LOOKED_AT]]
-    if not has_labels:
+    if answers is None:
         return ["shapes", "words"] if sum(map(len, texts)) < SHORT * len(texts) else ["words", "characters"]
-    answers = [str(sorted(one.labels().items())) for one in examples[:LOOKED_AT]]
     agreement = {kind: shared(kind, texts, answers) for kind in KINDS}
     return [max(KINDS, key=lambda kind: agreement[kind])]
 

@@ -32,7 +32,7 @@ from dspex_optimizers.arms import (
 from dspex_optimizers.calibration import LabelCalibration
 from dspex_optimizers.checks import at_least
 from dspex_optimizers.leaders import Leaders, Maker
-from dspex_optimizers.nearness import KINDS, kinds_for
+from dspex_optimizers.nearness import KINDS, answers_of, kinds_for, texts_of
 
 PROPOSALS = 3
 CALIBRATION = 2  # candidates' worth of calls
@@ -98,7 +98,9 @@ class StrategyRace(Optimizer):
         start: list[Maker] = [lambda: Arm("as it is", ctx.consider(ctx.student, "as it is"))]
         async with ctx.phase("families"):
             pool = await demonstrations(ctx, leaders)
-            kinds = kinds_for(ctx.train, has_labels(ctx)) if pool else []
+            answers = answers_of(ctx.train) if has_labels(ctx) else None
+            # Seconds on many long texts: beside the loop, and once.
+            kinds = await ctx.compute("nearness", kinds_for, texts_of(ctx.train), answers) if pool else []
             await leaders.race(start + (families(ctx, pool, kinds) if pool else []))
         async with ctx.phase("variations"):
             more = variations(ctx, pool, kinds, leaders.leader) if pool else []
