@@ -102,10 +102,10 @@ class Example:
         """A copy that gives the named fields to a program and keeps the others as labels."""
         if type(self) is not Example:
             return self._twin(self._store.copy(), names)
-        twin = _new(type(self))
+        twin = _new(Example)
         _set_store(twin, self._store.copy())
         _set_inputs(twin, names)
-        return twin
+        return twin  # type: ignore[return-value]  # an Example, as self is
 
     def copy(self, **changes: Any) -> Self:
         """A shallow copy with some fields changed."""

@@ -90,12 +90,11 @@ def sorted_demos(compiled: CompiledSignature, demos: Sequence[Any]) -> list[tupl
     """Demos' values by field and whether they are whole, partial ones first; without any input or any output it is none."""
     whole, partial = [], []
     for demo in demos:
-        values = {name: demo.get(name) for name in compiled.fields}
-        absent = [
-            field.role
-            for name, field in compiled.fields.items()
-            if values[name] is None and (field.required or name not in demo)
-        ]
+        values, absent = {}, []
+        for name, field in compiled.fields.items():
+            value = values[name] = demo.get(name)
+            if value is None and (field.required or name not in demo):
+                absent.append(field.role)
         if not absent:
             whole.append((values, True))
         elif absent.count("input") < len(compiled.inputs) and absent.count("output") < len(compiled.outputs):

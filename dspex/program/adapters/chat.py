@@ -209,23 +209,30 @@ def _section(field: FieldInfo, value: Any) -> Content:
 
 def _values(compiled: CompiledSignature, completion: str) -> dict[str, str]:
     """Texts by output: of a reply in the exact form, else of the last set of markers that begin lines (or share one)."""
-    heads = compiled.templates.get("chat heads")
-    if heads is None:
-        names = dict.fromkeys([*(field.name for field in compiled.outputs), "completed"])
-        heads = compiled.templates["chat heads"] = [(name, f"{name} ## ]]") for name in names]
-    start, *pieces = completion.split("[[ ## ")
-    if len(pieces) == len(heads) and not start and "\\[[" not in completion:
-        found, before = {}, "\n"
-        for (name, head), piece in zip(heads, pieces, strict=True):
-            if before[-1] != "\n" or not piece.startswith(head):
+    form = compiled.templates.get("chat form") or _form(compiled)
+    first, sections, last = form
+    if completion.startswith(first) and "\\[[" not in completion and completion.count("[[ ## ") == len(sections) + 1:
+        found, rest = {}, completion[len(first) :]
+        for name, end in sections:
+            text, mark, rest = rest.partition(end)
+            if not mark:
                 break
-            found[name] = piece[len(head) :].strip()
-            before = piece
+            found[name] = text.strip()
         else:
+            found[last] = rest.strip()
             return found
     completion = (completion if "completed" in compiled.fields else _END.sub("", completion)).strip()
     found = _last_set(compiled, completion, _MARKER if "\n" in completion else _ANYWHERE)
     return {name: _ESCAPE.show(text.strip()) for name, text in found.items()}
+
+
+def _form(compiled: CompiledSignature) -> tuple[str, list[tuple[str, str]], str]:
+    """What an exact reply begins with, each section's name with the line that ends it, and the last one's name."""
+    names = list(dict.fromkeys([*(field.name for field in compiled.outputs), "completed"]))
+    heads = [f"[[ ## {name} ## ]]" for name in names]
+    sections = [(name, f"\n{end}") for name, end in zip(names, heads[1:], strict=False)]
+    form = compiled.templates["chat form"] = heads[0], sections, names[-1]
+    return form
 
 
 def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[str]) -> dict[str, str]:
