@@ -76,15 +76,13 @@ class Attempts:
 
     async def in_time(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
         """`work` within the call's deadline; without an explicit one its clock starts later, at the first permit."""
-        timer = call.timer = asyncio.timeout(None)
-        self.under_way.begin(call)
+        timer = call.timer = self.under_way.begin(call)
         try:
-            async with timer:
-                if call.options.timeout is not None:
-                    call.start_clock()
-                return await work()
-        except TimeoutError:
-            if not timer.expired():
+            if call.options.timeout is not None:
+                call.start_clock()
+            return await work()
+        except asyncio.CancelledError:
+            if not timer.stop():
                 raise
         finally:
             self.under_way.end(call)

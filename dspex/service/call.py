@@ -12,6 +12,7 @@ from dspex.core.errors import ConfigurationError, LMError
 from dspex.core.usage import Usage
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import Scope
+from dspex.service.alarm import Timer
 from dspex.service.cache import CacheService
 from dspex.service.ledger import BudgetScope, Charge
 from dspex.service.prices import Prices
@@ -90,7 +91,7 @@ class Call:
         self.lost: Charge | None = None  # what an attempt took that lost a race, where there is one
         self.paid: Usage | None = None  # where it is not that of the reply
         self.deadline: float | None = None
-        self.timer: asyncio.Timeout | None = None
+        self.timer: Timer | asyncio.Timeout | None = None
         self.aborted: LMError | None = None  # what it ends with, by another's will
 
     def start_clock(self) -> None:

@@ -1,7 +1,6 @@
 """The logical calls of an App that have not ended: its stop waits for them, and ends them where it must."""
 
 import asyncio
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 from dspex.core.clock import Clock
 from dspex.core.errors import LMError, Unavailable
 from dspex.runtime.bridge import STANDING
+from dspex.service.alarm import Alarm, Timer
 
 POLL_S = 0.02
 
@@ -27,36 +27,39 @@ class UnderWay:
     one begins on another loop, so that they give back what they hold.
     """
 
-    __slots__ = ("_calls", "_last", "_loops", "failure", "watch")
+    __slots__ = ("_alarm", "_alarms", "_calls", "failure", "watch")
 
     def __init__(self) -> None:
         self.failure: str | None = None
         self.watch: Callable[[asyncio.AbstractEventLoop], None] | None = None
-        self._calls: dict[Ending, asyncio.Task[Any]] = {}
-        self._loops: tuple[weakref.ref[asyncio.AbstractEventLoop], ...] = ()
-        self._last = 0  # the id of the last call's loop
+        self._calls: dict[Ending, Timer] = {}
+        self._alarms: tuple[Alarm, ...] = ()
+        self._alarm: Alarm | None = None  # that of the last call's loop
 
-    def begin(self, call: Ending) -> None:
-        """A call begins on the running loop. Raises Unavailable after a failure."""
+    def begin(self, call: Ending) -> Timer:
+        """A call begins on the running loop; its timer, which is not set yet. Raises Unavailable after a failure."""
         if self.failure is not None:
             raise Unavailable(self.failure, retryable=False)
         task = asyncio.current_task()
         assert task is not None
-        self._calls[call] = task
-        loop = task.get_loop()
-        if id(loop) != self._last:
-            self._look_at_loops(loop)
+        loop, alarm = task.get_loop(), self._alarm
+        if alarm is None or alarm.loop is not loop:
+            alarm = self._alarm = self._alarm_of(loop)
         if self.watch is not None:
             self.watch(loop)
+        timer = self._calls[call] = Timer(alarm, task)
+        return timer
 
     def end(self, call: Ending) -> None:
         """It has ended."""
-        self._calls.pop(call, None)
+        timer = self._calls.pop(call, None)
+        if timer is not None:
+            timer.stop()
 
     @property
     def count(self) -> int:
         """How many have not ended and can go on: their loop runs, and does not stand still for the caller."""
-        standing, loops = STANDING.get(), [task.get_loop() for task in tuple(self._calls.values())]
+        standing, loops = STANDING.get(), [timer.task.get_loop() for timer in tuple(self._calls.values())]
         return sum(loop.is_running() and loop not in standing for loop in loops)
 
     async def drained(self, seconds: float, clock: Clock) -> None:
@@ -67,25 +70,26 @@ class UnderWay:
 
     def abort(self, why: str) -> None:
         """End all that are under way with Unavailable, each on its own loop."""
-        for call, task in tuple(self._calls.items()):
+        for call, timer in tuple(self._calls.items()):
             with suppress(RuntimeError):  # its loop is closed, so nobody waits for it
-                task.get_loop().call_soon_threadsafe(call.abort, Unavailable(why, retryable=False))
+                timer.task.get_loop().call_soon_threadsafe(call.abort, Unavailable(why, retryable=False))
 
     def fail(self, why: str) -> None:
         """End all that are under way, and refuse all that come, with Unavailable."""
         self.failure = why
         self.abort(why)
 
-    def _look_at_loops(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._last = id(loop)
-        known = [one for ref in self._loops if (one := ref()) is not None]
-        closed = [one for one in known if one.is_closed()]
-        self._loops = tuple(weakref.ref(one) for one in {*known, loop} if one not in closed)
-        for call, task in tuple(self._calls.items()) if closed else ():
-            if task.get_loop() in closed:
+    def _alarm_of(self, loop: asyncio.AbstractEventLoop) -> Alarm:
+        known = {alarm: one for alarm in self._alarms if (one := alarm.loop) is not None}
+        closed = [one for one in known.values() if one.is_closed()]
+        for call, timer in tuple(self._calls.items()) if closed else ():
+            if timer.task.get_loop() in closed:
                 self.end(call)
                 with suppress(RuntimeError, ValueError):  # it waits for more, or is just being closed
-                    task.get_coro().close()
+                    timer.task.get_coro().close()
+        found = next((alarm for alarm, one in known.items() if one is loop), None) or Alarm(loop)
+        self._alarms = tuple(alarm for alarm, one in {**known, found: loop}.items() if one not in closed)
+        return found
 
     def forked(self) -> None:
         """In a forked child: the parent's calls are not ours."""
