@@ -99,7 +99,7 @@ class App:
             self.cache_service,
             self._middlewares,
             self._budget_ceilings,
-            lambda: self.prices,
+            self.prices,
             itertools.count(1),
             self.under_way,
         )

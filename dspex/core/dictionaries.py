@@ -1,6 +1,6 @@
 """Messages as dictionaries in the form of OpenAI's chat completions, which is DSPy's too; both ways."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -67,6 +67,18 @@ def to_dictionaries(message: Message) -> Iterator[dict[str, Any]]:
     content = _content([part for part in parts if not isinstance(part, ToolCall | ToolResult)])
     if content or not results:
         yield {"role": role, "content": content, **({"tool_calls": calls} if calls else {})}
+
+
+def to_turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """The dictionary forms of messages, in a list as it is sent."""
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        parts = message.parts
+        if len(parts) == 1 and type(parts[0]) is Text:  # nearly all, and this is done at each call
+            turns.append({"role": message.role, "content": parts[0].text})
+        else:
+            turns.extend(to_dictionaries(message))
+    return turns
 
 
 def _content(parts: Sequence[Part]) -> str | list[dict[str, Any]] | None:

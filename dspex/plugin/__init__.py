@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dspex.core.dictionaries import to_dictionaries, to_message
+    from dspex.core.dictionaries import to_dictionaries, to_message, to_turns
     from dspex.core.endpoint import Capabilities, Endpoint
     from dspex.core.errors import (
         AdapterParseError,
@@ -141,6 +141,7 @@ __all__ = [
     "status_error",
     "to_dictionaries",
     "to_message",
+    "to_turns",
 ]
 
 

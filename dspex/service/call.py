@@ -59,7 +59,7 @@ class Shared(msgspec.Struct, frozen=True):
     cache: Callable[[], CacheService | None]
     middleware: Callable[[], "Sequence[Middleware]"]
     ceilings: Callable[[], tuple[BudgetScope, ...]]
-    prices: Callable[[], Prices]
+    prices: Prices
     numbers: Iterator[int]
     under_way: UnderWay
 

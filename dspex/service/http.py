@@ -8,7 +8,6 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from io import BytesIO
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -63,6 +62,7 @@ class HttpService:
         self._headers = checked_headers(endpoint.headers)
         self._pool: PerLoop[Pool] = PerLoop(lambda: Pool(limits.connect_s), Pool.aclose)
         self._urls: dict[str, Any] = {}
+        self._kept: tuple[Headers, tuple[str, bool], dict[str, str]] | None = None
 
     async def request(
         self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
@@ -128,12 +128,9 @@ class HttpService:
     async def _send(
         self, method: str, path: str, json: Any, body: bytes | None, headers: Headers, *, encoding: str
     ) -> "ClientResponse":
-        names = {"user-agent": "dspex", "accept-encoding": encoding}
+        names = self._names(headers, encoding, json is not None)
         if json is not None:
             body = _encoded(json)
-            names["content-type"] = "application/json"
-        names |= headers.lowered
-        names |= self._headers
         session, url = self._pool.get().session, self._url(path)
         for resends_left in range(RESENDS, -1, -1):
             made: list[None] = []
@@ -147,6 +144,18 @@ class HttpService:
             finally:
                 NEW_SOCKETS.reset(token)
         raise AssertionError("the last resend returns or raises")
+
+    def _names(self, headers: Headers, encoding: str, is_json: bool) -> Mapping[str, str]:
+        kept = self._kept
+        if kept is not None and kept[0] is headers and kept[1] == (encoding, is_json):  # a provider's are mostly the same
+            return kept[2]
+        names = {"user-agent": "dspex", "accept-encoding": encoding}
+        if is_json:
+            names["content-type"] = "application/json"
+        names |= headers.lowered
+        names |= self._headers
+        self._kept = headers, (encoding, is_json), names
+        return names
 
     def _url(self, path: str) -> Any:
         found = self._urls.get(path)
@@ -168,14 +177,17 @@ class HttpService:
     # In
 
     async def _read(self, response: "ClientResponse", limit: int, *, cut: bool = False) -> bytes:
-        announced, encoding = response.content_length or 0, response.headers.get("content-encoding", "identity")
+        content, encoding = response.content, response.headers.get("content-encoding", "identity")
+        if encoding == "identity" and content.is_eof():  # the usual case: all of it came with the headers
+            whole = content.read_nowait()
+            if len(whole) > limit and not cut:
+                raise _too_large(f"has {len(whole)} bytes", limit)
+            return whole[:limit]
+        announced = response.content_length or 0
         if announced > limit and not cut:
             raise _too_large(f"announces {announced} bytes", limit)
         if encoding not in ("gzip", "identity"):
             raise ProtocolError(f"The reply is encoded as {encoding!r:.40}, which was not asked for.")
-        content = response.content
-        if encoding == "identity" and content.is_eof():  # the usual case: all of it came with the headers
-            return (await content.read())[:limit] if cut else await content.read()
         inflate = _Inflater(limit) if encoding == "gzip" else None
         silence = _Silence(response, self._limits.idle_s)
         parts, size = [], 0
@@ -192,7 +204,10 @@ class HttpService:
         return b"".join(parts)[:limit]
 
     def _headers_of(self, response: "ClientResponse") -> dict[str, str]:
-        if sum(map(len, chain.from_iterable(response.raw_headers))) > self._limits.headers:
+        size = 0
+        for name, value in response.raw_headers:
+            size += len(name) + len(value)
+        if size > self._limits.headers:
             raise ProtocolError(f"The reply's headers have more than {self._limits.headers} bytes.")
         return {name.lower(): value for name, value in response.headers.items()}
 

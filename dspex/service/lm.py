@@ -15,6 +15,7 @@ from dspex.core.identity import canonical
 from dspex.core.messages import Image, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
+from dspex.runtime.scope import Recorder
 from dspex.service.attempts import Attempts
 from dspex.service.cache import CacheService
 from dspex.service.call import Call, Options, Shared
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from dspex.plugin.contracts import LMProvider, Middleware
 
 UNKNOWN = Capabilities()
-LOCAL_PARAMS = ("rollout_id",)  # in the key, never on the wire
+LOCAL_PARAMS = frozenset({"rollout_id"})  # in the key, never on the wire
 
 
 class LMService:
@@ -107,21 +108,26 @@ class LMService:
 
     # The onion, outside in
 
-    async def _enter(self, call: Call, request: LMRequest) -> LMResponse:
-        chain: Callable[[LMRequest], Awaitable[LMResponse]] | None = None
-        for middleware in reversed(self._shared.middleware()):
-            chain = Wrapped(middleware, chain or _Bound(self._recorded, call), LMResponse)
-        if chain is None:
-            return await self._recorded(call, request)
+    # Each step is a plain function that gives the next one's coroutine: one that has nothing to do costs next to nothing.
+
+    def _enter(self, call: Call, request: LMRequest) -> Awaitable[LMResponse]:
+        middleware = self._shared.middleware()
+        return self._through(middleware, call, request) if middleware else self._recorded(call, request)
+
+    async def _through(self, middleware: "Sequence[Middleware]", call: Call, request: LMRequest) -> LMResponse:
+        chain: Callable[[LMRequest], Awaitable[LMResponse]] = _Bound(self._recorded, call)
+        for one in reversed(middleware):
+            chain = Wrapped(one, chain, LMResponse)
         await HOP
         return await chain(request)
 
-    async def _recorded(self, call: Call, request: LMRequest) -> LMResponse:
+    def _recorded(self, call: Call, request: LMRequest) -> Awaitable[LMResponse]:
         recorder = call.scope.recorder
-        if recorder is not None:
-            await HOP
-            return await recorder.record(request, _Bound(self._priced, call))
-        return await self._answer(call, request)
+        return self._answer(call, request) if recorder is None else self._kept(recorder, call, request)
+
+    async def _kept(self, recorder: Recorder, call: Call, request: LMRequest) -> LMResponse:
+        await HOP
+        return await recorder.record(request, _Bound(self._priced, call))
 
     async def _priced(self, call: Call, request: LMRequest) -> LMResponse:
         """An answer with its price where that is known: what is recorded is charged by it in each replay."""
@@ -130,21 +136,20 @@ class LMService:
         usd = self.charge(usage).usd if usage.usd is None else 0.0
         return msgspec.structs.replace(reply, usage=msgspec.structs.replace(usage, usd=usd)) if usd else reply
 
-    async def _answer(self, call: Call, request: LMRequest) -> LMResponse:
-        if call.scope.tape is None:
-            return await self.live(call, request)
+    def _answer(self, call: Call, request: LMRequest) -> Awaitable[LMResponse]:
+        return self.live(call, request) if call.scope.tape is None else self._taped(call, request)
+
+    async def _taped(self, call: Call, request: LMRequest) -> LMResponse:
         from dspex.service.taped import taped_reply
 
         await HOP
         return await taped_reply(self, call, request)
 
-    async def live(self, call: Call, request: LMRequest) -> LMResponse:
+    def live(self, call: Call, request: LMRequest) -> Awaitable[LMResponse]:
         """A reply from the cache or the provider."""
         if request.n > 1 and not self.capabilities.n:
-            return await self._fan_out(call, request)
-        if not call.options.cache:
-            return await self._timed(call, request)
-        return await self._cached(call, request)
+            return self._fan_out(call, request)
+        return self._cached(call, request) if call.options.cache else self._timed(call, request)
 
     async def _fan_out(self, call: Call, request: LMRequest) -> LMResponse:
         # A wire without n: that many requests side by side, each with a key of its own.
@@ -246,14 +251,11 @@ class LMService:
     def bound(self, request: LMRequest, needs_price: bool) -> Charge:
         """The most that one attempt may take. Raises ConfigurationError for a price that is needed and unknown."""
         limit = self.capabilities.max_output_tokens
-        return bound_of(request, self.name, limit, self._shared.prices(), needs_price)
+        return bound_of(request, self.name, limit, self._shared.prices, needs_price)
 
     def charge(self, usage: Usage) -> Charge:
         """What an attempt really took."""
-        usd = usage.usd
-        if usd is None:
-            usd = self._shared.prices().of(self.name, usage.input_tokens, usage.output_tokens, needed=False)
-        return Charge(1, usage.total_tokens, usd)
+        return Charge(1, usage.total_tokens, self._usd(usage) if usage.usd is None else usage.usd)
 
     def _spent(self, reply: LMResponse) -> Charge:
         return self.charge(reply.usage or Usage())
@@ -275,10 +277,12 @@ class LMService:
         usage = reply.usage
         if usage is None:
             usage = estimated_usage(request, "".join(choice.text for choice in reply.choices))
-        if usage.usd is None:
-            usd = self._shared.prices().of(self.name, usage.input_tokens, usage.output_tokens, needed=False)
-            usage = msgspec.structs.replace(usage, usd=usd) if usd else usage
+        if usage.usd is None and (usd := self._usd(usage)):
+            usage = msgspec.structs.replace(usage, usd=usd)
         return reply if usage is reply.usage else msgspec.structs.replace(reply, usage=usage)
+
+    def _usd(self, usage: Usage) -> float:
+        return self._shared.prices.of(self.name, usage.input_tokens, usage.output_tokens, needed=False)
 
     # Small parts
 
@@ -323,7 +327,7 @@ _key_encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_enc_hook)
 
 def on_wire(request: LMRequest) -> LMRequest:
     """The request without the params that are ours alone."""
-    if not any(name in request.params for name in LOCAL_PARAMS):
+    if LOCAL_PARAMS.isdisjoint(request.params):
         return request
     params = {name: value for name, value in request.params.items() if name not in LOCAL_PARAMS}
     return msgspec.structs.replace(request, params=params)

@@ -4,12 +4,28 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 MINUTE_S = 60.05  # a little more: requests do not all travel equally long
 LONGEST_S = 120.0  # that an endpoint is taken at its word; after it a call may ask again and be told
 BURST = 0.1  # of a minute's units may go at once, the rest is spread evenly
 _DURATION = r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 _SECONDS = r"\d{1,9}(?:\.\d{1,9})?"
+
+# Of what is left, of the time of its reset, and of the whole; as OpenAI and as Anthropic call them.
+NAMES: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
+    {
+        unit: (
+            (f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}", f"x-ratelimit-limit-{unit}"),
+            (
+                f"anthropic-ratelimit-{unit}-remaining",
+                f"anthropic-ratelimit-{unit}-reset",
+                f"anthropic-ratelimit-{unit}-limit",
+            ),
+        )
+        for unit in ("requests", "tokens")
+    }
+)
 
 
 class Taken:
@@ -104,14 +120,7 @@ class Told:
 
 def told(headers: Mapping[str, str], unit: str) -> tuple[float, float, float | None] | None:
     """(left, seconds until the reset, limit) of "requests" or "tokens", from headers of OpenAI's or Anthropic's form."""
-    for left, reset, limit in (
-        (f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}", f"x-ratelimit-limit-{unit}"),
-        (
-            f"anthropic-ratelimit-{unit}-remaining",
-            f"anthropic-ratelimit-{unit}-reset",
-            f"anthropic-ratelimit-{unit}-limit",
-        ),
-    ):
+    for left, reset, limit in NAMES[unit]:
         if left in headers:
             amount, seconds = _number(headers[left]), _seconds(headers.get(reset, ""), headers.get("date", ""))
             return None if amount is None or seconds is None else (amount, seconds, _number(headers.get(limit, "")))

@@ -41,6 +41,7 @@ class OpenAIProvider:
         self._http = http
         self._url = f"{self.base_url}/chat/completions"
         self._headers = self._own_headers()
+        self._lacks_key = self._is_without_key()
         self._decoder = msgspec.json.Decoder(WireReply)
 
     async def complete(self, request: LMRequest) -> LMResponse:
@@ -88,9 +89,12 @@ class OpenAIProvider:
         choice = reply.choices[0]
         return LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
 
-    def _check_key(self) -> None:
+    def _is_without_key(self) -> bool:
         named = {name.lower() for name in self.endpoint.headers}
-        if self.base_url == OPENAI and self.endpoint.api_key is None and "authorization" not in named:
+        return self.base_url == OPENAI and self.endpoint.api_key is None and "authorization" not in named
+
+    def _check_key(self) -> None:
+        if self._lacks_key:
             raise AuthError(
                 f"No key for {OPENAI}: set OPENAI_API_KEY or pass api_key=. For another server pass api_base=.",
                 model=f"openai/{self.endpoint.model}",

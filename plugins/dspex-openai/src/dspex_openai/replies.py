@@ -90,6 +90,9 @@ class WireDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
+NO_DETAILS = WireDetails()
+
+
 class WireUsage(msgspec.Struct):
     """Tokens of a whole reply."""
 
@@ -100,7 +103,7 @@ class WireUsage(msgspec.Struct):
 
     def to_usage(self) -> Usage:
         """The same in our form; calls are counted by who makes them."""
-        read, written = self.prompt_tokens_details or WireDetails(), self.completion_tokens_details or WireDetails()
+        read, written = self.prompt_tokens_details or NO_DETAILS, self.completion_tokens_details or NO_DETAILS
         return Usage(
             input_tokens=self.prompt_tokens or 0,
             output_tokens=self.completion_tokens or 0,
@@ -127,7 +130,9 @@ def to_response(reply: WireReply, n: int, endpoint: Endpoint) -> LMResponse:
     """
     if reply.error is not None:
         raise error_of(reply.error, endpoint)
-    given = sorted(reply.choices or (), key=lambda choice: choice.index or 0)[:n]
+    given = reply.choices or []
+    if len(given) > 1:
+        given = sorted(given, key=lambda choice: choice.index or 0)[:n]
     if not given:
         raise ProtocolError("The reply has no choices.", code="retry_once")
     kept = [choice for choice in given if choice.finish_reason != "content_filter"]
@@ -147,10 +152,15 @@ def to_choice(choice: WireChoice) -> Choice:
     # A model that thinks first may reach max_tokens before its first word: that is an answer, and a short one.
     if message.content is None and not message.tool_calls and choice.finish_reason != "length":
         raise ProtocolError("The reply has neither text nor a tool call.", code="retry_once")
+    calls = _calls(message.tool_calls) if message.tool_calls else ()
+    return Choice(message.text, calls, choice.finish_reason, choice.logprobs, message.thought)
+
+
+def _calls(given: Iterable[WireCall]) -> tuple[ToolCall, ...]:
     calls = ToolCalls()
-    for number, call in enumerate(message.tool_calls or ()):
+    for number, call in enumerate(given):
         calls.add(call, number)
-    return Choice(message.text, calls.done(), choice.finish_reason, choice.logprobs, message.thought)
+    return calls.done()
 
 
 def error_of(given: Any, endpoint: Endpoint) -> LMError:

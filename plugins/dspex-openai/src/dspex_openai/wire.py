@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dspex.plugin import BadRequest, LMRequest, to_dictionaries
+from dspex.plugin import BadRequest, LMRequest, to_turns
 from dspex_openai.models import thinks_first
 from dspex_openai.options import OpenAIOptions
 
@@ -17,8 +17,7 @@ STRICT_WORDS = frozenset(
 
 def to_body(request: LMRequest, options: OpenAIOptions) -> dict[str, Any]:
     """The JSON body of a request. Raises BadRequest for what the server is not said to take."""
-    messages = [turn for message in request.messages for turn in to_dictionaries(message)]
-    body: dict[str, Any] = {"model": request.model, "messages": messages, **request.params}
+    body: dict[str, Any] = {"model": request.model, "messages": to_turns(request.messages), **request.params}
     if "max_tokens" in body and thinks_first(request.model):
         body["max_completion_tokens"] = body.pop("max_tokens")
     if request.n > 1:
