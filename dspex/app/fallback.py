@@ -67,6 +67,11 @@ class Fallback(LM):
         """The identities of all, in order."""
         return {"fallback": [lm.identity for lm in self.lms]}
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether all have started."""
+        return all(lm.is_ready for lm in self.lms)
+
     async def ready(self) -> None:
         """Start all that can be started; why one cannot is told when it is asked."""
         for lm in self.lms:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TextIO
 
 import msgspec
 
-from dspex.app.app import App, current_app
+from dspex.app.app import App, current_app, default_app
 from dspex.app.endpoints import HANDLES_OWN, Connection, changed_terms, terms
 from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import completions
@@ -112,7 +112,7 @@ class LM:
         scope = SCOPE.get()
         # A tape that is played stands for all that an App has.
         tape = scope.tape if scope.tape is not None and scope.tape.is_replay else None
-        owner = tape or scope.app or current_app()
+        owner = tape or scope.app or default_app.get()
         bound = self._bound
         if bound is not None and bound[0] is owner:
             return bound[1]
@@ -193,6 +193,11 @@ class LM:
         how = {name: request.params.get(name, getattr(self, name)) for name in CALLS_OWN}
         params = {name: value for name, value in request.params.items() if name not in CALLS_OWN}
         return msgspec.structs.replace(request, params=params), _options(**how)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the provider has started."""
+        return self.service.is_ready
 
     async def ready(self) -> None:
         """Start the provider, if it has not started yet; it may only then know what it can do."""

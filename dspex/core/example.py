@@ -262,6 +262,13 @@ class Prediction(Example):
             super().__init__(base, **fields)
 
     @classmethod
+    def owning(cls, fields: dict[str, Any]) -> "Prediction":
+        """One of these very fields, which nobody else changes from now on."""
+        made: Prediction = _new(cls)
+        _set_store(made, fields)
+        return made
+
+    @classmethod
     def from_completions(
         cls, completions: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]] | Completions, signature: Any = None
     ) -> "Prediction":

@@ -16,7 +16,9 @@ class PerLoop(Generic[T]):
         self._make = make
         self._close = close
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, T] = weakref.WeakKeyDictionary()
-        self._last: tuple[weakref.ref[asyncio.AbstractEventLoop], T] | None = None  # what `get` gave, and for which loop
+        self._last: tuple[weakref.ref[asyncio.AbstractEventLoop], T] | None = (
+            None  # what `get` gave, and for which loop
+        )
         self._lock = threading.Lock()
 
     def get(self) -> T:

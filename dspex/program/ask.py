@@ -53,9 +53,10 @@ class Ask:
         """The fields of each completion; one that does not parse is asked for again."""
         reply = await self.complete(adapter, request)
         outputs = []
+        is_plain = self.plan is None and self.decide is None and not self.callbacks and not hasattr(adapter, "aparse")
         for choice in reply.choices:
             try:
-                outputs.append(await self.parsed(adapter, choice))
+                outputs.append(self._read(adapter, choice) if is_plain else await self.parsed(adapter, choice))
             except AdapterParseError as error:
                 await self.lm.forget(request)
                 outputs.append(await self.asked_again(adapter, request, choice, error))
@@ -116,14 +117,13 @@ class Ask:
 
     async def complete(self, adapter: Any, request: LMRequest) -> LMResponse:
         """The model's reply, with callbacks around it."""
-        reply = await self._complete(adapter, request)
+        is_told = self.callbacks or self.lm.callbacks
+        reply = await (self._told_of(adapter, request) if is_told else self._reply(adapter, request))
         if reply.usage is not None:
             self.spent.append(reply.usage)
         return spoken(request, reply)
 
-    async def _complete(self, adapter: Any, request: LMRequest) -> LMResponse:
-        if not self.callbacks and not self.lm.callbacks:
-            return await self._reply(adapter, request)
+    async def _told_of(self, adapter: Any, request: LMRequest) -> LMResponse:
         callbacks = [*self.callbacks, *self.lm.callbacks]
         with Emission(callbacks, "lm", self.lm, {"request": request}) as emission:
             emission.outputs = await self._reply(adapter, request)
@@ -146,18 +146,28 @@ class Ask:
 
     async def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
         """Typed fields of one completion."""
-        compiled, text = self.compiled, choice.text
-        if choice.finish_reason == "length" and not _is_complete(adapter, compiled, text):
+        if choice.finish_reason == "length":
+            self._refuse_cut(adapter, choice)
+        if self.plan is not None:
+            return await self.plan.read(choice, lambda: self._parsed(adapter, choice))
+        return await self._parsed(adapter, choice)
+
+    def _read(self, adapter: Any, choice: Choice) -> dict[str, Any]:
+        """As `parsed`, where the adapter's `parse` is all there is to do."""
+        if choice.finish_reason == "length":
+            self._refuse_cut(adapter, choice)
+        found: dict[str, Any] = adapter.parse(self.compiled, choice.text)
+        return found
+
+    def _refuse_cut(self, adapter: Any, choice: Choice) -> None:
+        if not _is_complete(adapter, self.compiled, choice.text):
             raise AdapterParseError(
                 "The reply was cut by max_tokens before it was complete; raise max_tokens.",
                 adapter_name=type(adapter).__name__,
                 signature=self.signature,
-                lm_response=text,
+                lm_response=choice.text,
                 reason="length",
             )
-        if self.plan is not None:
-            return await self.plan.read(choice, lambda: self._parsed(adapter, choice))
-        return await self._parsed(adapter, choice)
 
     async def _parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
         compiled, text = self.compiled, choice.text

@@ -1,6 +1,7 @@
 """A call of a signature, from inputs to typed outputs: the adapter that fits, its prompt, the model's reply."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,7 +43,7 @@ class Call(msgspec.Struct, frozen=True):
         """The fields of each completion. Raises AdapterParseError, LMError classes."""
         lm, config, demos, inputs, compiled = self.lm, self.config, self.demos, self.inputs, self.signature.compiled
         capabilities = lm.capabilities
-        if self.wanted is None and capabilities.chat is None:
+        if self.wanted is None and capabilities.chat is None and not lm.is_ready:
             await lm.ready()
             capabilities = lm.capabilities
         chosen, plan = chosen_for(self.wanted, compiled, capabilities, app, (*lm.kwargs, *config))
@@ -52,12 +53,13 @@ class Call(msgspec.Struct, frozen=True):
         listener = SCOPE.get().listener
         if listener is not None and self.predictor is not None:
             ask.hearing = listener.hearing(self.predictor, compiled)
-        if plan is None:
-            rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
-            tools: tuple[Any, ...] = ()
+        tools: tuple[Any, ...] = () if plan is None else plan.definitions(inputs)
+        if plan is None and not self.callbacks:
+            rendered = adapter.render(compiled, demos, inputs)
         else:
-            rendered = ask.told("adapter_format", adapter, inputs, lambda: plan.render(adapter, demos, inputs))
-            tools = plan.definitions(inputs)
+            render = adapter.render if plan is None else partial(plan.render, adapter)
+            of = (compiled, demos, inputs) if plan is None else (demos, inputs)
+            rendered = ask.told("adapter_format", adapter, inputs, partial(render, *of))
         params = _params(adapter, ask.compiled, capabilities, config, lm)
         if self.choice_bias:
             from dspex.program.choice_bias import bias_of, with_logprobs

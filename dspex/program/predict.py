@@ -73,19 +73,20 @@ class Predict(SignatureModule[P, S_co]):
                 prediction = await self._told(app, settings, kwargs)
             prediction.set_lm_usage(usage.get_total_tokens())
             return prediction
-        return await self._told(app, settings, kwargs)
+        if self.callbacks or settings["callbacks"]:
+            return await self._told(app, settings, kwargs)
+        return await self._predict(app, settings, kwargs, ())
 
     if not TYPE_CHECKING:  # checkers know it from SignatureModule
         acall = _acall
 
     async def _told(self, app: App, settings: Mapping[str, Any], kwargs: dict[str, Any]) -> Prediction:
-        callbacks = settings["callbacks"]
-        if self.callbacks or callbacks:
-            callbacks = [*callbacks, *self.callbacks]
-            with Emission(callbacks, "module", self, kwargs) as emission:
-                emission.outputs = await self._predict(app, settings, kwargs, callbacks)
-            return emission.outputs  # type: ignore[no-any-return]  # it was set just above
-        return await self._predict(app, settings, kwargs, ())
+        callbacks = [*settings["callbacks"], *self.callbacks]
+        if not callbacks:
+            return await self._predict(app, settings, kwargs, ())
+        with Emission(callbacks, "module", self, kwargs) as emission:
+            emission.outputs = await self._predict(app, settings, kwargs, callbacks)
+        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 
     async def _predict(
         self, app: App, settings: Mapping[str, Any], given: dict[str, Any], callbacks: Sequence[Any]
@@ -119,7 +120,8 @@ class Predict(SignatureModule[P, S_co]):
         else:
             await HOP  # a sync call has had no loop until here
             outputs = await own(lm, config, signature, demos, inputs)
-        prediction = Prediction(outputs[0]) if len(outputs) == 1 else Prediction.from_completions(outputs, signature)
+        one = len(outputs) == 1
+        prediction = Prediction.owning(outputs[0]) if one else Prediction.from_completions(outputs, signature)
         trace = SCOPE.get().trace
         if trace is not None:
             trace.append((self, inputs, prediction))

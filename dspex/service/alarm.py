@@ -5,14 +5,13 @@ import math
 import weakref
 from typing import Any
 
-
 LOOK_S = 1e-6  # a timer; looking is rarer the more there are, so that it takes a few hundredths of the time at most
 
 
 class Timer:
     """The time limit of one task's work, with the meaning of asyncio.timeout; begin it where the work begins."""
 
-    __slots__ = ("_alarm", "_cancelling", "_is_over", "_is_ours", "task", "when")
+    __slots__ = ("_alarm", "_cancelling", "_is_ours", "_is_over", "task", "when")
 
     def __init__(self, alarm: "Alarm", task: "asyncio.Task[Any]") -> None:
         self._alarm = alarm

@@ -147,7 +147,9 @@ class HttpService:
 
     def _names(self, headers: Headers, encoding: str, is_json: bool) -> Mapping[str, str]:
         kept = self._kept
-        if kept is not None and kept[0] is headers and kept[1] == (encoding, is_json):  # a provider's are mostly the same
+        if (
+            kept is not None and kept[0] is headers and kept[1] == (encoding, is_json)
+        ):  # a provider's are mostly the same
             return kept[2]
         names = {"user-agent": "dspex", "accept-encoding": encoding}
         if is_json:

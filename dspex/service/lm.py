@@ -54,6 +54,11 @@ class LMService:
         """What the provider says it can do, each None where unknown."""
         return getattr(self.provider, "capabilities", None) or UNKNOWN
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the provider has started."""
+        return self._life.started
+
     async def ready(self) -> None:
         """Start the provider, once."""
         await self._life.start()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from dspex.core.clock import Clock
 from dspex.core.errors import LMError, Unavailable

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
-from dspex.core.messages import Message
+from dspex.core.messages import Message, Text
 from dspex.program.adapters import base
 from dspex.program.adapters.adapter import Adapter
 from dspex.program.adapters.chat_stream import ChatStream
@@ -58,6 +59,44 @@ class ChatAdapter(Adapter):
             *earlier,
             {"role": "user", "content": content},
         ]
+
+    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """The same as messages; where the inputs are plain texts, from pieces that are kept with the signature."""
+        compiled = base.compiled_of(signature)
+        question = self._plain_question(compiled, inputs) if type(self) is ChatAdapter else None
+        if question is None:
+            return super().render(compiled, demos, inputs)
+        system, asked = question
+        return (system, *map(to_message, self.format_demos(compiled, demos)), asked) if demos else (system, asked)
+
+    def _plain_question(self, compiled: CompiledSignature, inputs: Mapping[str, Any]) -> tuple[Message, Message] | None:
+        """The system message and the question, None unless all inputs are texts that nothing need be hidden in."""
+        if "chat pieces" not in compiled.templates:
+            compiled.templates["chat pieces"] = self._pieces(compiled)
+        pieces = compiled.templates["chat pieces"]
+        if pieces is None:
+            return None
+        system, heads, reminder = pieces
+        sections = []
+        for name, head in heads:
+            value = inputs.get(name)
+            if type(value) is not str or "[[" in value:
+                return None
+            sections.append(head + value)
+        sections.append(reminder)
+        return system, Message("user", (Text(_GAP.join(sections)),))
+
+    def _pieces(self, compiled: CompiledSignature) -> tuple[Message, list[tuple[str, str]], str] | None:
+        """The system message, the marker of each input, and the reminder; None where there is more to it."""
+        if (
+            compiled.history is not None
+            or not compiled.outputs
+            or any(f.annotation is not str for f in compiled.inputs)
+        ):
+            return None
+        heads = [(field.name, f"[[ ## {field.name} ## ]]\n") for field in compiled.inputs]
+        system = Message.of("system", self.format_system_message(compiled))
+        return system, heads, self.user_message_output_requirements(compiled)
 
     def format_system_message(self, signature: Any) -> str:
         """Fields, form and task; kept with the signature."""
