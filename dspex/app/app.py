@@ -85,7 +85,7 @@ class App:
         self._backgrounds: dict[int, Any] = {}  # providers whose background work is supervised
         self._vault: dict[str, Secret | None] = {}
         self._watchdog: Watchdog | None = None
-        self.prices = Prices(lambda: self.settings.prices)
+        self.prices = Prices(self.settings.in_force)
         self.under_way = UnderWay()
         self.history: deque[Any] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None

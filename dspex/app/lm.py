@@ -231,11 +231,11 @@ class LM:
     def _remember(self, request: LMRequest, response: LMResponse, failure: BaseException | None = None) -> None:
         app = current_app()
         settings = app.settings.in_force()
-        if not settings["disable_history"]:
-            error = None if failure is None else f"{type(failure).__name__}: {failure}".removesuffix(": ")
-            entry = HistoryEntry(self.model, request, response, app.clock.now(), error)
-            bounds = settings["max_history_size"], settings["max_history_characters"]
-            keep(entry, (self._history, app.history), *bounds)
+        if settings["disable_history"]:
+            return
+        error = None if failure is None else f"{type(failure).__name__}: {failure}".removesuffix(": ")
+        entry = HistoryEntry(self.model, request, response, app.clock.now(), error)
+        keep(entry, (self._history, app.history), settings["max_history_size"], settings["max_history_characters"])
 
     async def forget(self, request: LMRequest) -> None:
         """Drop a cached reply that could not be used."""

@@ -51,7 +51,7 @@ class Ask:
 
     async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
         """The fields of each completion; one that does not parse is asked for again."""
-        reply = await self.complete(adapter, request)
+        reply = self._took(request, await self._reply(adapter, request))
         outputs = []
         is_plain = self.plan is None and self.decide is None and not self.callbacks and not hasattr(adapter, "aparse")
         for choice in reply.choices:
@@ -73,7 +73,7 @@ class Ask:
             if second is None or error.reason == "length":
                 break
             request = self.reask(adapter, second, request, choice, error)
-            choice = (await self.complete(second, request)).choices[0]
+            choice = self._took(request, await self._reply(second, request)).choices[0]
             try:
                 return await self.parsed_again(adapter, second, choice)
             except AdapterParseError as fault:
@@ -115,10 +115,8 @@ class Ask:
         schema, _ = schema_for(second, compiled, capabilities, (*params, *(plan.params if plan else ())))
         return held(msgspec.structs.replace(request, messages=messages, params=params, n=1), schema, capabilities)
 
-    async def complete(self, adapter: Any, request: LMRequest) -> LMResponse:
-        """The model's reply, with callbacks around it."""
-        is_told = self.callbacks or self.lm.callbacks
-        reply = await (self._told_of(adapter, request) if is_told else self._reply(adapter, request))
+    def _took(self, request: LMRequest, reply: LMResponse) -> LMResponse:
+        """The reply as it is read, when what it cost is noted."""
         if reply.usage is not None:
             self.spent.append(reply.usage)
         return spoken(request, reply)
@@ -126,10 +124,15 @@ class Ask:
     async def _told_of(self, adapter: Any, request: LMRequest) -> LMResponse:
         callbacks = [*self.callbacks, *self.lm.callbacks]
         with Emission(callbacks, "lm", self.lm, {"request": request}) as emission:
-            emission.outputs = await self._reply(adapter, request)
+            emission.outputs = await self._asked_of(adapter, request)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 
     def _reply(self, adapter: Any, request: LMRequest) -> Awaitable[LMResponse]:
+        """The model's reply, with callbacks around it."""
+        is_told = self.callbacks or self.lm.callbacks
+        return self._told_of(adapter, request) if is_told else self._asked_of(adapter, request)
+
+    def _asked_of(self, adapter: Any, request: LMRequest) -> Awaitable[LMResponse]:
         return self.lm.complete(request) if self.hearing is None else self._heard(adapter, request)
 
     async def _heard(self, adapter: Any, request: LMRequest) -> LMResponse:

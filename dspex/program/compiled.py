@@ -48,6 +48,7 @@ class CompiledSignature:
         self.inputs = tuple(field for field in self.fields.values() if field.role == "input")
         self.outputs = tuple(field for field in self.fields.values() if field.role == "output")
         self.input_names = {field.name: None for field in self.inputs}
+        self._kinds = [(field.name, field.annotation, field.meta is not None, field) for field in self.inputs]
         self.templates: dict[Any, Any] = {}
         self.history = next((f.name for f in self.inputs if f.restore and History in leaves(f.annotation)), None)
         self.given_instructions = instructions
@@ -132,12 +133,12 @@ class CompiledSignature:
         Text may be a number or a list too: it says the same in a prompt, and many fields are text as nobody gave them a type.
         """
         found = {}
-        for name, field in zip(self.input_names, self.inputs, strict=True):
-            value, kind = inputs[name], field.annotation
+        for name, kind, is_bounded, field in self._kinds:
+            value = inputs[name]
+            if type(value) is kind and not is_bounded:
+                continue
             try:
-                if kind is str and isinstance(value, (int, float, list, tuple)):
-                    continue
-                if type(value) is not kind or field.meta is not None:
+                if not (kind is str and isinstance(value, (int, float, list, tuple))):
                     msgspec.convert(value, field.constrained, dec_hook=from_plain)
             except (ValueError, RecursionError) as error:
                 found[name] = str(error)

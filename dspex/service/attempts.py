@@ -74,13 +74,24 @@ class Attempts:
         self.breaker.forked()
         self.limits.forked()
 
-    async def in_time(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
-        """`work` within the call's deadline; without an explicit one its clock starts later, at the first permit."""
+    async def in_time(self, call: Call, work: Callable[[], Awaitable[T]], *, again: bool = False) -> T:
+        """`work` within the call's deadline; without an explicit one its clock starts later, at the first permit.
+
+        `again`: it is an attempt, and made once more as `run` would.
+        """
         timer = call.timer = self.under_way.begin(call)
         try:
             if call.options.timeout is not None:
                 call.start_clock()
-            return await work()
+            try:
+                result = await work()
+            except DspexError as error:
+                if not again or isinstance(error, BudgetExceeded):
+                    raise
+                result = await self._go_on(call, work, error)
+            if again:
+                self._retry.tokens.succeeded()
+            return result
         except asyncio.CancelledError:
             if not timer.stop():
                 raise
@@ -89,7 +100,10 @@ class Attempts:
         raise self.late(call)  # outside the block: what was cancelled has the request's headers in its frames
 
     async def run(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Attempt after attempt, as the policy says; the retry object is made when the first one has failed."""
+        """Attempt after attempt, as the policy says, within a time that runs already.
+
+        The retry object is made when the first one has failed.
+        """
         try:
             result = await attempt()
         except BudgetExceeded:
@@ -136,10 +150,13 @@ class Attempts:
         self,
         call: Call,
         bound: Callable[[bool], Charge],
-        send: Callable[[], Awaitable[T]],
+        send: Callable[[], Awaitable[Any]],
         spent: Callable[[T], Charge],
+        checked: Callable[[Any], T] | None = None,
     ) -> T:
         """One attempt: `bound(needs_price)` is the most it may take, `spent` what its reply took.
+
+        `checked` makes a reply of what came, or raises what is wrong with it.
 
         Raises LMError classes, PluginError for what else `send` raises, or BudgetExceeded.
         """
@@ -153,7 +170,8 @@ class Attempts:
         call.attempts += 1
         task = asyncio.current_task()
         try:
-            reply = await (within(entry, send) if entry.budgets else send())
+            came = await (within(entry, send) if entry.budgets else send())
+            reply: T = came if checked is None else checked(came)
             if entry is self._free:
                 self.breaker.in_flight -= 1
                 if not self.breaker.is_calm:

@@ -59,8 +59,11 @@ class Calls(Generic[Reply]):
         return await (join() if call.options.timeout is None else self.attempts.in_time(call, join))
 
     async def _sent(self, call: Call, ask: Ask[Reply]) -> Reply:
-        work = partial(self.attempts.run, call, partial(self._attempt, call, ask))
-        reply = await (work() if call.timer is not None else self.attempts.in_time(call, work))
+        attempt = partial(self._attempt, call, ask)
+        is_timed = call.timer is not None
+        reply = await (
+            self.attempts.run(call, attempt) if is_timed else self.attempts.in_time(call, attempt, again=True)
+        )
         await ask.keep(reply)
         return reply
 

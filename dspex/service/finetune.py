@@ -60,4 +60,4 @@ async def _asked(service: LMService, send: Callable[[], Awaitable[T]], options: 
     attempts = service.attempts
     call = attempts.begin(options)
     attempt = partial(attempts.once, call, lambda _needs_price: NOTHING, send, lambda _reply: NOTHING)
-    return await attempts.in_time(call, partial(attempts.run, call, attempt))
+    return await attempts.in_time(call, attempt, again=True)

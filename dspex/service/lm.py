@@ -212,17 +212,19 @@ class LMService:
 
     async def _timed(self, call: Call, request: LMRequest) -> LMResponse:
         await HOP
-        send, bound = partial(self._replied, request), partial(self.bound, request)
+        send = partial(self.provider.complete, on_wire(request))
+        bound, checked = partial(self.bound, request), partial(self._checked, request)
         attempt: Callable[[], Coroutine[Any, Any, LMResponse]]
-        attempt = partial(self.attempts.once, call, bound, send, self._spent)
+        attempt = partial(self.attempts.once, call, bound, send, self._spent, checked)
         if self._life.started:
             self.check(request)
         else:
             attempt = partial(self._after_start, request, attempt)
         if call.options.hedge_after is not None:
             attempt = partial(self._hedged, call, request, attempt)
-        work = partial(self.attempts.run, call, attempt)
-        return await (work() if call.timer is not None else self.attempts.in_time(call, work))
+        if call.timer is not None:
+            return await self.attempts.run(call, attempt)
+        return await self.attempts.in_time(call, attempt, again=True)
 
     async def _hedged(
         self, call: Call, request: LMRequest, attempt: Callable[[], Coroutine[Any, Any, LMResponse]]
@@ -264,9 +266,6 @@ class LMService:
 
     def _spent(self, reply: LMResponse) -> Charge:
         return self.charge(reply.usage or Usage())
-
-    async def _replied(self, request: LMRequest) -> LMResponse:
-        return self._checked(request, await self.provider.complete(on_wire(request)))
 
     def _checked(self, request: LMRequest, given: Any) -> LMResponse:
         if not isinstance(given, LMResponse):

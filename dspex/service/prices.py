@@ -10,15 +10,20 @@ Dollars = Callable[[int, int], float]
 
 
 class Prices:
-    """Dollars of input and output tokens; `table()` is the user's: "provider/model" to (input, output) for a million."""
+    """Dollars of input and output tokens; `settings()["prices"]` is the user's table: "provider/model" to (input, output)
+    for a million.
+    """
 
-    def __init__(self, table: Callable[[], Mapping[str, tuple[float, float]]]) -> None:
-        self._table = table
+    def __init__(self, settings: Callable[[], Mapping[str, Any]]) -> None:
+        self._settings = settings
         self._published: dict[str, Dollars | None] = {}
 
     def of(self, model: str, input_tokens: int, output_tokens: int, needed: bool) -> float:
         """Dollars; 0 where the price is unknown and not `needed`. Raises ConfigurationError where it is."""
-        own = self._table().get(model)
+        table: Mapping[str, tuple[float, float]] = self._settings()["prices"]
+        if not needed and not table and not self._published:
+            return 0.0
+        own = table.get(model)
         if own is not None:
             return (input_tokens * own[0] + output_tokens * own[1]) / 1e6
         if needed and model not in self._published:
