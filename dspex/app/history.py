@@ -28,7 +28,7 @@ from dspex.core.messages import (
 SHOWN_URL = 80
 
 
-class HistoryEntry(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
     """One call, kept as it was sent and answered; `error` says why a response has no choices, or is not whole."""
 
     model: str

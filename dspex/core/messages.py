@@ -8,27 +8,27 @@ import msgspec
 from dspex.core.usage import Usage
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
+class Text(msgspec.Struct, frozen=True, gc=False, tag="text"):
     """Plain text."""
 
     text: str
 
 
-class Image(msgspec.Struct, frozen=True, tag="image"):
+class Image(msgspec.Struct, frozen=True, gc=False, tag="image"):
     """A picture by URL or data URL; `detail` is how closely to look (low, high, auto), where a provider takes it."""
 
     url: str
     detail: str | None = None
 
 
-class Audio(msgspec.Struct, frozen=True, tag="audio"):
+class Audio(msgspec.Struct, frozen=True, gc=False, tag="audio"):
     """Sound, base64-encoded."""
 
     data: str
     format: str
 
 
-class File(msgspec.Struct, frozen=True, tag="file"):
+class File(msgspec.Struct, frozen=True, gc=False, tag="file"):
     """A document, as a data URL or by the provider's own id."""
 
     data: str | None = None
@@ -36,7 +36,7 @@ class File(msgspec.Struct, frozen=True, tag="file"):
     filename: str | None = None
 
 
-class ToolCall(msgspec.Struct, frozen=True, tag="tool_call"):
+class ToolCall(msgspec.Struct, frozen=True, gc=False, tag="tool_call"):
     """A tool that the model asks for; `arguments` is JSON text as it came."""
 
     id: str
@@ -44,7 +44,7 @@ class ToolCall(msgspec.Struct, frozen=True, tag="tool_call"):
     arguments: str
 
 
-class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
+class ToolResult(msgspec.Struct, frozen=True, gc=False, tag="tool_result"):
     """What a tool gave back for the call of that id."""
 
     id: str
@@ -55,7 +55,7 @@ class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
 Part = Text | Image | Audio | File | ToolCall | ToolResult
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One turn; `role` is system, user, assistant or tool."""
 
     role: str
@@ -75,7 +75,7 @@ class Message(msgspec.Struct, frozen=True):
         return "".join(part.text for part in parts if isinstance(part, Text))
 
 
-class LMRequest(msgspec.Struct, frozen=True):
+class LMRequest(msgspec.Struct, frozen=True, gc=False):
     """One logical request; `params` are under OpenAI's names, `schema` is a JSON schema for the reply."""
 
     model: str
@@ -86,7 +86,7 @@ class LMRequest(msgspec.Struct, frozen=True):
     n: int = 1
 
 
-class Choice(msgspec.Struct, frozen=True):
+class Choice(msgspec.Struct, frozen=True, gc=False):
     """One completion; `finish_reason` is stop, length, tool_calls, content_filter or the provider's own word.
 
     `logprobs`, where asked for, has OpenAI's chat form: {"content": [a row for each token of the text]}, a row being
@@ -100,7 +100,7 @@ class Choice(msgspec.Struct, frozen=True):
     reasoning: str | None = None
 
 
-class LMResponse(msgspec.Struct, frozen=True):
+class LMResponse(msgspec.Struct, frozen=True, gc=False):
     """A whole reply; `usage` is what it cost, None where the provider did not say, or where it cost nothing."""
 
     choices: tuple[Choice, ...]
@@ -119,7 +119,7 @@ class LMResponse(msgspec.Struct, frozen=True):
         return self.choices[0].text
 
 
-class LMDelta(msgspec.Struct, frozen=True):
+class LMDelta(msgspec.Struct, frozen=True, gc=False):
     """A piece of a streamed reply; the last one carries `finish_reason` and, where known, `usage`."""
 
     text: str = ""

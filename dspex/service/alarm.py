@@ -1,9 +1,11 @@
-"""Deadlines of calls: one timer of the loop for all that run on it, as nearly none of them ever rings."""
+"""What calls share on one loop: a timer for all their deadlines, as nearly none of them ever rings, and when they go out."""
 
 import asyncio
 import math
 import weakref
 from typing import Any
+
+from dspex.service.crowd import Crowd
 
 LOOK_S = 1e-6  # a timer; looking is rarer the more there are, so that it takes a few hundredths of the time at most
 
@@ -11,10 +13,10 @@ LOOK_S = 1e-6  # a timer; looking is rarer the more there are, so that it takes 
 class Timer:
     """The time limit of one task's work, with the meaning of asyncio.timeout; begin it where the work begins."""
 
-    __slots__ = ("_alarm", "_cancelling", "_is_ours", "_is_over", "task", "when")
+    __slots__ = ("_cancelling", "_is_ours", "_is_over", "alarm", "task", "when")
 
     def __init__(self, alarm: "Alarm", task: "asyncio.Task[Any]") -> None:
-        self._alarm = alarm
+        self.alarm = alarm
         self._cancelling = task.cancelling()
         self._is_over = False
         self._is_ours: bool | None = None
@@ -24,7 +26,7 @@ class Timer:
     def reschedule(self, when: float) -> None:
         """Cancel the work at that time of its loop."""
         self.when = when
-        alarm = self._alarm
+        alarm = self.alarm
         alarm.timers[self] = None
         if when < alarm.next_at:
             alarm.set(when)
@@ -32,7 +34,7 @@ class Timer:
     def ring(self) -> None:
         """The time is over."""
         self._is_over = True
-        del self._alarm.timers[self]
+        del self.alarm.timers[self]
         self.task.cancel()
 
     def expired(self) -> bool:
@@ -42,7 +44,7 @@ class Timer:
     def stop(self) -> bool:
         """The work has ended; whether it was cancelled by this alone."""
         if not self._is_over:
-            self._alarm.timers.pop(self, None)
+            self.alarm.timers.pop(self, None)
             return False
         if self._is_ours is None:
             self._is_ours = self.task.uncancel() <= self._cancelling
@@ -52,11 +54,12 @@ class Timer:
 class Alarm:
     """The timers of one loop; it is looked at when the earliest of them may ring."""
 
-    __slots__ = ("_handle", "_loop", "next_at", "timers")
+    __slots__ = ("_handle", "_loop", "crowd", "next_at", "timers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
         self._handle: asyncio.TimerHandle | None = None
+        self.crowd = Crowd()
         self.next_at = math.inf
         self.timers: dict[Timer, None] = {}
 

@@ -12,8 +12,10 @@ from dspex.core.errors import BudgetExceeded, CircuitOpen, DspexError, LMError, 
 from dspex.core.events import AttemptFailed, BreakerChanged, BudgetRefused
 from dspex.core.wire import HttpLimits
 from dspex.runtime.scope import SCOPE
+from dspex.service.alarm import Timer
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
+from dspex.service.crowd import SMALL
 from dspex.service.hedge import Hedge
 from dspex.service.ledger import BudgetScope, Charge, reserve_all, within
 from dspex.service.limits import Limiter, Pace, Permit
@@ -170,6 +172,8 @@ class Attempts:
         call.attempts += 1
         task = asyncio.current_task()
         try:
+            if self.breaker.in_flight > SMALL and isinstance(call.timer, Timer):
+                await call.timer.alarm.crowd.turn()
             came = await (within(entry, send) if entry.budgets else send())
             reply: T = came if checked is None else checked(came)
             if entry is self._free:

@@ -110,3 +110,43 @@ def test_a_time_out_that_the_server_reports_is_not_taken_for_the_deadline(virtua
     [done] = virtual(main)
     assert str(done.error) == "[x/y] gateway (after 4 attempts)"
     assert done.error.status == 504
+
+
+def test_many_deadlines_end_each_at_its_own_time(virtual, script, settled):
+    seconds = [0.5 + number % 7 for number in range(700)]
+
+    async def main():
+        lm = dspex.LM("x/y", provider=script(seconds=1e6), cache=False)
+        return await settled(*(lm.acall(f"{number}?", timeout=limit) for number, limit in enumerate(seconds)))
+
+    done = virtual(main)
+    assert {type(one.error) for one in done} == {LMTimeout}
+    assert [one.seconds for one in done] == pytest.approx(seconds, abs=0.01)
+
+
+def test_a_call_that_is_cancelled_while_its_deadline_ends_it_is_cancelled(virtual):
+    class Cancelling:
+        async def complete(self, request):
+            try:
+                await asyncio.sleep(1e6)
+            finally:
+                self.task.cancel()
+
+    async def main():
+        provider = Cancelling()
+        provider.task = asyncio.create_task(dspex.LM("x/y", provider=provider, timeout=5.0).acall("2+2?"))
+        await asyncio.wait([provider.task])
+        return provider.task.cancelled(), provider.task.cancelling()
+
+    assert virtual(main) == (True, 1)
+
+
+def test_a_loop_is_left_with_no_timer_of_calls_that_have_ended(virtual, script):
+    async def main():
+        lm = dspex.LM("x/y", provider=script(seconds=1.0), cache=False)
+        for number in range(3):
+            await lm.acall(f"{number}?", timeout=2.0)
+        await asyncio.sleep(500.0)
+        return len(asyncio.get_running_loop()._scheduled)
+
+    assert virtual(main) == 0
