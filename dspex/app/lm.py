@@ -29,7 +29,9 @@ from dspex.service.retry import Retrying
 from dspex.service.stream import stream
 
 NOT_SAVED = frozenset({"api_key", "api_base", "base_url", "headers", "extra_headers", "model_list", "provider", "path"})
-CALLS_OWN = frozenset({"cache", "num_retries", "timeout", "retry", "hedge_after"})  # say how a call is made; never sent
+CALLS_OWN = frozenset(
+    {"cache", "num_retries", "timeout", "retry", "hedge_after", "dispatch"}
+)  # say how a call is made; never sent
 DSPY_ONLY = frozenset(
     {
         *("_dspy_lm_class", "finetuning_model", "launch_kwargs", "train_kwargs", "use_developer_role"),
@@ -45,10 +47,11 @@ class LM:
     seconds, queue included (None: 120 s from the first permit). `max_in_flight`, `requests_per_minute` and
     `tokens_per_minute` are limits (None: none) that all equal handles share, `adaptive` finds the number in flight
     that the endpoint bears. `breaker` False switches the circuit breaker off, a BreakerPolicy tunes it;
-    `http_limits` bounds each exchange. `hedge_after` is that of `dspex.Hedged`. Keywords that the provider's
+    `http_limits` bounds each exchange. `hedge_after` is that of `dspex.Hedged`. With `dispatch="batch"` calls are put
+    together and answered later, within a day and for about half the price, where the provider has that. Keywords that the provider's
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
-    object instead of a plugin's. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry` and
-    `hedge_after`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
+    object instead of a plugin's. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
+    `hedge_after` and `dispatch`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
     """
 
     def __init__(  # noqa: PLR0917  DSPy's order
@@ -75,6 +78,7 @@ class LM:
         breaker: BreakerPolicy | bool = True,
         http_limits: HttpLimits = HttpLimits(),  # noqa: B008  # frozen
         hedge_after: float | str | None = None,
+        dispatch: Literal["live", "batch"] = "live",
         **kwargs: Any,
     ) -> None:
         if provider is None and "/" not in model:
@@ -87,6 +91,7 @@ class LM:
         self.timeout = timeout
         self.retry = retry
         self.hedge_after = hedge_after
+        self.dispatch = dispatch
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
         also = self.kwargs.pop("extra_headers", None) or {}  # as LiteLLM calls them
@@ -127,7 +132,7 @@ class LM:
         return service
 
     def _wanted(self) -> Options:
-        return _options(self.timeout, self.num_retries, self.cache, self.retry, self.hedge_after)
+        return _options(**{name: getattr(self, name) for name in CALLS_OWN})
 
     def _given(self) -> dict[str, Any]:
         return {name: value for name, value in self.kwargs.items() if value is not None}
@@ -310,8 +315,6 @@ class LM:
         return f"dspex.LM({self.model!r})"
 
 
-def _options(
-    timeout: float | None, num_retries: int, cache: bool, retry: Retrying | None, hedge_after: float | str | None
-) -> Options:
+def _options(*, num_retries: int, hedge_after: float | str | None, retry: Retrying | None, **how: Any) -> Options:
     after = None if hedge_after is None else checked_after(hedge_after)
-    return Options(timeout, num_retries + 1, cache, retry, after)
+    return Options(attempts=num_retries + 1, retry=retry, hedge_after=after, **how)

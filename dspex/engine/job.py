@@ -53,7 +53,7 @@ RESTARTS, RESTART_PERIOD_S = 3, 60.0
 class Job:
     """A compile on its loop; its methods may be called from any thread, and awaited on any loop.
 
-    `status` is queued, running, pausing, paused, stopping, done, failed or cancelled; `quote` is what it may cost at most.
+    `status` is queued, running, parked (all calls wait for batches), pausing, paused, stopping, done, failed or cancelled; `quote` is what it may cost at most.
     An algorithm that crashes is begun again and replayed, up to 3 times a minute and as long as it gets further; an error of
     dspex (DspexError) is no crash.
     """
@@ -124,7 +124,7 @@ class Job:
         """What it is doing."""
         if self._state == "pausing" and not self._context.steps.scheduler.in_flight:
             return "paused"
-        return self._state
+        return "parked" if self._state == "running" and self._tape.is_parked else self._state
 
     @property
     def ledger(self) -> Ledger:

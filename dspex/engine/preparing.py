@@ -22,6 +22,7 @@ from dspex.engine.opening import Terms, held_before
 from dspex.engine.quote import Quote, bounds_of, check, quoted
 from dspex.engine.setup import Setup, roles_of
 from dspex.engine.warm import known_programs, warmed
+from dspex.program.batch import side_by_side
 from dspex.program.module import Module
 
 NOT_COMPARED = frozenset({"num_threads", "max_errors", "track_stats", "verbose", "log_dir"})
@@ -154,11 +155,7 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
     train, val = optimizer.parts(data.train, data.val, derived_rng(options.seed, type(optimizer).__name__, "parts"))
     roles, capabilities = roles_of(optimizer, student, teachers)
     task = capabilities["task"]
-    threads = (
-        options.num_threads
-        or optimizer.num_threads
-        or min(settings.num_threads, task.max_concurrency or settings.num_threads)
-    )
+    threads = options.num_threads or optimizer.num_threads or side_by_side([student], None)
     learnt_from = {id(one) for one in train}
     apart = [*(one for one in val if id(one) not in learnt_from), *data.held]
     warm = warmed(options.warm_start, student, apart, train, data.keys)

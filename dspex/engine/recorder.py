@@ -1,8 +1,9 @@
 """Every call of a run: finished ones are answered from the journal, the others leave and are journalled."""
 
+import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,9 @@ from dspex.core.errors import BudgetExceeded, DspexError, JournalError
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.journal import Journal
-from dspex.runtime.records import Call, Sent, Step, Stopped, Training
+from dspex.runtime.records import Batched, Call, Sent, Step, Stopped, Training
 from dspex.runtime.scope import Proceed, ProceedToBytes, use
+from dspex.service.call import Ticket
 
 Found = tuple[LMResponse | None, bytes | None, Usage | None]  # a reply, or bytes and what they took
 
@@ -34,9 +36,14 @@ class Tape:
         self.paid = self.cached = self.failed = self.reused = 0
         records = journal.records
         calls = [record for record in records if isinstance(record, Call)]
+        self.batches = {name: one.batch for one in records if isinstance(one, Batched) for name in one.ids}
+        self._open = 0
+        self._parked: set[str] = set()  # calls that wait for a batch
         sent = Counter(record.key for record in records if isinstance(record, Sent))
         sent.subtract(call.key for call in calls)
-        self.lost = sum(max(0, count) for count in sent.values())  # those of a fork were sent by another run
+        in_batches = {_call_of(name) for name in self.batches}
+        # Those of a fork were sent by another run, those in a batch are asked for again.
+        self.lost = sum(max(0, count) for key, count in sent.items() if key not in in_batches)
         self.before = sum((_paid(call) for call in calls), Usage())
         self.trainings: dict[str, str] = {}  # begun and not ended, as far as is known
         for record in records:
@@ -65,6 +72,31 @@ class Tape:
         else:
             self.trainings[record.key] = record.job
 
+    @property
+    def is_parked(self) -> bool:
+        """Whether all calls under way wait for batches that the provider has: nothing is lost if the process ends."""
+        return bool(self._parked) and len(self._parked) >= self._open
+
+    async def batched(self, batch: str, ids: Sequence[str]) -> None:
+        """Journal that these calls are in a batch, safe from a power cut: it is paid for."""
+        self.journal.append(Batched(batch, tuple(ids)))
+        self.batches.update(dict.fromkeys(ids, batch))
+        self._parked.update(map(_call_of, ids))
+        await asyncio.to_thread(self.journal.sync)
+
+    def begun(self, key: str, call: Any) -> None:
+        """A call goes out; one that is answered in a batch is told how to be found again."""
+        self._open += 1
+        if getattr(getattr(call, "options", None), "dispatch", "live") == "batch":
+            call.ticket = Ticket(key, self.batches, self.batched)
+            if key in self.batches:
+                self._parked.add(key)
+
+    def over(self, key: str) -> None:
+        """It is no longer under way."""
+        self._open -= 1
+        self._parked.discard(key)
+
     def reuse(self, owner: str) -> None:
         """Count the finished calls that an earlier process made for these steps, once."""
         self.reused += self._found.pop(owner, 0)
@@ -81,6 +113,11 @@ class Tape:
 
     def _took(self, call: Call) -> None:
         self.seconds[call.step] = self.seconds.get(call.step, 0.0) + call.seconds
+
+
+def _call_of(name: str) -> str:
+    """The key of the call that an id in a batch is of, which may be one of its completions."""
+    return name.partition("-")[0]
 
 
 def _is_free(call: Call) -> bool:
@@ -141,6 +178,7 @@ class StepRecorder:
         tape, clock = self._tape, self._tape.clock
         try:
             tape.journal.append(Sent(key))
+            tape.begun(key, getattr(proceed, "call", None))
             began, found, failure = clock.monotonic(), None, ""
             try:
                 found = await fetch()
@@ -148,6 +186,7 @@ class StepRecorder:
                 failure = type(error).__name__
                 raise
             finally:
+                tape.over(key)
                 if found is not None or failure:  # a call that was cancelled stays open: it counts as lost
                     call = getattr(proceed, "call", None)
                     attempts, is_cached = getattr(call, "attempts", 1), bool(getattr(call, "cached", False))

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dspex.core.batches import BatchResults, BatchSpec, BatchStatus
     from dspex.core.dictionaries import to_dictionaries, to_message, to_turns
     from dspex.core.endpoint import Capabilities, Endpoint
     from dspex.core.errors import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from dspex.core.wire import HttpReply, ServerEvent
     from dspex.plugin.contracts import (
         Adapter,
+        BatchingProvider,
         CacheBackend,
         CallNext,
         CodeTool,
@@ -78,6 +80,10 @@ __all__ = [
     "Audio",
     "AuthError",
     "BadRequest",
+    "BatchResults",
+    "BatchSpec",
+    "BatchStatus",
+    "BatchingProvider",
     "Budget",
     "CacheBackend",
     "CallNext",
@@ -147,6 +153,7 @@ __all__ = [
 
 _HOMES = (
     *(
+        "core.batches",
         "core.endpoint",
         "core.errors",
         "core.finetune",

@@ -7,6 +7,7 @@ docstrings. Providers know nothing of retry, cache, limits or budgets: those sta
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+from dspex.core.batches import BatchResults, BatchSpec, BatchStatus
 from dspex.core.candidate import Candidate, Failure, Rollout, Scores
 from dspex.core.endpoint import Capabilities
 from dspex.core.events import Event
@@ -82,6 +83,26 @@ class FineTuningProvider(LMProvider, Protocol):
 
     async def finetune_cancel(self, job: str) -> None:
         """End a job; for one that has ended it is no error."""
+
+
+class BatchingProvider(LMProvider, Protocol):
+    """An LMProvider that answers many requests later, for less.
+
+    Optional: `batch_limit`, the most requests of one batch (1,000), and `batch_price`, what they cost as a share of the
+    usual price (0.5), for replies whose usage has no `usd`.
+    """
+
+    async def batch_start(self, spec: BatchSpec) -> str:
+        """The id of a new batch. Asked again with the `key` of one that it took, it is that one's id, where that can be told."""
+
+    async def batch_status(self, batch: str) -> BatchStatus:
+        """How far it is; it is asked for again and again, also by another process."""
+
+    async def batch_results(self, batch: str) -> BatchResults:
+        """A reply or an error for each request of a batch that ended; what is missing had no answer in time."""
+
+    async def batch_cancel(self, batch: str) -> None:
+        """End a batch; for one that has ended it is no error."""
 
 
 class EmbeddingProvider(Protocol):

@@ -28,6 +28,7 @@ from dspex.core.example import Example
 from dspex.program.shared_iterator import SharedIterator
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE
+from dspex.service.call import BATCH_WIDTH
 
 Inputs = Iterable[Any] | AsyncIterable[Any]
 RunOne = Callable[[Any], Awaitable[Any]]
@@ -162,7 +163,7 @@ def _ends_all(error: BaseException) -> bool:
 
 
 def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:
-    """How many runs at once: `num_threads`, or the setting, lowered to what the programs' LMs can do.
+    """How many runs at once: `num_threads`, or the setting, lowered to what the programs' LMs can do; many for batches.
 
     Raises ConfigurationError for less than one.
     """
@@ -174,6 +175,8 @@ def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:
         return limit
     parts = [part for program in programs for part in getattr(program, "predictors", tuple)()]
     lms = {id(lm): lm for part in parts if (lm := part.lm or settings.lm)}
+    if any(lm.dispatch == "batch" for lm in lms.values()):
+        return BATCH_WIDTH
     return min([limit, *(lm.capabilities.max_concurrency or limit for lm in lms.values())])
 
 

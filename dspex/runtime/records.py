@@ -68,6 +68,13 @@ class Training(Record, frozen=True, tag="train"):
     usd: float = 0.0
 
 
+class Batched(Record, frozen=True, tag="batch"):
+    """Calls that went out together, by their ids, and the provider's id of what they are in."""
+
+    batch: str
+    ids: tuple[str, ...]
+
+
 class Mark(Record, frozen=True, tag="clock"):
     """A time in seconds that a replay must see again: what `ctx.now()` gave at a place, or a "wall" that was reached."""
 
@@ -126,4 +133,6 @@ class Blob(Record, frozen=True, tag="blob"):
 
 
 ENCODER = msgspec.json.Encoder()
-DECODER = msgspec.json.Decoder(Run | Sent | Call | Step | Training | Mark | Beat | Considered | Stopped | End | Blob)
+DECODER = msgspec.json.Decoder(
+    Run | Sent | Call | Step | Training | Batched | Mark | Beat | Considered | Stopped | End | Blob
+)

@@ -14,7 +14,7 @@ from dspex.core.wire import HttpLimits
 from dspex.runtime.scope import SCOPE
 from dspex.service.alarm import Timer
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
-from dspex.service.call import DEFAULT_TIMEOUT_S, Call, Options, Shared
+from dspex.service.call import Call, Options, Shared
 from dspex.service.crowd import SMALL
 from dspex.service.hedge import Hedge
 from dspex.service.ledger import BudgetScope, Charge, reserve_all, within
@@ -122,7 +122,7 @@ class Attempts:
                 return await self._retried(call, attempt, first)
             except CircuitOpen as error:
                 now, wait = self._shared.clock.monotonic(), error.retry_after or 0.0
-                impatient_at = impatient_at or now + (call.options.timeout or DEFAULT_TIMEOUT_S)
+                impatient_at = impatient_at or now + call.options.limit_s
                 if not call.scope.patient or now + wait > impatient_at:
                     raise
                 await self._shared.clock.sleep(wait)
@@ -205,7 +205,7 @@ class Attempts:
                 breaker.enter(as_probe=False)
             if entry.budgets or limits.counts_tokens:
                 entry.bound = bound(any(scope.limits.usd is not None for scope in entry.budgets))
-            if not limits.is_unlimited:
+            if not limits.is_unlimited and call.options.dispatch == "live":
                 again = call.attempts > 0
                 entry.permit = await limits.acquire(call.scope.request, entry.bound.tokens, call.deadline, again=again)
             if breaker.is_open:
@@ -255,7 +255,7 @@ class Attempts:
         """The error of a call whose own time is over, or that was ended before."""
         if call.aborted is not None:
             return self.named(call.aborted, call)
-        seconds = call.options.timeout or DEFAULT_TIMEOUT_S
+        seconds = call.options.limit_s
         late = LMTimeout(f"No reply within {seconds:g} s; raise it by timeout=.", code="deadline")
         return self.named(late, call)
 

@@ -1,7 +1,7 @@
 """One logical call: how it is wanted, where it stands, and what the services of an App share for it."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from dspex.plugin.contracts import Middleware
 
 DEFAULT_TIMEOUT_S = 120.0
+BATCH_TIMEOUT_S = 26 * 3600.0  # providers take a day at most
+BATCH_WIDTH = 10_000  # how many runs go side by side where their calls wait for batches
+
+Keep = Callable[[str, Sequence[str]], Awaitable[None]]  # takes a batch, and the ids of its calls
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit.
+    """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit, 26 h in a batch.
 
     `retry` is the user's own policy, in place of `attempts` by ours; `hedge_after` seconds, or a percentile of the usual
     time such as "p95", a second attempt is sent beside one that has not answered. Raises ConfigurationError.
@@ -37,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     cache: bool = True
     retry: Retrying | None = None
     hedge_after: float | str | None = None
+    dispatch: str = "live"
 
     def __post_init__(self) -> None:
         timeout: Any = self.timeout
@@ -44,6 +49,17 @@ class Options(msgspec.Struct, frozen=True):
             raise ConfigurationError(f"timeout={timeout!r}: some seconds, or None for 120 s from the first permit.")
         if self.attempts < 1:
             raise ConfigurationError(f"num_retries={self.attempts - 1}: zero is the least.")
+        if self.dispatch not in ("live", "batch"):
+            raise ConfigurationError(f"dispatch={self.dispatch!r}: it is 'live', or 'batch' for later and for less.")
+        if self.dispatch == "batch" and self.hedge_after is not None:
+            raise ConfigurationError(
+                "hedge_after= sends a second request where one is slow; in a batch all are. Use one."
+            )
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds of the whole call."""
+        return self.timeout or (DEFAULT_TIMEOUT_S if self.dispatch == "live" else BATCH_TIMEOUT_S)
 
     @property
     def policy(self) -> Retrying:
@@ -64,6 +80,18 @@ class Shared(msgspec.Struct, frozen=True):
     under_way: UnderWay
 
 
+class Ticket(msgspec.Struct, frozen=True):
+    """What a call is in a batch: its id there, the batches that ids are known to be in, and who keeps that for later."""
+
+    id: str
+    known: Mapping[str, str]
+    keep: Keep
+
+    def part(self, place: int) -> "Ticket":
+        """That of one of its completions."""
+        return Ticket(f"{self.id}-{place}", self.known, self.keep)
+
+
 class Call:
     """The state of one logical call; `deadline` is in the running loop's time, None before its clock has started."""
 
@@ -78,6 +106,7 @@ class Call:
         "paid",
         "salt",
         "scope",
+        "ticket",
         "timer",
     )
 
@@ -90,6 +119,7 @@ class Call:
         self.cached = False
         self.lost: Charge | None = None  # what an attempt took that lost a race, where there is one
         self.paid: Usage | None = None  # where it is not that of the reply
+        self.ticket: Ticket | None = None
         self.deadline: float | None = None
         self.timer: Timer | asyncio.Timeout | None = None
         self.aborted: LMError | None = None  # what it ends with, by another's will
@@ -98,7 +128,7 @@ class Call:
         """Let the time of the whole call run from now on, if it does not yet."""
         if self.deadline is None:
             now = asyncio.get_running_loop().time()
-            self.deadline = now + (self.options.timeout or DEFAULT_TIMEOUT_S)
+            self.deadline = now + self.options.limit_s
             if self.timer is not None:
                 self.timer.reschedule(self.deadline)
 

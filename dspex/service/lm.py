@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dspex.core.clock import Clock
 from dspex.core.endpoint import Capabilities, Endpoint
-from dspex.core.errors import BadRequest, ContentFiltered, DspexError, ProtocolError
+from dspex.core.errors import BadRequest, ConfigurationError, ContentFiltered, DspexError, ProtocolError
 from dspex.core.identity import canonical
 from dspex.core.messages import Image, LMRequest, LMResponse
 from dspex.core.usage import Usage
+from dspex.plugin.per_loop import PerLoop
 from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import Recorder
 from dspex.service.attempts import Attempts
+from dspex.service.batches import Batches
 from dspex.service.cache import CacheService
 from dspex.service.call import Call, Options, Shared
 from dspex.service.flight import SingleFlight
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from dspex.plugin.contracts import LMProvider, Middleware
 
 UNKNOWN = Capabilities()
+BATCH_PRICE = 0.5  # of the usual one, where the provider does not say
 LOCAL_PARAMS = frozenset({"rollout_id"})  # in the key, never on the wire
 
 
@@ -43,6 +47,7 @@ class LMService:
         self._shared = shared
         self._flights: SingleFlight[LMResponse] = SingleFlight()
         self._life = Life(provider, endpoint.provider)
+        self._batches = self._no_batches()
         # A provider may know its address from elsewhere than the handle: two servers must not share replies.
         self.base_url: str | None = getattr(provider, "base_url", None) or endpoint.base_url
         self._key_prefix = canonical([endpoint.provider, self.base_url, endpoint.model, dict(endpoint.options)])
@@ -53,6 +58,11 @@ class LMService:
     def capabilities(self) -> Capabilities:
         """What the provider says it can do, each None where unknown."""
         return getattr(self.provider, "capabilities", None) or UNKNOWN
+
+    @property
+    def clock(self) -> Clock:
+        """What tells the time."""
+        return self._shared.clock
 
     @property
     def is_ready(self) -> bool:
@@ -105,11 +115,16 @@ class LMService:
         """In a forked child: what the parent's calls hold is not ours, and nobody here would give it back."""
         self._flights = SingleFlight()
         self._life.forked()
+        self._batches = self._no_batches()
         self.attempts.forked()
 
     async def aclose(self) -> None:
         """Let the provider go."""
+        await self._batches.aclose()
         await self._life.aclose()
+
+    def _no_batches(self) -> PerLoop[Batches]:
+        return PerLoop(lambda: Batches(self), Batches.aclose)
 
     # The onion, outside in
 
@@ -161,6 +176,8 @@ class LMService:
         await HOP
         single = msgspec.structs.replace(request, n=1)
         calls = [Call(call.options, call.scope, call.number, (request.n, place)) for place in range(request.n)]
+        for place, one in enumerate(calls):
+            one.ticket = call.ticket and call.ticket.part(place)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._settled(self._answer(one, single))) for one in calls]
         replies = [task.result() for task in tasks]
@@ -213,6 +230,8 @@ class LMService:
     async def _timed(self, call: Call, request: LMRequest) -> LMResponse:
         await HOP
         send = partial(self.provider.complete, on_wire(request))
+        if call.options.dispatch == "batch":
+            send = partial(self._in_batch, call, on_wire(request))
         bound, checked = partial(self.bound, request), partial(self._checked, request)
         attempt: Callable[[], Coroutine[Any, Any, LMResponse]]
         attempt = partial(self.attempts.once, call, bound, send, self._spent, checked)
@@ -225,6 +244,19 @@ class LMService:
         if call.timer is not None:
             return await self.attempts.run(call, attempt)
         return await self.attempts.in_time(call, attempt, again=True)
+
+    async def _in_batch(self, call: Call, request: LMRequest) -> LMResponse:
+        """An answer that comes later, at the price that batches have."""
+        if not hasattr(self.provider, "batch_start"):
+            raise ConfigurationError(
+                f"{self.name} cannot be asked in batches: its provider has none. Leave dispatch= out."
+            )
+        reply = await self._batches.get().ask(call, request)
+        usage = reply.usage
+        if usage is None or usage.usd is not None or not (usd := self._usd(usage)):
+            return reply
+        share: float = getattr(self.provider, "batch_price", BATCH_PRICE)
+        return msgspec.structs.replace(reply, usage=msgspec.structs.replace(usage, usd=usd * share))
 
     async def _hedged(
         self, call: Call, request: LMRequest, attempt: Callable[[], Coroutine[Any, Any, LMResponse]]

@@ -36,7 +36,9 @@ def stream(service: LMService, request: LMRequest, options: Options) -> AsyncGen
     """
     scope = SCOPE.get()
     steps = [getattr(middleware, "stream", None) for middleware in service.middleware()]
-    native = hasattr(service.provider, "stream") and service.capabilities.stream is not False
+    native = (
+        hasattr(service.provider, "stream") and service.capabilities.stream is not False and options.dispatch == "live"
+    )
     if not native or None in steps or scope.recorder is not None:
         # A recorder keeps whole replies, so in a compile a stream is one piece; as it is for middleware that knows no streams.
         return _in_one(service, request, options)
