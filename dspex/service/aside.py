@@ -2,20 +2,32 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from dspex.core.clock import Clock
+from dspex.service.attempts import Attempts
 from dspex.service.call import Options
 from dspex.service.ledger import Charge
-
-if TYPE_CHECKING:
-    from dspex.service.lm import LMService
 
 T = TypeVar("T")
 
 NOTHING = Charge()
 
 
-async def asked(service: "LMService", send: Callable[[], Awaitable[T]], options: Options) -> T:
+class Service(Protocol):
+    """What is known here of the service that asks."""
+
+    name: str
+    provider: Any
+    attempts: Attempts
+
+    @property
+    def clock(self) -> Clock: ...
+
+    async def ready(self) -> None: ...
+
+
+async def asked(service: Service, send: Callable[[], Awaitable[T]], options: Options) -> T:
     """What `send` gives. Raises LMError classes, PluginError."""
     await service.ready()
     attempts = service.attempts

@@ -5,18 +5,15 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dspex.core.batches import BatchResults, BatchSpec, BatchStatus
 from dspex.core.errors import BadRequest, DspexError, LMError, ProtocolError, Unavailable
 from dspex.core.identity import digest
 from dspex.core.messages import LMRequest, LMResponse
-from dspex.service.aside import asked
+from dspex.service.aside import Service, asked
 from dspex.service.call import Call, Keep, Options, Ticket
 from dspex.service.retry import is_retryable_lm_error
-
-if TYPE_CHECKING:
-    from dspex.service.lm import LMService
 
 LIMIT = 1_000  # requests of a batch, where the provider does not say
 QUIET_S, LONGEST_S = 1.0, 30.0  # without another call, and in all, before what has come goes out
@@ -67,7 +64,7 @@ class Batch:
 class Batches:
     """The batches of one model on one loop."""
 
-    def __init__(self, service: "LMService") -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
         self._clock = service.clock
         self._limit: int = getattr(service.provider, "batch_limit", LIMIT)
