@@ -34,8 +34,13 @@ class HttpClient(Protocol):
         json: Any = None,
         body: bytes | None = None,
         headers: Mapping[str, str] = {},
+        is_final: bool = False,
     ) -> HttpReply:
-        """One request; `json` is encoded by msgspec, `body` is sent as it is."""
+        """One request; `json` is encoded by msgspec, `body` is sent as it is.
+
+        One that meets a kept connection which has died is sent again on another, unless it `is_final`: it must not be
+        taken twice.
+        """
 
     def events(
         self,

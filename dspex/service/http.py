@@ -65,12 +65,23 @@ class HttpService:
         self._kept: tuple[Headers, tuple[str, bool], dict[str, str]] | None = None
 
     async def request(
-        self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+        is_final: bool = False,
     ) -> HttpReply:
-        """One request; `path` joins base_url, or is a whole URL. Raises LMError classes."""
+        """One request; `path` joins base_url, or is a whole URL. Raises LMError classes.
+
+        `is_final`: it is not sent again where a kept connection ends in silence, as it may have been taken.
+        """
         response, headers = None, _hidden(headers)  # which a traceback with local variables does not show
         try:
-            response = await self._send(method, path, json, body, headers, encoding="gzip")
+            resends = 0 if is_final else RESENDS
+            response = await self._send(method, path, json, body, headers, encoding="gzip", resends=resends)
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
             whole = await self._read(response, self._limits.body)
@@ -126,13 +137,21 @@ class HttpService:
     # Out
 
     async def _send(
-        self, method: str, path: str, json: Any, body: bytes | None, headers: Headers, *, encoding: str
+        self,
+        method: str,
+        path: str,
+        json: Any,
+        body: bytes | None,
+        headers: Headers,
+        *,
+        encoding: str,
+        resends: int = RESENDS,
     ) -> "ClientResponse":
         names = self._names(headers, encoding, json is not None)
         if json is not None:
             body = _encoded(json)
         session, url = self._pool.get().session, self._url(path)
-        for resends_left in range(RESENDS, -1, -1):
+        for resends_left in range(resends, -1, -1):
             made: list[None] = []
             token = NEW_SOCKETS.set(made)
             try:

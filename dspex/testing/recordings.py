@@ -37,7 +37,14 @@ class PlayedHttp:
         self.sent: list[str] = []
 
     async def request(
-        self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+        is_final: bool = False,
     ) -> HttpReply:
         """The whole reply."""
         self._note(json, body)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,7 @@ from dspex.plugin import (
     Unavailable,
     decode_json,
 )
+from dspex_anthropic.batches import MessageBatches
 from dspex_anthropic.models import capabilities_of, traits_of
 from dspex_anthropic.options import read_options
 from dspex_anthropic.replies import StreamedReply, WireEvent, WireReply, error_of, to_response
@@ -51,11 +53,14 @@ class AnthropicProvider:
         self._headers = self._own_headers()
         self._decoder = msgspec.json.Decoder(WireReply)
         self._events = msgspec.json.Decoder(WireEvent)
+        batches = MessageBatches(endpoint, http, self._url, self._headers, self._body)
+        self.batch_start, self.batch_status = batches.start, batches.status
+        self.batch_results, self.batch_cancel = batches.results, batches.cancel
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """The whole reply. Raises LMError classes."""
         self._check_key()
-        body = to_body(request, self.options, self._traits)
+        body = self._body(request)
         reply = await self._http.request("POST", self._url, json=body, headers=self._headers)
         return to_response(decode_json(reply.body, self._decoder), self.endpoint)
 
@@ -98,6 +103,9 @@ class AnthropicProvider:
         if status == 400 and re.search(_NO_ROOM, body):
             return ContextWindowExceeded("Prompt and max_tokens together pass what the model reads: lower max_tokens.")
         return None
+
+    def _body(self, request: LMRequest) -> dict[str, Any]:
+        return to_body(request, self.options, self._traits)
 
     def _only_piece(self, body: str) -> LMDelta:
         """A reply that came whole, from a server that does not stream."""

@@ -21,6 +21,7 @@ from dspex.plugin import (
     Unavailable,
     decode_json,
 )
+from dspex_openai.batches import ChatBatches
 from dspex_openai.models import known_capabilities
 from dspex_openai.options import read_options
 from dspex_openai.replies import StreamedReply, WireReply, error_of, to_response
@@ -43,6 +44,9 @@ class OpenAIProvider:
         self._headers = self._own_headers()
         self._lacks_key = self._is_without_key()
         self._decoder = msgspec.json.Decoder(WireReply)
+        batches = ChatBatches(endpoint, http, self.base_url, self._headers, self.options)
+        self.batch_start, self.batch_status = batches.start, batches.status
+        self.batch_results, self.batch_cancel = batches.results, batches.cancel
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """The whole reply. Raises LMError classes."""
