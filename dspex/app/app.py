@@ -468,18 +468,18 @@ class App:
 
 
 class _Default:
-    """The slot for the default App."""
+    """The slot for the default App; `app` is None until it is needed."""
 
     def forked(self) -> None:
         """In a forked child: locks anew, for the slot and its App."""
         self._lock = threading.Lock()
-        if self._app is not None:
-            self._app.forked()
+        if self.app is not None:
+            self.app.forked()
         for one in list(self._told):
             one.forked()
 
     def __init__(self) -> None:
-        self._app: App | None = None
+        self.app: App | None = None
         self._lock = threading.Lock()
         self._told: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -489,16 +489,16 @@ class _Default:
 
     def get(self) -> App:
         """The default App, made at first use."""
-        app = self._app
+        app = self.app
         if app is None:
             with self._lock:
-                app = self._app = self._app or App()
+                app = self.app = self.app or App()
         return app
 
     def replace(self, app: App | None) -> App | None:
         """Put another in its place; gives back the one before."""
         with self._lock:
-            before, self._app = self._app, app
+            before, self.app = self.app, app
         return before
 
 
@@ -509,7 +509,7 @@ if hasattr(os, "register_at_fork"):
 
 def current_app() -> App:
     """The App of this scope: that of the enclosing `async with App`, else the default one."""
-    app: App | None = SCOPE.get().app
+    app: App | None = SCOPE.get().app or default_app.app
     return app if app is not None else default_app.get()
 
 

@@ -40,13 +40,12 @@ class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
     @property
     def size(self) -> int:
         """Characters of its texts, and of files and pictures in their place."""
-        size = 0  # in loops, as it is taken at each call
-        for message in self.request.messages:
-            for part in message.parts:
-                size += len(part.text) if type(part) is Text else _size(part)
-        for choice in self.response.choices:
-            size += len(choice.text) + len(choice.reasoning or "")
-        return size
+        parts = [
+            len(part.text) if type(part) is Text else _size(part)
+            for message in self.request.messages
+            for part in message.parts
+        ]
+        return sum(parts) + sum([len(choice.text) + len(choice.reasoning or "") for choice in self.response.choices])
 
     def to_dict(self) -> dict[str, Any]:
         """The entry under DSPy's keys."""
@@ -77,11 +76,16 @@ def keep(entry: HistoryEntry, histories: Iterable[History], limit: int, limit_si
     is_large = entry.size * limit > limit_size
     for history in histories:
         history.append(entry)
-        excess = sum(one.size for one in tuple(history)) - limit_size if is_large else 0
-        while len(history) > limit or (excess > 0 and history):
-            with suppress(IndexError):  # another thread was faster
-                gone = history.popleft()
-                excess -= gone.size if is_large else 0
+        if is_large or len(history) > limit:
+            _shorten(history, limit, limit_size if is_large else None)
+
+
+def _shorten(history: History, limit: int, limit_size: int | None) -> None:
+    excess = 0 if limit_size is None else sum(one.size for one in tuple(history)) - limit_size
+    while len(history) > limit or (excess > 0 and history):
+        with suppress(IndexError):  # another thread was faster
+            gone = history.popleft()
+            excess -= gone.size if limit_size is not None else 0
 
 
 def inspect_history(n: int = 1, file: TextIO | None = None) -> None:

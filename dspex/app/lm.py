@@ -19,7 +19,7 @@ from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
 from dspex.core.wire import HttpLimits
 from dspex.runtime.bridge import run_stepped
-from dspex.runtime.scope import SCOPE
+from dspex.runtime.scope import SCOPE, Scope
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.hedge import checked_after
@@ -114,13 +114,17 @@ class LM:
     @property
     def service(self) -> LMService:
         """The current App's service for this model. Raises ConfigurationError if no plugin offers the provider."""
-        scope = SCOPE.get()
+        scope, bound = SCOPE.get(), self._bound
+        if bound is not None and scope.tape is None and bound[0] is (scope.app or default_app.app):
+            return bound[1]
+        return self._bind(scope)
+
+    def _bind(self, scope: Scope) -> LMService:
         # A tape that is played stands for all that an App has.
         tape = scope.tape if scope.tape is not None and scope.tape.is_replay else None
         owner = tape or scope.app or default_app.get()
-        bound = self._bound
-        if bound is not None and bound[0] is owner:
-            return bound[1]
+        if self._bound is not None and self._bound[0] is owner:
+            return self._bound[1]
         if tape is not None:
             from dspex.app.played import played_lm
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from contextvars import ContextVar
 from socket import socket
-from types import AsyncGeneratorType
+from types import AsyncGeneratorType, MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -17,15 +17,20 @@ if TYPE_CHECKING:
 NEW_SOCKETS: ContextVar[list[None] | None] = ContextVar("new_sockets", default=None)
 
 
+OWN_HEADERS = MappingProxyType({"user-agent": "dspex", "accept-encoding": "gzip"})
+
+
 class Pool:
     """The session of one loop. It closes itself when the loop or the process ends, or when nobody holds it any more."""
 
     def __init__(self, connect_s: float) -> None:
-        from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+        from aiohttp import BytesPayload, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
+        self.payload = BytesPayload
         self._connector = TCPConnector(limit=0, socket_factory=_new_socket)
         self.session = ClientSession(
             connector=self._connector,
+            headers=OWN_HEADERS,
             cookie_jar=DummyCookieJar(),
             timeout=ClientTimeout(total=None, sock_connect=connect_s),
             auto_decompress=False,

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -150,13 +151,15 @@ class HttpService:
         names = self._names(headers, encoding, json is not None)
         if json is not None:
             body = _encoded(json)
-        session, url = self._pool.get().session, self._url(path)
+        pool, url = self._pool.get(), self._url(path)
         for resends_left in range(resends, -1, -1):
             made: list[None] = []
             token = NEW_SOCKETS.set(made)
             try:
-                data = BytesIO(body) if body and len(body) > LARGE else body
-                return await session.request(method, url, data=data, headers=names, allow_redirects=False)
+                data: Any = body
+                if body:
+                    data = BytesIO(body) if len(body) > LARGE else pool.payload(body)
+                return await pool.session.request(method, url, data=data, headers=names, allow_redirects=False)
             except Exception as error:
                 if made or not resends_left or not _died_in_silence(error):
                     raise
@@ -170,11 +173,11 @@ class HttpService:
             kept is not None and kept[0] is headers and kept[1] == (encoding, is_json)
         ):  # a provider's are mostly the same
             return kept[2]
-        names = {"user-agent": "dspex", "accept-encoding": encoding}
+        names = {**headers.lowered, **self._headers}
+        if encoding != "gzip":
+            names = {"accept-encoding": encoding, **names}
         if is_json:
-            names["content-type"] = "application/json"
-        names |= headers.lowered
-        names |= self._headers
+            names.setdefault("content-type", "application/json")
         self._kept = headers, (encoding, is_json), names
         return names
 
@@ -225,12 +228,10 @@ class HttpService:
         return b"".join(parts)[:limit]
 
     def _headers_of(self, response: "ClientResponse") -> dict[str, str]:
-        size = 0
-        for name, value in response.raw_headers:
-            size += len(name) + len(value)
-        if size > self._limits.headers:
+        if sum(map(len, chain.from_iterable(response.raw_headers))) > self._limits.headers:
             raise ProtocolError(f"The reply's headers have more than {self._limits.headers} bytes.")
-        return {name.lower(): value for name, value in response.headers.items()}
+        headers = response.headers
+        return dict(zip(map(str.lower, headers), headers.values(), strict=True))
 
     async def _refusal(self, response: "ClientResponse") -> LMError:
         from email.utils import formatdate

@@ -12,7 +12,7 @@ from dspex.core.errors import ConfigurationError, RateLimited
 from dspex.runtime.bridge import LoopCounts
 from dspex.service.adaptive import Adaptive
 from dspex.service.call import DEFAULT_TIMEOUT_S
-from dspex.service.rate import LONGEST_S, Minute, Taken, Told, told
+from dspex.service.rate import LONGEST_S, TOLD, Minute, Taken, Told, told
 
 QUEUE_LIMIT = 10_000
 LEARNING = 0.1  # how fast the share of their bounds that attempts really take is learnt
@@ -198,6 +198,8 @@ class Limiter:
 
     def hear(self, status: int, headers: Mapping[str, str]) -> None:
         """Take note of what an endpoint says of its limits; header names in lower case."""
+        if status not in ASK_TO_WAIT and TOLD.isdisjoint(headers):
+            return
         requests, tokens = told(headers, "requests"), told(headers, "tokens")
         wait = _asked_wait(headers) if status in ASK_TO_WAIT else None
         if requests is None and tokens is None and wait is None:

@@ -26,6 +26,7 @@ NAMES: Mapping[str, tuple[tuple[str, str, str], ...]] = MappingProxyType(
         for unit in ("requests", "tokens")
     }
 )
+TOLD = frozenset(names[0] for forms in NAMES.values() for names in forms)
 
 
 class Taken:

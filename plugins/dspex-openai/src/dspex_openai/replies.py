@@ -104,12 +104,8 @@ class WireUsage(msgspec.Struct):
     def to_usage(self) -> Usage:
         """The same in our form; calls are counted by who makes them."""
         read, written = self.prompt_tokens_details or NO_DETAILS, self.completion_tokens_details or NO_DETAILS
-        return Usage(
-            input_tokens=self.prompt_tokens or 0,
-            output_tokens=self.completion_tokens or 0,
-            cached_tokens=read.cached_tokens or 0,
-            reasoning_tokens=written.reasoning_tokens or 0,
-        )
+        prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
+        return Usage(prompt, completion, read.cached_tokens or 0, written.reasoning_tokens or 0)
 
 
 class WireReply(msgspec.Struct):
