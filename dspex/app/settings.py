@@ -24,6 +24,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "prices": MappingProxyType({}),
         "prefer": MappingProxyType({}),
         "trace": None,
+        "status_message_provider": None,  # what puts a streamed program's doings into words; None: nothing does
         "send_stream": None,  # where a streamed program may send objects of its own
         "num_threads": 64,
         "async_max_workers": 64,  # threads of asyncify at once

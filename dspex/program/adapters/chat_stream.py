@@ -1,12 +1,13 @@
 """The fields of a chat reply while it comes: what is certain is given at once, what may be a marker is held back."""
 
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dspex.program.adapters.base import Escape
 from dspex.program.compiled import CompiledSignature
 
-Pieces = Sequence[tuple[str, str]]
+if TYPE_CHECKING:
+    from dspex.plugin.contracts import FieldPieces
 
 _NAME = r"\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]"
 _LINE_MARK = re.compile(rf"(?<=\n)([ \t>*#-]*){_NAME}")
@@ -52,7 +53,7 @@ class ChatStream:
         self._is_over = False
         self._stars = ""
 
-    def feed(self, text: str) -> Pieces:
+    def feed(self, text: str) -> "FieldPieces":
         """Fields and what is certain of their values; an empty piece says that a field begins, and ends the one before."""
         if self._is_over:
             return ()
@@ -68,7 +69,7 @@ class ChatStream:
             self._give(found)
         return found
 
-    def end(self) -> Pieces:
+    def end(self) -> "FieldPieces":
         """What was held back, now that nothing more comes."""
         if self._is_over or self._field is None:
             return ()

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-LIMIT = 256  # items that wait for the reader before senders wait too
+LIMIT = 128  # items that wait for the reader before senders wait too; as many again may be in its hands
 
 Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
@@ -42,18 +43,19 @@ class Channel:
             if self.is_full:
                 await future
 
-    async def get(self) -> Any:
-        """The next item. Raises StopAsyncIteration at the end."""
+    async def batch(self) -> list[Any]:
+        """All that is there, at least one item; nothing at the end."""
         while not self._items:
             if self._is_ended:
-                raise StopAsyncIteration
+                return []
             self._reader = self._loop.create_future()
             if not (self._items or self._is_ended):
                 await self._reader
-        item = self._items.popleft()
-        if self._senders and len(self._items) <= LIMIT // 2:
+        # One by one: a sender of another thread may add to them meanwhile.
+        items = [self._items.popleft() for _ in range(len(self._items))]
+        if self._senders:
             self._wake_senders()
-        return item
+        return items
 
     def end(self) -> None:
         """Nothing more will be sent."""
@@ -96,16 +98,17 @@ def _wake(future: "asyncio.Future[None]") -> None:
 class SendStream:
     """`dspex.settings.send_stream` inside a streamed program: objects of the program's own go to the stream's reader."""
 
-    __slots__ = ("_channel",)
+    __slots__ = ("_channel", "_made")
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, made: Callable[[Any], Any] = lambda item: item) -> None:
         self._channel = channel
+        self._made = made
 
     async def send(self, item: Any) -> None:
         """Send an object; waits while the reader is behind."""
-        self._channel.put(item)
+        self._channel.put(self._made(item))
         await self._channel.room()
 
     def send_nowait(self, item: Any) -> None:
         """The same from code that cannot wait."""
-        self._channel.put(item)
+        self._channel.put(self._made(item))

@@ -1,0 +1,327 @@
+"""astream and stream: what happens in any program, as typed events, and its result."""
+
+import asyncio
+import gc
+import json
+
+import msgspec
+import pytest
+
+import dspex
+from dspex.plugin import LMDelta, ProtocolError
+from dspex.streaming import (
+    FieldDelta,
+    Finished,
+    Sent,
+    StatusMessage,
+    StatusMessageProvider,
+    StreamEvent,
+    ToolFinished,
+    ToolStarted,
+    sync_send_to_stream,
+)
+
+
+def lm_of(provider, **options):
+    return dspex.LM("x/y", provider=provider, **{"cache": False, **options})
+
+
+async def everything(stream, into=None):
+    """All events; those before an error are in `into`."""
+    events = [] if into is None else into
+    async for event in stream:
+        events.append(event)
+    return events
+
+
+class Nested(dspex.Module):
+    """Predictors in a list, a dict, below another module, and one that is made in the call."""
+
+    def __init__(self):
+        super().__init__()
+        self.listed = [dspex.Predict("question -> answer")]
+        self.named = {"b": dspex.Predict("question -> answer")}
+        self.inner = dspex.ChainOfThought("question -> answer: int")
+
+    async def aforward(self, question):
+        first = await self.listed[0].acall(question=question)
+        second = await self.named["b"].acall(question=first.answer)
+        made = await dspex.Predict("question -> answer").acall(question=second.answer)
+        return await self.inner.acall(question=made.answer)
+
+
+async def test_every_output_of_every_predictor_comes_by_its_name(streaming, reply, texts):
+    texts_sent = [
+        *(reply(answer="one"), reply(answer="two"), reply(answer="three")),
+        reply(reasoning="so it is", answer=4),
+    ]
+    program = Nested()
+    with dspex.context(lm=lm_of(streaming(*texts_sent))):
+        *events, last = await everything(program.astream(question="?"))
+    with dspex.context(lm=lm_of(streaming(*texts_sent))):
+        plain = await program.acall(question="?")
+    assert texts(events) == {
+        ("listed[0]", "answer"): "one",
+        ("named['b']", "answer"): "two",
+        ("Predict", "answer"): "three",
+        ("inner.predict", "reasoning"): "so it is",
+        ("inner.predict", "answer"): "4",
+    }
+    assert last == Finished(plain)
+    assert all(isinstance(event, StreamEvent) for event in [*events, last])
+    assert [event.text for event in events if event.field == "reasoning"] == [*"so", " i", "t", " i", "s", ""]
+
+
+def test_the_plain_form_gives_the_same_and_closes_when_it_is_left(streaming, reply):
+    program = dspex.ChainOfThought("question -> answer: int")
+    provider = streaming(reply(reasoning="so", answer=4))
+
+    async def main():
+        return await everything(program.astream(question="?"))
+
+    with dspex.context(lm=lm_of(provider)):
+        assert list(program.stream(question="?")) == asyncio.run(main())
+        for _ in program.stream(question="?"):
+            break
+        gc.collect()
+    assert provider.opened == provider.closed == 3
+
+
+async def test_the_plain_form_works_inside_a_running_loop_and_in_sync_code_on_the_bridge(streaming, reply):
+    inner = dspex.Predict("question -> answer")
+
+    class Program(dspex.Module):
+        async def aforward(self, question):
+            return [type(event).__name__ for event in inner.stream(question=question)][-1]
+
+    with dspex.context(lm=lm_of(streaming(reply(answer="4")))):
+        assert list(inner.stream(question="?"))[-1].prediction.answer == "4"
+        assert Program()(question="?") == "Finished"
+
+
+async def test_runs_of_one_predictor_are_told_apart_also_side_by_side(streaming, reply, texts):
+    class Echo(streaming):
+        async def stream(self, request):
+            number = request.messages[-1].text.split("number ")[1].split()[0]
+            for piece in reply(answer=f"It is {number}."):
+                await asyncio.sleep(0)
+                yield LMDelta(piece)
+            yield LMDelta("", finish_reason="stop")
+
+    class Crowd(dspex.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = dspex.Predict("question -> answer")
+
+        async def aforward(self):
+            pairs = [(self.one, {"question": f"number {number} ?"}) for number in range(8)]
+            return await dspex.Parallel().acall(pairs)
+
+    with dspex.context(lm=lm_of(Echo(""))):
+        *events, last = await everything(Crowd().astream())
+    assert sorted(texts(events).values()) == [f"It is {number}." for number in range(8)]
+    assert {key[2:] for key in texts(events)} == {(), *((run,) for run in range(1, 8))}
+    assert [one.answer for one in last.prediction] == [f"It is {number}." for number in range(8)]
+
+
+def tool_events(events):
+    return [event for event in events if isinstance(event, (ToolStarted, ToolFinished))]
+
+
+async def test_an_agent_tells_of_its_tools_between_its_thoughts(streaming, reply, texts):
+    def look(word: str) -> str:
+        """Looks a word up."""
+        if word == "bad":
+            raise ValueError("no such word")
+        return word.upper()
+
+    def turn(thought, name, **args):
+        return reply(next_thought=thought, next_tool_name=name, next_tool_args=json.dumps(args))
+
+    agent = dspex.ReAct("question -> answer", tools=[look])
+    scripts = [turn("look", "look", word="x"), turn("again", "look", word="bad"), turn("done", "finish")]
+    lm = lm_of(streaming(*scripts, reply(reasoning="so", answer="X")))
+    with dspex.context(lm=lm):
+        events = await everything(agent.astream(question="?"))
+    found = texts(events)
+    assert [found["react", "next_thought", *run] for run in ((), (1,), (2,))] == ["look", "again", "done"]
+    assert found["extract.predict", "answer"] == "X"
+    first, ended, second, failed = tool_events(events)
+    assert (first.tool, first.arguments, first.path) == ("look", {"word": "x"}, ("ReAct",))
+    assert (ended.tool, ended.call_id, ended.output, ended.error) == ("look", first.call_id, "X", None)
+    assert (failed.call_id, failed.output) == (second.call_id, None)
+    assert "no such word" in failed.error
+    assert events.index(first) < events.index(ended) < events.index(second)
+
+
+async def test_attempts_are_heard_once_the_best_is_known(streaming, reply, texts):
+    program = dspex.BestOfN(
+        dspex.Predict("question -> answer"), N=3, reward_fn=lambda _, made: len(made.answer), threshold=9
+    )
+    with dspex.context(lm=lm_of(streaming(reply(answer="a"), reply(answer="abc"), reply(answer="ab")))):
+        *events, last = await everything(program.astream(question="?"))
+    assert texts(events) == {("module", "answer"): "abc"}
+    assert last.prediction.answer == "abc"
+
+
+async def test_what_a_program_sends_comes_as_an_event(streaming, reply):
+    class Program(dspex.Module):
+        def __init__(self):
+            super().__init__()
+            self.predict = dspex.Predict("question -> answer")
+
+        def forward(self, question):
+            sync_send_to_stream(dspex.settings.send_stream, {"step": 1})
+            sync_send_to_stream(dspex.settings.send_stream, StatusMessage("asking"))
+            return self.predict(question=question)
+
+    with dspex.context(lm=lm_of(streaming(reply(answer="4")))):
+        first, second, *_ = await everything(Program().astream(question="?"))
+    assert first == Sent({"step": 1})
+    assert second == StatusMessage("asking")
+
+
+async def test_status_messages_come_of_the_settings_provider(streaming, reply):
+    class Telling(StatusMessageProvider):
+        def module_start_status_message(self, instance, inputs):
+            return f"{type(instance).__name__} begins"
+
+    lm = lm_of(streaming(reply(reasoning="so", answer="4")))
+    program = dspex.ChainOfThought("question -> answer")
+    with dspex.context(lm=lm, status_message_provider=Telling()):
+        events = await everything(program.astream(question="?"))
+    told = [(event.message, event.path) for event in events if isinstance(event, StatusMessage)]
+    assert told == [("ChainOfThought begins", ("ChainOfThought",)), ("Predict begins", ("ChainOfThought",))]
+
+
+class Own(dspex.Module):
+    def __call__(self, question):
+        return f"called with {question}"
+
+
+class AsyncOwn(dspex.Module):
+    async def acall(self, question):
+        return f"awaited with {question}"
+
+
+@dspex.module
+def function(question):
+    return f"given {question}"
+
+
+@pytest.mark.parametrize(
+    ("program", "said"), [(Own(), "called with x"), (AsyncOwn(), "awaited with x"), (function, "given x")]
+)
+async def test_any_module_is_streamed(program, said):
+    assert await everything(program.astream(question="x")) == [Finished(said)]
+    assert await everything(program.astream("x")) == [Finished(said)]
+
+
+def test_events_are_data_of_which_json_names_the_kind():
+    event = FieldDelta("self", "answer", "4", is_last=True)
+    assert json.loads(msgspec.json.encode(event))["type"] == "FieldDelta"
+    assert msgspec.json.decode(msgspec.json.encode(event), type=FieldDelta | StatusMessage) == event
+    with pytest.raises(AttributeError):
+        event.text = "5"
+
+
+# Faults
+
+
+@pytest.mark.fault("T03")
+async def test_an_error_is_raised_behind_the_events_before_it(streaming):
+    provider = streaming(["[[ ## answer ## ]]\nfo", "ur and", ProtocolError("reset")])
+    events = []
+    with dspex.context(lm=lm_of(provider)), pytest.raises(ProtocolError, match="reset"):
+        await everything(dspex.Predict("question -> answer").astream(question="?"), events)
+    assert "".join(event.text for event in events) == "four and"
+    assert provider.opened == provider.closed == 1
+
+
+async def test_bad_input_is_an_error_of_the_first_step_and_asks_nobody(streaming):
+    provider = streaming("x")
+    with dspex.context(lm=lm_of(provider)), pytest.raises(dspex.InputError, match="'question' is missing"):
+        await anext(dspex.Predict("question -> answer").astream(query="?"))
+    assert provider.opened == 0
+
+
+@pytest.mark.fault("P18")
+async def test_a_program_that_calls_itself_without_end_ends_its_stream_by_a_typed_error():
+    class Endless(dspex.Module):
+        async def aforward(self):
+            return await self.acall()
+
+    with pytest.raises(dspex.RecursionLimit, match="does one call itself"):
+        await everything(Endless().astream())
+
+
+@pytest.mark.fault("T12")
+def test_leaving_early_closes_the_request_gives_the_permit_back_and_leaves_no_task(virtual, streaming):
+    provider = streaming(["[[ ## answer ## ]]\n", "one", 3600.0, "two"])
+
+    async def main():
+        before = asyncio.all_tasks()
+        async for _ in dspex.Predict("question -> answer").astream(question="?"):
+            break
+        await asyncio.sleep(0.5)
+        return asyncio.all_tasks() - before, provider.closed, dspex.settings.lm.service.attempts.limits.used
+
+    assert virtual(main, lm=lm_of(provider, max_in_flight=1)) == (set(), 1, 0)
+
+
+async def test_a_stream_that_is_never_read_begins_nothing(streaming):
+    provider = streaming("x")
+    with dspex.context(lm=lm_of(provider)):
+        stream = dspex.Predict("question -> answer").astream(question="?")
+        await stream.aclose()
+    assert provider.opened == 0
+
+
+@pytest.mark.fault("T12")
+async def test_a_slow_reader_holds_model_and_tools_back(streaming, reply):
+    ran = []
+
+    async def look(word: str) -> str:
+        ran.append(word)
+        return word
+
+    tool = dspex.Tool(look)
+
+    class Busy(dspex.Module):
+        async def aforward(self):
+            for number in range(2_000):
+                await tool.acall(word=str(number))
+
+    stream = Busy().astream()
+    await anext(stream)
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    assert len(ran) < 200
+    events = await everything(stream)
+    assert len(ran) == 2_000
+    assert len(tool_events(events)) == 3_999
+    assert events[-1] == Finished(None)
+
+
+async def test_a_tool_that_blocks_leaves_the_reader_free(streaming):
+    import threading
+
+    free, entered = threading.Event(), threading.Event()
+
+    def wait(word: str) -> str:
+        entered.set()
+        free.wait(10)
+        return word
+
+    tool = dspex.Tool(wait)
+
+    class Program(dspex.Module):
+        async def aforward(self):
+            return await tool.acall(word="x")
+
+    stream = Program().astream()
+    started = await anext(stream)
+    assert await asyncio.to_thread(entered.wait, 10)
+    free.set()  # reached while the tool stands still in its thread
+    ended, last = await everything(stream)
+    assert (started.tool, ended.output, last.prediction) == ("wait", "x", "x")
