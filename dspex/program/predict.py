@@ -119,6 +119,9 @@ class Predict(SignatureModule[P, S_co]):
         else:
             await HOP  # a sync call has had no loop until here
             outputs = await own(lm, config, signature, demos, inputs)
+            listener = SCOPE.get().listener
+            if listener is not None and (hearing := listener.hearing(self, compiled)) is not None:
+                await hearing.settle(outputs[0])
         prediction = Prediction(outputs[0]) if len(outputs) == 1 else Prediction.from_completions(outputs, signature)
         trace = SCOPE.get().trace
         if trace is not None:

@@ -14,6 +14,7 @@ from dspex.program.streaming.every_field import EveryField
 from dspex.streaming import FieldDelta, StreamResponse
 from dspex.testing import VirtualClock, simulate
 
+CHAT = dspex.ChatAdapter()
 LAST = LMDelta("", finish_reason="stop", usage=Usage(10, 5, calls=1))
 
 
@@ -111,7 +112,7 @@ def joined() -> Callable[[list[Any]], dict[Any, str]]:
 def heard() -> Callable[..., Any]:
     """What a listener of every output is sent for a reply in these pieces, and what is parsed: (deltas, outputs)."""
 
-    def hear(signature: Any, pieces: list[str], adapter: Any = dspex.ChatAdapter()) -> tuple[list[FieldDelta], Any]:
+    def hear(signature: Any, pieces: list[str], adapter: Any = CHAT) -> tuple[list[FieldDelta], Any]:
         async def read(channel: Channel) -> list[FieldDelta]:
             items: list[FieldDelta] = []
             while batch := await channel.batch():

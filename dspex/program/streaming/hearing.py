@@ -136,6 +136,8 @@ class FieldText:
         elif not self._says(value, sent, is_text=is_text):
             self.restart()
             self.send(value if isinstance(value, str) else self._field.render(value), is_last=True)
+        elif value is not None and not self._is_closed:
+            self.send("", is_last=True)
         else:
             self.close()
 
