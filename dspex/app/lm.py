@@ -218,7 +218,7 @@ class LM:
                 async for delta in deltas:
                     pieces.append(delta)
                     yield delta
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError, GeneratorExit) as error:
             self._remember(request, whole(pieces), error)
             raise
         self._remember(request, whole(pieces))

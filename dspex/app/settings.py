@@ -14,6 +14,8 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "lm": None,
         "adapter": None,
         "max_reasks": 1,  # further calls after a reply that does not parse; 0: none
+        # Whether a streamed reply is given up as soon as a typed field of it cannot become valid, and so asked for again.
+        "stop_early": False,
         "redact": (),  # names of fields that are never written into traces, or read from them
         "rm": None,
         "sandbox": None,  # None: that which is installed, "monty" before "bwrap" before others

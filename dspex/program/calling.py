@@ -52,6 +52,8 @@ class Call(msgspec.Struct, frozen=True):
         listener = SCOPE.get().listener
         if listener is not None and self.predictor is not None:
             ask.hearing = listener.hearing(self.predictor, compiled)
+            if ask.hearing is not None:
+                ask.hearing.is_watched = app.settings.stop_early
         if plan is None:
             rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
             tools: tuple[Any, ...] = ()

@@ -8,6 +8,7 @@ from dspex.core.messages import LMDelta
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.streaming.channel import Channel
+from dspex.program.viable import Watch
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import FieldPieces, ReplyParser
@@ -22,10 +23,13 @@ class Hearing:
     It is the scope's listener while an adapter asks a model to read the reply: what comes of that is this run's too.
     """
 
-    __slots__ = ("_channel", "_current", "_is_begun", "_parser", "_texts", "is_raw")
+    __slots__ = ("_channel", "_current", "_is_begun", "_parser", "_texts", "_watch", "fault", "is_raw", "is_watched")
 
     def __init__(self, channel: Channel, texts: Mapping[str, "FieldText"], *, is_raw: bool = False) -> None:
         self.is_raw = is_raw
+        self.is_watched = False  # whether a field that can no longer become valid is a fault
+        self.fault: tuple[str, str] | None = None  # that field, and what is wrong with it
+        self._watch: Watch | None = None
         self._channel = channel
         self._texts = texts
         self._parser: ReplyParser | None = None
@@ -44,22 +48,24 @@ class Hearing:
     def begin(self, adapter: Any, compiled: CompiledSignature) -> None:
         """A reply in that adapter's form begins; what an earlier one of this run said does not hold."""
         made = getattr(adapter, "parser", None)
-        self._parser = None if made is None or self.is_raw else made(compiled)
+        self._parser = None if made is None or (self.is_raw and not self.is_watched) else made(compiled)
+        self._watch, self.fault = Watch(compiled) if self.is_watched else None, None
         self._current, self._is_begun = None, False
         for text in self._texts.values():
             text.restart()
 
     async def hear(self, delta: LMDelta, reasoning: FieldInfo | None) -> None:
         """A piece of the reply; waits while the reader is behind. `reasoning` is the field of what the model thought."""
-        if self.is_raw:
-            # A reply of one piece was not streamed.
-            if self._is_begun or delta.finish_reason is None:
-                self._is_begun = True
-                self._channel.put(delta)
-        elif delta.text and self._parser is not None:
-            self._send(self._read(self._parser, delta.text))
-        if delta.reasoning and reasoning is not None:
-            self._send(((reasoning.name, delta.reasoning),))
+        if self.is_raw and (self._is_begun or delta.finish_reason is None):  # a reply of one piece was not streamed
+            self._is_begun = True
+            self._channel.put(delta)
+        if delta.text and self._parser is not None:
+            pieces = self._read(self._parser, delta.text)
+            self._send(pieces)
+            if self._watch is not None and self.fault is None:
+                self.fault = self._watch.heard(pieces)
+        if delta.reasoning and reasoning is not None and (text := self._texts.get(reasoning.name)) is not None:
+            text.send(delta.reasoning)
         if self._channel.is_full:
             await self._channel.room()
 
