@@ -1,21 +1,24 @@
-"""The price of a streamed piece: streamify with a StreamListener beside aiohttp and msgspec by hand, in interleaved rounds.
+"""The price of a streamed piece: streamify and astream beside aiohttp and msgspec by hand, in interleaved rounds.
 
     python benchmarks/bench_stream.py [--rounds 5] [--streams 64] [--turns 10]
 
-Needs dspex-openai. Prints pieces a second of that many streams at once, their ratio to raw, and the share of pieces that
-arrived; raw reads lines and keeps one decoder.
+Needs dspex-openai. Prints pieces a second of that many streams at once, for each form of replies, their ratio to raw, and the
+share of pieces that arrived; raw reads lines and keeps one decoder. The last two lines are of one stream after another, the
+second of them through the plain generator.
 """
 
 import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import aiohttp
 import msgspec
 from mock_server import PIECES, mock_server
 
 import dspex
+from dspex.streaming import FieldDelta, Finished
 
 
 class Delta(msgspec.Struct):
@@ -67,19 +70,52 @@ async def measured_raw(url: str, streams: int, turns: int) -> tuple[float, float
         return await at_once(lambda q: raw_stream(session, f"{url}/chat/completions", q), streams, turns)
 
 
-async def measured_dspex(predict: dspex.Predict, streams: int, turns: int) -> tuple[float, float]:
+async def measured(predict: dspex.Predict, streams: int, turns: int, way: str, adapter: Any) -> tuple[float, float]:
     streamed = dspex.streamify(predict, stream_listeners=[dspex.streaming.StreamListener("answer")])
 
-    async def stream(question: str) -> int:
-        chunks = []
+    async def heard(question: str) -> tuple[list[str], Any]:
+        chunks, last = [], None
         async for item in streamed(question=question):
             if isinstance(item, dspex.Prediction):
-                assert item.answer == "".join(chunks) == EXPECTED.strip()
+                last = item
             elif item.chunk:
                 chunks.append(item.chunk)
+        return chunks, last
+
+    async def told(question: str) -> tuple[list[str], Any]:
+        chunks, last = [], None
+        async for event in predict.astream(question=question):
+            if type(event) is Finished:
+                last = event.prediction
+            elif type(event) is FieldDelta and event.text:
+                chunks.append(event.text)
+        return chunks, last
+
+    async def stream(question: str) -> int:
+        chunks, last = await (heard if way == "streamify" else told)(question)
+        assert last.answer == "".join(chunks)
+        assert last.answer.strip() == EXPECTED.strip()
         return len(chunks)
 
-    return await at_once(stream, streams, turns)
+    with dspex.context(adapter=adapter):
+        return await at_once(stream, streams, turns)
+
+
+def measured_plain(predict: dspex.Predict, turns: int) -> tuple[float, float]:
+    """One plain generator after another: each batch of it crosses threads."""
+    began, came = time.perf_counter(), 0
+    for turn in range(turns):
+        came += sum(type(event) is FieldDelta and bool(event.text) for event in predict.stream(question=f"{turn}"))
+    return turns * PIECES / (time.perf_counter() - began), came / (turns * PIECES)
+
+
+WAYS = {
+    "streamify": ("streamify", dspex.ChatAdapter()),
+    "astream": ("astream", dspex.ChatAdapter()),
+    "astream, json": ("astream", dspex.JSONAdapter()),
+    "astream, xml": ("astream", dspex.XMLAdapter()),
+    "astream, plain": ("astream", dspex.PlainAdapter()),
+}
 
 
 def main() -> None:
@@ -89,18 +125,32 @@ def main() -> None:
     arguments.add_argument("--turns", type=int, default=10)
     given = arguments.parse_args()
     dspex.configure(cache=False)
+    rates: dict[str, list[float]] = {}
+    shares: dict[str, list[float]] = {}
     with mock_server() as url:
         predict = dspex.Predict("question -> answer")
-        predict.lm = dspex.LM("openai/mock", api_base=url, api_key="none", cache=False)
-        pairs = []
+
+        def note(name: str, rate: float, share: float) -> None:
+            rates.setdefault(name, []).append(rate)
+            shares.setdefault(name, []).append(share)
+
         for _ in range(given.rounds):
-            raw = asyncio.run(measured_raw(url, given.streams, given.turns))
-            pairs.append((asyncio.run(measured_dspex(predict, given.streams, given.turns)), raw))
-    ours, raw = max(pair[0][0] for pair in pairs), max(pair[1][0] for pair in pairs)
-    came = min(pair[0][1] for pair in pairs)
-    print(
-        f"raw      {raw:8.0f} pieces/s\nstreamify {ours:7.0f} pieces/s, {ours / raw:.2f}x raw, {came:.3f} of the pieces came"
-    )
+            note("raw", *asyncio.run(measured_raw(url, given.streams, given.turns)))
+            for name, (way, adapter) in WAYS.items():
+                model = "mock" if adapter.name == "chat" else f"mock-{adapter.name}"
+                predict.lm = dspex.LM(f"openai/{model}", api_base=url, api_key="none", cache=False)
+                note(name, *asyncio.run(measured(predict, given.streams, given.turns, way, adapter)))
+            predict.lm = dspex.LM("openai/mock", api_base=url, api_key="none", cache=False)
+            note("raw, one by one", *asyncio.run(measured_raw(url, 1, given.turns * 10)))
+            note("stream, one by one", *measured_plain(predict, given.turns * 10))
+    for name, found in rates.items():
+        raw = rates["raw, one by one" if "one by one" in name else "raw"]
+        line = f"{name:20s}{max(found):8.0f} pieces/s"
+        print(
+            line
+            if found is raw
+            else f"{line}, {max(found) / max(raw):.2f}x raw, {min(shares[name]):.3f} of the pieces came"
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import msgspec
 
 from dspex.app.lm import LM
 from dspex.core.errors import AdapterParseError
-from dspex.core.messages import Choice, LMRequest, LMResponse
+from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.program.adapters.base import unreadable
 from dspex.program.adapters.choice import reask_adapter, schema_for
@@ -17,7 +17,7 @@ from dspex.program.reply_function import held, spoken
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import use
 from dspex.service.ledger import estimated_usage
-from dspex.service.pieces import whole
+from dspex.service.pieces import MANY, drawn_together, whole
 
 if TYPE_CHECKING:
     from dspex.program.native import NativePlan
@@ -143,15 +143,19 @@ class Ask:
         if request.n > 1 or self.decide is not None:  # pieces are of one completion, and have no log-probabilities
             return await self.lm.complete(request)
         reasoning = None if self.plan is None else self.plan.reasoning
-        pieces = []
+        pieces: list[LMDelta] = []
+        hearing, kept = self.hearing, 0
         async with aclosing(self.lm.stream(request)) as deltas:
             async for delta in deltas:
                 pieces.append(delta)
-                await self.hearing.hear(delta, reasoning)
-                if self.hearing.fault is not None:
+                if len(pieces) - kept >= MANY:
+                    kept = drawn_together(pieces, kept)
+                if hearing.hear(delta, reasoning):
+                    await hearing.room()
+                if hearing.fault is not None:
                     break
         reply = whole(pieces)
-        return reply if self.hearing.fault is None else self._given_up(adapter, request, reply, self.hearing.fault)
+        return reply if hearing.fault is None else self._given_up(adapter, request, reply, hearing.fault)
 
     def _given_up(self, adapter: Any, request: LMRequest, reply: LMResponse, fault: tuple[str, str]) -> LMResponse:
         """What came of a reply that cannot be read whatever comes next."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+from dspex.core.gathered import MANY, Gathered
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.values import is_optional, render
@@ -43,7 +44,7 @@ class Watch:
             checks = compiled.templates["viable"] = {field.name: _Checks(field) for field in compiled.outputs}
         self._checks: Mapping[str, _Checks] = checks
         self._field: _Checks | None = None
-        self._parts: list[str] = []
+        self._parts = Gathered()
         self._length = 0
         self._seen = ""
 
@@ -52,8 +53,8 @@ class Watch:
         for name, piece in pieces:
             checks = self._checks.get(name)
             if checks is not self._field:
-                ended, text = self._field, "".join(self._parts)
-                self._field, self._parts, self._length, self._seen = checks, [], 0, ""
+                ended, text = self._field, self._parts.text
+                self._field, self._parts, self._length, self._seen = checks, Gathered(), 0, ""
                 # Of an empty text it is not known whether that is all: a parser may keep a value to itself.
                 if ended is not None and text and (fault := ended.whole(text)):
                     return ended.name, fault
@@ -62,7 +63,9 @@ class Watch:
         return None
 
     def _grown(self, checks: "_Checks", piece: str) -> str:
-        self._parts.append(piece)
+        self._parts.add(piece)
+        if len(self._parts.pieces) >= MANY:
+            self._parts.draw()
         self._length += len(piece)
         is_too_long = checks.max_length is not None and self._length > checks.max_length
         if not is_too_long and (checks.begun is None or self._length > LOOKED_AT):
@@ -70,7 +73,7 @@ class Watch:
         self._seen += piece
         if not is_too_long and checks.begun is not None and checks.begun(self._seen):
             return ""
-        text = "".join(self._parts)
+        text = self._parts.text
         return checks.whole(text) or f"{text[:60]!r} cannot become one"
 
 

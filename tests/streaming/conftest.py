@@ -126,7 +126,8 @@ def heard() -> Callable[..., Any]:
             hearing = EveryField(predict, channel).hearing(predict, signature.compiled)
             hearing.begin(adapter, signature.compiled)
             for piece in pieces:
-                await hearing.hear(LMDelta(piece), None)
+                if hearing.hear(LMDelta(piece), None):
+                    await hearing.room()
             outputs = adapter.parse(signature, "".join(pieces))
             await hearing.settle(outputs)
             channel.end()

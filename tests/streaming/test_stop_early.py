@@ -1,6 +1,5 @@
 """stop_early: a typed field that can no longer become valid ends its reply, and the model is asked again."""
 
-import json
 from datetime import date, time
 from enum import Enum
 from typing import Annotated, Literal
@@ -227,7 +226,11 @@ def faults(field, text, size):
 
 
 def readable(field, text):
-    ways = [field.decode] if text.startswith('"') else [field.decode, lambda text: field.convert(json.loads(text))]
+    ways = (
+        [field.decode]
+        if text.startswith('"')
+        else [field.decode, lambda text: field.convert(msgspec.json.decode(text))]
+    )
     for read in ways:  # a string in JSON is given as the text in it
         try:
             read(text)

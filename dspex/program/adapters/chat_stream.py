@@ -16,7 +16,6 @@ _END = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*completed[ \t]*##[ \t]*\]\]\s*\Z")
 # Ends that more text may turn into a marker, into an escape or into the end of the value.
 _BEGUN_MARK = r"\[(?:\[[ \t]*(?:#(?:#[ \t]*\w*[ \t]*(?:#(?:#[ \t]*(?:\](?:\]\**\s*)?)?)?)?)?)?)?"
 _OPEN_END = re.compile(rf"(?:(?<=\n)[ \t>*#-]*(?:{_BEGUN_MARK})?|\\*{_BEGUN_MARK}|\\+)\Z")
-_HAZARD = re.compile(r"[\n\[\\]|\s\Z")
 _ESCAPE = Escape(r"\[\[[ \t]*##")
 _HELD_LIMIT = 8_192  # more is not held: the rest of the reply comes as one piece at its end
 
@@ -58,7 +57,11 @@ class ChatStream:
         if self._is_over:
             return ()
         field = self._field
-        if field and not (self._pending or self._is_fresh or self._is_single) and not _HAZARD.search(text):
+        if (
+            field
+            and not (self._pending or self._is_fresh or self._is_single)
+            and not ("\n" in text or "[" in text or "\\" in text or text[-1:].isspace())
+        ):
             self._before = text[-1:] or self._before
             return ((field, text),)
         self._pending += text

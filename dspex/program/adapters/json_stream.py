@@ -34,6 +34,7 @@ class JSONStream:
         "_folded",
         "_found",
         "_in_string",
+        "_in_value",
         "_pending",
         "_step",
         "_text",
@@ -50,9 +51,12 @@ class JSONStream:
         self._text = False  # whether that is a field of text
         self._depth = 0
         self._in_string = False
+        self._in_value = False  # whether that is a string
 
     def feed(self, text: str) -> "FieldPieces":
         """Fields and what is certain of their values; an empty piece says that a field begins, and ends the one before."""
+        if self._in_value and self._field and not self._pending and not ('"' in text or "\\" in text):
+            return ((self._field, text),)
         if self._step is None:
             return ()
         self._pending += text
@@ -110,7 +114,7 @@ class JSONStream:
         if not first:
             return False
         if first == '"':
-            self._pending = self._pending[1:]
+            self._pending, self._in_value = self._pending[1:], True
             return self._goes_on_with(self._string)
         if self._text:  # what a text is made of that stands there as something else is known at the end only
             self._field = None
@@ -138,7 +142,10 @@ class JSONStream:
         if _SURROGATE.search(body):
             return self._stop()
         self._give(body)
-        return self._goes_on_with(self._key) if is_closed else False
+        if not is_closed:
+            return False
+        self._in_value = False
+        return self._goes_on_with(self._key)
 
     def _scalar(self) -> bool:
         end = _SCALAR_END.search(self._pending)
@@ -184,5 +191,5 @@ class JSONStream:
         return True
 
     def _stop(self) -> bool:
-        self._step, self._pending = None, ""
+        self._step, self._pending, self._in_value = None, "", False
         return False

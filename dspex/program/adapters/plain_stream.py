@@ -53,6 +53,10 @@ class PlainStream:
         found: list[tuple[str, str]] = []
         if self._is_over:
             return found
+        is_inside = not (self._pending or self._is_fresh or self._before == "\n")  # of a line, where no label begins
+        if is_inside and "\n" not in text and text and not text[-1].isspace():
+            self._before = text[-1]
+            return ((self._field, text),)
         self._pending += text
         if self._is_opened or self._opened(found, is_whole=False):
             while self._enter_next(found, is_whole=False):

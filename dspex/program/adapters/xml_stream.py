@@ -71,6 +71,9 @@ class XMLStream:
         """Fields and what is certain of their values; an empty piece says that a field begins, and ends the one before."""
         if self._is_over:
             return ()
+        is_plain = not (self._pending or self._is_fresh or self._is_silent or "<" in text or "&" in text)
+        if is_plain and self._outer is not None and not text[-1:].isspace():
+            return ((self._outer, text),)
         self._pending += text
         end = None
         while end is None and (mark := self._tags.tag.search(self._pending, self._place)):

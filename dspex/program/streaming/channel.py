@@ -17,7 +17,7 @@ class Channel:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._items: deque[Any] = deque()
+        self.items: deque[Any] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._senders: deque[Waiter] = deque()
         self._is_ended = False
@@ -26,13 +26,14 @@ class Channel:
     def put(self, item: Any) -> None:
         """Send without waiting; whoever sends much awaits `room` when `is_full`."""
         if not self._is_left:
-            self._items.append(item)
-            self._wake_reader()
+            self.items.append(item)
+            if self._reader is not None:
+                self._wake_reader()
 
     @property
     def is_full(self) -> bool:
         """Whether the reader is behind."""
-        return len(self._items) >= LIMIT and not self._is_left
+        return len(self.items) >= LIMIT and not self._is_left
 
     async def room(self) -> None:
         """Wait until the reader has caught up, or left."""
@@ -45,14 +46,14 @@ class Channel:
 
     async def batch(self) -> list[Any]:
         """All that is there, at least one item; nothing at the end."""
-        while not self._items:
+        while not self.items:
             if self._is_ended:
                 return []
             self._reader = self._loop.create_future()
-            if not (self._items or self._is_ended):
+            if not (self.items or self._is_ended):
                 await self._reader
         # One by one: a sender of another thread may add to them meanwhile.
-        items = [self._items.popleft() for _ in range(len(self._items))]
+        items = [self.items.popleft() for _ in range(len(self.items))]
         if self._senders:
             self._wake_senders()
         return items
@@ -65,7 +66,7 @@ class Channel:
     def leave(self) -> None:
         """Nobody reads any more; what is sent is dropped."""
         self._is_left = True
-        self._items.clear()
+        self.items.clear()
         self._wake_senders()
 
     def _wake_reader(self) -> None:

@@ -4,14 +4,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dspex.core.gathered import MANY, Gathered
 from dspex.core.messages import LMDelta
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
-from dspex.program.streaming.channel import Channel
+from dspex.program.streaming.channel import LIMIT, Channel
 from dspex.program.viable import Watch
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import FieldPieces, ReplyParser
+    from dspex.plugin.contracts import ReplyParser
 
 # Makes an event of a piece: (predictor, field, text, is_last, run, version).
 Made = Callable[[str, str, str, bool, int, int], Any]
@@ -54,47 +55,42 @@ class Hearing:
         for text in self._texts.values():
             text.restart()
 
-    async def hear(self, delta: LMDelta, reasoning: FieldInfo | None) -> None:
-        """A piece of the reply; waits while the reader is behind. `reasoning` is the field of what the model thought."""
+    def hear(self, delta: LMDelta, reasoning: FieldInfo | None) -> bool:
+        """A piece of the reply; `reasoning` is the field of what the model thought. Returns whether to await `room`."""
         if self.is_raw and (self._is_begun or delta.finish_reason is None):  # a reply of one piece was not streamed
             self._is_begun = True
             self._channel.put(delta)
-        if delta.text and self._parser is not None:
-            pieces = self._read(self._parser, delta.text)
-            self._send(pieces)
-            if self._watch is not None and self.fault is None:
-                self.fault = self._watch.heard(pieces)
+        if self._parser is not None and delta.text:
+            self._read(self._parser, delta.text)
         if delta.reasoning and reasoning is not None and (text := self._texts.get(reasoning.name)) is not None:
             text.send(delta.reasoning)
-        if self._channel.is_full:
-            await self._channel.room()
+        return len(self._channel.items) >= LIMIT
 
-    def _read(self, parser: "ReplyParser", text: str | None) -> "FieldPieces":
-        """What the parser makes of a further text, or (None) of the end."""
+    def _read(self, parser: "ReplyParser", text: str | None) -> None:
+        """Send what the parser makes of a further text, or (None) of the end."""
         try:
-            return parser.end() if text is None else parser.feed(text)
+            pieces = parser.end() if text is None else parser.feed(text)
+            for name, piece in pieces:
+                field = self._texts.get(name)
+                if field is not self._current:
+                    if self._current is not None:
+                        self._current.close()
+                    self._current = field
+                if piece and field is not None:
+                    field.send(piece)
+            if self._watch is not None and self.fault is None:
+                self.fault = self._watch.heard(pieces)
         except Exception as error:  # noqa: BLE001  the adapter is a plugin, and its fields can come whole
             self._parser = None
             name = type(parser).__name__
             warnings.warn(
                 f"{name} failed, so its fields come when the reply is whole: {error!r}", RuntimeWarning, stacklevel=2
             )
-            return ()
-
-    def _send(self, pieces: "FieldPieces") -> None:
-        for name, piece in pieces:
-            text = self._texts.get(name)
-            if text is not self._current:
-                if self._current is not None:
-                    self._current.close()
-                self._current = text
-            if text is not None and piece:
-                text.send(piece)
 
     async def settle(self, outputs: Mapping[str, Any]) -> None:
         """Send what is left of each field, and anew what does not say the same as the prediction."""
         if self._parser is not None:
-            self._send(self._read(self._parser, None))
+            self._read(self._parser, None)
         for name, text in self._texts.items():
             text.settle(outputs.get(name))
         await self.room()
@@ -112,20 +108,22 @@ class FieldText:
         self._run = run
         self._made = made
         self._version = 0
-        self._sent: list[str] = []
+        self._sent = Gathered()
         self._is_closed = False
 
     def restart(self) -> None:
         """Begin a new version if anything was sent."""
         if self._sent or self._is_closed:
             self._version += 1
-            self._sent, self._is_closed = [], False
+            self._sent, self._is_closed = Gathered(), False
 
     def send(self, piece: str, *, is_last: bool = False) -> None:
         """Send a piece."""
         if self._is_closed:
             self.restart()
-        self._sent.append(piece)
+        self._sent.add(piece)
+        if len(self._sent.pieces) >= MANY:
+            self._sent.draw()
         self._is_closed = is_last
         self._channel.put(self._made(self._name, self._field.name, piece, is_last, self._run, self._version))
 
@@ -136,7 +134,7 @@ class FieldText:
 
     def settle(self, value: Any) -> None:
         """Make what was sent mean `value`."""
-        sent, is_text = "".join(self._sent), self._field.annotation is str
+        sent, is_text = self._sent.text, self._field.annotation is str
         if is_text and isinstance(value, str) and value.startswith(sent) and not self._is_closed:
             self.send(value[len(sent) :], is_last=True)
         elif not self._says(value, sent, is_text=is_text):
