@@ -65,6 +65,13 @@ class Finished(StreamEvent, frozen=True):
     prediction: Any
 
 
+class Failed(StreamEvent, frozen=True):
+    """The last event of a stream that goes over a wire (`sse`), where the program raised: the error's class, and words."""
+
+    error: str
+    message: str = ""
+
+
 class StreamResponse(msgspec.Struct, frozen=True, gc=False):
     """A FieldDelta under DSPy's names, as `streamify` gives it."""
 
