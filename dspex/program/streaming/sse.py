@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dspex.core.errors import DspexError
+from dspex.core.example import Example
 from dspex.core.identity import plain
 from dspex.program.streaming.channel import Channel
 from dspex.program.streaming.events import Failed
@@ -82,8 +83,8 @@ def encoded(item: Any) -> bytes:
 
 
 def _as_data(value: Any) -> Any:
-    if hasattr(value, "toDict"):
-        return value.toDict()
+    if isinstance(value, Example):
+        return dict(value.items())
     try:
         return plain(value)
     except TypeError:
