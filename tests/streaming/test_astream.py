@@ -164,6 +164,104 @@ async def test_attempts_are_heard_once_the_best_is_known(streaming, reply, texts
     assert last.prediction.answer == "abc"
 
 
+async def test_of_refined_attempts_the_best_is_heard_as_the_program_itself(streaming, reply, texts):
+    program = dspex.Refine(
+        dspex.Predict("question -> answer"), N=2, reward_fn=lambda _, made: len(made.answer), threshold=9
+    )
+    advice = reply(discussion="too short", advice=json.dumps({"self": "write more"}))
+    with dspex.context(lm=lm_of(streaming(reply(answer="a"), advice, reply(answer="abc")))):
+        *events, last = await everything(program.astream(question="?"))
+    assert last.prediction.answer == "abc"
+    assert texts(events) == {("module", "answer"): "abc"}
+
+
+async def test_what_a_tool_asks_a_model_is_heard_too(streaming, reply, texts):
+    inner = dspex.Predict("word -> meaning")
+
+    async def look(word: str) -> str:
+        return (await inner.acall(word=word)).meaning
+
+    tool = dspex.Tool(look)
+
+    class Program(dspex.Module):
+        async def aforward(self):
+            return await tool.acall(word="x")
+
+    with dspex.context(lm=lm_of(streaming(reply(meaning="a letter")))):
+        events = await everything(Program().astream())
+    assert texts(events) == {("Predict", "meaning"): "a letter"}
+    kinds = [type(event) for event in events]
+    assert (kinds[0], *kinds[-2:]) == (ToolStarted, ToolFinished, Finished)
+
+
+async def test_a_batch_inside_is_heard_and_a_failed_item_ends_nothing(streaming, reply, texts):
+    class Program(dspex.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = dspex.Predict("question -> answer: int")
+
+        async def aforward(self):
+            return [outcome async for outcome in self.one.outcomes([{"question": "a"}, {"question": "b"}])]
+
+    scripts = [reply(answer="one"), '{"answer": "two"}', reply(answer=3)]
+    with dspex.context(lm=lm_of(streaming(*scripts)), num_threads=1):
+        events = await everything(Program().astream())
+    failed, good = events[-1].prediction
+    assert isinstance(failed.error, dspex.AdapterParseError)
+    assert good.prediction.answer == 3
+    assert texts(events) == {("one", "answer"): "two", ("one", "answer", 1): "3"}
+
+
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_reply_that_does_not_come_in_pieces_comes_whole(streaming, reply, texts, n):
+    program = dspex.Predict("question -> answer", n=n)
+
+    class Whole(streaming):
+        capabilities = dspex.Capabilities(chat=True, stream=n > 1)
+
+    with dspex.context(lm=lm_of(Whole(reply(answer="four")))):
+        *events, last = await everything(program.astream(question="?"))
+    assert texts(events) == {("self", "answer"): "four"}
+    assert last.prediction.answer == "four"
+
+
+async def test_a_fallback_streams_what_its_second_model_says(streaming, reply, texts):
+    lm = dspex.Fallback(lm_of(streaming([ProtocolError("no")]), num_retries=0), lm_of(streaming(reply(answer="4"))))
+    with dspex.context(lm=lm):
+        *events, last = await everything(dspex.Predict("question -> answer").astream(question="?"))
+    assert texts(events) == {("self", "answer"): last.prediction.answer} == {("self", "answer"): "4"}
+
+
+class Memory(dict):
+    """A cache in memory."""
+
+    async def get(self, key):
+        return super().get(key)
+
+    async def set(self, key, value, ttl=None):
+        self[key] = value
+
+    async def delete(self, key):
+        self.pop(key, None)
+
+    async def aclose(self):
+        self.clear()
+
+
+def test_a_cached_reply_streams_as_one_piece_and_costs_nothing(virtual, streaming, reply, texts):
+    provider, program = streaming(reply(reasoning="so", answer=4)), dspex.ChainOfThought("question -> answer: int")
+
+    async def main():
+        await program.acall(question="?")
+        with dspex.budget(calls=1) as budget:
+            return await everything(program.astream(question="?")), budget.spent.calls
+
+    events, calls = virtual(main, lm=lm_of(provider, cache=True), cache=Memory())
+    assert [event.text for event in events[:-1] if event.text] == ["so", "4"]
+    assert texts(events) == {("predict", "reasoning"): "so", ("predict", "answer"): "4"}
+    assert (calls, provider.opened) == (0, 1)
+
+
 async def test_what_a_program_sends_comes_as_an_event(streaming, reply):
     class Program(dspex.Module):
         def __init__(self):
@@ -303,6 +401,7 @@ async def test_a_slow_reader_holds_model_and_tools_back(streaming, reply):
     assert events[-1] == Finished(None)
 
 
+@pytest.mark.fault("P16")
 async def test_a_tool_that_blocks_leaves_the_reader_free(streaming):
     import threading
 

@@ -67,7 +67,7 @@ def parsed(adapter, signature, reply):
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(hostile, hostile, cuts)
 @example("\\Answer: x", "\\\\Answer:", [12, 13, 14, 15])
 @example("<![CDATA[x]]>", "a <![CDATA[ </answer> ]]> b", [20, 21, 30])
@@ -83,7 +83,7 @@ def test_a_reply_in_our_form_is_heard_as_it_is_parsed_and_never_taken_back(
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(hostile, hostile)
 def test_a_reply_that_comes_by_characters_is_heard_as_one_that_comes_whole(heard, texts_of, adapter, reasoning, answer):
     reply = written(adapter, TWO, {"reasoning": reasoning, "answer": answer})
@@ -103,7 +103,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data(), cuts)
 def test_any_reply_that_parses_is_heard_as_it_is_parsed(heard, texts_of, adapter, data, places):
     parts = st.one_of(st.sampled_from(FORMS[adapter.name]), hostile)

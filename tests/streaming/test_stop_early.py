@@ -241,7 +241,7 @@ def readable(field, text):
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(written, st.integers(1, 3))
 @example("1e3", 1)
 @example("```json\n4\n```", 1)
