@@ -221,7 +221,7 @@ class LM:
                     if len(pieces) - kept >= MANY:
                         kept = drawn_together(pieces, kept)
                     yield delta
-        except (Exception, asyncio.CancelledError, GeneratorExit) as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._remember(request, whole(pieces), error)
             raise
         self._remember(request, whole(pieces))
