@@ -114,6 +114,17 @@ def test_any_reply_that_parses_is_heard_as_it_is_parsed(heard, texts_of, adapter
     assert texts_of(events) == outputs
 
 
+@pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
+@pytest.mark.parametrize("value", ["null", '"null"', "", "4"])
+def test_a_text_that_looks_like_something_else_decodes_to_itself(heard, texts_of, adapter, value):
+    signature = dspex.Signature("question -> maybe: str | None, either: int | str, answer")
+    reply = written(adapter, signature, {"maybe": value, "either": value, "answer": value})
+    events, outputs = heard(signature, list(reply), adapter)
+    found = texts_of(events)
+    for field in signature.compiled.outputs:
+        assert (found[field.name] if field.name == "answer" else field.decode(found[field.name])) == outputs[field.name]
+
+
 TYPED_VALUES = st.fixed_dictionaries(
     {
         "number": st.integers(),

@@ -139,7 +139,7 @@ class FieldText:
             self.send(value[len(sent) :], is_last=True)
         elif not self._says(value, sent, is_text=is_text):
             self.restart()
-            self.send(value if isinstance(value, str) else self._field.render(value), is_last=True)
+            self.send(value if is_text and isinstance(value, str) else self._field.render(value), is_last=True)
         elif value is not None and not self._is_closed:
             self.send("", is_last=True)
         else:

@@ -85,7 +85,7 @@ class ToolEvents(BaseCallback):
     def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         if instance.name != FINISH:
             self._names[call_id] = instance.name
-            self._channel.put(ToolStarted(instance.name, inputs, call_id, SCOPE.get().path))
+            self._channel.put(ToolStarted(instance.name, dict(inputs), call_id, SCOPE.get().path))
 
     def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         name = self._names.pop(call_id, None)
