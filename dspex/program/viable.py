@@ -19,9 +19,7 @@ from dspex.program.values import is_optional, render
 
 Check = Callable[[str], bool]
 
-LOOKED_AT = (
-    400  # characters of a value that are looked at while it comes; a scalar has fewer, and is read when it is over
-)
+LOOKED_AT = 400  # characters of a scalar that are looked at while it comes; a longer one is read when it is over
 _NULLS = ("null", "None")
 _TRUTHS = ("true", "yes", "1", "false", "no", "0")
 _EDGE = r"""[\s`*"'.]*"""  # what reading drops around a value
