@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 import dspex
-from dspex.plugin import LMDelta, ProtocolError
+from dspex.plugin import LMDelta, ProtocolError, ToolCall
 from dspex.streaming import (
     FieldDelta,
     Finished,
@@ -223,6 +223,46 @@ async def test_a_reply_that_does_not_come_in_pieces_comes_whole(streaming, reply
         *events, last = await everything(program.astream(question="?"))
     assert texts(events) == {("self", "answer"): "four"}
     assert last.prediction.answer == "four"
+
+
+async def test_what_a_model_thinks_between_its_words_is_a_field_of_its_own(streaming, texts):
+    class Thinking(streaming):
+        capabilities = dspex.Capabilities(chat=True, stream=True, reasoning=True)
+
+    thoughts = [LMDelta(reasoning=text) for text in ("two ", "and ", "two")]
+    provider = Thinking(
+        [thoughts[0], "[[ ## answer ## ]]\nfo", thoughts[1], "ur", thoughts[2], LMDelta("", finish_reason="stop")]
+    )
+    signature = dspex.Signature("question -> answer").prepend("thoughts", dspex.OutputField(), dspex.Reasoning)
+    with dspex.context(lm=lm_of(provider)):
+        *events, last = await everything(dspex.Predict(signature).astream(question="?"))
+    assert texts(events) == {("self", "thoughts"): "two and two", ("self", "answer"): "four"}
+    assert {event.version for event in events} == {0}
+    assert str(last.prediction.thoughts) == "two and two"
+
+
+async def test_a_models_own_calls_come_whole_and_its_words_in_pieces(streaming, reply, texts):
+    class Calling(streaming):
+        capabilities = dspex.Capabilities(chat=True, stream=True, tools=True)
+
+    async def look(word: str) -> str:
+        """Looks a word up."""
+        return word.upper()
+
+    def called(name, arguments):
+        return LMDelta("", tool_calls=(ToolCall("1", name, arguments),), finish_reason="tool_calls")
+
+    turns = ["[[ ## next_thought ## ]]\nlook ", "it up", called("look", '{"word": "x"}')], [called("finish", "{}")]
+    provider = Calling(*turns, reply(reasoning="so", answer="X"))
+    with dspex.context(lm=lm_of(provider)):
+        *events, last = await everything(
+            dspex.ReAct("question -> answer", tools=[look], native=True).astream(question="?")
+        )
+    found = texts(events)
+    assert found["react", "next_thought"] == "look it up"
+    assert json.loads(found["react", "tool_calls"])["tool_calls"][0]["args"] == {"word": "x"}
+    assert [event.tool for event in tool_events(events)] == ["look", "look"]
+    assert last.prediction.answer == "X"
 
 
 async def test_a_fallback_streams_what_its_second_model_says(streaming, reply, texts):
