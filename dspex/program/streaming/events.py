@@ -1,9 +1,11 @@
 """What a streamed program sends."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
+
+R_co = TypeVar("R_co", covariant=True)
 
 
 class StreamEvent(msgspec.Struct, frozen=True, tag=True):
@@ -59,10 +61,14 @@ class Sent(StreamEvent, frozen=True):
     item: Any
 
 
-class Finished(StreamEvent, frozen=True):
+class Finished(StreamEvent, Generic[R_co], frozen=True):
     """The last event: the program's result, equal to that of a plain call."""
 
-    prediction: Any
+    prediction: R_co
+
+
+# What `Module.astream` gives of a program whose result is an R.
+EventOf = FieldDelta | ToolStarted | ToolFinished | StatusMessage | Sent | Finished[R_co]
 
 
 class Failed(StreamEvent, frozen=True):
