@@ -14,6 +14,7 @@ import msgspec
 
 from dspex.core.gathered import MANY, Gathered
 from dspex.program.compiled import CompiledSignature
+from dspex.program.elements import Elements, judge_of
 from dspex.program.fields import FieldInfo
 from dspex.program.values import is_optional, render
 
@@ -34,7 +35,7 @@ _SHAPES: Mapping[Any, re.Pattern[str]] = MappingProxyType({int: _NUMBER, float: 
 class Watch:
     """One reply's fields as they come."""
 
-    __slots__ = ("_checks", "_field", "_length", "_parts", "_seen")
+    __slots__ = ("_checks", "_elements", "_field", "_length", "_parts", "_seen")
 
     def __init__(self, compiled: CompiledSignature) -> None:
         checks = compiled.templates.get("viable")
@@ -45,6 +46,7 @@ class Watch:
         self._parts = Gathered()
         self._length = 0
         self._seen = ""
+        self._elements: Elements | None = None
 
     def heard(self, pieces: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
         """The field that can no longer become valid by what came, and why; None as long as all can."""
@@ -53,6 +55,7 @@ class Watch:
             if checks is not self._field:
                 ended, text = self._field, self._parts.text
                 self._field, self._parts, self._length, self._seen = checks, Gathered(), 0, ""
+                self._elements = Elements(checks.judge) if checks is not None and checks.judge is not None else None
                 # Of an empty text it is not known whether that is all: a parser may keep a value to itself.
                 if ended is not None and text and (fault := ended.whole(text)):
                     return ended.name, fault
@@ -64,6 +67,8 @@ class Watch:
         self._parts.add(piece)
         if len(self._parts.pieces) >= MANY:
             self._parts.draw()
+        if self._elements is not None:
+            return self._elements.feed(piece)
         self._length += len(piece)
         is_too_long = checks.max_length is not None and self._length > checks.max_length
         if not is_too_long and (checks.begun is None or self._length > LOOKED_AT):
@@ -76,9 +81,9 @@ class Watch:
 
 
 class _Checks:
-    """What is asked of one field: `begun` of a text that may go on, `whole` of one that is over."""
+    """What is asked of one field: `begun` of a text that may go on, `judge` of each element in it, `whole` of one that is over."""
 
-    __slots__ = ("_field", "begun", "has_any", "max_length", "name")
+    __slots__ = ("_field", "begun", "has_any", "judge", "max_length", "name")
 
     def __init__(self, field: FieldInfo) -> None:
         kind, metas = _bare_kind(field)
@@ -87,6 +92,7 @@ class _Checks:
         # A text that reads as null is in quotes where null is a value too.
         self.max_length = min(limits) + 2 * is_optional(field.annotation) if limits and kind is str else None
         self.begun = _begun(kind, field.annotation)
+        self.judge = judge_of(kind)
         self.has_any = field.annotation is not str or bool(metas)
         self._field = field
 

@@ -44,7 +44,12 @@ KINDS = {
     "short text": Annotated[str, msgspec.Meta(max_length=4)],
     "optional short text": Annotated[str, msgspec.Meta(max_length=4)] | None,
     "list": list[int],
+    "set": set[float],
+    "many": tuple[date, ...],
+    "dict": dict[str, int],
     "struct": Point,
+    "structs": list[Point],
+    "optional list": list[Point | None] | None,
     "union": int | str,
 }
 
@@ -96,6 +101,27 @@ async def test_a_field_that_is_over_is_read_at_once(streaming, reply, texts):
     assert last.prediction.toDict() == {"tags": ["a"], "answer": "b"}
     assert texts(events) == {("self", "tags"): '["a"]', ("self", "answer"): "b"}
     assert provider.given < TAIL // 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "reply", "again"),
+    [
+        (list[int], f'[1, "two", {"3, " * TAIL}4]', "[1, 2]"),
+        (dict[str, int], f'{{"a": 1, "b": "two", "c": "{LONG}"}}', '{"a": 1}'),
+        (Point, f'{{"x": "one", "y": 2, "z": "{LONG}"}}', '{"x": 1}'),
+        (list[Point], f'[{{"x": 1}}, {{"x": 2, "y": "two"}}, {LONG}]', '[{"x": 1}]'),
+    ],
+    ids=["list", "dict", "struct", "list of structs"],
+)
+@pytest.mark.parametrize("adapter", [CHAT, JSON], ids=["chat", "json"])
+async def test_an_element_that_is_wrong_is_enough(streaming, kind, reply, again, adapter):
+    whole = f'{{"value": {reply}}}' if adapter is JSON else f"[[ ## value ## ]]\n{reply}"
+    provider = streaming(whole, f'{{"value": {again}}}')
+    with dspex.context(lm=lm_of(provider), adapter=adapter, stop_early=True):
+        *_, last = await everything(dspex.Predict(signature_of(kind)).astream(question="?"))
+    assert last.prediction.value == msgspec.json.decode(again, type=kind)
+    assert provider.given < TAIL // 2
+    assert "two" in provider.requests[1].messages[-2].text or "one" in provider.requests[1].messages[-2].text
 
 
 async def test_by_default_the_whole_reply_is_waited_for(streaming):
@@ -211,7 +237,25 @@ words = st.sampled_from(
     [
         *("4", "-", "+", "1,000", ".0", "1e3", "_", "null", "None", "true", "No", "RED", "dark", "blue", "_", "a", "b"),
         *("c", "*d", '"', "'", "`", "**", "```\n", "```json\n", " ", "\n", ".", "2024-01-02", "12:30", "W", "T", "Z"),
-        *("[1, 2", "]", '{"x": 1', "}", ",", "yes", "\u0664", "\u00a0", "x"),
+        *(
+            "[1, 2",
+            "]",
+            '{"x": 1',
+            "}",
+            ",",
+            "[",
+            "{",
+            ":",
+            '"x"',
+            '"y": "2"',
+            '"2024-01-02"',
+            "1.0",
+            "'a'",
+            "yes",
+            "\u0664",
+            "\u00a0",
+            "x",
+        ),
     ]
 )
 written = st.one_of(st.lists(words, max_size=6).map("".join), st.text(max_size=8))
@@ -248,7 +292,8 @@ def readable(field, text):
 def test_no_text_that_can_be_read_is_given_up(kind, text, size):
     text = text.strip()  # as parsers give it
     field = signature_of(kind).compiled.outputs[0]
-    if readable(field, text):
+    # A wrong list with a right one in a fence behind it is given up, as a wrong reply with a right one behind it is.
+    if readable(field, text) and not ("```" in text and text[0] in "[{"):
         assert not faults(field, text, size)
 
 
@@ -272,6 +317,18 @@ def test_a_text_is_given_up_by_its_first_character_that_fits_nothing(kind, text)
     watch = Watch(signature_of(kind).compiled)
     assert [watch.heard([(field.name, text[:-1])]), watch.heard([("value", text[-1])])][-1] is not None or kind is int
     assert faults(field, text, 1)[0][0] == "value"
+
+
+@pytest.mark.parametrize("kind", [list[int], dict[str, int], list[Point], Point, set[float]], ids=str)
+@settings(max_examples=100)
+@given(st.data(), st.integers(1, 7))
+def test_no_value_of_structure_is_given_up_however_it_is_written(kind, data, size):
+    value = data.draw(st.from_type(kind).filter(lambda value: "nan" not in repr(value) and "inf" not in repr(value)))
+    field = signature_of(kind).compiled.outputs[0]
+    compact = msgspec.json.encode(value).decode()
+    for text in (compact, msgspec.json.format(compact), str(msgspec.to_builtins(value)), f"```json\n{compact}\n```"):
+        if readable(field, text):
+            assert not faults(field, text, size)
 
 
 def test_what_goes_on_for_long_costs_no_time_that_grows_with_it():
