@@ -10,6 +10,8 @@ from dspex.program.values import converter, from_plain
 
 Judge = Callable[[Any], str]  # what is wrong with a list, or an object, of one element; nothing if all is well
 
+LONGEST = 16_384  # characters of an element that is followed: each piece looks again at the string that it goes on with
+
 _LISTS = (list, set, frozenset)
 _MARK = re.compile(r'["\[\]{},]')
 _STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
@@ -33,6 +35,8 @@ class Elements:
         if not self._is_followed:
             return ""
         self._pending += piece
+        if len(self._pending) > LONGEST:
+            self._leave()
         if not self._wrap and not self._opened():
             return ""
         while (mark := _MARK.search(self._pending, self._place)) is not None:

@@ -338,6 +338,14 @@ def test_what_goes_on_for_long_costs_no_time_that_grows_with_it():
     assert len(watch._seen) <= 401
 
 
+def test_an_element_without_end_costs_no_time_that_grows_with_it():
+    watch = Watch(signature_of(list[str]).compiled)
+    watch.heard([("value", '["')])
+    for _ in range(100_000):
+        assert watch.heard([("value", "x")]) is None
+    assert not watch._elements._pending
+
+
 def test_a_field_of_plain_text_is_not_kept():
     assert isinstance(signature_of(str).compiled.outputs[0], FieldInfo)
     watch = Watch(signature_of(str).compiled)
