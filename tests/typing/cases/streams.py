@@ -28,7 +28,7 @@ async def read() -> None:
                 reveal_type(event.call_id)  # expect: str
             case Finished():
                 reveal_type(event.prediction.answer)  # expect: str
-                event.prediction.anwser  # error
+                assert event.prediction.anwser  # error
             case _:
                 pass
 
