@@ -12,6 +12,13 @@ BODY = (
     b'"usage":{"prompt_tokens":100,"completion_tokens":10,"total_tokens":110}}'
 )
 PIECES = 200
+# What stands around the words of a streamed reply, by the model's name.
+FORMS = {
+    b"mock": (b"[[ ## answer ## ]]\\n", b"\\n\\n[[ ## completed ## ]]"),
+    b"mock-json": (b'{\\"answer\\": \\"', b'\\"}'),
+    b"mock-xml": (b"<answer>\\n", b"\\n</answer>"),
+    b"mock-plain": (b"Answer:", b" "),
+}
 EVENT = b'data: {"id":"m","object":"chat.completion.chunk","model":"mock","choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
 LAST_EVENTS = (
     b'data: {"id":"m","model":"mock","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],'
@@ -39,17 +46,22 @@ class Connection(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
-            streams = b'"stream":true' in self.buffer[end + 4 : end + 4 + length]
+            body = self.buffer[end + 4 : end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
-            asyncio.get_running_loop().call_later(self.delay, self.stream if streams else self.answer)
+            later = asyncio.get_running_loop().call_later
+            if b'"stream":true' in body:
+                later(self.delay, self.stream, body.split(b'"model":"', 1)[1].split(b'"', 1)[0])
+            else:
+                later(self.delay, self.answer)
 
     def answer(self) -> None:
         if not self.transport.is_closing():
             self.transport.write(HEAD + BODY)  # type: ignore[attr-defined]
 
-    def stream(self) -> None:
+    def stream(self, model: bytes) -> None:
         """A reply in pieces, 8 of them in one packet."""
-        texts = [b"[[ ## answer ## ]]\\n", *(b" word" for _ in range(PIECES)), b"\\n\\n[[ ## completed ## ]]"]
+        before, after = FORMS[model]
+        texts = [before, *(b" word" for _ in range(PIECES)), after]
         events = [EVENT % text for text in texts] + [LAST_EVENTS]
         packets = [b"".join(events[at : at + 8]) for at in range(0, len(events), 8)]
         self.packets = iter(

@@ -24,7 +24,7 @@ from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.hedge import checked_after
 from dspex.service.lm import LMService
-from dspex.service.pieces import whole
+from dspex.service.pieces import MANY, drawn_together, whole
 from dspex.service.retry import Retrying
 from dspex.service.stream import stream
 
@@ -225,12 +225,15 @@ class LM:
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
         """The reply in pieces, as they arrive."""
-        pieces = []
+        pieces: list[LMDelta] = []
+        kept = 0
         request, options = self._carried(request)
         try:
             async with aclosing(stream(self.service, request, options)) as deltas:
                 async for delta in deltas:
                     pieces.append(delta)
+                    if len(pieces) - kept >= MANY:
+                        kept = drawn_together(pieces, kept)
                     yield delta
         except (Exception, asyncio.CancelledError) as error:
             self._remember(request, whole(pieces), error)

@@ -14,6 +14,8 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "lm": None,
         "adapter": None,
         "max_reasks": 1,  # further calls after a reply that does not parse; 0: none
+        # Whether a streamed reply is given up as soon as a typed field of it cannot become valid, and so asked for again.
+        "stop_early": False,
         "redact": (),  # names of fields that are never written into traces, or read from them
         "rm": None,
         "sandbox": None,  # None: that which is installed, "monty" before "bwrap" before others
@@ -24,6 +26,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "prices": MappingProxyType({}),
         "prefer": MappingProxyType({}),
         "trace": None,
+        "status_message_provider": None,  # what puts a streamed program's doings into words; None: nothing does
         "send_stream": None,  # where a streamed program may send objects of its own
         "num_threads": 64,
         "async_max_workers": 64,  # threads of asyncify at once

@@ -230,6 +230,25 @@ class SignatureView(Protocol):
         """Where an adapter keeps what it has prepared for this signature, under a key of its own."""
 
 
+FieldPieces = Sequence[tuple[str, str]]
+
+
+class ReplyParser(Protocol):
+    """Reads fields out of one reply while it comes; made anew for each reply, and used by one task.
+
+    Both methods give pairs (output's name, further piece of its text), as far as that is certain whatever comes next; an
+    empty piece says that a field begins, and ends the one before. Pieces of a text field, joined, are its value; of
+    another they can be decoded to it. What turns out otherwise is sent anew, and so is what is never given: a parser may
+    stop giving pieces wherever it is in doubt.
+    """
+
+    def feed(self, text: str) -> FieldPieces:
+        """The reply goes on with that text, which is cut anywhere."""
+
+    def end(self) -> FieldPieces:
+        """The reply is over."""
+
+
 class Adapter(Protocol):
     """Turns a signature, demos and inputs into messages, and a completion into values.
 
@@ -238,8 +257,8 @@ class Adapter(Protocol):
     reply to, or None, and why; `reask(signature, completion, error) -> tuple[Message, ...]` gives the turns of a further
     call after a reply that does not parse; `async aparse(signature, completion) -> dict` is awaited in place of `parse`,
     for an adapter that has to ask a model; `is_complete(signature, completion) -> bool` says whether a reply that
-    max_tokens cut came to its end all the same; `parser(signature)` gives an incremental parser for streams, an
-    object with `feed(text)` and `end()`, both giving pairs (field, piece of its text); an empty piece says that a field begins.
+    max_tokens cut came to its end all the same; `parser(signature) -> ReplyParser` reads fields while the reply comes
+    (absent: they are sent whole, at its end).
     With `use_native_function_calling` True (or None, where the model is known to have them) tools go as the provider's
     functions, `parallel_tool_calls` with them, and `native_response_types` names types that are filled beside the text;
     such an adapter begins with a system message, ends with a user's, and is also given signatures without outputs.

@@ -8,16 +8,22 @@ import msgspec
 
 from dspex.app.lm import LM
 from dspex.core.errors import AdapterParseError
-from dspex.core.messages import Choice, LMRequest, LMResponse
+from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse
 from dspex.core.usage import Usage
+from dspex.program.adapters.base import unreadable
 from dspex.program.adapters.choice import reask_adapter, schema_for
 from dspex.program.compiled import CompiledSignature
 from dspex.program.reply_function import held, spoken
 from dspex.runtime.callbacks import Emission
-from dspex.service.pieces import whole
+from dspex.runtime.scope import use
+from dspex.service.ledger import estimated_usage
+from dspex.service.pieces import MANY, drawn_together, whole
 
 if TYPE_CHECKING:
     from dspex.program.native import NativePlan
+
+STOPPED = "stopped"  # the finish_reason of a reply that was given up while it came
+ENDED_EARLY = frozenset({"length", STOPPED})
 
 # Reads a reply's choices again, with the biases: (what parses a text, the reply, what was read) -> what holds.
 Decide = Callable[[Callable[[str], dict[str, Any]], Choice, dict[str, Any]], dict[str, Any]]
@@ -26,7 +32,7 @@ Decide = Callable[[Callable[[str], dict[str, Any]], Choice, dict[str, Any]], dic
 class Ask:
     """One prediction's way through adapter and model; `hearing` is told of replies while they come."""
 
-    __slots__ = ("callbacks", "compiled", "decide", "hearing", "lm", "plan", "reasks", "signature", "spent")
+    __slots__ = ("callbacks", "compiled", "decide", "hearing", "lm", "plan", "reasks", "signature", "spent", "stopped")
 
     def __init__(
         self, lm: LM, signature: Any, callbacks: Sequence[Any], reasks: int, plan: "NativePlan | None" = None
@@ -39,6 +45,7 @@ class Ask:
         self.reasks = reasks
         self.decide: Decide | None = None
         self.hearing: Any = None
+        self.stopped: AdapterParseError | None = None  # why the last reply was given up while it came
         self.spent: list[Usage] = []
 
     def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
@@ -88,7 +95,7 @@ class Ask:
         try:
             return await self.parsed(second, choice)
         except AdapterParseError as error:
-            if second is adapter or error.reason == "length":
+            if second is adapter or error.reason == "length" or choice.finish_reason == STOPPED:
                 raise
             try:
                 return await self.parsed(adapter, choice)
@@ -140,30 +147,50 @@ class Ask:
         if request.n > 1 or self.decide is not None:  # pieces are of one completion, and have no log-probabilities
             return await self.lm.complete(request)
         reasoning = None if self.plan is None else self.plan.reasoning
-        pieces = []
+        pieces: list[LMDelta] = []
+        hearing, kept = self.hearing, 0
         async with aclosing(self.lm.stream(request)) as deltas:
             async for delta in deltas:
                 pieces.append(delta)
-                await self.hearing.hear(delta, reasoning)
-        return whole(pieces)
+                if len(pieces) - kept >= MANY:
+                    kept = drawn_together(pieces, kept)
+                if hearing.hear(delta, reasoning):
+                    await hearing.room()
+                if hearing.fault is not None:
+                    break
+        reply = whole(pieces)
+        return reply if hearing.fault is None else self._given_up(adapter, request, reply, hearing.fault)
+
+    def _given_up(self, adapter: Any, request: LMRequest, reply: LMResponse, fault: tuple[str, str]) -> LMResponse:
+        """What came of a reply that cannot be read whatever comes next."""
+        name, why = fault
+        error = AdapterParseError(f"field `{name}`: {why}; the rest was not waited for", field=name, reason="value")
+        self.stopped = unreadable(adapter, self.compiled, reply.text, error)
+        self.stopped.__cause__ = error
+        choice = msgspec.structs.replace(reply.choices[0], finish_reason=STOPPED)
+        usage = reply.usage or msgspec.structs.replace(estimated_usage(request, reply.text), calls=1)
+        return msgspec.structs.replace(reply, choices=(choice,), usage=usage)
 
     async def parsed(self, adapter: Any, choice: Choice) -> dict[str, Any]:
         """Typed fields of one completion."""
-        if choice.finish_reason == "length":
-            self._refuse_cut(adapter, choice)
+        if choice.finish_reason in ENDED_EARLY:
+            self._refuse(adapter, choice)
         if self.plan is not None:
             return await self.plan.read(choice, lambda: self._parsed(adapter, choice))
         return await self._parsed(adapter, choice)
 
     def _read(self, adapter: Any, choice: Choice) -> dict[str, Any]:
         """As `parsed`, where the adapter's `parse` is all there is to do."""
-        if choice.finish_reason == "length":
-            self._refuse_cut(adapter, choice)
+        if choice.finish_reason in ENDED_EARLY:
+            self._refuse(adapter, choice)
         found: dict[str, Any] = adapter.parse(self.compiled, choice.text)
         return found
 
-    def _refuse_cut(self, adapter: Any, choice: Choice) -> None:
-        if not _is_complete(adapter, self.compiled, choice.text):
+    def _refuse(self, adapter: Any, choice: Choice) -> None:
+        """Raise what is wrong with a reply that was cut or given up, if it is not whole all the same."""
+        if choice.finish_reason == STOPPED and self.stopped is not None:
+            raise self.stopped
+        if choice.finish_reason == "length" and not _is_complete(adapter, self.compiled, choice.text):
             raise AdapterParseError(
                 "The reply was cut by max_tokens before it was complete; raise max_tokens.",
                 adapter_name=type(adapter).__name__,
@@ -180,7 +207,8 @@ class Ask:
                 "adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text)
             )
             return self.decide(lambda other: adapter.parse(compiled, other), choice, found) if self.decide else found
-        with Emission(self.callbacks, "adapter_parse", adapter, {"completion": text}) as emission:
+        heard = use(listener=self.hearing)  # what the adapter asks for is heard as this predictor's
+        with heard, Emission(self.callbacks, "adapter_parse", adapter, {"completion": text}) as emission:
             emission.outputs = await aparse(compiled, text)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 

@@ -53,6 +53,8 @@ class Call(msgspec.Struct, frozen=True):
         listener = SCOPE.get().listener
         if listener is not None and self.predictor is not None:
             ask.hearing = listener.hearing(self.predictor, compiled)
+            if ask.hearing is not None:
+                ask.hearing.is_watched = app.settings.stop_early
         tools: tuple[Any, ...] = () if plan is None else plan.definitions(inputs)
         if plan is None and not self.callbacks:
             rendered = adapter.render(compiled, demos, inputs)

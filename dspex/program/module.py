@@ -3,7 +3,8 @@
 import asyncio
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from dspex.app.accounting import UsageTracker
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dspex.app.lm import LM
     from dspex.program.batch import Inputs, Outcomes
     from dspex.program.explain import Explanation
+    from dspex.program.streaming.events import StreamEvent
 
 STACKED = 20  # levels of modules in one task: each takes some ten frames of the thousand that Python has
 
@@ -121,6 +123,30 @@ class Module:
         from dspex.program.batch import Outcomes, runs, side_by_side
 
         return Outcomes(runs(self), examples, side_by_side([self], num_threads), ordered=ordered)
+
+    # Streaming
+
+    def astream(self, /, *args: Any, **kwargs: Any) -> "AsyncGenerator[StreamEvent, None]":
+        """Run it, and give what happens while it happens: for `async for`, which cancels the run when it is left.
+
+        Events (`dspex.streaming`): FieldDelta for each output of each predictor at any depth, ToolStarted, ToolFinished,
+        StatusMessage (with `status_message_provider=` in the settings), Sent, and last Finished with the result, that
+        of a plain call. What a call raises is raised behind the events before it.
+        """
+        from dspex.program.streaming.run import events_of
+
+        return events_of(self, self._streamed(*args, **kwargs)).items()
+
+    def stream(self, /, *args: Any, **kwargs: Any) -> "Generator[StreamEvent, None, None]":
+        """`astream` for a plain `for`."""
+        from dspex.program.streaming.run import events_of
+
+        return events_of(self, self._streamed(*args, **kwargs)).sync_items()
+
+    def _streamed(self, *args: Any, **kwargs: Any) -> Callable[[], Awaitable[Any]]:
+        kind = type(self)
+        is_sync = kind.__call__ is not Module.__call__ and kind.acall is Module.acall and not hasattr(self, "aforward")
+        return partial(in_thread, self, *args, **kwargs) if is_sync else partial(self.acall, *args, **kwargs)
 
     # Parts
 

@@ -120,6 +120,9 @@ class Predict(SignatureModule[P, S_co]):
         else:
             await HOP  # a sync call has had no loop until here
             outputs = await own(lm, config, signature, demos, inputs)
+            listener = SCOPE.get().listener
+            if listener is not None and (hearing := listener.hearing(self, compiled)) is not None:
+                await hearing.settle(outputs[0])
         one = len(outputs) == 1
         prediction = Prediction.owning(outputs[0]) if one else Prediction.from_completions(outputs, signature)
         trace = SCOPE.get().trace

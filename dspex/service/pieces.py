@@ -2,7 +2,22 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from dspex.core.messages import Choice, LMDelta, LMResponse
+
+MANY = 1_024
+
+
+def drawn_together(pieces: list[LMDelta], start: int) -> int:
+    """Make the pieces from `start` on one, and say where the next ones start.
+
+    Who keeps a stream's pieces does so whenever there are MANY, so that a reply of single letters takes no more than its length.
+    """
+    reply = whole(pieces[start:])
+    last = last_piece(reply)
+    pieces[start:] = [msgspec.structs.replace(last, finish_reason=reply.choices[0].finish_reason)]
+    return len(pieces)
 
 
 def whole(pieces: Sequence[LMDelta]) -> LMResponse:

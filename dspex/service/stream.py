@@ -18,13 +18,13 @@ from dspex.service.call import Call, Options
 from dspex.service.ledger import estimated_usage, within
 from dspex.service.lm import LMService, on_wire
 from dspex.service.patience import rest_of
-from dspex.service.pieces import last_piece, whole
+from dspex.service.pieces import MANY, drawn_together, last_piece, whole
 from dspex.service.reported import track
 
 T = TypeVar("T")
 
-MAX_TEXT = 4 << 20  # characters of one stream
-
+MAX_TEXT = 4 << 20  # characters of one stream, of what the model thought and of calls too
+LOOK = 16  # pieces that need not be waited for, to one look at the clock
 
 Chain = Callable[[LMRequest], AsyncGenerator[LMDelta, None]]
 
@@ -120,6 +120,7 @@ class _Stream:
         self.request = request
         self.call = call
         self.came: list[LMDelta] = []
+        self._kept = 0
         self.size = 0
         self.usage: Usage | None = None
         self.finished = False
@@ -147,9 +148,12 @@ class _Stream:
         """The next piece, None at the end."""
         assert self._pieces is not None
         assert self._entry is not None
-        piece = partial(self._piece, self._pieces)
+        pieces = self._pieces
         try:
-            delta = await (within(self._entry, piece) if self._entry.budgets else piece())
+            if self._entry.budgets:
+                delta = await within(self._entry, partial(self._piece, pieces))
+            else:
+                delta = await self._piece(pieces)
         except (Exception, SystemExit) as error:
             ours = self.service.attempts.ours(error, self.call)
             if isinstance(ours, LMError):
@@ -162,11 +166,17 @@ class _Stream:
                 raise self._fault("The stream ended before its last piece.")
             return None
         self.came.append(delta)
+        if len(self.came) - self._kept >= MANY:
+            self._kept = drawn_together(self.came, self._kept)
         self.size += len(delta.text)
+        if delta.reasoning or delta.tool_calls:
+            self.size += len(delta.reasoning or "") + sum(len(call.arguments) for call in delta.tool_calls)
         if self.size > MAX_TEXT:
             raise self._fault(f"The stream goes on beyond {MAX_TEXT} characters; it was closed.", retryable=False)
-        self.usage = delta.usage or self.usage
-        self.finished = self.finished or delta.finish_reason is not None
+        if delta.usage is not None:
+            self.usage = delta.usage
+        if delta.finish_reason is not None:
+            self.finished = True
         return delta
 
     def _fault(self, message: str, retryable: bool | None = None) -> LMError:
@@ -196,15 +206,21 @@ class _Stream:
 
     async def _piece(self, pieces: AsyncIterator[LMDelta]) -> LMDelta | None:
         """What comes next, None at the end; a timer is set only where it has to be waited for."""
-        steps = anext(pieces, None).__await__()
+        steps = pieces.__anext__().__await__()  # not by anext(): its default costs an object a piece
         try:
             waits_for = next(steps)
         except StopIteration as done:
-            if self.call.time_left < 0:
+            # Pieces that are there at once cost less than a look at the clock, so that is taken now and then.
+            if len(self.came) % LOOK == 0 and self.call.time_left < 0:
                 raise self._late() from None
             piece: LMDelta | None = done.value
             return piece
-        return await self._timed(rest_of(steps, waits_for))
+        except StopAsyncIteration:
+            return None
+        try:
+            return await self._timed(rest_of(steps, waits_for))
+        except StopAsyncIteration:
+            return None
 
     def _late(self) -> LMError:
         late = self.service.attempts.late(self.call)

@@ -19,7 +19,7 @@ from dspex.service.attempts import Attempts
 from dspex.service.call import Call, Options
 from dspex.service.hidden import secrets_of, shown
 from dspex.service.ledger import BudgetScope, Charge, reserve_all
-from dspex.service.pieces import last_piece, whole
+from dspex.service.pieces import MANY, drawn_together, last_piece, whole
 from dspex.service.reported import Report, track
 from dspex.service.tape import Asked, Source, Take, Tape, raised
 
@@ -167,11 +167,15 @@ async def taped_pieces(
 
 async def _recorded(call: Call, asked: Asked, live: AsyncGenerator[LMDelta, None]) -> AsyncGenerator[LMDelta, None]:
     came: list[LMDelta] = []
+    kept, cuts = 0, []
     failure: LMError | None = LMError("The stream was not read to its end when it was recorded.")
     try:
         async with aclosing(live) as pieces:
             async for piece in pieces:
                 came.append(piece)
+                cuts.append(len(piece.text))
+                if len(came) - kept >= MANY:
+                    kept = drawn_together(came, kept)
                 yield piece
         failure = None
     except LMError as error:
@@ -186,7 +190,7 @@ async def _recorded(call: Call, asked: Asked, live: AsyncGenerator[LMDelta, None
             asked,
             reply if failure is None else None,
             error=failure,
-            cuts=[len(piece.text) for piece in came],
+            cuts=cuts,
             cached=call.cached,
             attempts=call.attempts,
             paid=paid,

@@ -9,9 +9,12 @@ import pytest
 import dspex
 from dspex.plugin import LMDelta, Usage
 from dspex.plugin.manager import PluginManager
-from dspex.streaming import StreamResponse
+from dspex.program.streaming.channel import Channel
+from dspex.program.streaming.every_field import EveryField
+from dspex.streaming import FieldDelta, StreamResponse
 from dspex.testing import VirtualClock, simulate
 
+CHAT = dspex.ChatAdapter()
 LAST = LMDelta("", finish_reason="stop", usage=Usage(10, 5, calls=1))
 
 
@@ -72,6 +75,22 @@ def reply() -> Callable[..., str]:
 
 
 @pytest.fixture
+def texts() -> Callable[[list[Any]], dict[Any, str]]:
+    """As `joined`, of FieldDeltas."""
+
+    def join(events: list[Any]) -> dict[Any, str]:
+        found: dict[Any, tuple[int, str]] = {}
+        for event in events:
+            if isinstance(event, FieldDelta):
+                key = (event.predictor, event.field, *([event.run] if event.run else []))
+                version, text = found.get(key, (0, ""))
+                found[key] = event.version, (text if event.version == version else "") + event.text
+        return {key: text for key, (_, text) in found.items()}
+
+    return join
+
+
+@pytest.fixture
 def joined() -> Callable[[list[Any]], dict[Any, str]]:
     """The texts of fields: the pieces of the highest version, joined, by (predictor, field) or by (.., run) beyond 0."""
 
@@ -87,6 +106,52 @@ def joined() -> Callable[[list[Any]], dict[Any, str]]:
         return {key: "".join(pieces) for key, pieces in texts.items()}
 
     return join
+
+
+@pytest.fixture(scope="session")
+def heard() -> Callable[..., Any]:
+    """What a listener of every output is sent for a reply in these pieces, and what is parsed: (deltas, outputs)."""
+
+    def hear(signature: Any, pieces: list[str], adapter: Any = CHAT) -> tuple[list[FieldDelta], Any]:
+        async def read(channel: Channel) -> list[FieldDelta]:
+            items: list[FieldDelta] = []
+            while batch := await channel.batch():
+                items += batch
+            return items
+
+        async def run() -> tuple[list[FieldDelta], Any]:
+            channel = Channel()
+            reader = asyncio.create_task(read(channel))
+            predict = dspex.Predict(signature)
+            hearing = EveryField(predict, channel).hearing(predict, signature.compiled)
+            hearing.begin(adapter, signature.compiled)
+            for piece in pieces:
+                if hearing.hear(LMDelta(piece), None):
+                    await hearing.room()
+            outputs = adapter.parse(signature, "".join(pieces))
+            await hearing.settle(outputs)
+            channel.end()
+            return await reader, outputs
+
+        return asyncio.run(run())
+
+    return hear
+
+
+@pytest.fixture(scope="session")
+def texts_of() -> Callable[[list[FieldDelta]], dict[str, str]]:
+    """Joined pieces of the last versions, by field; each ends by exactly one last piece."""
+
+    def texts(items: list[FieldDelta]) -> dict[str, str]:
+        last = {item.field: item.version for item in items}
+        found = {}
+        for name, version in last.items():
+            pieces = [item for item in items if (item.field, item.version) == (name, version)]
+            assert [item.is_last for item in pieces] == [False] * (len(pieces) - 1) + [True]
+            found[name] = "".join(item.text for item in pieces)
+        return found
+
+    return texts
 
 
 @pytest.fixture

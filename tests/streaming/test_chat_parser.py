@@ -1,7 +1,5 @@
 """Fields out of a chat reply while it comes: whatever the cuts, the pieces joined are what is parsed at the end."""
 
-import asyncio
-from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -10,9 +8,6 @@ from hypothesis import strategies as st
 
 import dspex
 from dspex.core.errors import AdapterParseError
-from dspex.core.messages import LMDelta
-from dspex.program.streaming.channel import Channel
-from dspex.program.streaming.listener import Session, StreamListener, resolved
 
 CHAT = dspex.ChatAdapter()
 TWO = dspex.Signature("question -> reasoning, answer")
@@ -46,42 +41,9 @@ def cut(text, places):
     return [text[one:other] for one, other in pairwise(edges)]
 
 
-def heard(signature, pieces, adapter=CHAT):
-    """What a listener of every output is sent for a reply in these pieces, and what is parsed."""
-
-    async def run():
-        channel, items = Channel(), []
-        predict = dspex.Predict(signature)
-        wanted = resolved(predict, [StreamListener(field.name) for field in signature.compiled.outputs])
-        hearing = Session(wanted, channel).hearing(predict, signature.compiled)
-        hearing.begin(adapter, signature.compiled)
-        for piece in pieces:
-            await hearing.hear(LMDelta(piece), None)
-        outputs = adapter.parse(signature, "".join(pieces))
-        await hearing.settle(outputs)
-        channel.end()
-        with suppress(StopAsyncIteration):
-            while True:
-                items.append(await channel.get())
-        return items, outputs
-
-    return asyncio.run(run())
-
-
-def texts_of(items):
-    """Joined pieces of the last versions, by field; each ends by exactly one last piece."""
-    last = {item.signature_field_name: item.version for item in items}
-    found = dict.fromkeys(last, "")
-    for name, version in last.items():
-        pieces = [item for item in items if (item.signature_field_name, item.version) == (name, version)]
-        assert [item.is_last_chunk for item in pieces] == [False] * (len(pieces) - 1) + [True]
-        found[name] = "".join(item.chunk for item in pieces)
-    return found
-
-
 @settings(max_examples=60)
 @given(hostile, hostile, st.lists(st.integers(0, 10_000), max_size=12))
-def test_a_reply_in_our_form_is_heard_as_it_is_parsed_wherever_it_is_cut(reasoning, answer, places):
+def test_a_reply_in_our_form_is_heard_as_it_is_parsed_wherever_it_is_cut(heard, texts_of, reasoning, answer, places):
     reply = CHAT.format_assistant_message_content(TWO, {"reasoning": reasoning, "answer": answer})
     items, outputs = heard(TWO, cut(f"{reply}\n\n[[ ## completed ## ]]", places))
     assert texts_of(items) == outputs
@@ -89,7 +51,7 @@ def test_a_reply_in_our_form_is_heard_as_it_is_parsed_wherever_it_is_cut(reasoni
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_is_lost_when_each_character_is_a_piece(text):
+def test_nothing_is_lost_when_each_character_is_a_piece(heard, texts_of, text):
     reply = CHAT.format_assistant_message_content(TWO, {"reasoning": text, "answer": text})
     items, outputs = heard(TWO, list(f"{reply}\n\n[[ ## completed ## ]]\n"))
     assert texts_of(items) == outputs == {"reasoning": text.strip(), "answer": text.strip()}
@@ -105,7 +67,7 @@ def test_nothing_is_lost_when_each_character_is_a_piece(text):
     st.sampled_from(["", "\n", "\n\n"]),
     st.lists(st.integers(0, 10_000), max_size=12),
 )
-def test_any_reply_that_parses_is_heard_as_it_is_parsed(parts, between, places):
+def test_any_reply_that_parses_is_heard_as_it_is_parsed(heard, texts_of, parts, between, places):
     reply = f"[[ ## reasoning ## ]]{between}".join(["", between.join(parts)]) + f"{between}[[ ## answer ## ]]\n4"
     try:
         CHAT.parse(TWO, reply)
@@ -128,21 +90,21 @@ def test_any_reply_that_parses_is_heard_as_it_is_parsed(parts, between, places):
     ],
     ids=["one line", "end beside", "decorated", "preamble", "JSON", "two sets", "other order"],
 )
-def test_other_forms_are_heard_as_they_are_parsed(reply):
+def test_other_forms_are_heard_as_they_are_parsed(heard, texts_of, reply):
     items, outputs = heard(TWO, list(reply))
     assert texts_of(items) == outputs == {"reasoning": "a b", "answer": "4"}
 
 
-def test_a_field_that_is_no_text_is_heard_as_the_model_writes_it():
+def test_a_field_that_is_no_text_is_heard_as_the_model_writes_it(heard, texts_of):
     reply = '[[ ## answer ## ]]\n 42\n\n[[ ## tags ## ]]\n["a",\n "b"]\n\n[[ ## completed ## ]]'
     items, outputs = heard(TYPED, list(reply))
     assert outputs == {"answer": 42, "tags": ["a", "b"]}
     assert texts_of(items) == {"answer": "42", "tags": '["a",\n "b"]'}
 
 
-def test_pieces_come_at_once_where_no_marker_can_begin():
+def test_pieces_come_at_once_where_no_marker_can_begin(heard):
     items, _ = heard(TWO, ["[[ ## reasoning ## ]]\n", "one", " two", " three", "\n[[ ## answer ## ]]\n", "4"])
-    assert [item.chunk for item in items if item.signature_field_name == "reasoning"] == ["one", " two", " three", ""]
+    assert [item.text for item in items if item.field == "reasoning"] == ["one", " two", " three", ""]
 
 
 def test_an_endless_line_of_blanks_is_not_held_for_ever():

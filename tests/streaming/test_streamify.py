@@ -94,6 +94,14 @@ async def test_a_field_of_two_predictors_is_told_apart_by_the_predictor(streamin
     assert joined(items) == {("second", "answer"): "two"}
 
 
+async def test_a_field_of_two_predictors_is_told_apart_by_the_predictors_path_too(streaming, reply, joined):
+    provider = streaming(reply(answer="one"), reply(reasoning="so", answer="two"))
+    streamed = dspex.streamify(Twice(), stream_listeners=[StreamListener("answer", predict_name="inner.predict")])
+    with dspex.context(lm=lm_of(provider)):
+        items = await everything(streamed(question="?"))
+    assert joined(items) == {("inner.predict", "answer"): "two"}
+
+
 @pytest.mark.parametrize("allow_reuse", [False, True])
 async def test_a_predictor_in_a_loop_is_heard_once_or_each_time(streaming, reply, joined, allow_reuse):
     predict = dspex.Predict("question -> answer")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
@@ -13,6 +13,9 @@ from dspex.program.adapters.chat_stream import ChatStream
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, joined, mapped
+
+if TYPE_CHECKING:
+    from dspex.plugin.contracts import ReplyParser
 
 _ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
 _MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)
@@ -226,7 +229,7 @@ class ChatAdapter(Adapter):
             return read_object(self, signature, completion)
         return base.outputs(self, signature, completion, found, from_text=True)
 
-    def parser(self, signature: Any) -> Any:
+    def parser(self, signature: Any) -> "ReplyParser":
         """Reads a reply while it comes."""
         return ChatStream(base.compiled_of(signature))
 

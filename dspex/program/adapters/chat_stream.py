@@ -1,12 +1,13 @@
 """The fields of a chat reply while it comes: what is certain is given at once, what may be a marker is held back."""
 
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dspex.program.adapters.base import Escape
 from dspex.program.compiled import CompiledSignature
 
-Pieces = Sequence[tuple[str, str]]
+if TYPE_CHECKING:
+    from dspex.plugin.contracts import FieldPieces
 
 _NAME = r"\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]"
 _LINE_MARK = re.compile(rf"(?<=\n)([ \t>*#-]*){_NAME}")
@@ -15,7 +16,6 @@ _END = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*completed[ \t]*##[ \t]*\]\]\s*\Z")
 # Ends that more text may turn into a marker, into an escape or into the end of the value.
 _BEGUN_MARK = r"\[(?:\[[ \t]*(?:#(?:#[ \t]*\w*[ \t]*(?:#(?:#[ \t]*(?:\](?:\]\**\s*)?)?)?)?)?)?)?"
 _OPEN_END = re.compile(rf"(?:(?<=\n)[ \t>*#-]*(?:{_BEGUN_MARK})?|\\*{_BEGUN_MARK}|\\+)\Z")
-_HAZARD = re.compile(r"[\n\[\\]|\s\Z")
 _ESCAPE = Escape(r"\[\[[ \t]*##")
 _HELD_LIMIT = 8_192  # more is not held: the rest of the reply comes as one piece at its end
 
@@ -52,12 +52,16 @@ class ChatStream:
         self._is_over = False
         self._stars = ""
 
-    def feed(self, text: str) -> Pieces:
+    def feed(self, text: str) -> "FieldPieces":
         """Fields and what is certain of their values; an empty piece says that a field begins, and ends the one before."""
         if self._is_over:
             return ()
         field = self._field
-        if field and not (self._pending or self._is_fresh or self._is_single) and not _HAZARD.search(text):
+        if (
+            field
+            and not (self._pending or self._is_fresh or self._is_single)
+            and not ("\n" in text or "[" in text or "\\" in text or text[-1:].isspace())
+        ):
             self._before = text[-1:] or self._before
             return ((field, text),)
         self._pending += text
@@ -68,7 +72,7 @@ class ChatStream:
             self._give(found)
         return found
 
-    def end(self) -> Pieces:
+    def end(self) -> "FieldPieces":
         """What was held back, now that nothing more comes."""
         if self._is_over or self._field is None:
             return ()

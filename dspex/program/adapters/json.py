@@ -11,6 +11,7 @@ from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.adapters.adapter import Adapter
+from dspex.program.adapters.json_stream import JSONStream
 from dspex.program.adapters.reply_schema import reply_schema
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
@@ -83,6 +84,10 @@ class JSONAdapter(Adapter):
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         """Values of the object's keys, in any case; other keys are dropped. Raises AdapterParseError."""
         return read_object(self, signature, completion)
+
+    def parser(self, signature: Any) -> JSONStream:
+        """Reads a reply while it comes."""
+        return JSONStream(base.compiled_of(signature))
 
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Whether a reply came to the end of its object."""

@@ -2,24 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message
 from dspex.program.adapters import base
 from dspex.program.adapters.adapter import Adapter
+from dspex.program.adapters.plain_stream import Form, PlainStream
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, joined, mapped
-
-
-class _Form(NamedTuple):
-    """Labels by field's name, the pattern of a label at a line's start, and what hides one in a value."""
-
-    labels: dict[str, str]
-    label: re.Pattern[str]
-    escape: base.Escape
 
 
 class PlainAdapter(Adapter):
@@ -97,6 +90,11 @@ class PlainAdapter(Adapter):
             found[name] = form.escape.show(text.strip())
         return base.outputs(self, signature, completion, found, from_text=True)
 
+    def parser(self, signature: Any) -> PlainStream:
+        """Reads a reply while it comes."""
+        compiled = base.compiled_of(signature)
+        return PlainStream(_form(compiled), [field.name for field in compiled.outputs])
+
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Never known: this form has no end."""
         return False
@@ -110,8 +108,8 @@ class PlainAdapter(Adapter):
         return (turns[0], Message.of("user", f"{turns[1].text}\n\n{labels[compiled.outputs[0].name]}"))
 
 
-def _form(compiled: CompiledSignature) -> _Form:
-    form: _Form | None = compiled.templates.get("plain")
+def _form(compiled: CompiledSignature) -> Form:
+    form: Form | None = compiled.templates.get("plain")
     if form is None:
         labels = {name: field.prefix for name, field in compiled.fields.items()}
         if len({label.casefold() for label in labels.values()}) < len(labels) or not all(
@@ -119,7 +117,7 @@ def _form(compiled: CompiledSignature) -> _Form:
         ):
             labels = {name: f"{name}:" for name in labels}  # prefixes of the user's that cannot tell fields apart
         hazard = "|".join(re.escape(label) for label in sorted(labels.values(), key=len, reverse=True))
-        form = _Form(labels, re.compile(f"^({hazard})", re.MULTILINE | re.IGNORECASE), base.Escape(hazard, "^"))
+        form = Form(labels, re.compile(f"^({hazard})", re.MULTILINE | re.IGNORECASE), base.Escape(hazard, "^"))
         compiled.templates["plain"] = form
     return form
 
@@ -128,7 +126,7 @@ def _is_label(text: str) -> bool:
     return text.strip() == text != "" and "\n" not in text
 
 
-def _lines(form: _Form, values: Mapping[FieldInfo, Any]) -> Content:
+def _lines(form: Form, values: Mapping[FieldInfo, Any]) -> Content:
     lines = [
         f"{form.labels[f.name]} {form.escape.hide(v.strip())}"
         if type(v) is str and f.annotation is str
@@ -138,7 +136,7 @@ def _lines(form: _Form, values: Mapping[FieldInfo, Any]) -> Content:
     return lines[0] if len(lines) == 1 else joined("\n", lines)
 
 
-def _line(form: _Form, field: FieldInfo, value: Any) -> Content:
+def _line(form: Form, field: FieldInfo, value: Any) -> Content:
     shown = base.shown(field, value)
     if isinstance(shown, str):
         return f"{form.labels[field.name]} {form.escape.hide(shown.strip())}"

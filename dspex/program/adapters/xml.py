@@ -16,6 +16,7 @@ from dspex.program.adapters import base
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.adapters.json import read_object
 from dspex.program.adapters.nested_tags import read_tags
+from dspex.program.adapters.xml_stream import XMLStream
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, joined, mapped
@@ -92,6 +93,11 @@ class XMLAdapter(ChatAdapter):
             raise base.unreadable(self, signature, completion, fault) from fault
         return base.outputs(self, signature, completion, values, from_text=True)
 
+    def parser(self, signature: Any) -> XMLStream:
+        """Reads a reply while it comes."""
+        compiled = base.compiled_of(signature)
+        return XMLStream(compiled, _tags_of(compiled))
+
     def is_complete(self, signature: Any, completion: str) -> bool:
         """Whether a reply came to its last field's closing tag."""
         last = [field.name for field in base.compiled_of(signature).outputs[-1:]]
@@ -106,7 +112,9 @@ class _Tags:
         self._names = {field.name.casefold(): field.name for field in fields} | {f.name: f.name for f in fields}
         names = "|".join(sorted(map(re.escape, self._names), key=len, reverse=True))
         ahead = rf"(?=/?(?:{names})\b|!\[CDATA\[)"
-        self._tag = re.compile(rf"<(?:(/?)({names})(?:\s[^<>]*?)?(/?)>|!\[CDATA\[)", re.IGNORECASE)
+        self.tag = re.compile(rf"<(?:(/?)({names})(?:\s[^<>]*?)?(/?)>|!\[CDATA\[)", re.IGNORECASE)
+        begun = rf"<(?:/?\w*|/?(?:{names})(?:\s[^<>]*)?/?|!\[?\w*)"
+        self.open_end = re.compile(rf"(?:{begun}|&(?:amp;)*(?:a(?:mp?)?|l(?:t(?:;[/!\[\w]*)?)?)?)\Z", re.IGNORECASE)
         self._hazard = re.compile(rf"<{ahead}|&(?=(?:amp;)*lt;{ahead})", re.IGNORECASE)
         self._hidden = re.compile(rf"&(amp;)?((?:amp;)*lt;){ahead}", re.IGNORECASE)
         self.safe = {f.name: msgspec.structs.replace(f, render=self._hiding(f)) for f in fields}
@@ -125,21 +133,31 @@ class _Tags:
         text = text.strip()
         if text.startswith(_CDATA) and text.find(_CDATA_END) == len(text) - len(_CDATA_END):
             return text[len(_CDATA) : -len(_CDATA_END)]
+        return self.unhidden(text)
+
+    def unhidden(self, text: str) -> str:
+        """A piece of a value with its tags as they were."""
         return self._hidden.sub(lambda mark: f"&{mark[2]}" if mark[1] else "<", text) if "&" in text else text
 
     def found(self, text: str) -> Iterator[_Tag]:
         """The tags in a reply, but for those in CDATA."""
         place, last_data = 0, text.rfind(_CDATA_END)
-        while (mark := self._tag.search(text, place)) is not None:
+        while (mark := self.tag.search(text, place)) is not None:
             place = mark.end()
             if mark[2] is None:  # CDATA; without an end it is text
                 place = text.find(_CDATA_END, place) if place <= last_data else place
                 continue
-            name = self._names.get(mark[2]) or self._names.get(mark[2].casefold())
-            if name is None:
-                continue
-            kind = "close" if mark[1] else "empty" if mark[3] else "open"
-            yield _Tag(name, kind, mark.start(), place)
+            name = self.name(mark)
+            if name is not None:
+                yield _Tag(name, self.kind(mark), mark.start(), place)
+
+    def name(self, mark: re.Match[str]) -> str | None:
+        """The field that a tag is of."""
+        return self._names.get(mark[2]) or self._names.get(mark[2].casefold())
+
+    def kind(self, mark: re.Match[str]) -> str:
+        """Whether it opens, closes or is empty."""
+        return "close" if mark[1] else "empty" if mark[3] else "open"
 
 
 def _escaped(mark: re.Match[str]) -> str:

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-LIMIT = 256  # items that wait for the reader before senders wait too
+LIMIT = 128  # items that wait for the reader before senders wait too; as many again may be in its hands
 
 Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
@@ -16,7 +17,7 @@ class Channel:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._items: deque[Any] = deque()
+        self.items: deque[Any] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._senders: deque[Waiter] = deque()
         self._is_ended = False
@@ -25,13 +26,14 @@ class Channel:
     def put(self, item: Any) -> None:
         """Send without waiting; whoever sends much awaits `room` when `is_full`."""
         if not self._is_left:
-            self._items.append(item)
-            self._wake_reader()
+            self.items.append(item)
+            if self._reader is not None:
+                self._wake_reader()
 
     @property
     def is_full(self) -> bool:
         """Whether the reader is behind."""
-        return len(self._items) >= LIMIT and not self._is_left
+        return len(self.items) >= LIMIT and not self._is_left
 
     async def room(self) -> None:
         """Wait until the reader has caught up, or left."""
@@ -42,18 +44,19 @@ class Channel:
             if self.is_full:
                 await future
 
-    async def get(self) -> Any:
-        """The next item. Raises StopAsyncIteration at the end."""
-        while not self._items:
+    async def batch(self) -> list[Any]:
+        """All that is there, at least one item; nothing at the end."""
+        while not self.items:
             if self._is_ended:
-                raise StopAsyncIteration
+                return []
             self._reader = self._loop.create_future()
-            if not (self._items or self._is_ended):
+            if not (self.items or self._is_ended):
                 await self._reader
-        item = self._items.popleft()
-        if self._senders and len(self._items) <= LIMIT // 2:
+        # One by one: a sender of another thread may add to them meanwhile.
+        items = [self.items.popleft() for _ in range(len(self.items))]
+        if self._senders:
             self._wake_senders()
-        return item
+        return items
 
     def end(self) -> None:
         """Nothing more will be sent."""
@@ -63,7 +66,7 @@ class Channel:
     def leave(self) -> None:
         """Nobody reads any more; what is sent is dropped."""
         self._is_left = True
-        self._items.clear()
+        self.items.clear()
         self._wake_senders()
 
     def _wake_reader(self) -> None:
@@ -96,16 +99,17 @@ def _wake(future: "asyncio.Future[None]") -> None:
 class SendStream:
     """`dspex.settings.send_stream` inside a streamed program: objects of the program's own go to the stream's reader."""
 
-    __slots__ = ("_channel",)
+    __slots__ = ("_channel", "_made")
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, made: Callable[[Any], Any] = lambda item: item) -> None:
         self._channel = channel
+        self._made = made
 
     async def send(self, item: Any) -> None:
         """Send an object; waits while the reader is behind."""
-        self._channel.put(item)
+        self._channel.put(self._made(item))
         await self._channel.room()
 
     def send_nowait(self, item: Any) -> None:
         """The same from code that cannot wait."""
-        self._channel.put(item)
+        self._channel.put(self._made(item))

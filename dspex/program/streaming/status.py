@@ -1,10 +1,13 @@
-"""Status messages: what a program does, told while it does it."""
+"""What a program does, told while it does it: in words of the user's, and its tools as events."""
 
 from typing import Any
 
 from dspex.program.streaming.channel import Channel
-from dspex.program.streaming.events import StatusMessage
+from dspex.program.streaming.events import StatusMessage, ToolFinished, ToolStarted
 from dspex.runtime.callbacks import BaseCallback
+from dspex.runtime.scope import SCOPE
+
+FINISH = "finish"  # how an agent says that it is done; no tool of the user's
 
 
 class StatusMessageProvider:
@@ -45,10 +48,10 @@ class StatusCallback(BaseCallback):
 
     def _tell(self, message: str | None) -> None:
         if message:
-            self._channel.put(StatusMessage(message))
+            self._channel.put(StatusMessage(message, SCOPE.get().path))
 
     def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        if instance.name == "finish":  # how an agent says that it is done
+        if instance.name == FINISH:
             self._unnamed.add(call_id)
         else:
             self._tell(self._provider.tool_start_status_message(instance, inputs))
@@ -70,3 +73,22 @@ class StatusCallback(BaseCallback):
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         self._tell(self._provider.lm_end_status_message(outputs))
+
+
+class ToolEvents(BaseCallback):
+    """Sends the starts and ends of tools to one stream."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._names: dict[str, str] = {}
+
+    def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        if instance.name != FINISH:
+            self._names[call_id] = instance.name
+            self._channel.put(ToolStarted(instance.name, dict(inputs), call_id, SCOPE.get().path))
+
+    def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        name = self._names.pop(call_id, None)
+        if name is not None:
+            error = None if exception is None else f"{type(exception).__name__}: {exception}".removesuffix(": ")
+            self._channel.put(ToolFinished(name, call_id, outputs, error, SCOPE.get().path))

@@ -1,23 +1,18 @@
 """streamify: a program whose call gives what happens in it while it happens, and the prediction at the end."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
-from contextlib import suppress
-from contextvars import Context, copy_context
 from typing import Any
 
 import msgspec
 
-from dspex.app.app import current_app
 from dspex.core.example import Prediction
 from dspex.core.identity import plain
 from dspex.program.streaming.channel import Channel, SendStream
 from dspex.program.streaming.events import StatusMessage, StreamResponse
-from dspex.program.streaming.listener import Session, StreamListener, Wanted, resolved
+from dspex.program.streaming.listener import Session, StreamListener, resolved
+from dspex.program.streaming.run import Ears, Run
 from dspex.program.streaming.status import StatusCallback, StatusMessageProvider
-from dspex.program.streaming.sync_iterator import apply_sync_streaming
 from dspex.program.sync import asyncify
-from dspex.runtime.scope import SCOPE, use
 
 
 def streamify(  # noqa: PLR0917  DSPy's order
@@ -45,57 +40,18 @@ def streamify(  # noqa: PLR0917  DSPy's order
     provider = status_message_provider or StatusMessageProvider()
     call = getattr(program, "acall", program) if is_async_program else asyncify(program)
 
-    def streamed(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        context = copy_context()
-        run = _Run(lambda: call(*args, **kwargs), wanted, provider, context)
-        return run.items(keeps_result=include_final_prediction_in_output_stream)
+    def ears(channel: Channel) -> Ears:
+        return Ears(Session(wanted, channel), (StatusCallback(provider, channel),), SendStream(channel))
+
+    def last(result: Any, is_empty: bool) -> tuple[Any, ...]:
+        return (result,) if is_empty or include_final_prediction_in_output_stream else ()
+
+    def streamed(*args: Any, **kwargs: Any) -> Run:
+        return Run(lambda: call(*args, **kwargs), ears, last)
 
     if async_streaming:
-        return streamed
-    return lambda *args, **kwargs: apply_sync_streaming(streamed(*args, **kwargs))
-
-
-class _Run:
-    """One call of a streamed program, in the context in which it was made."""
-
-    def __init__(
-        self, call: Callable[[], Any], wanted: Sequence[Wanted], provider: StatusMessageProvider, context: Context
-    ) -> None:
-        self._call = call
-        self._wanted = wanted
-        self._provider = provider
-        self._context = context
-
-    async def items(self, *, keeps_result: bool) -> AsyncGenerator[Any, None]:
-        """What is sent, then the result."""
-        channel = Channel()
-        loop = asyncio.get_running_loop()
-        task: asyncio.Task[Any] = loop.create_task(self._result(channel), context=self._context)
-        task.add_done_callback(lambda _: channel.end())
-        is_empty = True
-        try:
-            with suppress(StopAsyncIteration):
-                while True:
-                    item = await channel.get()
-                    is_empty = False
-                    yield item
-            result = task.result()
-            if keeps_result or is_empty:
-                yield result
-        finally:
-            channel.leave()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # looked at, so that one raised while nobody read is not told of as lost
-
-    async def _result(self, channel: Channel) -> Any:
-        scope = SCOPE.get()
-        callbacks = (*current_app().settings.callbacks, StatusCallback(self._provider, channel))
-        overlay = {**scope.overlay, "callbacks": callbacks, "send_stream": SendStream(channel)}
-        with use(overlay=overlay, listener=Session(self._wanted, channel)):
-            return await self._call()
+        return lambda *args, **kwargs: streamed(*args, **kwargs).items()
+    return lambda *args, **kwargs: streamed(*args, **kwargs).sync_items()
 
 
 async def streaming_response(streamer: AsyncIterable[Any]) -> AsyncGenerator[str, None]:

@@ -1,7 +1,7 @@
 """A plain generator of what an async one gives."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
 from typing import Any
 
@@ -11,29 +11,38 @@ from dspex.runtime.bridge import Bridge
 
 def apply_sync_streaming(async_generator: AsyncIterator[Any]) -> Generator[Any, None, None]:
     """A plain generator of what an async one gives; closing it closes that too. Good inside a running loop, which then waits."""
+    close = getattr(async_generator, "aclose", _nothing)
+
+    async def batch() -> Sequence[Any]:
+        try:
+            return (await anext(async_generator),)
+        except StopAsyncIteration:
+            return ()
+
+    return flat(batch, close)
+
+
+async def _nothing() -> None:
+    return
+
+
+def flat(
+    batch: Callable[[], Coroutine[Any, Any, Sequence[Any]]], close: Callable[[], Awaitable[None]]
+) -> Generator[Any, None, None]:
+    """The items of all batches until an empty one; a batch is asked for on the bridge, and so crosses threads once."""
     context = copy_context()
     bridge = current_app().bridge
     # On the bridge's own thread its loop stands still until we are done.
     own = Bridge("dspex-stream") if asyncio._get_running_loop() is bridge.loop else None
     runner = own or bridge
     try:
-        while True:
-            try:
-                item = runner.start(_next(async_generator), context).wait()
-            except StopAsyncIteration:
-                return
-            yield item
+        while items := runner.start(batch(), context).wait():
+            yield from items
     finally:
-        close = getattr(async_generator, "aclose", None)
-        if close is not None:
-            runner.start(_closed(close), context).wait()
+        runner.start(_closed(close), context).wait()
         if own is not None:
             own.stop()
 
 
-async def _next(iterator: AsyncIterator[Any]) -> Any:
-    return await anext(iterator)
-
-
-async def _closed(close: Callable[[], Any]) -> None:
+async def _closed(close: Callable[[], Awaitable[None]]) -> None:
     await close()

@@ -128,6 +128,9 @@ class Tool:
 
     async def acall(self, /, *positional: Any, **given: Any) -> Any:
         """Run it: an async function on this loop, a sync one in a thread of its own, with this context."""
+        listener = SCOPE.get().listener
+        if listener is not None:
+            await listener.room()  # a stream's reader who is behind holds tools back too
         with Emission(current_app().settings.callbacks, "tool", self, given) as emission:
             run, recorder = partial(self._ran, self._checked(positional, given)), SCOPE.get().recorder
             result = await (run() if recorder is None else recorded(recorder, self.name, given, run))
