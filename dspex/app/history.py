@@ -40,12 +40,13 @@ class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
     @property
     def size(self) -> int:
         """Characters of its texts, and of files and pictures in their place."""
-        parts = [
-            len(part.text) if type(part) is Text else _size(part)
-            for message in self.request.messages
-            for part in message.parts
-        ]
-        return sum(parts) + sum([len(choice.text) + len(choice.reasoning or "") for choice in self.response.choices])
+        size = 0  # in loops, as it is taken at each call
+        for message in self.request.messages:
+            for part in message.parts:
+                size += len(part.text) if type(part) is Text else _size(part)
+        for choice in self.response.choices:
+            size += len(choice.text) + len(choice.reasoning or "")
+        return size
 
     def to_dict(self) -> dict[str, Any]:
         """The entry under DSPy's keys."""

@@ -176,7 +176,7 @@ class LM:
         n: int = 1,
     ) -> LMRequest:
         """A request with this handle's own parameters under `params`; None removes one. Raises ConfigurationError."""
-        service = self.service
+        _, service = self._bound or (None, self.service)  # of whichever App: the names are the same
         merged = self._params
         overlay = SCOPE.get().overlay.get("lm_params")
         if params or overlay:
@@ -205,8 +205,9 @@ class LM:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the provider has started."""
-        return self.service.is_ready
+        """Whether the provider has started, as far as this handle knows."""
+        bound = self._bound
+        return bound is not None and bound[1].is_ready
 
     async def ready(self) -> None:
         """Start the provider, if it has not started yet; it may only then know what it can do."""

@@ -47,6 +47,8 @@ class CompiledSignature:
         self.fields = {field.name: field.ready() for field in fields}
         self.inputs = tuple(field for field in self.fields.values() if field.role == "input")
         self.outputs = tuple(field for field in self.fields.values() if field.role == "output")
+        self.output_names = {field.name: None for field in self.outputs}.keys()
+        self.is_of_texts = bool(self.outputs) and all(field.decode is str for field in self.outputs)
         self.input_names = {field.name: None for field in self.inputs}
         self._kinds = [(field.name, field.annotation, field.meta is not None, field) for field in self.inputs]
         self.templates: dict[Any, Any] = {}

@@ -131,8 +131,11 @@ class LMService:
     # Each step is a plain function that gives the next one's coroutine: one that has nothing to do costs next to nothing.
 
     def _enter(self, call: Call, request: LMRequest) -> Awaitable[LMResponse]:
-        middleware = self._shared.middleware()
-        return self._through(middleware, call, request) if middleware else self._recorded(call, request)
+        middleware, scope = self._shared.middleware(), call.scope
+        if middleware:
+            return self._through(middleware, call, request)
+        is_live = scope.recorder is None and scope.tape is None
+        return self.live(call, request) if is_live else self._recorded(call, request)
 
     async def _through(self, middleware: "Sequence[Middleware]", call: Call, request: LMRequest) -> LMResponse:
         chain: Callable[[LMRequest], Awaitable[LMResponse]] = _Bound(self._recorded, call)
@@ -313,7 +316,9 @@ class LMService:
         usage = reply.usage
         if usage is None:
             usage = estimated_usage(request, "".join(choice.text for choice in reply.choices))
-        if usage.usd is None and (usd := self._usd(usage)):
+        if usage.usd is None and (
+            usd := self._shared.prices.of(self.name, usage.input_tokens, usage.output_tokens, False)
+        ):
             usage = msgspec.structs.replace(usage, usd=usd)
         return reply if usage is reply.usage else msgspec.structs.replace(reply, usage=usage)
 

@@ -223,6 +223,8 @@ class ChatAdapter(Adapter):
         """Values below the markers: the last full set of them. Raises AdapterParseError."""
         compiled = base.compiled_of(signature)
         found = _values(compiled, completion)
+        if compiled.is_of_texts and found.keys() >= compiled.output_names:
+            return {name: found[name] for name in compiled.output_names}
         if not found and completion.lstrip().startswith(("{", "```")):
             from dspex.program.adapters.json import read_object
 

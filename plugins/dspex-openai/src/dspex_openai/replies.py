@@ -103,8 +103,10 @@ class WireUsage(msgspec.Struct):
 
     def to_usage(self) -> Usage:
         """The same in our form; calls are counted by who makes them."""
-        read, written = self.prompt_tokens_details or NO_DETAILS, self.completion_tokens_details or NO_DETAILS
         prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
+        if self.prompt_tokens_details is None and self.completion_tokens_details is None:
+            return Usage(prompt, completion)
+        read, written = self.prompt_tokens_details or NO_DETAILS, self.completion_tokens_details or NO_DETAILS
         return Usage(prompt, completion, read.cached_tokens or 0, written.reasoning_tokens or 0)
 
 
