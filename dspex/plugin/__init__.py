@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dspex.core.sandbox import Output, SandboxLimits
     from dspex.core.secret import Headers, Secret
     from dspex.core.usage import Budget, Usage
-    from dspex.core.wire import HttpReply, ServerEvent
+    from dspex.core.wire import Framing, HttpReply, MakeFraming, ServerEvent
     from dspex.plugin.contracts import (
         Adapter,
         CacheBackend,
@@ -96,6 +96,7 @@ __all__ = [
     "FineTuneSpec",
     "FineTuneStatus",
     "FineTuningProvider",
+    "Framing",
     "Headers",
     "HttpClient",
     "HttpReply",
@@ -107,6 +108,7 @@ __all__ = [
     "LMRequest",
     "LMResponse",
     "LMTimeout",
+    "MakeFraming",
     "Message",
     "Middleware",
     "Output",
