@@ -43,7 +43,7 @@ class WireMock:
         program, node = installed(), found("node")
         path = Path(self._folder.name, "fixtures.json")
         path.write_text(json.dumps({"fixtures": self._fixtures}), encoding="utf-8")
-        command = [node, program, "-p", "0", "-f", path, "-c", str(self._chunk_size), "--log-level", "info"]
+        command: list[str | Path] = [node, program, "-p", "0", "-f", path, "-c", str(self._chunk_size), "--log-level", "info"]
         self._process = subprocess.Popen(  # noqa: S603  a fixed program; the fixtures are a file
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
         )
@@ -102,7 +102,7 @@ def installed() -> Path:
     root.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=root))
     flags = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    command = [npm, "install", "--prefix", unfinished, *flags, f"{PACKAGE}@{VERSION}"]
+    command: list[str | Path] = [npm, "install", "--prefix", unfinished, *flags, f"{PACKAGE}@{VERSION}"]
     try:
         done = subprocess.run(  # noqa: S603  a fixed command
             command, capture_output=True, text=True, timeout=INSTALL_S, check=False, stdin=subprocess.DEVNULL
