@@ -43,7 +43,18 @@ class WireMock:
         program, node = installed(), found("node")
         path = Path(self._folder.name, "fixtures.json")
         path.write_text(json.dumps({"fixtures": self._fixtures}), encoding="utf-8")
-        command: list[str | Path] = [node, program, "-p", "0", "-f", path, "-c", str(self._chunk_size), "--log-level", "info"]
+        command: list[str | Path] = [
+            node,
+            program,
+            "-p",
+            "0",
+            "-f",
+            path,
+            "-c",
+            str(self._chunk_size),
+            "--log-level",
+            "info",
+        ]
         self._process = subprocess.Popen(  # noqa: S603  a fixed program; the fixtures are a file
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
         )
