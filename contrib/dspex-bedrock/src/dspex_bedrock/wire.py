@@ -46,7 +46,8 @@ def to_body(request: LMRequest, options: BedrockOptions) -> dict[str, Any]:
         body["toolConfig"] = {"tools": [_tool(tool) for tool in request.tools]}
     if options.guardrail is not None:
         body["guardrailConfig"] = options.guardrail
-    _place_params(body, request.params)
+    if request.params:
+        _place_params(body, request.params)
     if request.schema is not None:
         _place_schema(body, request.schema, _way(request.model, options))
     return body

@@ -8,7 +8,7 @@ import msgspec
 
 from dspex.plugin import Endpoint, HttpClient, LMError, ProtocolError, Usage, Vectors, decode_json, status_error
 from dspex_gemini.options import GeminiEmbedderOptions, read_options
-from dspex_gemini.place import base_url, check_key, model_path, own_headers, refined_error
+from dspex_gemini.place import base_url, lacks_key, model_path, no_key, own_headers, refined_error
 
 MOST = 100  # what the API takes in one batch
 
@@ -43,11 +43,13 @@ class GeminiEmbedder:
         self._http = http
         self._name = model_path(endpoint.model)
         self._headers = own_headers(endpoint)
+        self._lacks_key = lacks_key(endpoint, self.base_url)
         self._decoder = msgspec.json.Decoder(WireVectors)
 
     async def embed(self, texts: list[str]) -> Vectors:
         """One row a text, in order. Raises LMError classes."""
-        check_key(self.endpoint, self.base_url)
+        if self._lacks_key:
+            raise no_key(self.endpoint)
         values, dim, tokens = array("f"), 0, 0
         for start in range(0, len(texts), MOST):
             reply = await self._asked(texts[start : start + MOST])

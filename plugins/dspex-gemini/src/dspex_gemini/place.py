@@ -33,14 +33,18 @@ def model_path(model: str) -> str:
     return quote(model if "/" in model else f"models/{model}", safe="/")
 
 
-def check_key(endpoint: Endpoint, base: str) -> None:
-    """Raises AuthError where Google would be called without a key."""
+def lacks_key(endpoint: Endpoint, base: str) -> bool:
+    """Whether Google would be called without a key."""
     named = {name.lower() for name in endpoint.headers}
-    if base == GEMINI and endpoint.api_key is None and not named & {"authorization", "x-goog-api-key"}:
-        raise AuthError(
-            f"No key for {GEMINI}: set GEMINI_API_KEY or pass api_key=. For another server pass api_base=.",
-            model=f"gemini/{endpoint.model}",
-        )
+    return base == GEMINI and endpoint.api_key is None and not named & {"authorization", "x-goog-api-key"}
+
+
+def no_key(endpoint: Endpoint) -> AuthError:
+    """The error for a call without a key."""
+    return AuthError(
+        f"No key for {GEMINI}: set GEMINI_API_KEY or pass api_key=. For another server pass api_base=.",
+        model=f"gemini/{endpoint.model}",
+    )
 
 
 def own_headers(endpoint: Endpoint) -> Headers:

@@ -19,7 +19,7 @@ from dspex.plugin import (
 )
 from dspex_gemini.models import capabilities_of, traits_of
 from dspex_gemini.options import GeminiOptions, read_options
-from dspex_gemini.place import GEMINI, base_url, check_key, model_path, own_headers, refined_error
+from dspex_gemini.place import GEMINI, base_url, lacks_key, model_path, no_key, own_headers, refined_error
 from dspex_gemini.replies import StreamedReply, WireReply, check, to_response
 from dspex_gemini.wire import to_body
 
@@ -38,15 +38,18 @@ class GeminiProvider:
         several = True if self.base_url == GEMINI and self._traits.thinking in ("never", "budget") else None
         self.capabilities = capabilities_of(self._traits, several=several)
         self._http = http
-        self._url = f"{self.base_url}/{model_path(endpoint.model)}"
+        url = f"{self.base_url}/{model_path(endpoint.model)}"
+        self._whole, self._streamed = f"{url}:generateContent", f"{url}:streamGenerateContent?alt=sse"
         self._headers = own_headers(endpoint)
+        self._lacks_key = lacks_key(endpoint, self.base_url)
         self._decoder = msgspec.json.Decoder(WireReply)
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """The whole reply. Raises LMError classes."""
-        check_key(self.endpoint, self.base_url)
+        if self._lacks_key:
+            raise no_key(self.endpoint)
         body = to_body(request, self.options, self._traits)
-        reply = await self._http.request("POST", f"{self._url}:generateContent", json=body, headers=self._headers)
+        reply = await self._http.request("POST", self._whole, json=body, headers=self._headers)
         return to_response(decode_json(reply.body, self._decoder), request.n, self.endpoint)
 
     async def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
@@ -54,11 +57,11 @@ class GeminiProvider:
 
         An error after the first piece is not to be tried again and has the text so far in `.partial`.
         """
-        check_key(self.endpoint, self.base_url)
+        if self._lacks_key:
+            raise no_key(self.endpoint)
         body = to_body(request, self.options, self._traits)
         streamed = StreamedReply()
-        path = f"{self._url}:streamGenerateContent?alt=sse"
-        events = self._http.events("POST", path, json=body, headers=self._headers)
+        events = self._http.events("POST", self._streamed, json=body, headers=self._headers)
         try:
             async with aclosing(events) as running:
                 async for event in running:

@@ -43,7 +43,8 @@ def to_body(request: LMRequest, options: GeminiOptions, traits: Traits) -> dict[
     config: dict[str, Any] = {}
     if options.thinking is not None:
         config["thinkingConfig"] = options.thinking
-    _place_params(body, config, request, traits)
+    if request.params:
+        _place_params(body, config, request, traits)
     if system:
         body["systemInstruction"] = {"parts": system}
     if request.n > 1:

@@ -37,7 +37,8 @@ def to_body(request: LMRequest, options: OllamaOptions, *, stream: bool) -> dict
     if request.schema is not None:
         body["format"] = request.schema
     drawing = _drawing(options)
-    _place_params(body, drawing, request.params)
+    if request.params:
+        _place_params(body, drawing, request.params)
     if drawing:
         body["options"] = drawing
     return body

@@ -28,7 +28,8 @@ def to_response_body(request: LMRequest) -> dict[str, Any]:
     items = [item for message in request.messages for item in _items(message)]
     # Unasked, OpenAI would keep each reply for a month.
     body: dict[str, Any] = {"model": request.model, "input": items, "store": False}
-    _place_params(body, request.params)
+    if request.params:
+        _place_params(body, request.params)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.schema is not None:
