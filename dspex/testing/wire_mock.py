@@ -35,12 +35,13 @@ class WireMock:
         self.url = ""
         self._fixtures = fixtures
         self._chunk_size = chunk_size
-        self._folder = tempfile.TemporaryDirectory(prefix="dspex-wire-mock-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         program, node = installed(), found("node")
+        self._folder = tempfile.TemporaryDirectory(prefix="dspex-wire-mock-")
         path = Path(self._folder.name, "fixtures.json")
         path.write_text(json.dumps({"fixtures": self._fixtures}), encoding="utf-8")
         command: list[str | Path] = [
@@ -70,7 +71,8 @@ class WireMock:
             reader.join()
         if process is not None and process.stdout is not None:
             process.stdout.close()
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def journal(self) -> list[dict[str, Any]]:
         """What was asked so far: `method`, `path`, `headers` and `body` of each request, the body in OpenAI's form."""

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from botocore.session import Session
+from botocore.validate import validate_parameters
 
 from dspex.plugin import Audio, BadRequest, ConfigurationError, File, Image, Message, Text, ToolCall, ToolResult
 
@@ -15,6 +17,9 @@ ADD = {"toolSpec": {"name": "add", "description": "Adds.", "inputSchema": {"json
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 
+CONVERSE = Session().get_service_model("bedrock-runtime").operation_model("Converse").input_shape  # AWS's own
+
+
 @pytest.fixture
 def sent(server, lm, ask, reply):
     """The body of a request."""
@@ -22,9 +27,20 @@ def sent(server, lm, ask, reply):
     async def sent(*said, model="acme-1", options=None, **asked):
         server.then(200, json=reply("4"))
         await ask(lm(model, **options or {}), *said, **asked)
-        return server.requests[-1].json
+        body = server.requests[-1].json
+        validate_parameters({"modelId": model, **in_bytes(body)}, CONVERSE)
+        return body
 
     return sent
+
+
+def in_bytes(value):
+    """A body as AWS's model of the service knows it: what travels as base64 is bytes."""
+    if isinstance(value, list):
+        return [in_bytes(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: one.encode() if name == "bytes" else in_bytes(one) for name, one in value.items()}
 
 
 async def test_a_plain_question_is_a_plain_request(sent):

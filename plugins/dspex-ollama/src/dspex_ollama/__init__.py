@@ -1,5 +1,7 @@
 """Declares the provider and the embedder `ollama`; nothing is imported before its first use."""
 
+from typing import Any
+
 import dspex
 from dspex_ollama.options import OllamaEmbedderOptions, OllamaOptions
 
@@ -16,3 +18,11 @@ def dspex_embedders() -> list[dspex.Spec]:
     """Embedder("ollama/MODEL")."""
     summary = "embeddings of models that Ollama serves"
     return [dspex.Spec("ollama", "dspex_ollama.embedder:OllamaEmbedder", summary, options=OllamaEmbedderOptions)]
+
+
+@dspex.hookimpl
+def dspex_commands() -> list[Any]:
+    """`dspex ollama`."""
+    from dspex_ollama.commands import ollama
+
+    return [ollama]
