@@ -40,7 +40,7 @@ class WireMock:
         self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        program, node = installed(), found("node")
+        node, program = found("node"), installed()
         self._folder = tempfile.TemporaryDirectory(prefix="dspex-wire-mock-")
         path = Path(self._folder.name, "fixtures.json")
         path.write_text(json.dumps({"fixtures": self._fixtures}), encoding="utf-8")
