@@ -181,6 +181,16 @@ async def test_an_older_model_is_sent_openapis_form(sent):
     }
 
 
+@pytest.mark.parametrize(("model", "by_tool"), [("gemini-2.5-pro", True), ("gemini-3-pro", False)])
+async def test_beside_tools_a_schema_is_one_more_for_models_that_take_no_both(sent, model, by_tool):
+    body = await sent("Hi", schema=SCHEMA, tools=(TOOL,), model=model)
+    assert ("generationConfig" in body) is not by_tool
+    if by_tool:
+        [function] = body["tools"][-1]["functionDeclarations"]
+        assert function["parametersJsonSchema"]["required"] == ["kind"]
+        assert body["toolConfig"] == {"functionCallingConfig": {"mode": "ANY"}}
+
+
 LOOP = {"type": "object", "$defs": {"Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}}}
 
 
@@ -195,7 +205,7 @@ LOOP = {"type": "object", "$defs": {"Node": {"type": "object", "properties": {"n
         ({"reasoning_effort": "much"}, "none of none, minimal"),
         ({"model": "gemini-2.0-flash", "reasoning_effort": "low"}, "does not think first"),
         ({"model": "gemini-3-pro", "reasoning_effort": "none"}, "always thinks first"),
-        ({"model": "gemini-2.5-pro", "schema": SCHEMA, "tools": (TOOL,)}, "not both"),
+        ({"model": "gemini-2.5-pro", "schema": {"type": "array"}, "tools": (TOOL,)}, "json_schema"),
         ({"options": {"structured": "openapi"}, "schema": {**LOOP, "$ref": "#/$defs/Node"}}, "contains itself"),
         ({"options": {"structured": "openapi"}, "schema": {"$ref": "https://x.test/s"}}, "not in it"),
     ],

@@ -24,7 +24,10 @@ async def test_a_stream_ends_with_reason_and_usage(server, lm, stream, reply):
 
 
 async def test_usage_that_comes_late_is_waited_for(server, lm, stream, reply):
-    server.then_events([reply("One"), {"usageMetadata": USAGE, "candidates": [{}]}], done=False)
+    early = {"promptTokenCount": 3}
+    server.then_events(
+        [reply("One", reason=None, usageMetadata=early), reply(), {"usageMetadata": USAGE}], done=False, end="hang"
+    )
     assert (await read(stream(lm())))[1].usage == Usage(3, 6, 0, 4)
 
 

@@ -51,7 +51,7 @@ async def test_calls_and_their_results_go_back(sent):
 async def test_openais_names_become_ollamas(sent):
     body = await sent(
         "Hi", max_tokens=9, temperature=0.5, stop="#", seed=7, min_p=0.1, logprobs=3, parallel_tool_calls=True,
-        tool_choice="auto", tools=(TOOL,), schema={"type": "object"},
+        tool_choice="auto", schema={"type": "object"},
         options={"num_ctx": 4096, "keep_alive": -1, "think": "low", "options": {"num_gpu": 1}},
     )  # fmt: skip
     drawing = {
@@ -65,8 +65,13 @@ async def test_openais_names_become_ollamas(sent):
     }
     assert body["options"] == drawing
     assert (body["logprobs"], body["top_logprobs"], body["keep_alive"], body["think"]) == (True, 3, -1, "low")
-    assert body["tools"] == [{"type": "function", "function": TOOL}]
     assert body["format"] == {"type": "object"}
+
+
+async def test_beside_tools_a_schema_is_left_to_the_prompt(sent):
+    body = await sent("Hi", tools=(TOOL,), schema={"type": "object"})
+    assert body["tools"] == [{"type": "function", "function": TOOL}]
+    assert "format" not in body
 
 
 async def test_no_tool_is_offered_where_none_shall_be_called(sent):

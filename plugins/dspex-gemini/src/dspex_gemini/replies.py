@@ -21,6 +21,7 @@ from dspex.plugin import (
     Usage,
     status_error,
 )
+from dspex_gemini.schemas import REPLY_TOOL
 from dspex_gemini.turns import made_id
 
 MAX_STREAM_TEXT = 4 << 20
@@ -166,14 +167,16 @@ def to_choice(candidate: WireCandidate) -> Choice:
     if not parts and reason != "MAX_TOKENS":
         raise ProtocolError("The reply has neither text nor a tool call.", code="retry_once")
     text, thought = _texts(parts or ())
-    calls = distinct(part.function_call for part in parts or () if part.function_call)
+    calls = distinct(_calls(parts or ()))
     return Choice(text, calls, finish_reason(reason, calls), _logprobs(candidate.logprobs_result), thought or None)
 
 
 def finish_reason(given: str | None, calls: tuple[ToolCall, ...]) -> str | None:
     """Why a reply ended, in OpenAI's words where it has one; a reply that calls tools ends by STOP."""
     reason = _REASONS.get(given or "", given and given.lower())
-    return "tool_calls" if calls and reason == "stop" else reason
+    if calls:
+        return "tool_calls" if reason == "stop" else reason
+    return "stop" if reason == "tool_calls" else reason  # our own function only
 
 
 def filtered(reason: str, said: str | None) -> ContentFiltered:
@@ -199,12 +202,19 @@ def distinct(calls: Iterable[WireCall]) -> tuple[ToolCall, ...]:
 
 
 def _texts(parts: Iterable[WirePart]) -> tuple[str, str]:
-    """What is said, and what is thought."""
+    """What is said, by our own function too, and what is thought."""
     said: list[str] = []
     thought: list[str] = []
     for part in parts:
-        (thought if part.thought else said).append(part.text or "")
+        call = part.function_call
+        own = bytes(call.args).decode("utf-8", "replace") if call and call.name == REPLY_TOOL else ""
+        (thought if part.thought else said).append(own or part.text or "")
     return "".join(said), "".join(thought)
+
+
+def _calls(parts: Iterable[WirePart]) -> list[WireCall]:
+    """The calls of the user's tools."""
+    return [part.function_call for part in parts if part.function_call and part.function_call.name != REPLY_TOOL]
 
 
 def _logprobs(given: WireLogprobs | None) -> Any:
@@ -233,6 +243,7 @@ class StreamedReply:
         self._texts: list[str] = []
         self._calls: list[WireCall] = []
         self._usage: WireUsage | None = None
+        self._has_all_usage = False
         self._size = 0
 
     @property
@@ -242,22 +253,26 @@ class StreamedReply:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has said why it ended, and what it took."""
-        return self.finish_reason is not None and self._usage is not None
+        """Whether it has said why it ended, and what it took in all."""
+        return self.finish_reason is not None and self._has_all_usage
 
     def add(self, reply: WireReply) -> LMDelta | None:
         """Take a piece; what a reader wants to see of it, if anything. Raises ProtocolError when it passes 4 MiB."""
-        self._usage = reply.usage_metadata or self._usage if reply.candidates else self._usage
+        delta = self._take(reply)
+        if reply.usage_metadata is not None:
+            self._usage, self._has_all_usage = reply.usage_metadata, self.finish_reason is not None
+        return delta
+
+    def _take(self, reply: WireReply) -> LMDelta | None:
         candidate = next((one for one in reply.candidates or () if not one.index), None)
         if candidate is None:
             return None
         self.finish_reason = candidate.finish_reason or self.finish_reason
         self._message = candidate.finish_message or self._message
         parts = (candidate.content or WireContent()).parts or ()
-        for part in parts:
-            if part.function_call is not None:
-                self._calls.append(part.function_call)
-                self._grow(len(part.function_call.args))
+        for call in _calls(parts):
+            self._calls.append(call)
+            self._grow(len(call.args))
         text, thought = _texts(parts)
         self._grow(len(text) + len(thought))
         if not text and not thought:

@@ -6,6 +6,8 @@ from typing import Any
 from dspex.plugin import BadRequest
 
 DEEPEST = 32
+REPLY_TOOL = "reply_in_this_form"
+_REPLY_WORDS = "Give the whole reply by one call of this function, and nothing beside it."
 
 _JSON = frozenset(
     {"$anchor", "$defs", "$id", "$ref", "additionalProperties", "anyOf", "description", "enum", "format", "items", "maxItems",
@@ -29,6 +31,11 @@ def as_json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(made[word], Mapping):
             made[word] = as_json_schema(made[word])
     return made
+
+
+def reply_tool(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A function whose arguments are the reply, for models that take tools or a schema, but not both."""
+    return {"name": REPLY_TOOL, "description": _REPLY_WORDS, "parametersJsonSchema": as_json_schema(schema)}
 
 
 def as_openapi(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from dspex.plugin import BadRequest, LMRequest
 from dspex_gemini.models import Traits
 from dspex_gemini.options import GeminiOptions
-from dspex_gemini.schemas import as_json_schema, as_openapi
+from dspex_gemini.schemas import as_json_schema, as_openapi, reply_tool
 from dspex_gemini.turns import to_contents
 
 # OpenAI's names for what the API does not have, and the capability that it would take.
@@ -51,8 +51,10 @@ def to_body(request: LMRequest, options: GeminiOptions, traits: Traits) -> dict[
         config["candidateCount"] = request.n
     if request.tools:
         body["tools"] = _tools(request.tools)
-    if request.schema is not None:
-        _place_schema(config, request, options, traits)
+    if request.schema is not None and request.tools and not traits.formats_with_tools:
+        _place_reply_tool(body, request.schema)
+    elif request.schema is not None:
+        _place_schema(config, request.schema, options, traits)
     if options.safety:
         settings = [{"category": name, "threshold": limit} for name, limit in options.safety.items()]
         body.setdefault("safetySettings", settings)
@@ -107,20 +109,22 @@ def _thinking(effort: Any, model: str, traits: Traits) -> dict[str, Any]:
     )
 
 
-def _place_schema(config: dict[str, Any], request: LMRequest, options: GeminiOptions, traits: Traits) -> None:
-    if request.tools and not traits.formats_with_tools:
-        raise BadRequest(
-            f"{request.model} takes tools, or a JSON schema for its reply, but not both (capability: json_schema)."
-        )
-    assert request.schema is not None
+def _place_reply_tool(body: dict[str, Any], schema: Mapping[str, Any]) -> None:
+    if schema.get("type") != "object":
+        raise BadRequest("Beside tools a reply is a JSON object, and the schema asks for something else (json_schema).")
+    body["tools"] = [*body["tools"], {"functionDeclarations": [reply_tool(schema)]}]
+    body["toolConfig"] = {"functionCallingConfig": {"mode": "ANY"}}
+
+
+def _place_schema(config: dict[str, Any], schema: Mapping[str, Any], options: GeminiOptions, traits: Traits) -> None:
     config["responseMimeType"] = "application/json"
     form = options.structured
     if form == "auto":
         form = "json_schema" if traits.reads_json_schema else "openapi"
     if form == "json_schema":
-        config["responseJsonSchema"] = as_json_schema(request.schema)
+        config["responseJsonSchema"] = as_json_schema(schema)
     else:
-        config["responseSchema"] = as_openapi(request.schema)
+        config["responseSchema"] = as_openapi(schema)
 
 
 def _tools(tools: tuple[Mapping[str, Any], ...]) -> list[dict[str, Any]]:

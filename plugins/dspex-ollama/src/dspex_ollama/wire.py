@@ -34,7 +34,8 @@ def to_body(request: LMRequest, options: OllamaOptions, *, stream: bool) -> dict
         body["think"] = options.think
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
-    if request.schema is not None:
+    elif request.schema is not None:
+        # Beside tools it would hold the model to the schema from its first token on, and no tool could be called.
         body["format"] = request.schema
     drawing = _drawing(options)
     if request.params:
