@@ -168,8 +168,8 @@ class HttpService:
 
     def _address(self, path: str) -> str:
         if path[:8].lower().startswith(("http://", "https://")):
-            where, mark, query = path.partition("?")
-            return f"{checked_url(where)}{mark}{query}"
+            address, _, query = path.partition("?")
+            return f"{checked_url(address)}?{query}" if query else checked_url(address)
         if self._base is None:
             raise ConfigurationError(f"{self.endpoint.provider!r} has no address of its own: pass LM(..., api_base=).")
         return f"{self._base}/{path.lstrip('/')}"
