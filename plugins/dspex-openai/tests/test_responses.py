@@ -8,7 +8,6 @@ import dspex
 from dspex.plugin import (
     AuthError,
     BadRequest,
-    ConfigurationError,
     ContentFiltered,
     File,
     Image,
@@ -304,8 +303,3 @@ def test_a_model_that_is_known_keeps_its_capabilities():
 
 def test_a_copy_may_change_the_api(model):
     assert model().copy(model_type="chat").service.provider._url.endswith("/chat/completions")
-
-
-def test_a_provider_without_such_an_api_says_so():
-    with pytest.raises(ConfigurationError, match="no model_type='responses'"):
-        dspex.LM("anthropic/claude-3-5-haiku", "responses").capabilities  # noqa: B018
