@@ -128,7 +128,8 @@ class LM:
         if tape is not None:
             from dspex.app.played import played_lm
 
-            service, self._params = played_lm(tape, self._connection, self.model, self._given(), self._provider)
+            given = self._given() | ({} if self.model_type == "chat" else {"model_type": self.model_type})
+            service, self._params = played_lm(tape, self._connection, self.model, given, self._provider)
         else:
             endpoint, self._params = self._endpoint(owner)
             service = owner.lm_service(endpoint, self._provider, self._terms)
@@ -146,7 +147,12 @@ class LM:
         if self._provider is not None:
             name, _, model = self.model.rpartition("/")
             return self._connection.bare(name or "custom", model), params
-        return self._connection.endpoint(app, "lm_providers", self.model, params, repr(self))
+        if self.model_type != "chat":
+            params["model_type"] = self.model_type
+        endpoint, params = self._connection.endpoint(app, "lm_providers", self.model, params, repr(self))
+        if "model_type" in params:
+            raise ConfigurationError(f"{self!r}: {endpoint.provider!r} has no model_type={self.model_type!r}.")
+        return endpoint, params
 
     @property
     def capabilities(self) -> Capabilities:

@@ -1,6 +1,7 @@
 """What an HTTP client hands to a provider, and the bounds that it keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -18,6 +19,17 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
     event: str
     data: str
+
+
+class Framing(Protocol):
+    """Puts the bytes of a streamed reply, cut anywhere, together to events."""
+
+    def feed(self, chunk: bytes) -> list[ServerEvent]:
+        """The events that `chunk` completes. Raises ProtocolError for what is not of this form."""
+
+
+# Makes a Framing for one stream, no event of which may have more bytes than it is given.
+MakeFraming = Callable[[int], Framing]
 
 
 class HttpLimits(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from dspex.core.sandbox import Output, SandboxLimits
     from dspex.core.secret import Headers, Secret
     from dspex.core.usage import Budget, Usage
-    from dspex.core.wire import HttpReply, ServerEvent
+    from dspex.core.wire import Framing, HttpReply, MakeFraming, ServerEvent
     from dspex.plugin.contracts import (
         Adapter,
         BatchingProvider,
@@ -105,6 +105,7 @@ __all__ = [
     "FineTuneSpec",
     "FineTuneStatus",
     "FineTuningProvider",
+    "Framing",
     "Headers",
     "HttpClient",
     "HttpReply",
@@ -116,6 +117,7 @@ __all__ = [
     "LMRequest",
     "LMResponse",
     "LMTimeout",
+    "MakeFraming",
     "Message",
     "Middleware",
     "Output",

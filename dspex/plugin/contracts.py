@@ -16,7 +16,7 @@ from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage, Vectors
 from dspex.core.sandbox import Output, SandboxLimits
 from dspex.core.usage import Budget
-from dspex.core.wire import HttpReply, ServerEvent
+from dspex.core.wire import HttpReply, MakeFraming, ServerEvent
 
 
 class HttpClient(Protocol):
@@ -50,8 +50,13 @@ class HttpClient(Protocol):
         json: Any = None,
         body: bytes | None = None,
         headers: Mapping[str, str] = {},
+        framings: Mapping[str, MakeFraming] = {},
     ) -> AsyncGenerator[ServerEvent, None]:
-        """The reply as server-sent events; close it, with `contextlib.aclosing`, if you leave it early. A reply of another content type comes as one event named "body"."""
+        """The reply as server-sent events; close it, with `contextlib.aclosing`, if you leave it early.
+
+        `framings` reads streams of other forms, by their content types; a reply of any other type comes as one event named
+        "body".
+        """
 
 
 class LMProvider(Protocol):

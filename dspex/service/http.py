@@ -17,11 +17,11 @@ from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import BadRequest, ConfigurationError, LMError, LMTimeout, ProtocolError, Unavailable
 from dspex.core.secret import Headers
-from dspex.core.wire import HttpLimits, HttpReply, ServerEvent
+from dspex.core.wire import HttpLimits, HttpReply, MakeFraming, ServerEvent
 from dspex.plugin.per_loop import PerLoop
 from dspex.plugin.statuses import redacted, status_error
 from dspex.service.connections import NEW_SOCKETS, Pool
-from dspex.service.sse import EventReader
+from dspex.service.sse import EVENTS, EventReader
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -98,9 +98,16 @@ class HttpService:
         raise failure  # outside the block: aiohttp's error, which holds the request's headers, is no context of ours
 
     async def events(
-        self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+        framings: Mapping[str, MakeFraming] = {},
     ) -> AsyncIterator[ServerEvent]:
-        """The reply as events while they come; one event "body" with all of it where it is no event stream."""
+        """The reply as events while they come; one event "body" with all of it where it is no stream of a known form."""
         response, silence, headers = None, None, _hidden(headers)
         try:
             response = await self._send(method, path, json, body, headers, encoding="identity")
@@ -108,11 +115,12 @@ class HttpService:
                 raise await self._refusal(response)
             if self._told is not None:
                 self._told(response.status, response.headers)
-            if response.content_type != "text/event-stream":
+            framing = EventReader if response.content_type == EVENTS else framings.get(response.content_type)
+            if framing is None:
                 whole = await self._read(response, self._limits.body)
                 yield ServerEvent("body", whole.decode("utf-8", "replace"))
                 return
-            reader, silence = EventReader(self._limits.event), _Silence(response, self._limits.idle_s)
+            reader, silence = framing(self._limits.event), _Silence(response, self._limits.idle_s)
             while chunk := await silence.broken():
                 for event in reader.feed(chunk):
                     yield event
@@ -193,7 +201,8 @@ class HttpService:
 
     def _address(self, path: str) -> str:
         if path[:8].lower().startswith(("http://", "https://")):
-            return checked_url(path)
+            address, _, query = path.partition("?")
+            return f"{checked_url(address)}?{query}" if query else checked_url(address)
         if self._base is None:
             raise ConfigurationError(f"{self.endpoint.provider!r} has no address of its own: pass LM(..., api_base=).")
         return f"{self._base}/{path.lstrip('/')}"

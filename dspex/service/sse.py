@@ -3,6 +3,7 @@
 from dspex.core.errors import ProtocolError
 from dspex.core.wire import ServerEvent
 
+EVENTS = "text/event-stream"
 BOM = b"\xef\xbb\xbf"
 
 

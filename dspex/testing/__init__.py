@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
     from dspex.testing.fault_server import FaultServer
-    from dspex.testing.faults import FAULTS, Fault, Step
+    from dspex.testing.faults import FAULTS, Fault, Step, StreamForm
     from dspex.testing.lm_asks import ASKS, Ask
     from dspex.testing.lm_contract import LMInProcessContract
     from dspex.testing.lm_provider_contract import LMProviderContract
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dspex.testing.recordings import PlayedHttp, Recording
     from dspex.testing.sandbox_contract import SandboxBehaviour, SandboxContract
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
+    from dspex.testing.wire_mock import WireMock, WireMockMissing
 
 __all__ = [
     "ASKS",
@@ -38,8 +39,11 @@ __all__ = [
     "SandboxContract",
     "ScriptedProvider",
     "Step",
+    "StreamForm",
     "VirtualClock",
     "VirtualLoop",
+    "WireMock",
+    "WireMockMissing",
     "reset",
     "simulate",
 ]
@@ -49,8 +53,9 @@ _HOMES = MappingProxyType(
     {
         **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
-        **dict.fromkeys(["FAULTS", "Fault", "Step"], "dspex.testing.faults"),
+        **dict.fromkeys(["FAULTS", "Fault", "Step", "StreamForm"], "dspex.testing.faults"),
         **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),
+        **dict.fromkeys(["WireMock", "WireMockMissing"], "dspex.testing.wire_mock"),
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
         "FaultServer": "dspex.testing.fault_server",

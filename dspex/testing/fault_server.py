@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from dspex.testing.faults import FAULTS, Step, head
+from dspex.testing.faults import FAULTS, LAST, SSE, Step, StreamForm, chunked, head, stream_faults
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -86,9 +86,14 @@ class FaultServer:
         self._script.extend([step] * (times or 0))
         return self
 
-    def then_fault(self, name: str, answer: bytes | str, *, times: int | None = 1) -> Self:
-        """The fault of that name in FAULTS, made of a good answer: a reply's JSON, or the text of an event stream."""
-        return self._then(FAULTS[name].step(answer.encode() if isinstance(answer, str) else answer), times)
+    def then_stream(self, stream: bytes, form: StreamForm = SSE, **how: Any) -> Self:
+        """A stream of that form, one chunk an event."""
+        return self.then_raw(form.head, *map(chunked, form.events(stream)), LAST, **{"end": "keep", **how})
+
+    def then_fault(self, name: str, answer: bytes | str, *, times: int | None = 1, form: StreamForm = SSE) -> Self:
+        """The fault of that name in FAULTS, made of a good answer: a reply's JSON, or a stream of that form."""
+        fault = stream_faults(form)[name] if FAULTS[name].streams else FAULTS[name]
+        return self._then(fault.step(answer.encode() if isinstance(answer, str) else answer), times)
 
     def wait(self, until: Callable[[Self], bool], timeout: float = 5.0) -> bool:
         """Block until `until(server)` holds; False if it never did. In async tests: `await asyncio.to_thread(...)`."""

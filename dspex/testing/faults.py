@@ -96,27 +96,57 @@ def _corrupt(answer: bytes) -> bytes:
     return whole(packed[:12] + b"\xff\xff\xff\xff" + packed[16:], content_encoding="gzip")
 
 
-STREAM = head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+def _events(stream: bytes) -> list[bytes]:
+    return [event + b"\n\n" for event in stream.split(b"\n\n")[:-1]]
+
+
+class StreamForm(msgspec.Struct, frozen=True):
+    """How a wire writes its streams, that of server-sent events where nothing else is said.
+
+    `events` takes a stream apart; `nonsense` is an event that nobody can read, `silence` one that says nothing; a `line`
+    without end, and a `part` of one event again and again, pass every limit; `with_crlf` ends its lines as others do.
+    """
+
+    content_type: str = "text/event-stream"
+    events: Callable[[bytes], list[bytes]] = _events
+    nonsense: bytes = b"data: {nope\n\n"
+    silence: bytes = b": wait\n\n"
+    line: bytes = b"x" * 65536
+    part: bytes = b"data: " + b"x" * 65536 + b"\n"
+    with_crlf: Callable[[bytes], bytes] = lambda stream: stream.replace(b"\n", b"\r\n")
+
+    @property
+    def head(self) -> bytes:
+        """Status line and headers of a stream."""
+        return head(200, {"Content-Type": self.content_type, "Transfer-Encoding": "chunked"})
+
+    def half(self, stream: bytes) -> bytes:
+        """The first half of its events."""
+        events = self.events(stream)
+        return b"".join(events[: len(events) // 2])
+
+
+SSE = StreamForm()
 LAST = b"0\r\n\r\n"
 ENDLESS = head(200, {"Transfer-Encoding": "chunked"})
 
 
 def _stream(
-    made: Callable[[bytes], bytes], end: Literal["keep", "reset", "hang"] = "keep", *, piece: int = MIB, **how: Any
+    form: StreamForm,
+    made: Callable[[bytes], bytes],
+    end: Literal["keep", "reset", "hang"] = "keep",
+    *,
+    piece: int = MIB,
+    **how: Any,
 ) -> Callable[[bytes], Step]:
     last = (LAST,) if end == "keep" else ()
 
     def step(answer: bytes) -> Step:
         data = made(answer)
         pieces = [chunked(data[at : at + piece]) for at in range(0, len(data), piece)]
-        return Step(chunks=(STREAM, *pieces, *last), end=end, **how)
+        return Step(chunks=(form.head, *pieces, *last), end=end, **how)
 
     return step
-
-
-def _half(answer: bytes) -> bytes:
-    events = answer.split(b"\n\n")
-    return b"\n\n".join(events[: len(events) // 2]) + b"\n\n"
 
 
 PROTOCOL, LATE, DOWN = (ProtocolError,), (LMTimeout,), (Unavailable,)
@@ -171,18 +201,26 @@ REPLIES = MappingProxyType({
     "NaN": Fault("B07", _kept(lambda a: whole(a[:-1] + b', "extra": NaN}')), PROTOCOL),
     "nested arrays": Fault("B08", _kept(lambda a: whole(a[:-1] + b', "extra": %s}' % (b"[" * 99_999 + b"]" * 99_999))), PROTOCOL),
 })  # fmt: skip
-STREAMS = MappingProxyType({
-    "stream cut": Fault("T01", _stream(_half), PROTOCOL, streams=True),
-    "stream reset": Fault("T03", _stream(_half, "reset"), PROTOCOL, streams=True),
-    "stream with bad JSON": Fault("T03", _stream(lambda a: _half(a) + b"data: {nope\n\n"), PROTOCOL, streams=True),
-    "stream reset at once": Fault("T04", _sends(STREAM, end="reset"), (Unavailable, ProtocolError), streams=True),
-    "stream falls silent": Fault("T05", _stream(_half, "hang"), LATE, streams=True),
-    "comments only": Fault("T06", _stream(lambda _: b": wait\n\n" * 99, "hang", piece=8, every=0.05), LATE, streams=True),
-    "line without end": Fault("T07", _sends(STREAM, endless=chunked(b"x" * 65536)), PROTOCOL, streams=True),
-    "event without end": Fault("T07", _sends(STREAM, endless=chunked(b"data: " + b"x" * 65536 + b"\n")), PROTOCOL, streams=True),
-    "byte by byte": Fault("T08", _stream(bytes, piece=1), streams=True),
-    "CR LF": Fault("T08", _stream(lambda a: a.replace(b"\n", b"\r\n")), streams=True),
-    "open after its end": Fault("T10", _stream(bytes, "hang"), streams=True),
-    "web page for a stream": Fault("T11", _kept(lambda _: whole(PAGE, content_type="text/html")), PROTOCOL, streams=True),
-})  # fmt: skip
+
+
+def stream_faults(form: StreamForm = SSE) -> Mapping[str, Fault]:
+    """The faults of streams, as a wire of that form has them."""
+    half, page = form.half, whole(PAGE, content_type="text/html")
+    return {
+        "stream cut": Fault("T01", _stream(form, half), PROTOCOL, streams=True),
+        "stream reset": Fault("T03", _stream(form, half, "reset"), PROTOCOL, streams=True),
+        "stream with bad JSON": Fault("T03", _stream(form, lambda a: half(a) + form.nonsense), PROTOCOL, streams=True),
+        "stream reset at once": Fault("T04", _sends(form.head, end="reset"), (Unavailable, ProtocolError), streams=True),
+        "stream falls silent": Fault("T05", _stream(form, half, "hang"), LATE, streams=True),
+        "comments only": Fault("T06", _stream(form, lambda _: form.silence * 99, "hang", piece=len(form.silence), every=0.05), LATE, streams=True),
+        "line without end": Fault("T07", _sends(form.head, endless=chunked(form.line)), PROTOCOL, streams=True),
+        "event without end": Fault("T07", _sends(form.head, endless=chunked(form.part)), PROTOCOL, streams=True),
+        "byte by byte": Fault("T08", _stream(form, bytes, piece=1), streams=True),
+        "CR LF": Fault("T08", _stream(form, form.with_crlf), streams=True),
+        "open after its end": Fault("T10", _stream(form, bytes, "hang"), streams=True),
+        "web page for a stream": Fault("T11", _kept(lambda _: page), PROTOCOL, streams=True),
+    }  # fmt: skip
+
+
+STREAMS = MappingProxyType(stream_faults())
 FAULTS: Mapping[str, Fault] = MappingProxyType({**WIRE, **STATUSES, **REPLIES, **STREAMS})

@@ -13,7 +13,7 @@ from dspex.core.errors import LMError, LMTimeout, ProtocolError, Unavailable
 from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse, ToolCall
 from dspex.service.pieces import whole
 from dspex.testing.fault_server import FaultServer
-from dspex.testing.faults import FAULTS
+from dspex.testing.faults import FAULTS, SSE, StreamForm, chunked
 from dspex.testing.lm_asks import ASKS, Ask
 from dspex.testing.lm_contract import KEY, LMInProcessContract, refusal
 from dspex.testing.recordings import PlayedHttp, Recording
@@ -28,11 +28,12 @@ class LMProviderContract(LMInProcessContract):
     """The contract of `LMInProcessContract`, held over a server that answers with recorded bytes, and that of the wire.
 
     Subclass it as `TestMine` and give `spec` and `recordings`, the first of which is a plain text. `base_path` is what
-    `api_base` has behind the host. `sends_key` False: requests are signed by the key, or the service knows none. Faults come
+    `api_base` has behind the host, `stream_form` how it writes streams. `sends_key` False: requests are signed by the key, or the service knows none. Faults come
     from `FaultServer`, each in its own test; `timeout_s` ends a call that none of them should delay.
     """
 
     base_path = ""
+    stream_form: StreamForm = SSE
     sends_key = True
     timeout_s = 5.0
 
@@ -67,13 +68,17 @@ class LMProviderContract(LMInProcessContract):
     def answer(self, server: FaultServer, *, streams: bool = False, **how: Any) -> None:
         """Let it answer with the plain text from now on."""
         if streams:
-            server.then_events([self.text.events.decode()], done=False, **{"times": None, **how})
+            server.then_stream(self.text.events, self.stream_form, **{"times": None, **how})
         else:
             server.then(200, self.text.reply, headers={"Content-Type": "application/json"}, **{"times": None, **how})
 
     def place(self, server: FaultServer) -> dict[str, Any]:
         """Keywords of LM for a model behind that server."""
         return {"api_base": f"{server.url}{self.base_path}", "api_key": KEY}
+
+    def wire(self, reply: bytes, events: bytes = b"", breaks: LMError | None = None) -> PlayedHttp:
+        """A wire that plays these bytes."""
+        return PlayedHttp(reply, events, breaks, self.stream_form.content_type)
 
     def played(self, http: PlayedHttp) -> Any:
         """The provider over recorded bytes."""
@@ -98,14 +103,14 @@ class LMProviderContract(LMInProcessContract):
     def test_a_recorded_reply_is_read_as_what_it_means(self, recording: str) -> None:
         one = self.recordings()[recording]
         request = one.asks.request(self.model, self.question)
-        reply = asyncio.run(self.played(PlayedHttp(one.reply)).complete(request))
+        reply = asyncio.run(self.played(self.wire(one.reply)).complete(request))
         assert [told(choice) for choice in reply.choices] == [told(one.means)]
         assert reply.usage == one.usage
 
     def test_a_recorded_stream_is_read_as_what_it_means(self, recording: str) -> None:
         one = self.recordings()[recording]
         request = one.asks.request(self.model, self.question)
-        reply = asyncio.run(self.streamed(PlayedHttp(b"", one.events), request))
+        reply = asyncio.run(self.streamed(self.wire(b"", one.events), request))
         assert [told(choice) for choice in reply.choices] == [told(one.means)]
         assert reply.usage == one.usage
 
@@ -117,7 +122,7 @@ class LMProviderContract(LMInProcessContract):
             wrong = []
             for cut in range(len(one.events)):
                 for breaks in (None, ProtocolError("The reply broke off."), Unavailable("The connection broke.")):
-                    fault = await self.cut_off(PlayedHttp(b"", one.events[:cut], breaks), request, one.means)
+                    fault = await self.cut_off(self.wire(b"", one.events[:cut], breaks), request, one.means)
                     wrong += [f"cut at byte {cut}: {fault}"] if fault else []
             return wrong
 
@@ -150,15 +155,17 @@ class LMProviderContract(LMInProcessContract):
 
     def is_sent(self, ask: Ask) -> bool:
         """Whether a request has the words that it cannot do without, both whole and streamed."""
-        http = PlayedHttp(self.text.reply, self.text.events)
+        http = self.wire(self.text.reply, self.text.events)
         request = ask.request(self.model, self.question)
         asyncio.run(self.played(http).complete(request))
         asyncio.run(self.streamed(http, request))
-        return all(word in body for word in (*ask.sent, self.question) for body in http.sent)
+        # A wire in camel case has `responseLogprobs`.
+        bodies = [body.lower() for body in http.sent]
+        return all(word.lower() in body for word in (*ask.sent, self.question) for body in bodies)
 
     def test_what_is_refused_is_not_sent(self) -> None:
         for name in self.cannot:
-            http = PlayedHttp(self.text.reply, self.text.events)
+            http = self.wire(self.text.reply, self.text.events)
             request = ASKS[name].request(self.model, self.question)
             for call in (self.played(http).complete, partial(self.streamed, http)):
                 said = asyncio.run(refusal(call(request)))
@@ -216,8 +223,8 @@ class LMProviderContract(LMInProcessContract):
         with FaultServer() as server:
 
             async def work(lm: LM) -> None:
-                events = self.text.events.decode().split("\n\n")
-                server.then_events([f"{event}\n\n" for event in events[:-2]], done=False, end="hang")
+                events = self.stream_form.events(self.text.events)
+                server.then_raw(self.stream_form.head, *map(chunked, events[:-1]), end="hang")
                 coming = lm.stream(self.asked(lm))
                 assert (await anext(coming)).finish_reason is None
                 await coming.aclose()
@@ -247,7 +254,9 @@ class LMProviderContract(LMInProcessContract):
             async def work(lm: LM) -> None:
                 self.answer(server)
                 assert (await lm.complete(self.asked(lm))).text  # the first call loads what it needs
-                server.then_fault(fault, self.text.events if streams else self.text.reply, times=None)
+                server.then_fault(
+                    fault, self.text.events if streams else self.text.reply, times=None, form=self.stream_form
+                )
                 # An endpoint of its own: it may be told to be left alone for a day.
                 model = self.lm(**self.place(server), timeout=seconds, headers={"x-kit": "faulty"})
                 assert model.service.name  # it is made, which is no part of a call's time

@@ -8,13 +8,13 @@ import msgspec
 from dspex.core.errors import LMError
 from dspex.core.messages import Choice
 from dspex.core.usage import Usage
-from dspex.core.wire import HttpLimits, HttpReply, ServerEvent
-from dspex.service.sse import EventReader
+from dspex.core.wire import HttpLimits, HttpReply, MakeFraming, ServerEvent
+from dspex.service.sse import EVENTS, EventReader
 from dspex.testing.lm_asks import Ask
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """One good reply as the wire has it, whole (`reply`) and as an event stream (`events`), and what both mean.
+    """One good reply as the wire has it, whole (`reply`) and as a stream (`events`), and what both mean.
 
     `asks` is what was asked for, where the reply is of another kind than a plain text.
     """
@@ -29,11 +29,13 @@ class Recording(msgspec.Struct, frozen=True):
 class PlayedHttp:
     """An HttpClient that answers every request with the same bytes; `sent` holds what was asked, in order.
 
-    A stream ends behind its last byte, and then raises `breaks` if that is given.
+    A stream, of that content type, ends behind its last byte, and then raises `breaks` if that is given.
     """
 
-    def __init__(self, reply: bytes, events: bytes = b"", breaks: LMError | None = None) -> None:
-        self._reply, self._events, self._breaks = reply, events, breaks
+    def __init__(
+        self, reply: bytes, events: bytes = b"", breaks: LMError | None = None, content_type: str = EVENTS
+    ) -> None:
+        self._reply, self._events, self._breaks, self._content_type = reply, events, breaks, content_type
         self.sent: list[str] = []
 
     async def request(
@@ -51,11 +53,19 @@ class PlayedHttp:
         return HttpReply(200, {}, self._reply)
 
     async def events(
-        self, method: str, path: str, *, json: Any = None, body: bytes | None = None, headers: Mapping[str, str] = {}
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+        framings: Mapping[str, MakeFraming] = {},
     ) -> AsyncGenerator[ServerEvent, None]:
         """The events, as they are complete."""
         self._note(json, body)
-        for event in EventReader(HttpLimits().event).feed(self._events):
+        framing = {EVENTS: EventReader, **framings}[self._content_type]
+        for event in framing(HttpLimits().event).feed(self._events):
             yield event
         if self._breaks is not None:
             raise self._breaks

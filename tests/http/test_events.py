@@ -166,3 +166,30 @@ async def test_an_error_in_a_stream_has_no_key(server, http):
     with pytest.raises(LMError) as caught:
         await collected(http)
     assert "sk-canary" not in str(caught.value)
+
+
+class Lines:
+    """A form of streams of one's own: an event a line."""
+
+    def __init__(self, limit: int) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[ServerEvent]:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [ServerEvent("line", line.decode()) for line in lines]
+
+
+async def test_a_stream_of_another_form_is_read_by_the_framing_for_its_type(server, http):
+    head_of_lines = head(200, {"Content-Type": "application/x-ndjson; charset=utf-8", "Transfer-Encoding": "chunked"})
+    for framings in ({"application/x-ndjson": Lines}, {"text/other": Lines}):
+        server.then_raw(head_of_lines, *map(chunk, [b'{"a"', b":1}\n{", b'"b":2}\n{"c":']), b"0\r\n\r\n", end="keep")
+        came = [event async for event in http.events("POST", "/chat", framings=framings)]
+        known = [ServerEvent("line", '{"a":1}'), ServerEvent("line", '{"b":2}')]
+        whole = [ServerEvent("body", '{"a":1}\n{"b":2}\n{"c":')]
+        assert came == (known if "application/x-ndjson" in framings else whole)
+
+
+async def test_a_whole_address_may_have_a_query(server, http):
+    server.then(200, json={})
+    await http.request("POST", f"{server.url}/models/m:stream?alt=sse")
+    assert server.requests[0].path == "/models/m:stream?alt=sse"

@@ -1,4 +1,4 @@
-"""Servers to talk to: llama.cpp's own with a small real model, and one that lies by script."""
+"""Servers to talk to: llama.cpp's own with a small real model, one that lies by script, and aimock, which speaks the wire."""
 
 import gc
 import hashlib
@@ -14,13 +14,44 @@ import pytest
 
 import dspex
 from dspex.plugin import LMDelta, LMResponse, Message
-from dspex.testing import FaultServer, reset
+from dspex.testing import FaultServer, WireMock, WireMockMissing, reset
 
 
 def pytest_collection_finish() -> None:
     """Take all that exists now out of garbage collection, so that a full collection after each test is cheap."""
     gc.collect()
     gc.freeze()
+
+
+FIXTURES = [
+    {
+        "match": {"userMessage": "plain"},
+        "response": {"content": "Write the word café and a smile 😀.", "usage": {"prompt_tokens": 9, "completion_tokens": 8}},
+    },
+    {
+        "match": {"userMessage": "tool"},
+        "response": {"content": "Let me look.", "toolCalls": [{"name": "look_up", "arguments": {"city": "Oslo", "days": 2}}]},
+    },
+    {"match": {"userMessage": "think"}, "response": {"content": "Four.", "reasoning": "Two and two."}},
+    {
+        "match": {"userMessage": "slow"},
+        "response": {"error": {"message": "no", "type": "rate_limit_error"}, "status": 429},
+    },
+    {"match": {"userMessage": "broken"}, "response": {"content": "x"}, "chaos": {"malformedRate": 1}},
+    {"match": {"userMessage": "gone"}, "response": {"content": "x"}, "chaos": {"disconnectRate": 1}},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def mock() -> Iterator[WireMock]:
+    """aimock; before any test has a cache folder of its own, so that it is installed once."""
+    try:
+        with WireMock(FIXTURES) as mock:
+            yield mock
+    except WireMockMissing as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

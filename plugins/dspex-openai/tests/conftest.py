@@ -1,4 +1,4 @@
-"""Servers to talk to: llama.cpp's own with a small real model, and one that lies by script."""
+"""Servers to talk to: llama.cpp's own with a small real model, one that lies by script, and aimock, which speaks OpenAI's wire."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ import pytest
 
 import dspex
 from dspex.plugin import LMDelta, LMResponse, Message
-from dspex.testing import FaultServer, reset
+from dspex.testing import FaultServer, WireMock, WireMockMissing, reset
 
 
 def pytest_collection_finish() -> None:
@@ -23,11 +23,40 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+FIXTURES = [
+    {
+        "match": {"userMessage": "plain"},
+        "response": {"content": "Write the word café and a smile 😀.", "usage": {"prompt_tokens": 9, "completion_tokens": 8}},
+    },
+    {
+        "match": {"userMessage": "tool"},
+        "response": {"content": "Let me look.", "toolCalls": [{"name": "look_up", "arguments": {"city": "Oslo", "days": 2}}]},
+    },
+    {"match": {"userMessage": "think"}, "response": {"content": "Four.", "reasoning": "Two and two."}},
+    {
+        "match": {"userMessage": "slow"},
+        "response": {"error": {"message": "no", "type": "rate_limit_error"}, "status": 429},
+    },
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def mock() -> Iterator[WireMock]:
+    """aimock; before any test has a cache folder of its own, so that it is installed once."""
+    try:
+        with WireMock(FIXTURES) as mock:
+            yield mock
+    except WireMockMissing as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
 @pytest.fixture(autouse=True)
 def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No key, address or cache of the machine's user, and an App of its own for each test."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.endswith(("_API_KEY", "_API_BASE", "_BASE_URL", "_ENDPOINT"))]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
     yield
     reset()
@@ -71,6 +100,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Llama]:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 2
     params.swa_full, params.fit_params, params.cache_ram_mib = True, False, 0
     params.verbosity, params.offline, params.ui = 0, True, False
+    params.embedding, params.pooling_type = True, xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     key = secrets.token_urlsafe()
     params.api_keys, params.model_alias = [key], {"gemma-3-270m"}
     server = xllamacpp.Server(params)
@@ -108,7 +138,8 @@ def lm(server: FaultServer) -> Callable[..., dspex.LM]:
     """Makes a model behind the scripted server; without a second attempt, so that a test sees the first failure."""
 
     def lm(model: str = "acme-1", **more: Any) -> dspex.LM:
-        return dspex.LM(f"openai/{model}", **{"api_base": f"{server.url}/v1", "cache": False, "num_retries": 0, **more})
+        name = model if "/" in model else f"openai/{model}"
+        return dspex.LM(name, **{"api_base": f"{server.url}/v1", "cache": False, "num_retries": 0, **more})
 
     return lm
 

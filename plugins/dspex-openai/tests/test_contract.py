@@ -1,6 +1,7 @@
 """The kit for providers, over replies recorded from llama.cpp's server (text) and from aimock, a mock of OpenAI's wire."""
 
 from pathlib import Path
+from types import MappingProxyType
 
 import dspex
 import dspex_openai
@@ -12,6 +13,7 @@ LOOK_UP = ToolCall("call_1", "look_up", '{"city": "Oslo", "days": 2}')
 
 
 def recorded(name: str, means: Choice, usage: dspex.Usage) -> Recording:
+    """One of the folder's recordings; those of the Responses API stand in one of their own."""
     reply, events = (RECORDED / f"{name}{kind}" for kind in (".json", ".sse"))
     return Recording(reply.read_bytes().strip(), events.read_bytes(), means, usage)
 
@@ -31,3 +33,36 @@ class TestOpenAI(LMProviderContract):
             "call": recorded("call", Choice("Let me look.", (LOOK_UP,), "tool_calls"), dspex.Usage(31, 17)),
             "thought": recorded("thought", Choice("Four.", reasoning="Two and two."), dspex.Usage(9, 8)),
         }
+
+
+class TestResponses(LMProviderContract):
+    model = "acme-1"
+    base_path = "/v1"
+    options = MappingProxyType({"model_type": "responses"})
+    cannot = ("frequency_penalty", "grammar", "logit_bias", "presence_penalty", "seed", "stop")
+
+    def spec(self) -> Spec:
+        return dspex_openai.dspex_lm_providers()[0]
+
+    def recordings(self) -> dict[str, Recording]:
+        text = Choice("Write the word café and a smile 😀.<|im_", (), "length")
+        call = Choice("Let me look.", (LOOK_UP,), "tool_calls")
+        return {
+            "text": recorded("responses/text", text, dspex.Usage(32, 12)),
+            "call": recorded("responses/call", call, dspex.Usage(31, 17)),
+            "thought": recorded("responses/thought", Choice("Four.", reasoning="Two and two."), dspex.Usage(9, 8)),
+        }
+
+
+class TestTexts(LMProviderContract):
+    model = "acme-1"
+    base_path = "/v1"
+    options = MappingProxyType({"model_type": "text"})
+    cannot = ("audio", "files", "grammar", "images", "json_schema", "reasoning", "tools")
+
+    def spec(self) -> Spec:
+        return dspex_openai.dspex_lm_providers()[0]
+
+    def recordings(self) -> dict[str, Recording]:
+        text = Choice(" the capital of the country", (), "length")
+        return {"text": recorded("texts/text", text, dspex.Usage(6, 5, 5))}

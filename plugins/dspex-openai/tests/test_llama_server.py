@@ -129,3 +129,21 @@ async def test_earlier_turns_are_read(llama, ask):
         Message.of("user", PROMPT),
     ]
     assert (await ask(llama.lm(max_tokens=1), *turns)).usage.input_tokens > short.usage.input_tokens
+
+
+async def test_the_responses_api_is_the_same_model(llama, ask, stream):
+    model = llama.lm(model_type="responses")
+    whole = await ask(model, PROMPT)
+    came = [delta async for delta in stream(model, PROMPT)]
+    assert "".join(delta.text for delta in came) == whole.text
+    assert whole.usage.input_tokens == came[-1].usage.input_tokens > 5
+    assert whole.model == "gemma-3-270m"
+
+
+async def test_a_text_is_continued(llama, ask, stream):
+    model = llama.lm(model_type="text", logprobs=2)
+    whole = await ask(model, PROMPT)
+    came = [delta async for delta in stream(model, PROMPT)]
+    assert whole.text == "".join(delta.text for delta in came)
+    assert len(whole.choices[0].logprobs["content"]) == whole.usage.output_tokens == 6
+    assert (whole.choices[0].finish_reason, came[-1].usage.output_tokens) == ("length", 6)

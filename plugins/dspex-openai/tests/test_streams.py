@@ -158,7 +158,7 @@ async def test_a_fault_before_the_first_piece_is_tried_again(server, lm, stream,
     elif fault == "error-event":
         server.then_events([{"error": {"code": "rate_limit_exceeded", "message": "later"}}])
     else:
-        server.then(429, headers={"Retry-After": "3"})
+        server.then(429, headers={"Retry-After": "0.2"})
     server.then_events(GOOD)
     async with quick.app():
         assert (await read(stream(lm(num_retries=3))))[0] == "One two"

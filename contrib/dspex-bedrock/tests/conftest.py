@@ -1,0 +1,173 @@
+"""A server that lies by script, and aimock, which speaks Bedrock's wire."""
+
+import gc
+import json
+import os
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dspex
+from dspex.plugin import LMDelta, LMResponse, Message
+from dspex.testing import FaultServer, WireMock, WireMockMissing, reset
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+FIXTURES = [
+    {
+        "match": {"userMessage": "plain"},
+        "response": {"content": "Write the word café and a smile 😀.", "usage": {"prompt_tokens": 9, "completion_tokens": 8}},
+    },
+    {
+        "match": {"userMessage": "tool"},
+        "response": {"content": "Let me look.", "toolCalls": [{"name": "look_up", "arguments": {"city": "Oslo", "days": 2}}]},
+    },
+    {"match": {"userMessage": "think"}, "response": {"content": "Four.", "reasoning": "Two and two."}},
+    {
+        "match": {"userMessage": "slow"},
+        "response": {"error": {"message": "no", "type": "rate_limit_error"}, "status": 429},
+    },
+    {"match": {"userMessage": "broken"}, "response": {"content": "x"}, "chaos": {"malformedRate": 1}},
+    {"match": {"userMessage": "gone"}, "response": {"content": "x"}, "chaos": {"disconnectRate": 1}},
+]  # fmt: skip
+
+
+def pytest_collection_finish() -> None:
+    """Take all that exists now out of garbage collection, so that a full collection after each test is cheap."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def mock() -> Iterator[WireMock]:
+    """aimock; before any test has a cache folder of its own, so that it is installed once."""
+    try:
+        with WireMock(FIXTURES) as mock:
+            yield mock
+    except WireMockMissing as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No key, address or cache of the machine's user, and an App of its own for each test."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "BEDROCK_"))]:
+        monkeypatch.delenv(name)
+    # No look at the user's own configuration, and none for a role of the machine, which would ask over the network.
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
+    yield
+    reset()
+    gc.collect()  # what is left open warns now, and warnings are errors
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def lm(server: FaultServer) -> Callable[..., dspex.LM]:
+    """Makes a model behind the scripted server; without a second attempt, so that a test sees the first failure."""
+
+    def lm(model: str = "acme-1", **more: Any) -> dspex.LM:
+        return dspex.LM(
+            f"bedrock/{model}", **{"api_base": server.url, "api_key": "k", "cache": False, "num_retries": 0, **more}
+        )
+
+    return lm
+
+
+@pytest.fixture
+def ask() -> Callable[..., Awaitable[LMResponse]]:
+    """One call, by the way that Predict takes."""
+
+    async def ask(
+        lm: dspex.LM, *said: Message | str, tools: Any = (), schema: Any = None, n: int = 1, **params: Any
+    ) -> LMResponse:
+        turns = tuple(Message.of("user", one) if isinstance(one, str) else one for one in said or ("Hello?",))
+        return await lm.complete(lm.request(turns, params, tools=tools, schema=schema, n=n))
+
+    return ask
+
+
+@pytest.fixture
+def stream() -> Callable[..., AsyncIterator[LMDelta]]:
+    """As `ask`, in pieces."""
+
+    def stream(lm: dspex.LM, *said: str, **params: Any) -> AsyncIterator[LMDelta]:
+        return lm.stream(lm.request(tuple(Message.of("user", one) for one in said or ("Hello?",)), params))
+
+    return stream
+
+
+class QuickClock:
+    """The machine's clock, but for waits between attempts, which are only noted."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    def app(self) -> dspex.App:
+        """An App that lives by this clock."""
+        return dspex.App(clock=self)
+
+
+@pytest.fixture
+def quick() -> QuickClock:
+    return QuickClock()
+
+
+@pytest.fixture
+def reply() -> Callable[..., dict[str, Any]]:
+    """Makes a reply; a text stands for its block."""
+
+    def reply(*blocks: Any, reason: str | None = "end_turn", **more: Any) -> dict[str, Any]:
+        content = [{"text": block} if isinstance(block, str) else block for block in blocks]
+        return {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": reason, **more}
+
+    return reply
+
+
+def frame(kind: str, payload: Any, **headers: str) -> bytes:
+    """A frame as AWS writes it."""
+    named = {":event-type": kind, ":content-type": "application/json", ":message-type": "event", **headers}
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    head = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + len(value).to_bytes(2, "big") + value.encode()
+        for name, value in named.items()
+    )
+    prelude = (16 + len(head) + len(data)).to_bytes(4, "big") + len(head).to_bytes(4, "big")
+    start = prelude + zlib.crc32(prelude).to_bytes(4, "big") + head + data
+    return start + zlib.crc32(start).to_bytes(4, "big")
+
+
+@pytest.fixture
+def frames(server: FaultServer) -> Callable[..., FaultServer]:
+    """Scripts a stream of frames: pairs of an event's type and its payload, or bytes."""
+
+    def frames(*given: Any, **how: Any) -> FaultServer:
+        data = [one if isinstance(one, bytes) else frame(*one) for one in given]
+        chunks = [b"%x\r\n%s\r\n" % (len(one), one) for one in data]
+        end = [] if how.get("end") else [b"0\r\n\r\n"]
+        return server.then_raw(HEAD, *chunks, *end, **{"end": "keep", **how})
+
+    frames.frame = frame
+    return frames

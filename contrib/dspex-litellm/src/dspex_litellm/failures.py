@@ -1,0 +1,88 @@
+"""What LiteLLM's exceptions mean, as our errors."""
+
+from types import MappingProxyType
+from typing import Any
+
+from dspex.plugin import (
+    AuthError,
+    BadRequest,
+    ContentFiltered,
+    ContextWindowExceeded,
+    Endpoint,
+    LMError,
+    LMTimeout,
+    ProtocolError,
+    RateLimited,
+    Unavailable,
+    status_error,
+)
+
+SHOWN = 500
+
+# By the name of its class, the most special first; a class is looked for with those that it is made of.
+_KINDS = MappingProxyType(
+    {
+        "ContextWindowExceededError": ContextWindowExceeded,
+        "ContentPolicyViolationError": ContentFiltered,
+        "AuthenticationError": AuthError,
+        "PermissionDeniedError": AuthError,
+        "RateLimitError": RateLimited,
+        "Timeout": LMTimeout,
+        "APITimeoutError": LMTimeout,
+        "JSONSchemaValidationError": ProtocolError,
+        "APIResponseValidationError": ProtocolError,
+        "MidStreamFallbackError": ProtocolError,
+        "NotFoundError": BadRequest,
+        "UnprocessableEntityError": BadRequest,
+        "BadRequestError": BadRequest,
+        "ServiceUnavailableError": Unavailable,
+        "BadGatewayError": Unavailable,
+        "InternalServerError": Unavailable,
+        "APIConnectionError": Unavailable,
+    }
+)
+_NO_SCHEME = "LLM Provider NOT provided"
+
+
+def translated(error: Exception, endpoint: Endpoint) -> Exception:
+    """Our error for one of LiteLLM's; any other stays as it is."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    kind = next((_KINDS[name] for name in names if name in _KINDS), None)
+    status = getattr(error, "status_code", None)
+    headers = _headers(error)
+    text = _text(error, endpoint)
+    if kind is None and "APIError" not in names:
+        return error
+    if kind is None:
+        code = status if isinstance(status, int) and status >= 400 else 500
+        return status_error(endpoint, code, headers, text.encode())
+    made: LMError = kind(_advised(text, endpoint, kind))
+    made.status = status if isinstance(status, int) else None
+    if kind is RateLimited:
+        told = status_error(endpoint, 429, headers, text.encode())
+        made.retry_after, made.retryable = told.retry_after, told.retryable
+    return made
+
+
+def _advised(text: str, endpoint: Endpoint, kind: type[LMError]) -> str:
+    if _NO_SCHEME in text:
+        return f"LiteLLM does not know a provider for {endpoint.model!r}: write dspex.LM('litellm/PROVIDER/MODEL')."
+    if kind is AuthError and endpoint.api_key is None:
+        return f"{text} Set the variable of its key that LiteLLM reads, or pass api_key=."
+    return text
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    given = getattr(error, "litellm_response_headers", None) or getattr(
+        getattr(error, "response", None), "headers", None
+    )
+    return {str(name).lower(): str(value) for name, value in dict(given or {}).items()}
+
+
+def _text(error: Exception, endpoint: Endpoint) -> str:
+    """Its words, without a key, and without the name of its class."""
+    given: Any = getattr(error, "message", None) or error
+    text = " ".join(str(given).split()).removeprefix("litellm.").removeprefix(f"{type(error).__name__}: ")
+    if endpoint.api_key is not None:
+        text = endpoint.api_key.redact(text)
+    return text[:SHOWN]

@@ -1,0 +1,75 @@
+"""A server that lies by script, which LiteLLM takes for OpenAI."""
+
+import gc
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dspex
+from dspex.plugin import LMDelta, LMResponse, Message
+from dspex.testing import FaultServer, reset
+
+
+@pytest.fixture(autouse=True)
+def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No key, address or cache of the machine's user, and an App of its own for each test."""
+    for name in [name for name in os.environ if name.endswith(("_API_KEY", "_API_BASE", "_BASE_URL"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
+    yield
+    reset()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def litellm() -> Any:
+    """LiteLLM, imported once, and all that it makes kept out of garbage collection."""
+    from dspex_litellm.desk import load
+
+    litellm = load()
+    gc.collect()
+    gc.freeze()
+    return litellm
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def lm(server: FaultServer) -> AsyncIterator[Callable[..., dspex.LM]]:
+    """Makes a model behind the scripted server, in an App that ends with the test; without a second attempt."""
+
+    def lm(model: str = "openai/acme-1", **more: Any) -> dspex.LM:
+        fixed = {"api_base": f"{server.url}/v1", "api_key": "k", "cache": False, "num_retries": 0}
+        return dspex.LM(f"litellm/{model}", **{**fixed, **more})
+
+    async with dspex.App():
+        yield lm
+
+
+@pytest.fixture
+def ask() -> Callable[..., Awaitable[LMResponse]]:
+    """One call, by the way that Predict takes."""
+
+    async def ask(
+        lm: dspex.LM, *said: Message | str, tools: Any = (), schema: Any = None, n: int = 1, **params: Any
+    ) -> LMResponse:
+        turns = tuple(Message.of("user", one) if isinstance(one, str) else one for one in said or ("Hello?",))
+        return await lm.complete(lm.request(turns, params, tools=tools, schema=schema, n=n))
+
+    return ask
+
+
+@pytest.fixture
+def stream() -> Callable[..., AsyncIterator[LMDelta]]:
+    """As `ask`, in pieces."""
+
+    def stream(lm: dspex.LM, *said: str, **params: Any) -> AsyncIterator[LMDelta]:
+        return lm.stream(lm.request(tuple(Message.of("user", one) for one in said or ("Hello?",)), params))
+
+    return stream

@@ -1,0 +1,41 @@
+"""The kit for providers, over replies recorded from aimock, a mock of Google's wire."""
+
+from pathlib import Path
+
+import dspex
+import dspex_gemini
+from dspex.plugin import Choice, Spec, ToolCall
+from dspex.testing import LMProviderContract, Recording
+from dspex_gemini.schemas import REPLY_TOOL
+
+RECORDED = Path(__file__).parent / "recorded"
+LOOK_UP = ToolCall("call_0", "look_up", '{"city": "Oslo", "days": 2}')
+
+
+def recorded(name: str, means: Choice, usage: dspex.Usage) -> Recording:
+    reply, events = (RECORDED / f"{name}{kind}" for kind in (".json", ".sse"))
+    return Recording(reply.read_bytes().strip(), events.read_bytes(), means, usage)
+
+
+def by_tool() -> Recording:
+    """The call of the mock, as if it were that of the function which a schema becomes beside tools."""
+    call = recorded("call", Choice(""), dspex.Usage())
+    reply, events = (one.replace(b"look_up", REPLY_TOOL.encode()) for one in (call.reply, call.events))
+    return Recording(reply, events, Choice('Let me look.{"city":"Oslo","days":2}', (), "stop"), dspex.Usage(31, 17))
+
+
+class TestGemini(LMProviderContract):
+    model = "gemini-2.5-flash"
+    cannot = ("grammar", "logit_bias")
+
+    def spec(self) -> Spec:
+        return dspex_gemini.dspex_lm_providers()[0]
+
+    def recordings(self) -> dict[str, Recording]:
+        text = Choice("Write the word café and a smile 😀.<|im_", (), "length")
+        return {
+            "text": recorded("text", text, dspex.Usage(32, 12)),
+            "call": recorded("call", Choice("Let me look.", (LOOK_UP,), "tool_calls"), dspex.Usage(31, 17)),
+            "thought": recorded("thought", Choice("Four.", reasoning="Two and two."), dspex.Usage(9, 8)),
+            "reply by tool": by_tool(),
+        }

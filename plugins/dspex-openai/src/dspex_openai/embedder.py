@@ -1,0 +1,96 @@
+"""The embedder: OpenAI's embeddings of one model."""
+
+import base64
+import binascii
+import os
+import sys
+from array import array
+from typing import Any
+
+import msgspec
+
+from dspex.plugin import AuthError, Endpoint, Headers, HttpClient, ProtocolError, Usage, Vectors, decode_json
+from dspex_openai.options import EmbedderOptions
+from dspex_openai.provider import OPENAI
+from dspex_openai.replies import error_of
+
+
+class WireVector(msgspec.Struct):
+    """One text's values, as numbers or as base64 of little-endian float32."""
+
+    embedding: str | list[float]
+    index: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    """Tokens of the texts."""
+
+    prompt_tokens: int | None = None
+
+
+class WireVectors(msgspec.Struct):
+    """A whole reply."""
+
+    data: list[WireVector] | None = None
+    usage: WireUsage | None = None
+    error: Any = None
+
+
+class OpenAIEmbedder:
+    """Vectors of texts, at `api_base`, else at OPENAI_BASE_URL, else at OpenAI."""
+
+    def __init__(self, endpoint: Endpoint, http: HttpClient, options: EmbedderOptions) -> None:
+        self.endpoint = endpoint
+        self.base_url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+        self._http = http
+        key = endpoint.api_key
+        self._headers = Headers({} if key is None else {"authorization": f"Bearer {key.reveal()}"})
+        self._lacks_key = self.base_url == OPENAI and key is None and "authorization" not in endpoint.headers
+        self._more = self._said(options)
+        self._decoder = msgspec.json.Decoder(WireVectors)
+
+    async def embed(self, texts: list[str]) -> Vectors:
+        """One row a text, in order. Raises LMError classes."""
+        if self._lacks_key:
+            raise AuthError(
+                f"No key for {OPENAI}: set OPENAI_API_KEY or pass api_key=. For another server pass api_base=."
+            )
+        body = {"model": self.endpoint.model, "input": texts, **self._more}
+        reply = await self._http.request("POST", f"{self.base_url}/embeddings", json=body, headers=self._headers)
+        return self._vectors(decode_json(reply.body, self._decoder), len(texts))
+
+    def _said(self, options: EmbedderOptions) -> dict[str, Any]:
+        encoding = options.encoding
+        if encoding == "auto":
+            encoding = "base64" if self.base_url == OPENAI else "float"
+        # To send nothing is to ask for numbers, and servers that know no encodings take that.
+        said: dict[str, Any] = {} if encoding == "float" else {"encoding_format": encoding}
+        return said if options.dimensions is None else {**said, "dimensions": options.dimensions}
+
+    def _vectors(self, reply: WireVectors, wanted: int) -> Vectors:
+        if reply.error is not None:
+            raise error_of(reply.error, self.endpoint)
+        rows = reply.data or []
+        if len(rows) != wanted:
+            raise ProtocolError(f"{wanted} texts got {len(rows)} vectors.", code="retry_once")
+        if all(row.index is not None for row in rows):
+            rows = sorted(rows, key=lambda row: row.index or 0)
+        values = array("f")
+        for row in rows:
+            values.extend(_floats(row.embedding))
+        tokens = reply.usage.prompt_tokens if reply.usage else None
+        return Vectors(values, len(values) // wanted if wanted else 0, None if tokens is None else Usage(tokens))
+
+
+def _floats(given: str | list[float]) -> "array[float]":
+    """Raises ProtocolError."""
+    if not isinstance(given, str):
+        return array("f", given)
+    made = array("f")
+    try:
+        made.frombytes(base64.b64decode(given, validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise ProtocolError(f"A vector is no base64 of float32: {given[:40]!r}", code="retry_once") from error
+    if sys.byteorder == "big":
+        made.byteswap()
+    return made

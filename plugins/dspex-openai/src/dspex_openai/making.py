@@ -1,0 +1,100 @@
+"""From an endpoint to its provider: by the service's preset, and by the API that its `model_type` names."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from dspex.plugin import BadRequest, Capabilities, Endpoint, HttpClient, LMDelta, LMRequest, LMResponse
+from dspex_openai.azure import AzureHttp, AzurePlace
+from dspex_openai.embedder import OpenAIEmbedder
+from dspex_openai.options import AzureEmbedderOptions, AzureOptions, EmbedderOptions, ModelType, read_as, read_options
+from dspex_openai.presets import PRESETS, Preset
+from dspex_openai.provider import OpenAIProvider
+from dspex_openai.responses import ResponsesProvider
+from dspex_openai.texts import TextProvider
+
+AnyProvider = OpenAIProvider | ResponsesProvider | TextProvider
+
+_KINDS: Mapping[ModelType, type[AnyProvider]] = MappingProxyType(
+    {"chat": OpenAIProvider, "responses": ResponsesProvider, "text": TextProvider}
+)
+
+
+def make_lm(endpoint: Endpoint, http: HttpClient) -> Any:
+    """The provider of a model at OpenAI, or at one of PRESETS."""
+    preset = PRESETS.get(endpoint.provider, Preset(""))
+    placed = _placed(endpoint, preset)
+    provider = _KINDS[read_options(placed.options).model_type](placed, http)
+    if preset.capabilities is not None:
+        provider.capabilities = preset.capabilities
+    return Adapted(provider, preset) if preset.renamed or preset.lacking else provider
+
+
+def make_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
+    """The embedder of a model at OpenAI, or at one of PRESETS."""
+    placed = _placed(endpoint, PRESETS.get(endpoint.provider, Preset("")), takes_options=False)
+    return OpenAIEmbedder(placed, http, read_as(placed.options, EmbedderOptions))
+
+
+def make_azure_lm(endpoint: Endpoint, http: HttpClient) -> AnyProvider:
+    """The provider of a deployment at Azure."""
+    options = read_as(endpoint.options, AzureOptions)
+    place = AzurePlace(endpoint, options.api_version)
+    ours = {"stream_usage": options.stream_usage, "model_type": options.model_type}
+    placed = msgspec.structs.replace(endpoint, base_url=place.base_url, options=ours)
+    return _KINDS[options.model_type](placed, AzureHttp(http, place, endpoint, place.base_url))
+
+
+def make_azure_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
+    """The embedder of a deployment at Azure."""
+    options = read_as(endpoint.options, AzureEmbedderOptions)
+    place = AzurePlace(endpoint, options.api_version)
+    encoding = "base64" if options.encoding == "auto" else options.encoding
+    placed = msgspec.structs.replace(endpoint, base_url=place.base_url)
+    ours = EmbedderOptions(options.dimensions, encoding)
+    return OpenAIEmbedder(placed, AzureHttp(http, place, endpoint, place.base_url), ours)
+
+
+def _placed(endpoint: Endpoint, preset: Preset, *, takes_options: bool = True) -> Endpoint:
+    """The endpoint with what its preset has beside what the user gave."""
+    given = endpoint.base_url or next(filter(None, map(os.environ.get, preset.base_from)), None) or preset.base_url
+    options = {**preset.options, **endpoint.options} if takes_options else endpoint.options
+    return msgspec.structs.replace(endpoint, base_url=given, options=options)
+
+
+class Adapted:
+    """A provider whose service has other names for some parameters, and none for others."""
+
+    def __init__(self, provider: AnyProvider, preset: Preset) -> None:
+        self._provider = provider
+        self._preset = preset
+        self.base_url = provider.base_url
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """Those of the provider."""
+        return self._provider.capabilities
+
+    async def complete(self, request: LMRequest) -> LMResponse:
+        """The whole reply. Raises LMError classes."""
+        return await self._provider.complete(self._adapted(request))
+
+    async def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
+        """The reply in pieces. Raises LMError classes."""
+        coming: Any = self._provider.stream(self._adapted(request))
+        async with aclosing(coming) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    def _adapted(self, request: LMRequest) -> LMRequest:
+        given, preset = request.params, self._preset
+        for name in preset.lacking.keys() & given.keys():
+            raise BadRequest(f"{preset.summary} has no {name!r} (capability: {preset.lacking[name]}).")
+        if given.keys().isdisjoint(preset.renamed):
+            return request
+        params = {preset.renamed.get(name, name): value for name, value in given.items()}
+        return msgspec.structs.replace(request, params=params)
