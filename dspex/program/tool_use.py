@@ -10,6 +10,7 @@ import msgspec
 from dspex.core.errors import ConfigurationError, ToolError
 from dspex.core.nearest import did_you_mean
 from dspex.program.agent_journal import Memory
+from dspex.program.types.observed import packed, unpacked
 from dspex.program.types.tool import Tool, tool_named, tools_by_name
 from dspex.program.types.tool_calls import ToolCall
 
@@ -108,7 +109,7 @@ class ToolUse:
     async def _result(self, call: ToolCall, key: str) -> Result:
         kept = self._memory.found(key, Result)
         if kept is not None:
-            return kept
+            return msgspec.structs.replace(kept, value=unpacked(kept.value))
         tool = self._tools.get(call.name)
         if tool is not None and not tool.idempotent and not self._memory.begin(key):
             return Result(_CUT_OFF.format(call.name), is_error=True)
@@ -116,7 +117,7 @@ class ToolUse:
             result = Result(await tool_named(call.name, self._tools).acall(**call.args))
         except ToolError as error:
             result = Result(str(error), is_error=True)
-        self._memory.keep(key, result)
+        self._memory.keep(key, msgspec.structs.replace(result, value=packed(result.value)))
         return result
 
 
