@@ -20,7 +20,7 @@ _KINDS = {"string": str, "integer": int, "number": float, "boolean": bool, "arra
 
 
 class MCPFunction:
-    """Calls one tool of a session, on the loop that the session was handed over on.
+    """Calls one tool of a session, on the session's own `loop`, or where it has none on the loop it was handed over on.
 
     Gives the result's text, a list where it has several parts, with pictures, sound and files as dspex's own types;
     `mode` "structured" gives the JSON value instead, where the server sends one. Raises ToolError for a failure.
@@ -59,7 +59,7 @@ class MCPFunction:
         return value_of(result, self.mode)
 
     async def _called(self, arguments: dict[str, Any]) -> Any:
-        home = None if getattr(self.session, "any_loop", False) else self._loop
+        home = getattr(self.session, "loop", None) or self._loop
         if home is None or home is asyncio.get_running_loop():
             return await self.session.call_tool(self.name, arguments)
         return await _elsewhere(home, self.session.call_tool, self.name, arguments)
