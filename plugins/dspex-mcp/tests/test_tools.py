@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
+from mcp import Client, StdioServerParameters
 
 import dspex
 from dspex.program.fingerprint import fingerprint
 from dspex.testing import DummyLM
-from mcp import Client, StdioServerParameters
 
 FINISH = {"next_thought": "Done.", "next_tool_name": "finish", "next_tool_args": {}}
 
@@ -54,7 +54,9 @@ async def test_structured_content_comes_as_data_where_it_is_asked_for(weather, t
 
 async def test_a_tool_that_fails_says_what_the_server_says(weather, tool):
     async with weather() as connection:
-        with pytest.raises(dspex.ToolError, match=r"^Tool 'fails' failed: Error executing tool fails: there is no station in Oslo$"):
+        with pytest.raises(
+            dspex.ToolError, match=r"^Tool 'fails' failed: Error executing tool fails: there is no station in Oslo$"
+        ):
             await tool(connection, "fails").acall(city="Oslo")
 
 
@@ -83,7 +85,9 @@ async def test_many_calls_run_side_by_side(weather, tool):
 def test_sync_calls_work_from_any_thread(weather, tool):
     with weather() as connection:
         assert tool(connection, "forecast")(city="Rome").startswith("Rome")
-        programs = dspex.Parallel(num_threads=4)([(_Asks(tool(connection, "forecast")), {"city": str(n)}) for n in range(8)])
+        programs = dspex.Parallel(num_threads=4)(
+            [(_Asks(tool(connection, "forecast")), {"city": str(n)}) for n in range(8)]
+        )
     assert programs[7].startswith("7: sunny")
 
 

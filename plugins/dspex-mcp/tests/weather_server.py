@@ -116,7 +116,8 @@ def main() -> None:
         signal.sigwait([signal.SIGUSR1])  # its stdin has ended, and it does not care
     if mode == "http":
         listening = socket.create_server(("127.0.0.1", int(sys.argv[2])))
-        print(listening.getsockname()[1], flush=True)
+        sys.stdout.write(f"{listening.getsockname()[1]}\n")
+        sys.stdout.flush()
         app = server.streamable_http_app()
         uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listening])
     else:

@@ -20,7 +20,9 @@ def mcp() -> None:
 @click.option("--lm", "model", metavar="PROVIDER/MODEL", help="The model; else that which was saved.")
 @click.option("--program", "named", metavar="PROGRAM", help="package.module:attribute, or a signature's text.")
 @click.option("--name", default=None, help="The tool's name; else the file's.")
-@click.option("--port", type=click.IntRange(1, 65_535), help="Serve HTTP at that port; else stdin and stdout.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Serve HTTP there, 0: at a free one; else stdin and stdout."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --port: the address to listen at.")
 @click.option("--max-calls", type=click.IntRange(1), help="A wall: the most LM calls of one tool call.")
 @click.option(

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from dspex import ConfigurationError, Secret
 from dspex_mcp.programs import ProgramServer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-TOKEN_VARIABLE = "DSPEX_MCP_TOKEN"
+FROM_ENVIRONMENT = "DSPEX_MCP_TOKEN"
 
 
 def serve(
@@ -29,7 +30,7 @@ def serve(
 async def aserve(
     programs: Any, *, port: int | None = None, host: str = LOOPBACK[0], token: str | None = None, **options: Any
 ) -> None:
-    """Offer programs as tools: by stdin and stdout, or with a `port` by HTTP at `http://host:port/mcp`.
+    """Offer programs as tools: by stdin and stdout, or with a `port` (0: a free one) by HTTP at `http://host:port/mcp`.
 
     `programs` and `options` are those of `ProgramServer`. By stdio what the program prints goes to stderr. By HTTP each
     request needs `Authorization: Bearer TOKEN`: `token`, else the variable DSPEX_MCP_TOKEN, else one that is made and told
@@ -42,18 +43,26 @@ async def aserve(
         return
     import uvicorn
 
-    secret = token or os.environ.get(TOKEN_VARIABLE) or _made(host, port)
-    app = http_app(server, token=secret, hosts=[f"{host}:{port}"] if host in LOOPBACK else ["*"])
-    settings = uvicorn.Config(app, host=host, port=port, log_level="warning", ws="none")
-    await uvicorn.Server(settings).serve()
+    secret = token or os.environ.get(FROM_ENVIRONMENT) or _made(host)
+    with _listening(host, port) as listening:
+        here = f"{host}:{listening.getsockname()[1]}"
+        app = http_app(server, token=secret, hosts=[here] if host in LOOPBACK else ["*"])
+        shown = "" if secret in {token, os.environ.get(FROM_ENVIRONMENT)} else f" takes Authorization: Bearer {secret}"
+        sys.stderr.write(f"http://{here}/mcp{shown}\n")
+        await uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none")).serve(sockets=[listening])
 
 
-def _made(host: str, port: int) -> str:
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigurationError(f"An MCP server cannot listen at {host}:{port}: {error.strerror or error}.") from error
+
+
+def _made(host: str) -> str:
     if host not in LOOPBACK:
-        raise ConfigurationError(f"A server that others can reach, at {host}, needs a token: set {TOKEN_VARIABLE}.")
-    token = secrets.token_urlsafe(24)
-    sys.stderr.write(f"http://{host}:{port}/mcp takes Authorization: Bearer {token}\n")
-    return token
+        raise ConfigurationError(f"A server that others can reach, at {host}, needs a token: set {FROM_ENVIRONMENT}.")
+    return secrets.token_urlsafe(24)
 
 
 def http_app(
