@@ -16,7 +16,7 @@ from dspex.program.types.tool_calls import ToolCall
 
 FINISH = "finish"
 DONE = "Completed."
-_CUT_OFF = "The call of {!r} was cut off, and may or may not have had its effect; it is not run a second time."
+CUT_OFF = "The call of {!r} was cut off, and may or may not have had its effect; it is not run a second time."
 
 Allowance = int | Mapping[str, int] | None
 
@@ -112,7 +112,7 @@ class ToolUse:
             return msgspec.structs.replace(kept, value=unpacked(kept.value))
         tool = self._tools.get(call.name)
         if tool is not None and not tool.idempotent and not self._memory.begin(key):
-            return Result(_CUT_OFF.format(call.name), is_error=True)
+            return Result(CUT_OFF.format(call.name), is_error=True)
         try:
             result = Result(await tool_named(call.name, self._tools).acall(**call.args))
         except ToolError as error:
