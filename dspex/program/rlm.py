@@ -1,9 +1,7 @@
 """RLM: a model that reads inputs too long for a prompt by writing code over them, and asks models about parts."""
 
-import asyncio
 import json
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -11,16 +9,14 @@ from typing import Any, overload
 
 import msgspec
 
-from dspex.app.app import current_app
 from dspex.app.sandbox import sandbox_for
-from dspex.core.errors import AdapterParseError, AuthError, ConfigurationError, LMError, ToolError
+from dspex.core.errors import AdapterParseError, ConfigurationError, ToolError
 from dspex.core.example import Prediction
-from dspex.core.identity import digest
 from dspex.core.sandbox import SandboxLimits
 from dspex.plugin.contracts import CodeTool, Sandbox
 from dspex.program.agent_journal import Memory, opened
-from dspex.program.calling import model
-from dspex.program.code_pieces import Gave, Pieces, Written
+from dspex.program.code_pieces import Pieces, Written
+from dspex.program.code_queries import Queries
 from dspex.program.code_running import (
     SUBMIT,
     Submission,
@@ -185,7 +181,9 @@ class _Run:
         program = self._program
         files = {FILE: json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")}
         submission = Submission(list(program.signature.output_fields), program.signature.compiled.convert_outputs)
-        queries = _Queries(program, self._words.get("lm"), self._memory)
+        queries = Queries(
+            program.sub_lm or self._words.get("lm") or program.generate_action.lm, program.max_llm_calls, self._memory
+        )
 
         def session(tools: Mapping[str, CodeTool]) -> Any:
             every = {**tools, SUBMIT: _checked(submission), **queries.tools}
@@ -280,74 +278,6 @@ class _Run:
     @property
     def _steps(self) -> list[dict[str, Any]]:
         return [dict(step.data) for step in self._trajectory.steps]
-
-
-class _Failed(Exception):
-    """A model did not reply, now or in a run before; the code may go on."""
-
-
-class _Queries:
-    """What the code asks models, and how often it may."""
-
-    def __init__(self, program: RLM[Any, Any], lm: Any, memory: Memory) -> None:
-        self._memory = memory
-        self._asked: Counter[str] = Counter()
-        self._lm = program.sub_lm or lm or program.generate_action.lm
-        self._most = self._left = program.max_llm_calls
-        self.tools: dict[str, CodeTool] = {"llm_query": self.one, "llm_query_batched": self.batch}
-
-    async def one(self, prompt: str) -> str:
-        """A reply. Raises ToolError where it failed, or no call is left."""
-        self._take(1)
-        try:
-            return await self._reply(prompt)
-        except _Failed as error:
-            raise ToolError(f"llm_query failed: {error}") from error.__cause__
-
-    async def batch(self, prompts: list[str]) -> list[str]:
-        """Replies in order, asked for at once; one that failed says so."""
-        self._take(len(prompts))
-        tasks = [asyncio.ensure_future(self._told(prompt)) for prompt in prompts]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _told(self, prompt: str) -> str:
-        try:
-            return await self._reply(prompt)
-        except _Failed as error:
-            return f"[ERROR] {error}"
-
-    async def _reply(self, prompt: str) -> str:
-        if not isinstance(prompt, str) or not prompt:  # type: ignore[redundant-expr]  # a model wrote the call
-            raise ToolError("llm_query takes a prompt, a text that is not empty.")
-        said = digest(prompt)
-        self._asked[said] += 1
-        key = f"query/{said}/{self._asked[said]}"
-        gave = self._memory.found(key, Gave)
-        if gave is not None and gave.error is not None:
-            raise _Failed(gave.error)
-        if gave is not None:
-            return str(gave.value)
-        try:
-            [first, *_] = await model(self._lm, current_app()).acall(prompt)
-        except AuthError:
-            raise  # no other prompt helps
-        except LMError as error:
-            self._memory.keep(key, Gave(error=str(error)))
-            raise _Failed(str(error)) from error
-        reply = first if isinstance(first, str) else str(first["text"])
-        self._memory.keep(key, Gave(reply))
-        return reply
-
-    def _take(self, count: int) -> None:
-        if count > self._left:
-            raise ToolError(
-                f"At most {self._most} calls of models are allowed in all, {self._left} are left: do more by code."
-            )
-        self._left -= count
 
 
 def _checked(submission: Submission) -> CodeTool:
