@@ -15,7 +15,7 @@ from dspex.plugin.contracts import Sandbox
 from dspex.program.agent_journal import Memory, opened
 from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.code_pieces import Pieces, Written
-from dspex.program.code_running import code_in, code_tools, described, refuse_names, told, with_words
+from dspex.program.code_running import code_in, code_tools, described, recipe, refuse_names, told, with_words
 from dspex.program.fields import InputField, OutputField
 from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
 from dspex.program.predict import Predict
@@ -116,6 +116,9 @@ class CodeAct(AgentModule[P, S_co]):
         inputs = {name: value for name, value in kwargs.items() if name in self.signature.input_fields}
         with closing(opened(folder, self, inputs)) as memory:
             return await _Run(self, kwargs, memory, sandbox).result(max_iters)
+
+    def _recipe(self) -> dict[str, Any] | None:
+        return recipe(self, "max_trajectory")
 
     def _traits(self) -> Mapping[str, Any]:
         names = ("max_iters", "sandbox", "max_trajectory", "summarise")

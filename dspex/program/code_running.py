@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from dspex.core.errors import ConfigurationError, ToolError, ToolInputError
 from dspex.core.identity import plain
 from dspex.core.sandbox import Output
@@ -50,6 +52,15 @@ def told(output: Output) -> str:
     parts = [output.stdout.rstrip("\n"), value, output.error]
     notes = [_CUT] * output.truncated + [_LOST] * output.lost
     return "\n".join(filter(None, [*parts, *notes])) or NOTHING
+
+
+def recipe(program: Any, *names: str) -> dict[str, Any] | None:
+    """What makes a program of code again; None where it was given functions, a model or a sandbox of the user's."""
+    given = (getattr(program, name, None) for name in ("tools", "summarise", "sub_lm"))
+    if any(given) or not (program.sandbox is None or isinstance(program.sandbox, str)):
+        return None
+    kept = {name: getattr(program, name) for name in ("max_iters", "sandbox", *names)}
+    return {"signature": program.signature.to_json_schema(), **kept, "limits": msgspec.to_builtins(program.limits)}
 
 
 # Functions in the code

@@ -207,7 +207,10 @@ class Module:
         save_file(self, path)
 
     def load(self, path: "str | Path") -> Self:
-        """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit."""
+        """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit.
+
+        Warns where it was saved for other types of the same fields. `dspex.load` makes the program too.
+        """
         from dspex.program.saving import load_file
 
         load_file(self, path)
@@ -218,6 +221,10 @@ class Module:
     def _traits(self) -> Mapping[str, Any]:
         """What it was made with beside its parts: a piece of its identity, and shown by `explain`."""
         return {}
+
+    def _recipe(self) -> dict[str, Any] | None:
+        """Arguments that make it again, as JSON data; None where they are more than data."""
+        return None
 
     def explain(self) -> "Explanation":
         """Its parts as a tree: signatures, demos, LMs, adapters and the size of their prompts. Prints as text."""

@@ -180,6 +180,9 @@ class Predict(SignatureModule[P, S_co]):
 
         return apply
 
+    def _recipe(self) -> dict[str, Any]:
+        return {"signature": self.signature.to_json_schema()}
+
     def __repr__(self) -> str:
         more = f", {len(self.demos)} demos" if self.demos else ""
         return f"{type(self).__name__}({self.signature.signature!r}{more})"

@@ -16,6 +16,7 @@ from dspex.program.code_running import (
     Submission,
     Submitted,
     code_in,
+    recipe,
     refuse_names,
     with_last_value,
     with_words,
@@ -139,6 +140,9 @@ class ProgramOfThought(SignatureModule[P, S_co]):
             return _Try(code, render(submitted.values))
         text = output.stdout if output.value is None else render(output.value)
         return _Try(code, text, output.error or ("" if text else _NOTHING))
+
+    def _recipe(self) -> dict[str, Any] | None:
+        return recipe(self)
 
     def _traits(self) -> Mapping[str, Any]:
         return {"max_iters": self.max_iters, "sandbox": self.sandbox, "limits": msgspec.to_builtins(self.limits)}

@@ -25,6 +25,7 @@ from dspex.program.code_running import (
     code_in,
     code_tools,
     described,
+    recipe,
     refuse_names,
     told,
     with_words,
@@ -152,6 +153,9 @@ class RLM(AgentModule[P, S_co]):
         sandbox = sandbox_for(self.sandbox, "RLM", session=True)
         with closing(opened(folder, self, inputs)) as memory:
             return await _Run(self, inputs, words, memory, sandbox).result(max_iters)
+
+    def _recipe(self) -> dict[str, Any] | None:
+        return recipe(self, "max_llm_calls", "max_output_chars")
 
     def _traits(self) -> Mapping[str, Any]:
         names = ("max_iters", "max_llm_calls", "max_output_chars", "sandbox")

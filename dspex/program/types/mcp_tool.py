@@ -7,6 +7,7 @@ is read by the protocol's own names, as version 1 of the package spells them (`i
 import asyncio
 import inspect
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from dspex.core.errors import ConfigurationError, ToolError
@@ -16,7 +17,9 @@ from dspex.program.values import render
 
 LOOP_GRACE_S = 2.0  # for the loop of a session to take a call from another one, before it counts as blocked
 MODES = ("text", "structured")
-_KINDS = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list[Any], "object": dict[str, Any]}
+_KINDS: Mapping[str, Any] = MappingProxyType(
+    {"string": str, "integer": int, "number": float, "boolean": bool, "array": list[Any], "object": dict[str, Any]}
+)
 
 
 class MCPFunction:

@@ -132,6 +132,7 @@ async def test_over_http_a_client_with_the_token_gets_answers(site, tool):
         assert await tool(connection, "sort").acall(letter="Please pay.") == {"tray": "bills", "weight": 0.5}
 
 
+@pytest.mark.fault("X15")
 async def test_a_client_without_the_token_gets_none(site):
     with pytest.raises(ServerUnavailable):
         async with connect(site):
@@ -141,6 +142,7 @@ async def test_a_client_without_the_token_gets_none(site):
             assert (await client.post(site, headers=headers, json={})).status_code == 401
 
 
+@pytest.mark.fault("X15")
 @pytest.mark.parametrize(
     ("headers", "status"), [({"Host": "evil.example"}, 421), ({"Origin": "http://evil.example"}, 403)], ids=str
 )
@@ -151,6 +153,7 @@ async def test_a_page_in_a_browser_cannot_reach_it_by_a_name_of_its_own(site, he
     assert reply.status_code == status
 
 
+@pytest.mark.fault("X15")
 def test_an_open_server_needs_a_token(programs, monkeypatch):
     monkeypatch.delenv("DSPEX_MCP_TOKEN", raising=False)
     with pytest.raises(dspex.ConfigurationError, match="set DSPEX_MCP_TOKEN"):

@@ -19,6 +19,7 @@ def mcp() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--lm", "model", metavar="PROVIDER/MODEL", help="The model; else that which was saved.")
 @click.option("--program", "named", metavar="PROGRAM", help="package.module:attribute, or a signature's text.")
+@click.option("--allow", multiple=True, metavar="MODULE", help="Let the program's own module be imported.")
 @click.option("--name", default=None, help="The tool's name; else the file's.")
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Serve HTTP there, 0: at a free one; else stdin and stdout."
@@ -34,6 +35,7 @@ def serve(
     *,
     model: str | None,
     named: str | None,
+    allow: Sequence[str],
     name: str | None,
     port: int | None,
     host: str,
@@ -47,7 +49,7 @@ def serve(
     """
     from dspex_mcp.serving import serve as serving
 
-    program = load_program(file, named, model)
+    program = load_program(file, named, model, allow)
     budget = None if max_calls is None and usd is None else Budget(calls=max_calls, usd=usd)
     serving({name or file.stem: program}, port=port, host=host, budget=budget, timeout_s=timeout_s)
 
