@@ -7,8 +7,10 @@ import msgspec
 
 from dspex.app.app import App
 from dspex.app.lm import LM
+from dspex.core.dictionaries import to_dictionaries
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError
+from dspex.core.messages import Message
 from dspex.program.adapters.choice import AdapterChoice, choose, schema_for
 from dspex.program.ask import Ask
 from dspex.program.compiled import CompiledSignature
@@ -52,12 +54,15 @@ class Call(msgspec.Struct, frozen=True):
         listener = SCOPE.get().listener
         if listener is not None and self.predictor is not None:
             ask.hearing = listener.hearing(self.predictor, compiled)
-        if plan is None:
-            rendered = ask.told("adapter_format", adapter, inputs, lambda: adapter.render(compiled, demos, inputs))
-            tools: tuple[Any, ...] = ()
-        else:
-            rendered = ask.told("adapter_format", adapter, inputs, lambda: plan.render(adapter, demos, inputs))
-            tools = plan.definitions(inputs)
+
+        def render() -> Any:
+            return adapter.render(compiled, demos, inputs) if plan is None else plan.render(adapter, demos, inputs)
+
+        given = {"demos": demos, "inputs": inputs}
+        rendered = (
+            await ask.told("adapter_format", adapter, given, render, _as_dictionaries) if self.callbacks else render()
+        )
+        tools = () if plan is None else plan.definitions(inputs)
         params = _params(adapter, ask.compiled, capabilities, config, lm)
         if self.choice_bias:
             from dspex.program.choice_bias import bias_of, with_logprobs
@@ -75,6 +80,10 @@ class Call(msgspec.Struct, frozen=True):
         asked = SCOPE.get().weighed
         if asked is not None:
             asked[id(self.inputs)] = scores
+
+
+def _as_dictionaries(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [one for message in messages for one in to_dictionaries(message)]
 
 
 def model(lm: Any, app: App) -> LM:

@@ -12,12 +12,14 @@ from typing import Any, Self
 
 import msgspec
 
+from dspex.app.app import current_app
 from dspex.core.errors import SandboxError, ToolError
 from dspex.core.identity import digest
 from dspex.core.sandbox import Output
 from dspex.plugin.contracts import CodeTool, SandboxSession
 from dspex.program.agent_journal import Forgetful, Memory
 from dspex.program.tool_use import CUT_OFF
+from dspex.runtime.callbacks import Emission
 
 Open = Callable[[Mapping[str, CodeTool]], AbstractAsyncContextManager[SandboxSession]]
 
@@ -71,7 +73,10 @@ class Pieces:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
+        if self._session is None:
+            return
+        async with self._told("interpreter_shutdown", {}):
+            await self._stack.__aexit__(kind, error, traceback)
 
     async def run(self, number: int, code: str) -> Output:
         """What the piece of a turn gives, or gave before. What a tool raises beyond ToolError is raised."""
@@ -90,7 +95,8 @@ class Pieces:
     async def begin(self) -> SandboxSession:
         """The session, with all that was defined in it. Raises SandboxError."""
         if self._session is None:
-            self._session = await self._stack.enter_async_context(self._open(self._tools))
+            async with self._told("interpreter_startup", {}):
+                self._session = await self._stack.enter_async_context(self._open(self._tools))
             await self._set_up(self._session)
         before, self._before = self._before, []
         self._is_again = True
@@ -108,7 +114,12 @@ class Pieces:
     async def _ran(self, session: SandboxSession, key: str, code: str) -> Output:
         self._piece = key
         self._made.clear()
-        return await session.run(code)
+        async with self._told("interpreter_execute", {"code": code}) as emission:
+            emission.outputs = output = await session.run(code)
+        return output
+
+    def _told(self, kind: str, inputs: dict[str, Any]) -> Emission:
+        return Emission(current_app().settings.callbacks, kind, self._session, inputs)
 
     def _remembered(self, name: str, tool: CodeTool) -> CodeTool:
         async def call(*positional: Any, **given: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError, ToolError, ToolInputError
 from dspex.core.identity import plain
 from dspex.core.sandbox import Output
@@ -13,6 +14,7 @@ from dspex.plugin.contracts import CodeTool
 from dspex.program.types.code import Code
 from dspex.program.types.tool import Tool
 from dspex.program.values import render
+from dspex.runtime.callbacks import Emission
 
 SUBMIT = "SUBMIT"
 NOTHING = "(it printed nothing)"
@@ -78,7 +80,10 @@ def _callable_in_code(tool: Tool) -> CodeTool:
         named = dict(zip(names, positional, strict=False))
         if len(positional) > len(names) or named.keys() & given.keys():
             raise ToolInputError(f"{tool.name}({', '.join(names)}) was called with arguments that do not fit.")
-        return as_data(await tool.acall(**named, **given))
+        told = {"tool_name": tool.name, "args": {**named, **given}}
+        async with Emission(current_app().settings.callbacks, "interpreter_tool_call", tool, told) as emission:
+            emission.outputs = gave = as_data(await tool.acall(**named, **given))
+        return gave
 
     return call
 

@@ -82,7 +82,7 @@ class Predict(SignatureModule[P, S_co]):
         callbacks = settings["callbacks"]
         if self.callbacks or callbacks:
             callbacks = [*callbacks, *self.callbacks]
-            with Emission(callbacks, "module", self, kwargs) as emission:
+            async with Emission(callbacks, "module", self, kwargs) as emission:
                 emission.outputs = await self._predict(app, settings, kwargs, callbacks)
             return emission.outputs  # type: ignore[no-any-return]  # it was set just above
         return await self._predict(app, settings, kwargs, ())

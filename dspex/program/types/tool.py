@@ -150,7 +150,7 @@ class Tool:
             )
         if self._is_async or self.timeout_s is not None or SCOPE.get().recorder is not None:
             return app.bridge.run(self.acall(*positional, **given))
-        with Emission(app.settings.callbacks, "tool", self, given) as emission:
+        with Emission(app.settings.callbacks, "tool", self, given, app.bridge.run) as emission:
             values = self._checked(positional, given)
             try:
                 if self.confirm is not None:
@@ -163,7 +163,7 @@ class Tool:
 
     async def acall(self, /, *positional: Any, **given: Any) -> Any:
         """Run it: an async function on this loop, a sync one in a thread of its own, with this context."""
-        with Emission(current_app().settings.callbacks, "tool", self, given) as emission:
+        async with Emission(current_app().settings.callbacks, "tool", self, given) as emission:
             run, recorder = partial(self._ran, self._checked(positional, given)), SCOPE.get().recorder
             result = await (run() if recorder is None else recorded(recorder, self.name, given, run))
             emission.outputs = self._bounded(result)
