@@ -134,7 +134,7 @@ async def test_over_http_a_client_with_the_token_gets_answers(site, tool):
 
 @pytest.mark.fault("X15")
 async def test_a_client_without_the_token_gets_none(site):
-    with pytest.raises(ServerUnavailable):
+    with pytest.raises(ServerUnavailable, match="HTTP 401 Unauthorized"):
         async with connect(site):
             pass
     async with httpx2.AsyncClient() as client:

@@ -14,6 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from dspex_mcp.servers import Server, Stdio
 
 WRITE_S, READ_S = 30.0, 300.0  # a server may take its time over a call; how much is the tool's to bound
+BAD = 400
 TAIL = 2_000  # characters of a server's stderr that an error shows
 
 _logger = logging.getLogger("dspex.mcp")
@@ -44,7 +45,9 @@ async def _transport(server: Server, stack: AsyncExitStack) -> Any:
         )
         return errors.watching(stdio_client(words, errors.file))
     times = httpx2.Timeout(WRITE_S, read=READ_S)
-    http = await stack.enter_async_context(httpx2.AsyncClient(headers=dict(server.headers), timeout=times))
+    replies = await stack.enter_async_context(_Replies())
+    client = httpx2.AsyncClient(headers=dict(server.headers), timeout=times, event_hooks={"response": [replies.seen]})
+    http = await stack.enter_async_context(client)
     return streamable_http_client(server.url, http_client=http)
 
 
@@ -87,6 +90,25 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Replies:
+    """What an HTTP server refused last, into the error that comes of it: the client says only that it did."""
+
+    def __init__(self) -> None:
+        self._refused = ""
+
+    async def seen(self, response: httpx2.Response) -> None:
+        """One more reply."""
+        is_refused = response.status_code >= BAD
+        self._refused = f"{response.status_code} {response.reason_phrase}".strip() if is_refused else ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and self._refused:
+            error.add_note(f"Its last reply was HTTP {self._refused}")
 
 
 class _Stderr(asyncio.Protocol):
