@@ -107,6 +107,19 @@ async def test_cancelled_while_it_connects_it_leaves_no_process(command, tmp_pat
     assert await is_gone(int((tmp_path / "pid").read_text()))
 
 
+async def test_given_up_before_it_has_begun_nothing_is_started(command, tmp_path):
+    async with dspex.App() as app:
+        for turns in range(6):
+            task = asyncio.create_task(connect(command("mute", tmp_path / "pid")).start())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert all(row.state == "ended" for row in app.tree())
+    assert not (tmp_path / "pid").exists()
+
+
 @pytest.mark.parametrize("mode", ["stdio", "stubborn"])
 async def test_leaving_ends_the_process_also_one_that_does_not_want_to(command, tool, is_gone, mode):
     async with connect(command(mode)) as connection:

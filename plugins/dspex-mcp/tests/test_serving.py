@@ -234,3 +234,29 @@ def test_ctrl_c_ends_it_and_so_does_the_end_of_its_stdin(saved):
             process.wait()
             process.stdout.close()
             process.stderr.close()
+
+
+async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(tmp_path):
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import asyncio, dspex, dspex_mcp\n"
+        "ended = []\n"
+        "class Waits(dspex.Module):\n"
+        "    async def aforward(self) -> str:\n"
+        "        try:\n"
+        "            await asyncio.Event().wait()\n"
+        "        finally:\n"
+        "            ended.append(1)\n"
+        "def count() -> int:\n"
+        "    return len(ended)\n"
+        "dspex_mcp.serve({'wait': Waits(), 'count': count})\n"
+    )
+    async with connect([sys.executable, str(script)]) as connection:
+        waits, count = connection.tools
+        task = asyncio.create_task(waits.acall())
+        assert await count.acall() == "0"
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while await count.acall() != "1":
+            pass

@@ -75,6 +75,7 @@ class Connection:
         self._gone: asyncio.Event | None = None
         self._gave_up: tuple[float, str] | None = None
         self._why = ""
+        self._is_wanted = False
 
     # Its life
 
@@ -87,8 +88,8 @@ class Connection:
         try:
             await self.refresh()
         except BaseException:
-            await self._at_home(self._end(app))
             self._app = None
+            await self._on(app.loop, self._end(app))
             raise
         return self
 
@@ -99,6 +100,7 @@ class Connection:
             await self._on(app.loop, self._end(app))
 
     async def _end(self, app: App) -> None:
+        self._is_wanted = False  # a child that was asked for and has not begun will see it
         await app.supervisor.remove(self._child)
         self._gone = self._gave_up = None
         self._answer(ServerUnavailable(f"The MCP server {self.name} was disconnected.", server=self.name))
@@ -119,9 +121,16 @@ class Connection:
         current_app().bridge.run(self.aclose())
 
     async def _live(self) -> None:
+        if not self._is_wanted:
+            return
         gone = self._gone = asyncio.Event()
+
+        def lost() -> None:
+            self._client = None  # closing takes its time, and no call may begin meanwhile
+            gone.set()
+
         try:
-            async with opened(self.server, self._connect_s, gone.set) as client:
+            async with opened(self.server, self._connect_s, lost) as client:
                 self.instructions = client.instructions or ""
                 self._up(client)
                 await gone.wait()
@@ -239,7 +248,8 @@ class Connection:
             return
         self._gave_up = None
         self._gone = asyncio.Event()
-        app.supervise(self._child, self._live, on_failure=self._down)
+        self._is_wanted = True
+        app.supervise(self._child, self._live, "transient", self._down)
 
     # Loops
 

@@ -120,9 +120,13 @@ class _Stderr(asyncio.Protocol):
 
     async def __aenter__(self) -> Self:
         reading, writing = os.pipe()
-        self.file = os.fdopen(writing, "w")
-        loop = asyncio.get_running_loop()
-        self._pipe, _ = await loop.connect_read_pipe(lambda: self, os.fdopen(reading, "rb", 0))
+        self.file, read = os.fdopen(writing, "w"), os.fdopen(reading, "rb", 0)
+        try:
+            self._pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: self, read)
+        except BaseException:
+            self.file.close()
+            read.close()
+            raise
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
