@@ -8,16 +8,16 @@ from typing import Any, overload
 import msgspec
 
 from dspex.app.sandbox import sandbox_for
-from dspex.core.errors import AdapterParseError, ConfigurationError
+from dspex.core.errors import ConfigurationError
 from dspex.core.example import Prediction
 from dspex.core.sandbox import SandboxLimits
 from dspex.plugin.contracts import Sandbox
 from dspex.program.agent_journal import Memory, opened
 from dspex.program.chain_of_thought import ChainOfThought
-from dspex.program.code_pieces import Pieces, Written
+from dspex.program.code_pieces import Pieces, Written, extracted, written
 from dspex.program.code_running import code_in, code_tools, described, recipe, refuse_names, told, with_words
 from dspex.program.fields import InputField, OutputField
-from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
+from dspex.program.fitting import TRAJECTORY, Fitting, Summarise
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature, ensure_signature, make_signature
 from dspex.program.trajectory import Trajectory
@@ -146,36 +146,23 @@ class _Run:
         """The outputs, made of what the pieces gave."""
         async with self._pieces:
             for number in range(most):
-                written = await self._written(number)
-                if written.fault:
-                    self._failed("", written.fault)
-                elif await self._ran(number, written) and written.finished:
+                said = await written(number, self._memory, self._fitting, self._asked)
+                if said.fault:
+                    self._failed("", said.fault)
+                elif await self._ran(number, said.code) and said.finished:
                     break
-        found = await self._extracted()
+        found = await extracted(self._memory, self._fitting, self._agent.extractor.predict, self._answered)
         return Prediction(trajectory=self._trajectory.flat(), **dict(found.items()))
-
-    async def _written(self, number: int) -> Written:
-        """What the model writes, or wrote when it was asked before."""
-        key = f"turn/{number}"
-        await self._fitting.shorten()
-        written = self._memory.found(key, Written)
-        if written is None:
-            try:
-                written = await self._fitting.ask(self._asked)
-            except AdapterParseError as error:
-                written = Written(fault=unread(error))
-            self._memory.keep(key, written)
-        return written
 
     async def _asked(self, so_far: Trajectory) -> Written:
         given = {**self._given, "trajectory": so_far.text}
         reply: Any = await self._agent.codeact.acall(signature=self._signature, **given)
         return Written(reply.generated_code, finished=reply.finished)
 
-    async def _ran(self, number: int, written: Written) -> bool:
+    async def _ran(self, number: int, reply: str) -> bool:
         """Whether a piece of code ended well; what it gave becomes a step."""
         try:
-            code = code_in(written.code)
+            code = code_in(reply)
         except ValueError as error:
             self._failed("", f"The code cannot be read: {error}.")
             return False
@@ -191,20 +178,8 @@ class _Run:
         data = {"generated_code": code, "observation": text} if code else {"observation": text}
         self._trajectory.put({"code": code, "failed": text}, data)
 
-    async def _extracted(self) -> Prediction:
-        extractor, key = self._agent.extractor, f"answer/{len(self._trajectory.steps)}"
-        kept = self._memory.found(key, dict[str, Any])
-        if kept is not None:
-            return Prediction.from_dict(kept, extractor.predict.signature)
-
-        async def ask(so_far: Trajectory) -> Prediction:
-            found: Prediction = await extractor.acall(**{**self._given, "trajectory": so_far.text})
-            return found
-
-        await self._fitting.shorten()
-        answer: Prediction = await self._fitting.ask(ask)
-        self._memory.keep(key, dict(answer.items()))
-        return answer
+    async def _answered(self, so_far: Trajectory) -> Any:
+        return await self._agent.extractor.acall(**{**self._given, "trajectory": so_far.text})
 
 
 def _session(sandbox: Any, limits: SandboxLimits, tools: Mapping[str, Any]) -> Any:

@@ -5,7 +5,7 @@ needs what they defined: their calls of tools are answered by what these gave be
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -13,12 +13,16 @@ from typing import Any, Self
 import msgspec
 
 from dspex.app.app import current_app
-from dspex.core.errors import SandboxError, ToolError
+from dspex.core.errors import AdapterParseError, SandboxError, ToolError
+from dspex.core.example import Prediction
 from dspex.core.identity import digest
 from dspex.core.sandbox import Output
 from dspex.plugin.contracts import CodeTool, SandboxSession
 from dspex.program.agent_journal import Forgetful, Memory
+from dspex.program.fitting import Fitting, unread
+from dspex.program.predict import Predict
 from dspex.program.tool_use import CUT_OFF
+from dspex.program.trajectory import Trajectory
 from dspex.runtime.callbacks import Emission
 
 Open = Callable[[Mapping[str, CodeTool]], AbstractAsyncContextManager[SandboxSession]]
@@ -31,6 +35,36 @@ class Written(msgspec.Struct, frozen=True):
     reasoning: str = ""
     finished: bool = False
     fault: str = ""
+
+
+async def written(
+    number: int, memory: Memory, fitting: Fitting, ask: Callable[[Trajectory], Awaitable[Written]]
+) -> Written:
+    """What the model writes in a turn, or wrote when it was asked before."""
+    key = f"turn/{number}"
+    await fitting.shorten()
+    found = memory.found(key, Written)
+    if found is None:
+        try:
+            found = await fitting.ask(ask)
+        except AdapterParseError as error:
+            found = Written(fault=unread(error))
+        memory.keep(key, found)
+    return found
+
+
+async def extracted(
+    memory: Memory, fitting: Fitting, predictor: Predict, ask: Callable[[Trajectory], Awaitable[Any]]
+) -> Prediction:
+    """The outputs that `predictor` makes of all steps, or made before."""
+    key = f"answer/{len(fitting.trajectory.steps)}"
+    kept = memory.found(key, dict[str, Any])
+    if kept is not None:
+        return Prediction.from_dict(kept, predictor.signature)
+    await fitting.shorten()
+    answer: Prediction = await fitting.ask(ask)
+    memory.keep(key, dict(answer.items()))
+    return answer
 
 
 class Gave(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from dspex.core.example import Prediction
 from dspex.core.sandbox import SandboxLimits
 from dspex.plugin.contracts import CodeTool, Sandbox
 from dspex.program.agent_journal import Memory, opened
-from dspex.program.code_pieces import Pieces, Written
+from dspex.program.code_pieces import Pieces, Written, extracted, written
 from dspex.program.code_queries import Queries
 from dspex.program.code_running import (
     SUBMIT,
@@ -31,7 +31,7 @@ from dspex.program.code_running import (
     with_words,
 )
 from dspex.program.fields import InputField, OutputField
-from dspex.program.fitting import TRAJECTORY, Fitting, unread
+from dspex.program.fitting import TRAJECTORY, Fitting
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature, ensure_signature, make_signature
 from dspex.program.trajectory import Trajectory
@@ -203,27 +203,15 @@ class _Run:
             if self._memory.found("turn/0", Written) is None:
                 await self._pieces.begin()  # what cannot be put into the sandbox is found before it is paid for
             for number in range(most):
-                written = await self._written(number, most)
-                if written.fault:
-                    self._add("", "", written.fault)
-                elif (values := await self._submitted(number, written)) is not None:
-                    self._add(written.reasoning, render(written.code), f"{SUBMIT}: {render(as_data(values))}")
-                    return Prediction(trajectory=self._steps, final_reasoning=written.reasoning, **values)
-        found = await self._extracted()
+                ask = partial(self._asked, f"{number + 1}/{most}")
+                said = await written(number, self._memory, self._fitting, ask)
+                if said.fault:
+                    self._add("", "", said.fault)
+                elif (values := await self._submitted(number, said)) is not None:
+                    self._add(said.reasoning, render(said.code), f"{SUBMIT}: {render(as_data(values))}")
+                    return Prediction(trajectory=self._steps, final_reasoning=said.reasoning, **values)
+        found = await extracted(self._memory, self._fitting, self._program.extract, self._answered)
         return Prediction(trajectory=self._steps, final_reasoning=FORCED, **dict(found.items()))
-
-    async def _written(self, number: int, most: int) -> Written:
-        """What the model writes, or wrote when it was asked before."""
-        key = f"turn/{number}"
-        await self._fitting.shorten()
-        written = self._memory.found(key, Written)
-        if written is None:
-            try:
-                written = await self._fitting.ask(partial(self._asked, f"{number + 1}/{most}"))
-            except AdapterParseError as error:
-                written = Written(fault=unread(error))
-            self._memory.keep(key, written)
-        return written
 
     async def _asked(self, iteration: str, so_far: Trajectory) -> Written:
         reply: Any = await self._program.generate_action.acall(
@@ -235,7 +223,7 @@ class _Run:
         )
         return Written(reply.code, reply.reasoning)
 
-    async def _submitted(self, number: int, written: Written) -> dict[str, Any] | None:
+    async def _submitted(self, number: int, said: Written) -> dict[str, Any] | None:
         """The outputs, if the piece of code submits them; else what it gave becomes a step."""
         key, fields = f"submitted/{number}", self._program.signature.compiled
         kept = self._memory.found(key, dict[str, Any])
@@ -243,35 +231,26 @@ class _Run:
             outputs: dict[str, Any] = fields.convert_outputs(kept)
             return outputs
         try:
-            await self._ran(number, written)
+            await self._ran(number, said)
         except Submitted as submitted:
             values: dict[str, Any] = submitted.values
             self._memory.keep(key, values)
             return values
         return None
 
-    async def _ran(self, number: int, written: Written) -> None:
+    async def _ran(self, number: int, said: Written) -> None:
         try:
-            code = code_in(written.code)
+            code = code_in(said.code)
         except ValueError as error:
-            self._add(written.reasoning, render(written.code), f"The code cannot be read: {error}.")
+            self._add(said.reasoning, render(said.code), f"The code cannot be read: {error}.")
             return
         output = await self._pieces.run(number, code)
-        self._add(written.reasoning, code, told(output))
+        self._add(said.reasoning, code, told(output))
 
-    async def _extracted(self) -> Prediction:
-        extract, key = self._program.extract, f"answer/{len(self._trajectory.steps)}"
-        kept = self._memory.found(key, dict[str, Any])
-        if kept is not None:
-            return Prediction.from_dict(kept, extract.signature)
-
-        async def ask(so_far: Trajectory) -> Any:
-            return await extract.acall(**self._words, variables_info=self._variables, repl_history=so_far.text)
-
-        await self._fitting.shorten()
-        answer: Prediction = await self._fitting.ask(ask)
-        self._memory.keep(key, dict(answer.items()))
-        return answer
+    async def _answered(self, so_far: Trajectory) -> Any:
+        return await self._program.extract.acall(
+            **self._words, variables_info=self._variables, repl_history=so_far.text
+        )
 
     def _add(self, reasoning: str, code: str, output: str) -> None:
         step = {"reasoning": reasoning, "code": code, "output": output}
