@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 
 import pytest
 
@@ -201,3 +202,37 @@ async def test_an_http_server_that_is_begun_anew_is_found_again(over_http, tool)
         over_http(int(address.split(":")[2].split("/")[0]))
         clock.ahead = 6
         assert await pid_of(connection, tool) != before
+
+
+OLD = r"""
+import json, sys
+
+print("Welcome to the old server!", flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    method, number = asked.get("method"), asked.get("id")
+    if number is None:
+        continue
+    print("{ half a line", flush=True)
+    if method == "initialize":
+        result = {"protocolVersion": "2024-11-05", "capabilities": {"tools": {}}, "serverInfo": {"name": "old", "version": "1"}}
+    elif method == "tools/list" and "cursor" not in (asked.get("params") or {}):
+        result = {"tools": [{"name": "one", "inputSchema": {"type": "object"}}], "nextCursor": "more"}
+    elif method == "tools/list":
+        result = {"tools": [{"name": "two", "inputSchema": {"type": "object"}}]}
+    elif method == "tools/call":
+        result = {"content": "no list"} if asked["params"]["name"] == "two" else {"content": [{"type": "text", "text": "1"}]}
+    else:
+        print(json.dumps({"jsonrpc": "2.0", "id": number, "error": {"code": -32601, "message": "unknown"}}), flush=True)
+        continue
+    print(json.dumps({"jsonrpc": "2.0", "id": number, "result": result}), flush=True)
+"""
+
+
+async def test_an_old_server_that_prints_what_it_should_not_works_and_its_pages_are_read(tool):
+    async with connect([sys.executable, "-c", OLD]) as connection:
+        assert [one.name for one in connection.tools] == ["one", "two"]
+        assert await tool(connection, "one").acall() == "1"
+        with pytest.raises(dspex.ToolError, match="Tool 'two' failed"):
+            await tool(connection, "two").acall()
+        assert await tool(connection, "one").acall() == "1"
