@@ -60,9 +60,13 @@ async def test_a_tool_that_fails_says_what_the_server_says(weather, tool):
             await tool(connection, "fails").acall(city="Oslo")
 
 
-async def test_results_and_time_are_bounded_and_a_call_that_is_given_up_ends_there_too(weather, tool):
-    async with weather(timeout_s=0.2, max_output_chars=100) as connection:
+async def test_a_result_is_bounded(weather, tool):
+    async with weather(max_output_chars=100) as connection:
         assert (await tool(connection, "long").acall()).endswith("(9900 more characters were cut)")
+
+
+async def test_a_call_is_bounded_in_time_and_one_that_is_given_up_ends_there_too(weather, tool):
+    async with weather(timeout_s=0.2) as connection:
         with pytest.raises(dspex.ToolError, match=r"did not end within 0\.2 s"):
             await tool(connection, "endless").acall()
         task = asyncio.create_task(connection.call_tool("endless"))
@@ -70,7 +74,7 @@ async def test_results_and_time_are_bounded_and_a_call_that_is_given_up_ends_the
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        while (await tool(connection, "ended").acall()) != "2":
+        while (await connection.call_tool("ended")).content[0].text != "2":
             pass
 
 
