@@ -4,7 +4,8 @@ Both are asked of the same predictor and leave the same trace, so an optimizer n
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -101,27 +102,32 @@ class InText:
 
     async def ask(self, trajectory: Trajectory) -> Turn:
         """One call, always."""
-        given = {**self._given, "trajectory": trajectory.text}
-        pictures = trajectory.pictures
-        found = await (
-            self._seen(given, pictures) if pictures else self._react.acall(signature=self._signature, **given)
-        )
+        call = partial(self._react.acall, signature=self._signature)
+        found = await asked_of(trajectory, call, self._react, self._given)
         return Turn(found.next_thought, (ToolCall(found.next_tool_name, found.next_tool_args),))
-
-    async def _seen(self, given: dict[str, Any], pictures: Sequence[Image]) -> Any:
-        trace, scope = SCOPE.get().trace, SCOPE.get()
-        shown = {**given, "trajectory": _illustrated(given["trajectory"], pictures, self._react, given)}
-        with use(overlay={**scope.overlay, "warn_on_type_mismatch": False}, trace=None):
-            found = await self._react.acall(signature=self._signature, **shown)
-        if trace is not None:  # a demo is of texts
-            trace.append((self._react, {n: v for n, v in given.items() if n not in _WORDS}, found))
-        return found
 
     def told(self, turn: Turn, results: Sequence[Result], trajectory: Trajectory) -> None:
         """The trajectory will have it all."""
 
     def unread(self, note: str) -> None:
         """As above."""
+
+
+async def asked_of(
+    trajectory: Trajectory, call: Callable[..., Awaitable[Any]], predict: Any, given: Mapping[str, Any]
+) -> Any:
+    """What a call gives for the trajectory, with the pictures in it where the model of its `predict` sees any."""
+    texts = {**given, "trajectory": trajectory.text}
+    pictures = trajectory.pictures
+    if not pictures:
+        return await call(**texts)
+    trace, scope = SCOPE.get().trace, SCOPE.get()
+    shown = _illustrated(trajectory.text, pictures, predict, given)
+    with use(overlay={**scope.overlay, "warn_on_type_mismatch": False}, trace=None):
+        found = await call(**{**texts, "trajectory": shown})
+    if trace is not None:  # a demo is of texts
+        trace.append((predict, {name: value for name, value in texts.items() if name not in _WORDS}, found))
+    return found
 
 
 def _illustrated(text: str | None, pictures: Sequence[Image], react: Any, given: Mapping[str, Any]) -> Any:

@@ -203,11 +203,14 @@ async def test_a_picture_of_a_tool_is_shown_to_a_model_that_sees(sees, natively)
             return LMResponse.from_text(reply) if isinstance(reply, str) else reply
 
     agent = dspex.ReAct("question -> answer", [tool(Session(text("The sky:"), PICTURE))])
-    with dspex.context(lm=dspex.LM("my/model", provider=Provider(), cache=False), trace=[]):
+    with dspex.context(lm=dspex.LM("my/model", provider=Provider(), cache=False), trace=(traced := [])):
         found = await agent.acall(question="What is to be seen?")
     assert found.answer == "seen"
-    shown = [part for message in asked[1].messages for part in message.parts if isinstance(part, Image)]
-    assert len(shown) == (1 if sees else 0)
+    assert len(traced) == 3
+    assert all(isinstance(inputs["trajectory"], str) for _, inputs, _ in traced)  # a demo is of texts
+    for request in asked[1:]:  # the next step, and the answer
+        shown = [part for message in request.messages for part in message.parts if isinstance(part, Image)]
+        assert len(shown) == (1 if sees else 0)
     assert not any(PIXEL in message.text for request in asked for message in request.messages)
     assert found.trajectory["observation_0"][1] == dspex.Image(f"data:image/png;base64,{PIXEL}")
 
