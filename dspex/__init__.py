@@ -123,6 +123,7 @@ _HOMES = MappingProxyType(
         "dspex.program.fields": ("InputField", "OutputField", "infer_prefix"),
         "dspex.program.function_module": ("module",),
         "dspex.program.knn": ("KNN",),
+        "dspex.program.loading": ("load",),
         "dspex.program.majority": ("majority",),
         "dspex.program.module": ("Module",),
         "dspex.program.multi_chain_comparison": ("MultiChainComparison",),

@@ -220,6 +220,7 @@ from dspex.program.fields import OutputField as OutputField
 from dspex.program.fields import infer_prefix as infer_prefix
 from dspex.program.function_module import module as module
 from dspex.program.knn import KNN as KNN
+from dspex.program.loading import load as load
 from dspex.program.majority import majority as majority
 from dspex.program.module import Module as Module
 from dspex.program.multi_chain_comparison import MultiChainComparison as MultiChainComparison

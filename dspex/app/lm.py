@@ -11,7 +11,7 @@ import msgspec
 from dspex.app.app import App, current_app, default_app
 from dspex.app.endpoints import HANDLES_OWN, Connection, changed_terms, terms
 from dspex.app.history import History, HistoryEntry, keep, show
-from dspex.app.openai_form import completions
+from dspex.app.openai_form import asked, completions
 from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
@@ -19,6 +19,7 @@ from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
 from dspex.core.wire import HttpLimits
 from dspex.runtime.bridge import run_stepped
+from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
@@ -277,8 +278,13 @@ class LM:
         if messages is None:
             messages = [{"role": "user", "content": prompt or ""}]
         n = kwargs.pop("n", None) or 1
-        reply = await self.complete(self.request(tuple(to_message(one) for one in messages), kwargs, n=n))
-        return completions(reply)
+        request = self.request(tuple(to_message(one) for one in messages), kwargs, n=n)
+        callbacks = [*current_app().settings.callbacks, *self.callbacks]
+        if not callbacks:
+            return completions(await self.complete(request))
+        async with Emission(callbacks, "lm", self, asked(request)) as emission:
+            emission.outputs = made = completions(await self.complete(request))
+        return made
 
     def copy(self, **changes: Any) -> Self:
         """A handle with other settings or parameters and a history of its own; None removes a parameter."""

@@ -4,12 +4,21 @@ from typing import Any
 
 import msgspec
 
-from dspex.core.messages import Choice, LMResponse
+from dspex.core.dictionaries import to_dictionaries
+from dspex.core.messages import Choice, LMRequest, LMResponse
 
 
 def completions(reply: LMResponse) -> list[Any]:
     """What a call of an LM gives back: each completion's text, a dictionary where it has more than text."""
     return [_output(choice) for choice in reply.choices]
+
+
+def asked(request: LMRequest) -> dict[str, Any]:
+    """A request by the arguments of an LM's call; the request itself is there too."""
+    messages = [one for message in request.messages for one in to_dictionaries(message)]
+    many = {"n": request.n} if request.n > 1 else {}
+    tools = {"tools": list(request.tools)} if request.tools else {}
+    return {"prompt": None, "messages": messages, **many, **tools, **request.params, "request": request}
 
 
 def _output(choice: Choice) -> Any:

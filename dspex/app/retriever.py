@@ -78,7 +78,7 @@ class Retriever:
         callbacks = [*current_app().settings.callbacks, *self.callbacks]
         if not callbacks:
             return await self.service.retrieve(request, self._call_options)
-        with Emission(callbacks, "retriever", self, {"query": query, "k": request.k}) as emission:
+        async with Emission(callbacks, "retriever", self, {"query": query, "k": request.k}) as emission:
             emission.outputs = await self.service.retrieve(request, self._call_options)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 

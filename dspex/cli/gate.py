@@ -49,6 +49,7 @@ class CannotRun(click.ClickException):
 @click.option("--inputs", metavar="NAME,NAME", help="The input fields, if the program does not tell.")
 @click.option("--lm", "model", metavar="PROVIDER/MODEL", help="The model of both; else those that were saved.")
 @click.option("--program", "named", metavar="PROGRAM", help="package.module:attribute, or a signature's text.")
+@click.option("--allow", multiple=True, metavar="MODULE", help="Let the programs' own modules be imported.")
 @click.option("--max-calls", type=click.IntRange(0), help="A wall: the most LM calls.")
 @click.option("--budget", "usd", type=click.FloatRange(0), metavar="USD", help="A wall: the most money.")
 @click.option("--sequential", is_flag=True, help="Stop as soon as a verdict is shown.")
@@ -59,7 +60,7 @@ class CannotRun(click.ClickException):
 def gate(
     *,
     file: Path, baseline: Path, devset: Path, metric_name: str, margin: float | None, inputs: str | None,
-    model: str | None, named: str | None, max_calls: int | None, usd: float | None, sequential: bool, run_dir: Path | None,
+    model: str | None, named: str | None, allow: Sequence[str], max_calls: int | None, usd: float | None, sequential: bool, run_dir: Path | None,
     junit: Path | None, markdown: Path | None, html: Path | None,
 ) -> None:  # fmt: skip
     """Compare the program saved in FILE with a baseline on the same examples, for a CI job.
@@ -68,7 +69,7 @@ def gate(
     1: worse; with --margin, not ruled out. 2: it could not be decided, since something failed.
     """
     try:
-        new, old = load_program(file, named, model), load_program(baseline, named, model)
+        new, old = (load_program(one, named, model, allow) for one in (file, baseline))
         examples = _examples(devset, new, inputs)
         metric = imported(metric_name, "--metric", "Write package.module:function; this folder is looked in too.")
         wall = budget(calls=max_calls, usd=usd) if max_calls is not None or usd is not None else nullcontext()

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import click
 
 from dspex.app.app import current_app, default_app
+from dspex.cli.diff import diff
 from dspex.cli.doctor import doctor, version_of
 from dspex.cli.gate import gate
 from dspex.cli.plugins import plugins
 from dspex.cli.run import run
 from dspex.cli.runs import runs
+from dspex.cli.show import show
 from dspex.core.errors import ConfigurationError, DspexError
 
 
@@ -69,7 +71,7 @@ def cli(_blocked: None) -> None:
     """
 
 
-for command in (doctor, gate, plugins, run, runs):
+for command in (diff, doctor, gate, plugins, run, runs, show):
     cli.add_command(command)
 
 

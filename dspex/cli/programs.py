@@ -1,46 +1,65 @@
 """Saved programs and importable things as the command line names them."""
 
 import importlib
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dspex.app.app import current_app
 from dspex.app.lm import LM
-from dspex.core.errors import ConfigurationError
-from dspex.program import grammar
+from dspex.core.errors import ConfigurationError, ProgramFileError
 from dspex.program.chain_of_thought import ChainOfThought
-from dspex.program.fields import FieldInfo, field
+from dspex.program.loading import load
 from dspex.program.module import Module
 from dspex.program.predict import Predict
 from dspex.program.saving import read_file
 from dspex.program.signature import SignatureMeta, make_signature
 
-LITERALS = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+\.\d+|\.\.\."
 
-
-def load_program(file: Path, named: str | None = None, model: str | None = None) -> Module:
+def load_program(
+    file: Path,
+    named: str | None = None,
+    model: str | None = None,
+    allow: Sequence[str] = (),
+    *,
+    needs_model: bool = True,
+) -> Module:
     """The program that was saved in a file, ready to run.
 
-    A Predict or ChainOfThought is made from the file alone; for others `named` is package.module:attribute, or a
-    signature's text. `model` goes before the one that was saved. Raises ProgramFileError, ConfigurationError.
+    It is made as `dspex.load` makes it, unless `named` says which it is: package.module:attribute, or a signature's text.
+    `model` goes before the one that was saved. Raises ProgramFileError, ConfigurationError.
     """
     state, _ = read_file(file)
-    program = (_named(named, state) if named else _rebuilt(state, file)).load(file)
+    program = _named(named, state).load(file) if named else _whole(file, allow)
     if model:
         program.set_lm(LM(model))
-    elif current_app().settings.lm is None and any(part.lm is None for part in program.predictors()):
+    elif needs_model and current_app().settings.lm is None and any(part.lm is None for part in program.predictors()):
         raise ConfigurationError(f"{file} names no model: add --lm provider/model.")
     return program
+
+
+def _whole(file: Path, allow: Sequence[str]) -> Module:
+    if allow:
+        _see_this_folder()
+    try:
+        return load(file, allow=allow)
+    except ProgramFileError as error:
+        raise ConfigurationError(
+            f"{error} On the command line: --allow MODULE, or --program package.module:attribute, or --program "
+            "'question -> answer' for a Predict or ChainOfThought."
+        ) from error
+
+
+def _see_this_folder() -> None:
+    # Last on the path, so that no file of this folder stands in for a module that something else imports.
+    sys.path.append(str(Path.cwd()))
 
 
 def imported(text: str, option: str, advice: str = "Write package.module:attribute.") -> Any:
     """What `package.module:attribute` names. Raises ConfigurationError naming the option."""
     module, _, attribute = text.partition(":")
-    # Last on the path, so that no file of this folder stands in for a module that something else imports.
-    sys.path.append(str(Path.cwd()))
+    _see_this_folder()
     try:
         return getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:
@@ -65,26 +84,3 @@ def _named(text: str, state: Mapping[str, Any]) -> Module:
 
 def _of_signature(signature: Any, state: Mapping[str, Any]) -> Module:
     return ChainOfThought(signature) if list(state) == ["predict"] else Predict(signature)
-
-
-def _rebuilt(state: Mapping[str, Any], file: Path) -> Module:
-    try:
-        part = state["predict"] if list(state) == ["predict"] else state
-        fields = dict(_field(row) for row in part["signature"]["fields"])
-    except (KeyError, TypeError, ValueError) as error:
-        names = ", ".join(name for name in state if name != "signature")
-        raise ConfigurationError(
-            f"{file} does not say what its program is ({names}): {error}. Name it by --program package.module:attribute, "
-            "or --program 'question -> answer' for a Predict or ChainOfThought."
-        ) from error
-    if part is not state:
-        fields.pop("reasoning", None)
-    return _of_signature(make_signature(fields), state)
-
-
-def _field(row: Mapping[str, Any]) -> tuple[str, tuple[Any, FieldInfo]]:
-    name, kind = row["name"], row["type"]
-    if "." in re.sub(LITERALS, "", kind):
-        raise ValueError(f"field {name!r} has the type {kind}, which would have to be imported")
-    parsed, *_ = grammar.parse(f"{name}: {kind} -> {name}_")
-    return parsed.name, (parsed.annotation, field(row["role"]))

@@ -24,14 +24,19 @@ from dspex.program.predict import Predict
 )
 @click.option("--lm", "model", metavar="PROVIDER/MODEL", help="The model; else that which was saved.")
 @click.option("--program", "named", metavar="PROGRAM", help="package.module:attribute, or a signature's text.")
+@click.option(
+    "--allow", multiple=True, metavar="MODULE", help="Let the program's own module be imported, or all below one."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outputs as JSON.")
-def run(file: Path, given: Sequence[str], model: str | None, named: str | None, as_json: bool) -> None:
+def run(
+    file: Path, *, given: Sequence[str], model: str | None, named: str | None, allow: Sequence[str], as_json: bool
+) -> None:
     """Run the program that was saved in FILE and print its outputs.
 
-    A Predict or ChainOfThought that was saved by itself is made from its file; for others --program names the class or
-    an instance. Nothing else is imported.
+    One of dspex's own modules that was saved by itself is made from its file. For another --allow lets the class that the
+    file names be imported, or --program names the class or an instance. Nothing else is imported.
     """
-    program = load_program(file, named, model)
+    program = load_program(file, named, model, allow)
     outputs = plain(program(**_inputs(given, program)))
     if as_json or not isinstance(outputs, dict):
         click.echo(msgspec.json.format(msgspec.json.encode(outputs), indent=2) if as_json else str(outputs))

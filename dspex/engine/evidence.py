@@ -8,11 +8,11 @@ import msgspec
 from dspex.core.candidate import Candidate
 from dspex.core.evidence import Arm, Comparison, Corrected, Evidence
 from dspex.core.example import Example
+from dspex.core.versions import kernel_version
 from dspex.engine.context import Context
 from dspex.engine.pool import Entry
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
 from dspex.evaluate.statistics import max_t, out_of_bag, verdict
-from dspex.program.saving import kernel_version
 
 UNTOUCHED_LEAST = 30
 ONE_SIDED = 0.025

@@ -14,8 +14,8 @@ from dspex.app.app import current_app
 from dspex.core.errors import JournalError
 from dspex.core.identity import canonical
 from dspex.core.usage import Budget
+from dspex.core.versions import kernel_version
 from dspex.engine.quote import Quote
-from dspex.program.saving import kernel_version
 from dspex.runtime.journal import FILE, FORMAT, Journal, replay
 from dspex.runtime.journal_reader import JournalReader
 from dspex.runtime.records import Call, Run, Step

@@ -23,6 +23,7 @@ from dspex.engine.quote import Quote
 from dspex.engine.setup import Setup
 from dspex.evaluate.report import ProgressBar
 from dspex.program.module import Module
+from dspex.runtime.callbacks import Emission
 
 M = TypeVar("M", bound=Module)
 
@@ -91,6 +92,12 @@ class Optimizer:
         return await self._watched(student, [], trainset=trainset, **options)
 
     async def _watched(self, student: M, jobs: list[Job], **options: Any) -> M:
+        inputs = {"student": student, **options}
+        async with Emission(current_app().settings.callbacks, "compile", self, inputs) as emission:
+            emission.outputs = compiled = await self._compiled(student, jobs, **options)
+        return compiled
+
+    async def _compiled(self, student: M, jobs: list[Job], **options: Any) -> M:
         job = self.start(student, **options)
         jobs.append(job)
         if sys.stderr.isatty():

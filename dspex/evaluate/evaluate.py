@@ -77,7 +77,7 @@ class Evaluate(msgspec.Struct, eq=False):
         """Score the program on all examples; `changes` are this object's other fields, for this call."""
         run = self._with(metric=metric, devset=devset, num_threads=num_threads, **changes)
         inputs = {"program": program, "metric": run.metric, "callback_metadata": callback_metadata}
-        with Emission(current_app().settings.callbacks, "evaluate", self, inputs) as emission:
+        async with Emission(current_app().settings.callbacks, "evaluate", self, inputs) as emission:
             emission.outputs = result = await run._collect(program)
         names = list(named(run.metric))
         if run.display_table:

@@ -17,11 +17,11 @@ from dspex.core.errors import EvaluationError, JournalError
 from dspex.core.example import Example, Prediction
 from dspex.core.identity import canonical, digest, plain
 from dspex.core.usage import Usage
+from dspex.core.versions import kernel_version
 from dspex.evaluate.meter import NOTHING
 from dspex.evaluate.running import Row
 from dspex.program.fingerprint import example_key, fingerprint
 from dspex.program.module import Module
-from dspex.program.saving import kernel_version
 from dspex.runtime.journal import FORMAT, Journal
 from dspex.runtime.records import Run, Step
 

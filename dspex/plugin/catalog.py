@@ -49,6 +49,7 @@ PACKAGES = MappingProxyType(
         ("sandboxes", "monty"): "dspex-monty",
         ("commands", "cache"): "dspex-cache",
         ("commands", "demo"): "dspex[demo]",
+        ("commands", "mcp"): "dspex-mcp",
     }
 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dspex.app.lm import LM
+from dspex.app.openai_form import asked, completions
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse
 from dspex.core.usage import Usage
@@ -48,13 +49,19 @@ class Ask:
         self.stopped: AdapterParseError | None = None  # why the last reply was given up while it came
         self.spent: list[Usage] = []
 
-    def told(self, kind: str, instance: Any, inputs: Any, work: Callable[[], Any]) -> Any:
-        """Run one step with its callbacks around it."""
-        if not self.callbacks:
-            return work()
-        with Emission(self.callbacks, kind, instance, inputs) as emission:
-            emission.outputs = work()
-        return emission.outputs
+    async def told(
+        self,
+        kind: str,
+        adapter: Any,
+        inputs: Any,
+        work: Callable[[], Any],
+        shown: Callable[[Any], Any] = lambda made: made,
+    ) -> Any:
+        """Run one step of an adapter with its callbacks around it, which see what `shown` makes of its result."""
+        async with Emission(self.callbacks, kind, adapter, {"signature": self.signature, **inputs}) as emission:
+            made = work()
+            emission.outputs = shown(made)
+        return made
 
     async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
         """The fields of each completion; one that does not parse is asked for again."""
@@ -130,9 +137,10 @@ class Ask:
 
     async def _told_of(self, adapter: Any, request: LMRequest) -> LMResponse:
         callbacks = [*self.callbacks, *self.lm.callbacks]
-        with Emission(callbacks, "lm", self.lm, {"request": request}) as emission:
-            emission.outputs = await self._asked_of(adapter, request)
-        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+        async with Emission(callbacks, "lm", self.lm, asked(request)) as emission:
+            reply = await self._asked_of(adapter, request)
+            emission.outputs = completions(reply)
+        return reply
 
     def _reply(self, adapter: Any, request: LMRequest) -> Awaitable[LMResponse]:
         """The model's reply, with callbacks around it."""
@@ -203,13 +211,16 @@ class Ask:
         compiled, text = self.compiled, choice.text
         aparse = getattr(adapter, "aparse", None)
         if aparse is None:
-            found: dict[str, Any] = self.told(
-                "adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text)
+            found: dict[str, Any] = (
+                await self.told("adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text))
+                if self.callbacks
+                else adapter.parse(compiled, text)
             )
             return self.decide(lambda other: adapter.parse(compiled, other), choice, found) if self.decide else found
-        heard = use(listener=self.hearing)  # what the adapter asks for is heard as this predictor's
-        with heard, Emission(self.callbacks, "adapter_parse", adapter, {"completion": text}) as emission:
-            emission.outputs = await aparse(compiled, text)
+        told = {"signature": self.signature, "completion": text}
+        with use(listener=self.hearing):  # what the adapter asks for is heard as this predictor's
+            async with Emission(self.callbacks, "adapter_parse", adapter, told) as emission:
+                emission.outputs = await aparse(compiled, text)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 
 

@@ -8,8 +8,10 @@ import msgspec
 
 from dspex.app.app import App
 from dspex.app.lm import LM
+from dspex.core.dictionaries import to_dictionaries
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError
+from dspex.core.messages import Message
 from dspex.program.adapters.choice import AdapterChoice, choose, schema_for
 from dspex.program.ask import Ask
 from dspex.program.compiled import CompiledSignature
@@ -61,7 +63,8 @@ class Call(msgspec.Struct, frozen=True):
         else:
             render = adapter.render if plan is None else partial(plan.render, adapter)
             of = (compiled, demos, inputs) if plan is None else (demos, inputs)
-            rendered = ask.told("adapter_format", adapter, inputs, partial(render, *of))
+            given = {"demos": demos, "inputs": inputs}
+            rendered = await ask.told("adapter_format", adapter, given, partial(render, *of), _as_dictionaries)
         params = _params(adapter, ask.compiled, capabilities, config, lm)
         if self.choice_bias:
             from dspex.program.choice_bias import bias_of, with_logprobs
@@ -79,6 +82,10 @@ class Call(msgspec.Struct, frozen=True):
         asked = SCOPE.get().weighed
         if asked is not None:
             asked[id(self.inputs)] = scores
+
+
+def _as_dictionaries(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [one for message in messages for one in to_dictionaries(message)]
 
 
 def model(lm: Any, app: App) -> LM:

@@ -58,3 +58,6 @@ class ChainOfThought(SignatureModule[P, S_co]):
         """One prediction with its reasoning."""
         prediction: Prediction = await self.predict.acall(**kwargs)
         return prediction
+
+    def _recipe(self) -> dict[str, Any]:
+        return {"signature": self.predict.signature.to_json_schema()}

@@ -1,26 +1,30 @@
 """CodeAct: an agent that works by writing code, piece by piece, with its tools as functions in it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from typing import Any, overload
 
 import msgspec
 
 from dspex.app.sandbox import sandbox_for
-from dspex.core.errors import AdapterParseError, ConfigurationError
+from dspex.core.errors import ConfigurationError
 from dspex.core.example import Prediction
 from dspex.core.sandbox import SandboxLimits
 from dspex.plugin.contracts import Sandbox
+from dspex.program.agent_journal import Memory, opened
 from dspex.program.chain_of_thought import ChainOfThought
-from dspex.program.code_running import code_in, code_tools, described, refuse_names, told, with_words
+from dspex.program.code_pieces import Pieces, Written, extracted, written
+from dspex.program.code_running import code_in, code_tools, described, recipe, refuse_names, told, with_words
 from dspex.program.fields import InputField, OutputField
-from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
+from dspex.program.fitting import TRAJECTORY, Fitting, Summarise
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature, ensure_signature, make_signature
 from dspex.program.trajectory import Trajectory
 from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
 from dspex.program.types.tool import tools_by_name
 
-_TAKEN = frozenset("trajectory max_iters generated_code finished".split())
+_TAKEN = frozenset("trajectory max_iters run_dir generated_code finished".split())
 
 
 class CodeAct(AgentModule[P, S_co]):
@@ -33,7 +37,8 @@ class CodeAct(AgentModule[P, S_co]):
 
     `sandbox` is a plugin's name, or an object with `session`; None: that of the settings, else one that is installed.
     `limits` bound each piece. Of a trajectory beyond `max_trajectory` characters the older half is summed up, by the
-    model or by `summarise(text, max_characters)`. Raises SandboxError, before any call, where there is no sandbox;
+    model or by `summarise(text, max_characters)`. With `run_dir` a call is kept in a folder, and goes on where it was
+    killed: no model is asked and no tool is called again; finished pieces may be, for what they defined. Raises SandboxError, before any call, where there is no sandbox;
     ConfigurationError for names that are taken; InputError, AdapterParseError and LMError classes.
     """
 
@@ -105,34 +110,15 @@ class CodeAct(AgentModule[P, S_co]):
         self.extractor = ChainOfThought(own.append("trajectory", found, str))
 
     async def aforward(self, **kwargs: Any) -> Prediction:
-        """One run; `max_iters` may be given for it."""
-        max_iters = kwargs.pop("max_iters", self.max_iters)
+        """One run; `max_iters` may be given for it, and `run_dir`, the folder in which it is kept."""
+        max_iters, folder = kwargs.pop("max_iters", self.max_iters), kwargs.pop("run_dir", None)
         sandbox = sandbox_for(self.sandbox, "CodeAct", session=True)
-        trajectory = Trajectory(self.max_trajectory)
-        lm = kwargs.get("lm") or self.codeact.lm
-        fitting = Fitting(trajectory, self.signature.instructions, lm, self.summarise)
-        words = (described(self.tools.values()), getattr(sandbox, "about", ""))
+        inputs = {name: value for name, value in kwargs.items() if name in self.signature.input_fields}
+        with closing(opened(folder, self, inputs)) as memory:
+            return await _Run(self, kwargs, memory, sandbox).result(max_iters)
 
-        async def written(so_far: Trajectory) -> Any:
-            signature = with_words(self.codeact.signature, *words)
-            return await self.codeact.acall(signature=signature, **{**kwargs, "trajectory": so_far.text})
-
-        async def extracted(so_far: Trajectory) -> Any:
-            return await self.extractor.acall(**{**kwargs, "trajectory": so_far.text})
-
-        async with sandbox.session(tools=code_tools(self.tools), limits=self.limits) as session:
-            for _ in range(max_iters):
-                await fitting.shorten()
-                try:
-                    reply = await fitting.ask(written)
-                except AdapterParseError as error:
-                    _failed(trajectory, "", unread(error))
-                    continue
-                if await _ran(session, reply.generated_code, trajectory) and reply.finished:
-                    break
-        await fitting.shorten()
-        found: Prediction = await fitting.ask(extracted)
-        return Prediction(trajectory=trajectory.flat(), **dict(found.items()))
+    def _recipe(self) -> dict[str, Any] | None:
+        return recipe(self, "max_trajectory")
 
     def _traits(self) -> Mapping[str, Any]:
         names = ("max_iters", "sandbox", "max_trajectory", "summarise")
@@ -140,26 +126,64 @@ class CodeAct(AgentModule[P, S_co]):
         return {"tools": list(self.tools.values()), "limits": msgspec.to_builtins(self.limits), **changed}
 
 
-async def _ran(session: Any, reply: str, trajectory: Trajectory) -> bool:
-    """Whether a piece of code ended well; what it gave becomes a step."""
-    try:
-        code = code_in(reply)
-    except ValueError as error:
-        _failed(trajectory, "", f"The code cannot be read: {error}.")
-        return False
-    output = await session.run(code)
-    text = told(output)
-    if output.error:
-        _failed(trajectory, code, text)
-        return False
-    trajectory.put({"code": code, "output": text}, {"generated_code": code, "code_output": text})
-    return True
+class _Run:
+    """One run: turns until the model is finished."""
+
+    def __init__(self, agent: CodeAct[Any, Any], given: Mapping[str, Any], memory: Memory, sandbox: Any) -> None:
+        self._agent = agent
+        self._given = given
+        self._memory = memory
+        self._trajectory = Trajectory(agent.max_trajectory)
+        lm = given.get("lm") or agent.codeact.lm
+        self._fitting = Fitting(self._trajectory, agent.signature.instructions, lm, agent.summarise, memory)
+        about = described(agent.tools.values()), getattr(sandbox, "about", "")
+        self._signature = with_words(agent.codeact.signature, *about)
+        once = frozenset(name for name, tool in agent.tools.items() if not tool.idempotent)
+        session = partial(_session, sandbox, agent.limits)
+        self._pieces = Pieces(session, code_tools(agent.tools), memory, once=once)
+
+    async def result(self, most: int) -> Prediction:
+        """The outputs, made of what the pieces gave."""
+        async with self._pieces:
+            for number in range(most):
+                said = await written(number, self._memory, self._fitting, self._asked)
+                if said.fault:
+                    self._failed("", said.fault)
+                elif await self._ran(number, said.code) and said.finished:
+                    break
+        found = await extracted(self._memory, self._fitting, self._agent.extractor.predict, self._answered)
+        return Prediction(trajectory=self._trajectory.flat(), **dict(found.items()))
+
+    async def _asked(self, so_far: Trajectory) -> Written:
+        given = {**self._given, "trajectory": so_far.text}
+        reply: Any = await self._agent.codeact.acall(signature=self._signature, **given)
+        return Written(reply.generated_code, finished=reply.finished)
+
+    async def _ran(self, number: int, reply: str) -> bool:
+        """Whether a piece of code ended well; what it gave becomes a step."""
+        try:
+            code = code_in(reply)
+        except ValueError as error:
+            self._failed("", f"The code cannot be read: {error}.")
+            return False
+        output = await self._pieces.run(number, code)
+        text = told(output)
+        if output.error:
+            self._failed(code, text)
+            return False
+        self._trajectory.put({"code": code, "output": text}, {"generated_code": code, "code_output": text})
+        return True
+
+    def _failed(self, code: str, text: str) -> None:
+        data = {"generated_code": code, "observation": text} if code else {"observation": text}
+        self._trajectory.put({"code": code, "failed": text}, data)
+
+    async def _answered(self, so_far: Trajectory) -> Any:
+        return await self._agent.extractor.acall(**{**self._given, "trajectory": so_far.text})
 
 
-def _failed(trajectory: Trajectory, code: str, text: str) -> None:
-    trajectory.put(
-        {"code": code, "failed": text}, {"generated_code": code, "observation": text} if code else {"observation": text}
-    )
+def _session(sandbox: Any, limits: SandboxLimits, tools: Mapping[str, Any]) -> Any:
+    return sandbox.session(tools=tools, limits=limits)
 
 
 def _codeact(own: type[Signature]) -> Any:

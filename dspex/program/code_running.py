@@ -4,6 +4,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError, ToolError, ToolInputError
 from dspex.core.identity import plain
 from dspex.core.sandbox import Output
@@ -11,6 +14,7 @@ from dspex.plugin.contracts import CodeTool
 from dspex.program.types.code import Code
 from dspex.program.types.tool import Tool
 from dspex.program.values import render
+from dspex.runtime.callbacks import Emission
 
 SUBMIT = "SUBMIT"
 NOTHING = "(it printed nothing)"
@@ -52,6 +56,15 @@ def told(output: Output) -> str:
     return "\n".join(filter(None, [*parts, *notes])) or NOTHING
 
 
+def recipe(program: Any, *names: str) -> dict[str, Any] | None:
+    """What makes a program of code again; None where it was given functions, a model or a sandbox of the user's."""
+    given = (getattr(program, name, None) for name in ("tools", "summarise", "sub_lm"))
+    if any(given) or not (program.sandbox is None or isinstance(program.sandbox, str)):
+        return None
+    kept = {name: getattr(program, name) for name in ("max_iters", "sandbox", *names)}
+    return {"signature": program.signature.to_json_schema(), **kept, "limits": msgspec.to_builtins(program.limits)}
+
+
 # Functions in the code
 
 
@@ -67,7 +80,10 @@ def _callable_in_code(tool: Tool) -> CodeTool:
         named = dict(zip(names, positional, strict=False))
         if len(positional) > len(names) or named.keys() & given.keys():
             raise ToolInputError(f"{tool.name}({', '.join(names)}) was called with arguments that do not fit.")
-        return as_data(await tool.acall(**named, **given))
+        told = {"tool_name": tool.name, "args": {**named, **given}}
+        async with Emission(current_app().settings.callbacks, "interpreter_tool_call", tool, told) as emission:
+            emission.outputs = gave = as_data(await tool.acall(**named, **given))
+        return gave
 
     return call
 

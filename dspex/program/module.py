@@ -63,7 +63,7 @@ class Module:
         aforward, forward = getattr(self, "aforward", None), getattr(self, "forward", None)
         if aforward is None and forward is None:
             raise ConfigurationError(f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them.")
-        with _Entered(self, args, kwargs) as emission:
+        async with _Entered(self, args, kwargs) as emission:
             if aforward is not None:
                 run = aforward(*args, **kwargs)
                 # Modules as deep as they may be would not fit into Python's stack, and a task begins a new one.
@@ -233,7 +233,10 @@ class Module:
         save_file(self, path)
 
     def load(self, path: "str | Path") -> Self:
-        """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit."""
+        """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit.
+
+        Warns where it was saved for other types of the same fields. `dspex.load` makes the program too.
+        """
         from dspex.program.saving import load_file
 
         load_file(self, path)
@@ -244,6 +247,10 @@ class Module:
     def _traits(self) -> Mapping[str, Any]:
         """What it was made with beside its parts: a piece of its identity, and shown by `explain`."""
         return {}
+
+    def _recipe(self) -> dict[str, Any] | None:
+        """Arguments that make it again, as JSON data; None where they are more than data."""
+        return None
 
     def explain(self) -> "Explanation":
         """Its parts as a tree: signatures, demos, LMs, adapters and the size of their prompts. Prints as text."""
@@ -268,6 +275,22 @@ class _Entered:
         self._tracker: UsageTracker | None = None
 
     def __enter__(self) -> Self:
+        self._begin()
+        if self._emission is not None:
+            self._emission.__enter__()
+        return self
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        if self._emission is not None:
+            try:
+                await self._emission.__aenter__()
+            except BaseException as error:  # cancelled while an async callback was told
+                self._end(type(error), error, error.__traceback__)
+                raise
+        return self
+
+    def _begin(self) -> None:
         path = SCOPE.get().path
         name = self._module._title or type(self._module).__name__
         if len(path) >= Module.MAX_DEPTH:
@@ -275,8 +298,8 @@ class _Entered:
                 f"Modules are nested {len(path)} deep, the last being {' > '.join(path[-3:])} > {name}: does one call itself?"
             )
         self.depth = len(path) + 1
-        settings = current_app().settings
-        scope = SCOPE.get()
+        app = current_app()
+        settings, scope = app.settings, SCOPE.get()
         if not path and settings.track_usage:
             self._tracker = UsageTracker()
             scope = scope.child(trackers=(*scope.trackers, self._tracker))
@@ -286,14 +309,23 @@ class _Entered:
         self._emission = None
         if callbacks:
             inputs = _by_name(self._module, self._args, self._kwargs) if self._args else self._kwargs
-            self._emission = Emission(callbacks, "module", self._module, inputs)
-            self._emission.__enter__()
-        return self
+            self._emission = Emission(callbacks, "module", self._module, inputs, app.bridge.run)
 
     def __exit__(self, *exc_info: Any) -> None:  # noqa: PYI036  handed on as they come
         if self._emission is not None:
             self._emission.outputs = self.outputs
             self._emission.__exit__(*exc_info)
+        self._end(*exc_info)
+
+    async def __aexit__(self, *exc_info: Any) -> None:  # noqa: PYI036  as above
+        try:
+            if self._emission is not None:
+                self._emission.outputs = self.outputs
+                await self._emission.__aexit__(*exc_info)
+        finally:
+            self._end(*exc_info)
+
+    def _end(self, *exc_info: Any) -> None:
         self._scope.__exit__(*exc_info)
         if self._tracker is not None and isinstance(self.outputs, Prediction):
             self.outputs.set_lm_usage(self._tracker.get_total_tokens())

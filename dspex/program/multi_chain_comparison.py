@@ -54,6 +54,9 @@ class MultiChainComparison(Module):
         prediction: Prediction = await self.predict.acall(**shown, **kwargs)
         return prediction
 
+    def _recipe(self) -> dict[str, Any]:
+        return {"signature": self.predict.signature.to_json_schema(), "M": self.M}
+
     def _shown(self, number: int, attempt: Mapping[str, Any]) -> str:
         reasoning = attempt.get("rationale", attempt.get("reasoning"))
         if reasoning is None or self.last_key not in attempt:

@@ -4,7 +4,7 @@ A plan is made once for a signature, an adapter's flags and what the model can d
 """
 
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -73,8 +73,7 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
             return self._rendered(adapter, demos, inputs)
         for number, (demo, _) in enumerate(sorted_demos(self.whole, demos) if has_calls else ()):
             first += self._with_calls(self._demo(adapter, demo, alone), demo, f"example_{number}")
-        for number, turn in enumerate(History.from_plain(earlier).messages if earlier is not None else ()):
-            first += self._with_calls(self._turn(adapter, turn, inputs), turn, f"turn_{number}", own_ids=True)
+        first += self._earlier(adapter, earlier, inputs)
         return (*first, last) if last.parts != (Text(""),) else tuple(first)
 
     def _rendered(self, adapter: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -90,6 +89,17 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
         rendered = self._rendered(adapter, ({**dict(demo.items()), **absent},), inputs)
         pair = rendered[-3:-1] if len(rendered) > 2 else ()
         return pair if len(absent) < len(self.compiled.outputs) else pair[:1]
+
+    def _earlier(self, adapter: Any, earlier: Any, inputs: Mapping[str, Any]) -> Iterator[Message]:
+        """Earlier turns; those of a conversation that only grows are not made again."""
+        kept: dict[int, Sequence[Message]] = getattr(earlier, "kept", {})
+        for number, turn in enumerate(History.from_plain(earlier).messages if earlier is not None else ()):
+            key = id(turn.get(self.called.name)) if number and self.called else 0
+            shown = kept.get(key)
+            if shown is None:
+                shown = self._with_calls(self._turn(adapter, turn, inputs), turn, f"turn_{number}", own_ids=True)
+                kept.update({key: shown} if key else {})
+            yield from shown
 
     def _turn(self, adapter: Any, turn: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """What an earlier turn's text has; one of calls may have none."""

@@ -84,7 +84,7 @@ class Predict(SignatureModule[P, S_co]):
         callbacks = [*settings["callbacks"], *self.callbacks]
         if not callbacks:
             return await self._predict(app, settings, kwargs, ())
-        with Emission(callbacks, "module", self, kwargs) as emission:
+        async with Emission(callbacks, "module", self, kwargs) as emission:
             emission.outputs = await self._predict(app, settings, kwargs, callbacks)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 
@@ -184,6 +184,9 @@ class Predict(SignatureModule[P, S_co]):
             self.choice_bias, self.demo_selector = bias, selector
 
         return apply
+
+    def _recipe(self) -> dict[str, Any]:
+        return {"signature": self.signature.to_json_schema()}
 
     def __repr__(self) -> str:
         more = f", {len(self.demos)} demos" if self.demos else ""

@@ -5,6 +5,7 @@ from typing import Any, overload
 
 import msgspec
 
+from dspex.app.app import current_app
 from dspex.app.sandbox import sandbox_for
 from dspex.core.errors import AdapterParseError, CodeError, ConfigurationError
 from dspex.core.example import Prediction
@@ -16,6 +17,7 @@ from dspex.program.code_running import (
     Submission,
     Submitted,
     code_in,
+    recipe,
     refuse_names,
     with_last_value,
     with_words,
@@ -26,6 +28,7 @@ from dspex.program.signature import Signature, ensure_signature, make_signature
 from dspex.program.trajectory import short
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 from dspex.program.values import render
+from dspex.runtime.callbacks import Emission
 
 _TAKEN = frozenset("generated_code previous_code error final_generated_code code_output reasoning".split())
 _NOTHING = f"The program gave nothing: it has to call {SUBMIT}, or end with a value."
@@ -134,11 +137,19 @@ class ProgramOfThought(SignatureModule[P, S_co]):
             return _Try(render(reply.generated_code), error=f"The program cannot be read: {error}.")
         submit = Submission(list(self.signature.output_fields))
         try:
-            output = await sandbox.run(with_last_value(code), tools={SUBMIT: submit}, limits=self.limits)
+            async with Emission(
+                current_app().settings.callbacks, "interpreter_execute", sandbox, {"code": code}
+            ) as told:
+                told.outputs = output = await sandbox.run(
+                    with_last_value(code), tools={SUBMIT: submit}, limits=self.limits
+                )
         except Submitted as submitted:
             return _Try(code, render(submitted.values))
         text = output.stdout if output.value is None else render(output.value)
         return _Try(code, text, output.error or ("" if text else _NOTHING))
+
+    def _recipe(self) -> dict[str, Any] | None:
+        return recipe(self)
 
     def _traits(self) -> Mapping[str, Any]:
         return {"max_iters": self.max_iters, "sandbox": self.sandbox, "limits": msgspec.to_builtins(self.limits)}

@@ -11,7 +11,7 @@ from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.fields import InputField
 from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
 from dspex.program.predict import Predict
-from dspex.program.react_form import Asker, Turn, agent_signature, asker
+from dspex.program.react_form import Asker, Turn, agent_signature, asked_of, asker
 from dspex.program.signature import ensure_signature
 from dspex.program.tool_use import FINISH, Allowance, ToolUse, agent_tools, allowances
 from dspex.program.trajectory import Trajectory
@@ -202,7 +202,7 @@ class _Run:
             return Prediction.from_dict(kept, extract.predict.signature)
 
         async def ask(trajectory: Trajectory) -> Prediction:
-            found: Prediction = await extract.acall(**{**self._given, "trajectory": trajectory.text})
+            found: Prediction = await asked_of(trajectory, extract.acall, extract.predict, self._given)
             return found
 
         await self._fitting.shorten()

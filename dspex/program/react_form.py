@@ -4,7 +4,8 @@ Both are asked of the same predictor and leave the same trace, so an optimizer n
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -18,7 +19,9 @@ from dspex.program.fields import InputField, OutputField
 from dspex.program.signature import Signature, make_signature
 from dspex.program.tool_use import FINISH, Result
 from dspex.program.trajectory import Trajectory, short
-from dspex.program.types.history import History
+from dspex.program.types.history import History, Turns
+from dspex.program.types.media import Image
+from dspex.program.types.observed import Illustrated
 from dspex.program.types.tool import Tool
 from dspex.program.types.tool_calls import ToolCall, ToolCallResults, ToolCalls
 from dspex.program.values import is_optional, render
@@ -26,6 +29,7 @@ from dspex.runtime.scope import SCOPE, use
 
 TURNS, TOOLS = "turns_", "tools_"
 _WORDS = ("lm", "config")
+_PICTURES = "The pictures that the tools gave, in their order:"
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -98,7 +102,8 @@ class InText:
 
     async def ask(self, trajectory: Trajectory) -> Turn:
         """One call, always."""
-        found = await self._react.acall(signature=self._signature, **{**self._given, "trajectory": trajectory.text})
+        call = partial(self._react.acall, signature=self._signature)
+        found = await asked_of(trajectory, call, self._react, self._given)
         return Turn(found.next_thought, (ToolCall(found.next_tool_name, found.next_tool_args),))
 
     def told(self, turn: Turn, results: Sequence[Result], trajectory: Trajectory) -> None:
@@ -106,6 +111,29 @@ class InText:
 
     def unread(self, note: str) -> None:
         """As above."""
+
+
+async def asked_of(
+    trajectory: Trajectory, call: Callable[..., Awaitable[Any]], predict: Any, given: Mapping[str, Any]
+) -> Any:
+    """What a call gives for the trajectory, with the pictures in it where the model of its `predict` sees any."""
+    texts = {**given, "trajectory": trajectory.text}
+    pictures = trajectory.pictures
+    if not pictures:
+        return await call(**texts)
+    trace, scope = SCOPE.get().trace, SCOPE.get()
+    shown = _illustrated(trajectory.text, pictures, predict, given)
+    with use(overlay={**scope.overlay, "warn_on_type_mismatch": False}, trace=None):
+        found = await call(**{**texts, "trajectory": shown})
+    if trace is not None:  # a demo is of texts
+        trace.append((predict, {name: value for name, value in texts.items() if name not in _WORDS}, found))
+    return found
+
+
+def _illustrated(text: str | None, pictures: Sequence[Image], react: Any, given: Mapping[str, Any]) -> Any:
+    """The text with the pictures that tools gave, where the model is known to see any."""
+    asked = model(given.get("lm") or react.lm, current_app())
+    return Illustrated(f"{text or ''}\n{_PICTURES}".lstrip(), pictures) if asked.capabilities.images else text
 
 
 def _with_tools(signature: Any, tools: Mapping[str, Tool]) -> Any:
@@ -137,6 +165,7 @@ class Natively:
         inputs = {name: value for name, value in given.items() if name not in _WORDS}
         self._inputs = react.signature.compiled.check_inputs({**inputs, "trajectory": ""})
         self._turns: list[tuple[int, dict[str, Any]]] = []
+        self._shown: dict[int, Any] = {}  # how each turn looks to the model
         self._note: str | None = None
 
     async def ask(self, trajectory: Trajectory) -> Turn:
@@ -148,6 +177,8 @@ class Natively:
             first = {**dict.fromkeys(self._inputs), "trajectory": None}
         if self._note is not None:
             first["trajectory"] = self._note
+        if pictures := trajectory.pictures:
+            first["trajectory"] = _illustrated(first["trajectory"], pictures, self._react, self._words)
         trace, scope = SCOPE.get().trace, SCOPE.get()
         # Inputs that stand in the first turn are None in the last.
         overlay = {**scope.overlay, "adapter": self._adapter, "warn_on_type_mismatch": False}
@@ -157,7 +188,7 @@ class Natively:
                 demos=[_with_call(demo) for demo in self._react.demos],
                 **self._words,
                 **first,
-                **{TURNS: History(turns), TOOLS: self._tools},
+                **{TURNS: Turns(turns, self._shown), TOOLS: self._tools},
             )
         self._note = None
         turn = Turn(found.next_thought or "", self._numbered(found.tool_calls))

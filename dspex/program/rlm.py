@@ -1,21 +1,22 @@
 """RLM: a model that reads inputs too long for a prompt by writing code over them, and asks models about parts."""
 
-import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, overload
 
 import msgspec
 
-from dspex.app.app import current_app
 from dspex.app.sandbox import sandbox_for
-from dspex.core.errors import AdapterParseError, AuthError, ConfigurationError, LMError, SandboxError, ToolError
+from dspex.core.errors import AdapterParseError, ConfigurationError, ToolError
 from dspex.core.example import Prediction
 from dspex.core.sandbox import SandboxLimits
 from dspex.plugin.contracts import CodeTool, Sandbox
-from dspex.program.calling import model
+from dspex.program.agent_journal import Memory, opened
+from dspex.program.code_pieces import Pieces, Written, extracted, written
+from dspex.program.code_queries import Queries
 from dspex.program.code_running import (
     SUBMIT,
     Submission,
@@ -24,16 +25,17 @@ from dspex.program.code_running import (
     code_in,
     code_tools,
     described,
+    recipe,
     refuse_names,
     told,
     with_words,
 )
 from dspex.program.fields import InputField, OutputField
-from dspex.program.fitting import TRAJECTORY, Fitting, unread
+from dspex.program.fitting import TRAJECTORY, Fitting
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature, ensure_signature, make_signature
 from dspex.program.trajectory import Trajectory
-from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
+from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
 from dspex.program.types.tool import tools_by_name
 from dspex.program.values import render, type_text
 
@@ -46,7 +48,7 @@ _WORDS = ("lm", "config")
 _logger = logging.getLogger("dspex.rlm")
 
 
-class RLM(SignatureModule[P, S_co]):
+class RLM(AgentModule[P, S_co]):
     """Keeps the inputs as variables in a sandbox; the model sees their sizes and beginnings, and writes code over them.
 
     For at most `max_iters` turns it sees what its code gave, `max_output_chars` at most of each piece. The code has
@@ -57,7 +59,8 @@ class RLM(SignatureModule[P, S_co]):
     and `output`, and `final_reasoning`. `verbose` logs each turn to the logger "dspex.rlm".
 
     `sandbox` is a plugin's name, or an object with `session`; None: that of the settings, else one that is installed.
-    `limits` bound each piece of code. Method: Zhang, Kraska & Khattab, Recursive Language Models, 2025. Raises SandboxError,
+    `limits` bound each piece of code. With `run_dir` a call is kept in a folder, and goes on where it was killed: no model is
+    asked and no tool called again; finished pieces may be run again, for what they defined. Method: Zhang, Kraska & Khattab, Recursive Language Models, 2025. Raises SandboxError,
     before any call, where there is no sandbox; ConfigurationError for names that are taken; InputError and LMError classes.
     """
 
@@ -126,6 +129,7 @@ class RLM(SignatureModule[P, S_co]):
         self.tools = tools_by_name(tools)
         refuse_names([*own.input_fields, *self.tools], _FUNCTIONS, "The code of an RLM")
         refuse_names(own.input_fields, self.tools, "The code of an RLM")
+        refuse_names(own.input_fields, ("max_iters", "run_dir"), "The call of an RLM")
         refuse_names(own.output_fields, ("trajectory", "final_reasoning"), "The result of an RLM")
         if unfit := [name for name in self.tools if not name.isidentifier()]:
             raise ConfigurationError(f"The tool {unfit[0]!r} cannot be called in code: give Tool(..., name=).")
@@ -142,17 +146,16 @@ class RLM(SignatureModule[P, S_co]):
         self.extract = Predict(_extract(own))
 
     async def aforward(self, **kwargs: Any) -> Prediction:
-        """One run."""
+        """One run; `max_iters` may be given for it, and `run_dir`, the folder in which it is kept."""
+        max_iters, folder = kwargs.pop("max_iters", self.max_iters), kwargs.pop("run_dir", None)
         words = {name: kwargs.pop(name) for name in _WORDS if name in kwargs}
         inputs = self.signature.compiled.check_inputs(kwargs)
         sandbox = sandbox_for(self.sandbox, "RLM", session=True)
-        data = {name: as_data(value) for name, value in inputs.items()}
-        files = {FILE: json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")}
-        submission = Submission(list(self.signature.output_fields), self.signature.compiled.convert_outputs)
-        tools: dict[str, CodeTool] = {**code_tools(self.tools), SUBMIT: _checked(submission)}
-        tools.update(_Queries(self, words.get("lm")).tools)
-        async with sandbox.session(files=files, tools=tools, limits=self.limits) as session:
-            return await _Run(self, session, data, words, getattr(sandbox, "about", "")).result()
+        with closing(opened(folder, self, inputs)) as memory:
+            return await _Run(self, inputs, words, memory, sandbox).result(max_iters)
+
+    def _recipe(self) -> dict[str, Any] | None:
+        return recipe(self, "max_llm_calls", "max_output_chars")
 
     def _traits(self) -> Mapping[str, Any]:
         names = ("max_iters", "max_llm_calls", "max_output_chars", "sandbox")
@@ -164,66 +167,90 @@ class _Run:
     """One run: turns until the code submits."""
 
     def __init__(
-        self, program: RLM[Any, Any], session: Any, data: Mapping[str, Any], words: Mapping[str, Any], about: str
+        self, program: RLM[Any, Any], inputs: Mapping[str, Any], words: Mapping[str, Any], memory: Memory, sandbox: Any
     ) -> None:
         self._program = program
-        self._session = session
         self._words = words
+        self._memory = memory
+        data = {name: as_data(value) for name, value in inputs.items()}
         self._variables = "\n".join(_shown(name, value) for name, value in data.items())
-        self._setup = "\n".join(["import json", f"_inputs = json.loads(open({FILE!r}).read())", *map(_loaded, data)])
-        self._about = with_words(program.generate_action.signature, described(program.tools.values()), about)
+        about = described(program.tools.values()), getattr(sandbox, "about", "")
+        self._about = with_words(program.generate_action.signature, *about)
         self._trajectory = Trajectory(TRAJECTORY)
         lm = words.get("lm") or program.generate_action.lm
-        self._fitting = Fitting(self._trajectory, program.signature.instructions, lm, None)
+        self._fitting = Fitting(self._trajectory, program.signature.instructions, lm, None, memory)
+        self._pieces = self._made_pieces(data, sandbox)
 
-    async def result(self) -> Prediction:
+    def _made_pieces(self, data: Mapping[str, Any], sandbox: Any) -> Pieces:
+        program = self._program
+        files = {FILE: json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")}
+        submission = Submission(list(program.signature.output_fields), program.signature.compiled.convert_outputs)
+        queries = Queries(
+            program.sub_lm or self._words.get("lm") or program.generate_action.lm, program.max_llm_calls, self._memory
+        )
+
+        def session(tools: Mapping[str, CodeTool]) -> Any:
+            every = {**tools, SUBMIT: _checked(submission), **queries.tools}
+            return sandbox.session(files=files, tools=every, limits=program.limits)
+
+        setup = "\n".join(["import json", f"_inputs = json.loads(open({FILE!r}).read())", *map(_loaded, data)])
+        once = frozenset(name for name, tool in program.tools.items() if not tool.idempotent)
+        return Pieces(session, code_tools(program.tools), self._memory, once=once, setup=setup)
+
+    async def result(self, most: int) -> Prediction:
         """The prediction."""
-        await self._set_up()
-        for number in range(self._program.max_iters):
-            await self._fitting.shorten()
-            try:
-                reply = await self._fitting.ask(partial(self._asked, f"{number + 1}/{self._program.max_iters}"))
-            except AdapterParseError as error:
-                self._add("", "", unread(error))
-                continue
-            try:
-                await self._ran(reply)
-            except Submitted as submitted:
-                self._add(reply.reasoning, render(reply.code), f"{SUBMIT}: {render(as_data(submitted.values))}")
-                return Prediction(trajectory=self._steps, final_reasoning=reply.reasoning, **submitted.values)
-        await self._fitting.shorten()
-        found: Prediction = await self._fitting.ask(self._extracted)
+        async with self._pieces:
+            if self._memory.found("turn/0", Written) is None:
+                await self._pieces.begin()  # what cannot be put into the sandbox is found before it is paid for
+            for number in range(most):
+                ask = partial(self._asked, f"{number + 1}/{most}")
+                said = await written(number, self._memory, self._fitting, ask)
+                if said.fault:
+                    self._add("", "", said.fault)
+                elif (values := await self._submitted(number, said)) is not None:
+                    self._add(said.reasoning, render(said.code), f"{SUBMIT}: {render(as_data(values))}")
+                    return Prediction(trajectory=self._steps, final_reasoning=said.reasoning, **values)
+        found = await extracted(self._memory, self._fitting, self._program.extract, self._answered)
         return Prediction(trajectory=self._steps, final_reasoning=FORCED, **dict(found.items()))
 
-    async def _set_up(self) -> None:
-        output = await self._session.run(self._setup)
-        if output.error:
-            raise SandboxError(f"The inputs could not be put into the sandbox: {output.error}")
-
-    async def _asked(self, iteration: str, so_far: Trajectory) -> Any:
-        return await self._program.generate_action.acall(
+    async def _asked(self, iteration: str, so_far: Trajectory) -> Written:
+        reply: Any = await self._program.generate_action.acall(
             signature=self._about,
             **self._words,
             variables_info=self._variables,
             repl_history=so_far.text,
             iteration=iteration,
         )
+        return Written(reply.code, reply.reasoning)
 
-    async def _extracted(self, so_far: Trajectory) -> Any:
+    async def _submitted(self, number: int, said: Written) -> dict[str, Any] | None:
+        """The outputs, if the piece of code submits them; else what it gave becomes a step."""
+        key, fields = f"submitted/{number}", self._program.signature.compiled
+        kept = self._memory.found(key, dict[str, Any])
+        if kept is not None:
+            outputs: dict[str, Any] = fields.convert_outputs(kept)
+            return outputs
+        try:
+            await self._ran(number, said)
+        except Submitted as submitted:
+            values: dict[str, Any] = submitted.values
+            self._memory.keep(key, values)
+            return values
+        return None
+
+    async def _ran(self, number: int, said: Written) -> None:
+        try:
+            code = code_in(said.code)
+        except ValueError as error:
+            self._add(said.reasoning, render(said.code), f"The code cannot be read: {error}.")
+            return
+        output = await self._pieces.run(number, code)
+        self._add(said.reasoning, code, told(output))
+
+    async def _answered(self, so_far: Trajectory) -> Any:
         return await self._program.extract.acall(
             **self._words, variables_info=self._variables, repl_history=so_far.text
         )
-
-    async def _ran(self, reply: Any) -> None:
-        try:
-            code = code_in(reply.code)
-        except ValueError as error:
-            self._add(reply.reasoning, render(reply.code), f"The code cannot be read: {error}.")
-            return
-        output = await self._session.run(code)
-        self._add(reply.reasoning, code, told(output))
-        if output.lost:
-            await self._set_up()
 
     def _add(self, reasoning: str, code: str, output: str) -> None:
         step = {"reasoning": reasoning, "code": code, "output": output}
@@ -234,56 +261,6 @@ class _Run:
     @property
     def _steps(self) -> list[dict[str, Any]]:
         return [dict(step.data) for step in self._trajectory.steps]
-
-
-class _Queries:
-    """What the code asks models, and how often it may."""
-
-    def __init__(self, program: RLM[Any, Any], lm: Any) -> None:
-        self._lm = program.sub_lm or lm or program.generate_action.lm
-        self._most = self._left = program.max_llm_calls
-        self.tools: dict[str, CodeTool] = {"llm_query": self.one, "llm_query_batched": self.batch}
-
-    async def one(self, prompt: str) -> str:
-        """A reply. Raises ToolError where it failed, or no call is left."""
-        self._take(1)
-        try:
-            return await self._reply(prompt)
-        except AuthError:
-            raise  # no other prompt helps
-        except LMError as error:
-            raise ToolError(f"llm_query failed: {error}") from error
-
-    async def batch(self, prompts: list[str]) -> list[str]:
-        """Replies in order, asked for at once; one that failed says so."""
-        self._take(len(prompts))
-        tasks = [asyncio.ensure_future(self._told(prompt)) for prompt in prompts]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _told(self, prompt: str) -> str:
-        try:
-            return await self._reply(prompt)
-        except AuthError:
-            raise
-        except LMError as error:
-            return f"[ERROR] {error}"
-
-    async def _reply(self, prompt: str) -> str:
-        if not isinstance(prompt, str) or not prompt:  # type: ignore[redundant-expr]  # a model wrote the call
-            raise ToolError("llm_query takes a prompt, a text that is not empty.")
-        [first, *_] = await model(self._lm, current_app()).acall(prompt)
-        return first if isinstance(first, str) else str(first["text"])
-
-    def _take(self, count: int) -> None:
-        if count > self._left:
-            raise ToolError(
-                f"At most {self._most} calls of models are allowed in all, {self._left} are left: do more by code."
-            )
-        self._left -= count
 
 
 def _checked(submission: Submission) -> CodeTool:

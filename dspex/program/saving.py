@@ -1,6 +1,7 @@
 """Programs on disk: JSON with DSPy's keys, checked before anything changes, written whole or not at all."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ FORMAT = 1
 
 
 def save_file(program: Any, path: str | Path) -> None:
-    """Write a program's state beside its versions and evidence; holds no time, so equal programs are equal files."""
+    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files."""
     import json
 
     try:
@@ -25,7 +26,9 @@ def save_file(program: Any, path: str | Path) -> None:
         ) from error
     if list(state) == ["self"]:
         state = state["self"]
-    metadata: dict[str, Any] = {"dependency_versions": {"dspex": kernel_version()}, "version": FORMAT}
+    from dspex.program.provenance import provenance
+
+    metadata = {"version": FORMAT, **provenance(program)}
     if program.evidence is not None:
         metadata["evidence"] = msgspec.to_builtins(program.evidence)
     encoded = msgspec.json.encode({**state, "metadata": metadata})
@@ -65,6 +68,16 @@ def load_file(program: Any, path: str | Path) -> None:
     except ProgramFileError as error:
         raise type(error)(f"{path}: {error}") from error
     program.evidence = evidence
+    _warn_of_others(program, path, metadata)
+
+
+def _warn_of_others(program: Any, path: str | Path, metadata: dict[str, Any]) -> None:
+    if "signatures" not in metadata:
+        return
+    from dspex.program.provenance import mismatches
+
+    for fault in mismatches(program, metadata):
+        warnings.warn(f"{path}: {fault}. Its demos may not fit.", RuntimeWarning, stacklevel=4)
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -101,13 +114,3 @@ def load_state(program: Any, state: dict[str, Any]) -> None:
             raise ProgramFileError(f"The state of predictor {path!r} does not fit: {error}") from error
     for apply in loads:
         apply()
-
-
-def kernel_version() -> str:
-    """The installed version of dspex, "unknown" where it runs from a plain folder."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("dspex")
-    except PackageNotFoundError:
-        return "unknown"

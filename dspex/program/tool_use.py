@@ -10,12 +10,13 @@ import msgspec
 from dspex.core.errors import ConfigurationError, ToolError
 from dspex.core.nearest import did_you_mean
 from dspex.program.agent_journal import Memory
+from dspex.program.types.observed import packed, unpacked
 from dspex.program.types.tool import Tool, tool_named, tools_by_name
 from dspex.program.types.tool_calls import ToolCall
 
 FINISH = "finish"
 DONE = "Completed."
-_CUT_OFF = "The call of {!r} was cut off, and may or may not have had its effect; it is not run a second time."
+CUT_OFF = "The call of {!r} was cut off, and may or may not have had its effect; it is not run a second time."
 
 Allowance = int | Mapping[str, int] | None
 
@@ -108,15 +109,15 @@ class ToolUse:
     async def _result(self, call: ToolCall, key: str) -> Result:
         kept = self._memory.found(key, Result)
         if kept is not None:
-            return kept
+            return msgspec.structs.replace(kept, value=unpacked(kept.value))
         tool = self._tools.get(call.name)
         if tool is not None and not tool.idempotent and not self._memory.begin(key):
-            return Result(_CUT_OFF.format(call.name), is_error=True)
+            return Result(CUT_OFF.format(call.name), is_error=True)
         try:
             result = Result(await tool_named(call.name, self._tools).acall(**call.args))
         except ToolError as error:
             result = Result(str(error), is_error=True)
-        self._memory.keep(key, result)
+        self._memory.keep(key, msgspec.structs.replace(result, value=packed(result.value)))
         return result
 
 

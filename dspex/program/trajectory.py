@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from dspex.program.types.media import Image, Media
+from dspex.program.types.observed import media_in, text_of
 from dspex.program.values import render
 
 NONE_YET = "(no steps yet)"
@@ -16,11 +18,15 @@ Summarise = Callable[[str, int], Awaitable[str]]
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One step: its data by name, and the text that the model reads; `begins` is False behind another of its turn."""
+    """One step: its data by name, and the text that the model reads; `begins` is False behind another of its turn.
+
+    `media` are the pictures, sounds and files in what a tool gave.
+    """
 
     data: Mapping[str, Any]
     text: str
     begins: bool = True
+    media: tuple[Media, ...] = ()
 
 
 class Trajectory:
@@ -46,18 +52,20 @@ class Trajectory:
         rows = {
             "thought": thought,
             "call": f"{tool} {render(dict(args))}" if tool else "",
-            "result": render(observation),
+            "result": text_of(observation),
         }
         data = {"thought": thought, "tool_name": tool, "tool_args": dict(args), "observation": observation}
-        self.put(rows, data, begins=begins)
+        self.put(rows, data, begins=begins, media=media_in(observation))
 
-    def put(self, rows: Mapping[str, str], data: Mapping[str, Any], *, begins: bool = True) -> None:
+    def put(
+        self, rows: Mapping[str, str], data: Mapping[str, Any], *, begins: bool = True, media: tuple[Media, ...] = ()
+    ) -> None:
         """One more step: the `rows` that are not empty are read, `data` is kept; `begins` False: of the same turn."""
         most = self.most
         # Lines of a value are indented, so that none can look like a step of its own.
         lines = [f"{name}: {short(value, most)}".replace("\n", "\n    ") for name, value in rows.items() if value]
         text = "\n  ".join([f"Step {len(self.steps) + 1}", *lines])
-        self.steps.append(Step(data, text, begins))
+        self.steps.append(Step(data, text, begins, media))
         self._length += len(text) + 1
 
     @property
@@ -71,6 +79,11 @@ class Trajectory:
         if not self.steps:
             return NONE_YET
         return "\n".join([*self.opening, *(step.text for step in self.steps[self.first :])])
+
+    @property
+    def pictures(self) -> tuple[Image, ...]:
+        """Those that tools gave in the steps that are shown."""
+        return tuple(one for step in self.steps[self.first :] for one in step.media if isinstance(one, Image))
 
     @property
     def opening(self) -> tuple[str, ...]:

@@ -57,6 +57,62 @@ class Compares(dspex.Module):
         return await self.compare.acall(ATTEMPTS, question=question)
 
 
+class Votes(dspex.Module):
+    """The answer that most of three give."""
+
+    def __init__(self):
+        self.predict = dspex.Predict("question -> answer")
+
+    async def aforward(self, question):
+        return dspex.majority([await self.predict.acall(question=question) for _ in range(3)])
+
+
+class Nearest(dspex.Module):
+    """Shows the model the examples that are most like the question."""
+
+    def __init__(self):
+        examples = [dspex.Example(question=f"{n}?", answer=str(n)).with_inputs("question") for n in range(5)]
+        self.nearest = dspex.KNN(2, examples, dspex.CharacterVectorizer())
+        self.predict = dspex.Predict("question -> answer")
+
+    async def aforward(self, question):
+        return await self.predict.acall(question=question, demos=await self.nearest.acall(question=question))
+
+
+class Reads(dspex.Module):
+    """Answers from what was retrieved."""
+
+    def __init__(self, rm=None):
+        self.rm = rm or found_pages
+        self.retrieve = dspex.Retrieve(k=2)
+        self.predict = dspex.Predict("context: list[str], question -> answer")
+
+    async def aforward(self, question):
+        with dspex.context(rm=self.rm):
+            found = await self.retrieve.acall(question)
+        return await self.predict.acall(context=found.passages, question=question)
+
+
+def found_pages(query, k):
+    return [f"{query} {number}" for number in range(k)]
+
+
+class Pairs(dspex.Module):
+    """Asks twice at once, and gives the longer answer."""
+
+    def __init__(self):
+        self.first = dspex.Predict("question -> answer")
+        self.second = dspex.Predict("question -> answer")
+
+    async def aforward(self, question):
+        pairs = [(self.first, {"question": question}), (self.second, {"question": question})]
+        parallel = dspex.Parallel(num_threads=1, max_errors=9, return_failed_examples=True)
+        found, _, errors = await parallel.acall(pairs)
+        if errors:
+            raise errors[0]
+        return max(found, key=lambda one: len(one.answer))
+
+
 def codes(code, **more):
     return {"reasoning": "r", "generated_code": code, **more}
 
@@ -64,6 +120,17 @@ def codes(code, **more):
 WORK = [step("search", query="x"), step("finish")]
 # How it is made, what the model says, which answer comes of it.
 KINDS = {
+    "Predict": (lambda: dspex.Predict("question -> answer"), [{"answer": "4"}], "4"),
+    "ChainOfThought": (lambda: dspex.ChainOfThought("question -> answer"), [ANSWER], "4"),
+    "majority": (Votes, [{"answer": "4"}, {"answer": "5"}, {"answer": "4"}], "4"),
+    "KNN": (Nearest, [{"answer": "4"}], "4"),
+    "Retrieve": (Reads, [{"answer": "4"}], "4"),
+    "Parallel": (Pairs, [{"answer": "4"}, {"answer": "44"}], "44"),
+    "ReActV2": (
+        lambda: dspex.ReActV2("question -> answer", tools=[search]),
+        [step("search", query="x"), step("finish"), ANSWER],
+        "4",
+    ),
     "MultiChainComparison": (
         Compares,
         [{"rationale": "r", "answer": "4"}],
@@ -230,3 +297,63 @@ def test_an_optimizer_makes_programs_of_its_candidates(run, provider, kind):
 def test_what_it_was_made_with_is_part_of_its_identity(one, other):
     assert structure_of(one) != structure_of(other)
     assert structure_of(one) == structure_of(one.deepcopy())
+
+
+NAMES = """Predict ChainOfThought ReAct ReActV2 ProgramOfThought CodeAct MultiChainComparison BestOfN Refine Parallel KNN majority
+RLM Retrieve Module module""".split()
+
+
+def test_every_module_has_its_public_name():
+    assert not [name for name in NAMES if name not in dspex.__all__ or not hasattr(dspex, name)]
+    assert dspex.ReActV2 is dspex.ReAct
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync rm", "async rm"])
+def test_a_retriever_that_fails_is_an_error_of_its_own(run, provider, is_async):
+    def fails(query, k):
+        raise ConnectionError("no index")
+
+    async def fails_later(query, k):
+        fails(query, k)
+
+    with dspex.context(lm=provider().lm), pytest.raises(ConnectionError, match="no index"):
+        run(Reads(fails_later if is_async else fails), question="?")
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_a_search_for_neighbours_that_is_cancelled_is_made_anew(is_async):
+    calls, waiting = [], asyncio.Event()
+
+    async def vectors(texts):
+        calls.append(len(texts))
+        if len(calls) == 1:
+            waiting.set()
+            await asyncio.Event().wait()
+        return [[float(len(text))] for text in texts]
+
+    example = dspex.Example(question="a", answer="b").with_inputs("question")
+    knn = dspex.KNN(1, [example], vectors)
+    task = asyncio.create_task(knn.acall(question="?"))
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    found = await (knn.acall(question="?") if is_async else asyncio.to_thread(knn, question="?"))
+    assert found == [example]
+
+
+def test_a_vectorizer_that_fails_is_asked_again(run, provider):
+    calls = []
+
+    def fails_once(texts):
+        calls.append(texts)
+        if len(calls) == 1:
+            raise ConnectionError("no model")
+        return [[1.0] for _ in texts]
+
+    program = Nearest()
+    program.nearest = dspex.KNN(1, program.nearest.trainset, fails_once)
+    with dspex.context(lm=provider({"answer": "4"}).lm):
+        with pytest.raises(ConnectionError):
+            run(program, question="?")
+        assert run(program, question="?").answer == "4"

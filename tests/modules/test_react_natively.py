@@ -296,3 +296,23 @@ async def test_cancelled_while_calls_run_side_by_side_it_leaves_nothing_running(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert sorted(ended) == ["a", "b"]
+
+
+def test_a_turn_is_rendered_once_however_long_the_run(run, provider):
+    class Counts(dspex.ChatAdapter):
+        rendered = 0
+
+        def render(self, *args):
+            type(self).rendered += 1
+            return super().render(*args)
+
+    def cost(steps):
+        said = [calls((f"c{n}", "search", f'{{"query": "{n}"}}'), text=f"Thought {n}.") for n in range(steps)]
+        script = provider(*said, DONE, ANSWER, tools=True)
+        before = Counts.rendered
+        with dspex.context(adapter=Counts(use_native_function_calling=True)):
+            outcome(run, script, agent(max_iters=steps + 1))
+        assert len(parts(script.asked[-2], ToolCall)) == steps
+        return Counts.rendered - before
+
+    assert cost(40) <= 2 * cost(20) + 3

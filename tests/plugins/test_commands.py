@@ -314,7 +314,13 @@ def test_a_program_is_named_by_its_class_or_an_instance(command, acme, saved, fo
     path = saved(folder.Two())
     told = command("run", path, "--lm", "acme/m", "--program", f"programs_here:{attribute}", "-i", "question=2+2?")
     assert told.stdout == "answer: 4\n"
-    assert "does not say what its program is (first, then)" in command("run", path, "--lm", "acme/m").stderr
+    refused = command("run", path, "--lm", "acme/m").stderr
+    assert "Its program is programs_here:Two, whose module would have to be imported" in refused
+    assert "--allow MODULE" in refused
+    assert (
+        command("run", path, "--lm", "acme/m", "--allow", "programs_here", "-i", "question=2+2?").stdout
+        == "answer: 4\n"
+    )
 
 
 @pytest.mark.parametrize("named", ["programs_here:QA", "question -> answer"])
@@ -349,8 +355,10 @@ def test_a_program_that_cannot_be_named_so_is_one_line(command, acme, saved, fol
 )
 def test_a_file_makes_nothing_import(command, acme, saved, tmp_path, kind):
     path = saved(dspex.Predict("question -> answer"))
-    text = (tmp_path / "program.json").read_text()
-    (tmp_path / "program.json").write_text(text.replace('"type": "str"', f'"type": "{kind}"'))
+    content = json.loads((tmp_path / "program.json").read_text())
+    del content["metadata"]["program"]  # as files were before they had a recipe
+    text = json.dumps(content).replace('"type": "str"', f'"type": "{kind}"')
+    (tmp_path / "program.json").write_text(text)
     told = command("run", path, "--lm", "acme/m", "-i", "question=2+2?")
     assert told.exit_code == 2
     assert "which would have to be imported" in told.stderr

@@ -13,7 +13,9 @@ from dspex.core.endpoint import Endpoint
 from dspex.plugin import LMDelta, ProtocolError
 from dspex.service.http import HttpService
 from dspex.testing import FaultServer
-from dspex.testing.faults import STREAM, chunked
+from dspex.testing.faults import chunked, head
+
+STREAM = head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
 
 MIB = 1 << 20
 

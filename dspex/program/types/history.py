@@ -21,3 +21,16 @@ class History(Type):
         if wrong:
             raise InputError(f"A turn of a History is a dictionary of fields, not {wrong[0]!r:.60}.")
         vars(self).update(messages=[dict(turn) for turn in messages])
+
+
+class Turns(History):
+    """The turns of one conversation that only grows. `kept` has how each looks to a model, which is made once.
+
+    It is found by the turn's calls, as long as somebody holds them; the first turn may change, and is made each time.
+    """
+
+    __slots__ = ("kept",)  # not a field: nothing of it is shown or saved
+
+    def __init__(self, messages: Sequence[Mapping[str, Any]], kept: dict[int, Any]) -> None:
+        vars(self).update(messages=[dict(turn) for turn in messages])
+        object.__setattr__(self, "kept", kept)

@@ -5,14 +5,13 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from dspex.app.app import App, current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, RecursionLimit, ToolError, ToolInputError
 from dspex.core.nearest import did_you_mean
 from dspex.program.types.arguments import Arguments, arguments_of, declaring, unwrapped
 from dspex.program.types.recorded import recorded
-from dspex.program.values import render
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
@@ -104,6 +103,42 @@ class Tool:
         for key, value in kept.items():
             object.__setattr__(self, key, value)
 
+    @classmethod
+    def from_mcp_tool(
+        cls,
+        session: Any,
+        tool: Any,
+        *,
+        result_mode: Literal["text", "structured"] = "text",
+        name: str | None = None,
+        timeout_s: float | None = None,
+        max_output_chars: int | None = None,
+        confirm: Confirm | None = None,
+        idempotent: bool | None = None,
+    ) -> "Tool":
+        """A tool of an MCP server: `session` has an async `call_tool(name, arguments)`, `tool` is one that it lists.
+
+        A result is its text, or a list where it has several parts, pictures as `dspex.Image`; with `result_mode`
+        "structured" it is the JSON value that the server sends beside the text, if it does. `idempotent` None: as the
+        server says, and not where it says nothing. A sync call needs a session whose loop runs elsewhere. Raises
+        ConfigurationError; a call raises ToolInputError and ToolError as any tool's.
+        """
+        from dspex.program.types.mcp_tool import MCPFunction
+
+        function = MCPFunction(session, tool, result_mode)
+        return cls(
+            function,
+            name or function.name,
+            function.title,
+            function.args,
+            function.arg_types,
+            required=function.required,
+            timeout_s=timeout_s,
+            max_output_chars=max_output_chars,
+            confirm=confirm,
+            idempotent=function.idempotent if idempotent is None else idempotent,
+        )
+
     # Running
 
     def __call__(self, /, *positional: Any, **given: Any) -> Any:
@@ -115,7 +150,7 @@ class Tool:
             )
         if self._is_async or self.timeout_s is not None or SCOPE.get().recorder is not None:
             return app.bridge.run(self.acall(*positional, **given))
-        with Emission(app.settings.callbacks, "tool", self, given) as emission:
+        with Emission(app.settings.callbacks, "tool", self, given, app.bridge.run) as emission:
             values = self._checked(positional, given)
             try:
                 if self.confirm is not None:
@@ -131,7 +166,7 @@ class Tool:
         listener = SCOPE.get().listener
         if listener is not None:
             await listener.room()  # a stream's reader who is behind holds tools back too
-        with Emission(current_app().settings.callbacks, "tool", self, given) as emission:
+        async with Emission(current_app().settings.callbacks, "tool", self, given) as emission:
             run, recorder = partial(self._ran, self._checked(positional, given)), SCOPE.get().recorder
             result = await (run() if recorder is None else recorded(recorder, self.name, given, run))
             emission.outputs = self._bounded(result)
@@ -176,8 +211,13 @@ class Tool:
         limit = self.max_output_chars
         if limit is None:
             return result
-        text = render(result)
-        return result if len(text) <= limit else f"{text[:limit]} ... ({len(text) - limit} more characters were cut)"
+        from dspex.program.types.observed import media_in, text_of
+
+        text, media = text_of(result), media_in(result)
+        if len(text) <= limit:
+            return result
+        short = f"{text[:limit]} ... ({len(text) - limit} more characters were cut)"
+        return [short, *media] if media else short
 
     # As data
 

@@ -21,7 +21,7 @@ class Told:
         self.reply = reply
         self.seen = []
 
-    async def request(self, method, path, *, json=None, body=None, headers={}):  # noqa: B006
+    async def request(self, method, path, *, json=None, body=None, headers={}, is_final=False):  # noqa: B006
         self.seen.append((path, dict(headers), json))
         return HttpReply(200, {}, self.reply)
 

@@ -1,0 +1,78 @@
+"""A real server, started by the tests, and a look at what of it is left."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dspex.testing
+from dspex_mcp import connect
+
+SERVER = str(Path(__file__).parent / "weather_server.py")
+
+
+@pytest.fixture(autouse=True)
+def reset() -> Iterator[None]:
+    yield
+    dspex.testing.reset()
+
+
+@pytest.fixture
+def command() -> Any:
+    """The command of the server, in a mode of its own."""
+    return lambda *words: [sys.executable, SERVER, *map(str, words)]
+
+
+@pytest.fixture
+def weather(command) -> Any:
+    """A connection to a server of its own, to be entered; settings are those of `connect`."""
+    return lambda **settings: connect(command(), **settings)
+
+
+@pytest.fixture
+def over_http(command) -> Iterator[Any]:
+    """Starts the server on HTTP, at a port that is free or given; gives its process and address."""
+    started = []
+
+    def start(port: int = 0) -> tuple[Any, str]:
+        process = subprocess.Popen(command("http", port), stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        return process, f"http://127.0.0.1:{int(process.stdout.readline())}/mcp"
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def tool(connection: Any, name: str) -> dspex.Tool:
+    return next(one for one in connection.tools if one.name == name)
+
+
+@pytest.fixture(name="tool")
+def tool_fixture() -> Any:
+    """A tool of a connection by its name."""
+    return tool
+
+
+@pytest.fixture
+def is_gone() -> Any:
+    """Waits until there is no process of that number."""
+
+    async def is_gone(pid: int) -> bool:
+        for _ in range(500):
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    return is_gone
