@@ -3,17 +3,28 @@
 import asyncio
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from types import AsyncGeneratorType
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """Keeps one object a running loop, made at first use; those of closed loops are dropped when one is made."""
+    """Keeps one object a running loop, made at first use; those of closed loops are dropped when one is made.
 
-    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+    With `ends_with_loop` an object is closed when its loop ends as asyncio.run ends one, so that none is left open.
+    """
+
+    def __init__(
+        self, make: Callable[[], T], close: Callable[[T], Awaitable[None]], *, ends_with_loop: bool = False
+    ) -> None:
         self._make = make
+        self._ends_with_loop = ends_with_loop
+        self._endings: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGeneratorType[None, None]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._close = close
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, T] = weakref.WeakKeyDictionary()
         self._last: tuple[weakref.ref[asyncio.AbstractEventLoop], T] | None = (
@@ -33,6 +44,8 @@ class PerLoop(Generic[T]):
                 for old in [known for known in self._made if known.is_closed()]:
                     del self._made[old]
                 found = self._made.setdefault(loop, self._make())
+                if self._ends_with_loop:
+                    self._endings[loop] = _begun(self._close, found)
         self._last = weakref.ref(loop), found
         return found
 
@@ -49,6 +62,21 @@ class PerLoop(Generic[T]):
             elif loop.is_running():
                 closing = asyncio.run_coroutine_threadsafe(_closed(self._close, item), loop)
                 await asyncio.wrap_future(closing)
+
+
+def _begun(close: Callable[[T], Awaitable[None]], item: T) -> "AsyncGeneratorType[None, None]":
+    # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
+    ending = cast("AsyncGeneratorType[None, None]", _open_until_the_end(close, item))
+    with suppress(StopIteration):
+        ending.asend(None).send(None)
+    return ending
+
+
+async def _open_until_the_end(close: Callable[[T], Awaitable[None]], item: T) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await close(item)
 
 
 async def _closed(close: Callable[[T], Awaitable[None]], item: T) -> None:
