@@ -160,3 +160,18 @@ async def test_a_message_that_cannot_be_sent_is_refused(sent, message, words):
 def test_a_wrong_option_is_named(lm):
     with pytest.raises(ConfigurationError, match="structured"):
         lm(structured="xml").capabilities  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("model", "tools", "images"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", True, True),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us.amazon.nova-micro-v1:0", True, False),
+        ("meta.llama3-8b-instruct-v1:0", False, False),
+        ("meta.llama3-1-8b-instruct-v1:0", True, False),
+        ("acme.model-1", None, None),
+    ],
+)
+def test_what_is_known_of_a_model_is_told(lm, model, tools, images):
+    capabilities = lm(model).capabilities
+    assert (capabilities.tools, capabilities.images, capabilities.n) == (tools, images, False)

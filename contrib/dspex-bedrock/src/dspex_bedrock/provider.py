@@ -9,7 +9,6 @@ import msgspec
 
 from dspex.plugin import (
     AuthError,
-    Capabilities,
     Endpoint,
     HttpClient,
     LMDelta,
@@ -24,6 +23,7 @@ from dspex.plugin import (
     status_error,
 )
 from dspex_bedrock.frames import FRAMINGS
+from dspex_bedrock.models import capabilities_of
 from dspex_bedrock.options import read_options
 from dspex_bedrock.replies import StreamedReply, WireReply, to_response
 from dspex_bedrock.signing import Place
@@ -36,13 +36,12 @@ _OF_THE_DAY = rb"tokens per day"
 class BedrockProvider:
     """The Converse API at `api_base`, else at AWS_ENDPOINT_URL_BEDROCK_RUNTIME, else in a region of AWS."""
 
-    capabilities = Capabilities(chat=True, stream=True, n=False, json_schema=True, logprobs=False, grammar=False)
-
     def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
         self.options = read_options(endpoint.options)
         place = Place(endpoint, self.options)
         self.endpoint = msgspec.structs.replace(endpoint, api_key=place.key)  # so that no error shows it
         self.base_url = place.base_url
+        self.capabilities = capabilities_of(endpoint.model)
         self._signer = place.signer
         self._http = http
         self._whole = place.url(endpoint.model, "converse")

@@ -2,15 +2,15 @@
 
 import base64
 import binascii
-import os
 import sys
 from array import array
 from typing import Any
 
 import msgspec
 
-from dspex.plugin import AuthError, Endpoint, Headers, HttpClient, ProtocolError, Usage, Vectors, decode_json
+from dspex.plugin import Endpoint, HttpClient, ProtocolError, Usage, Vectors, decode_json
 from dspex_openai.options import EmbedderOptions
+from dspex_openai.place import base_of, lacks_key, no_key, own_headers
 from dspex_openai.provider import OPENAI
 from dspex_openai.replies import error_of
 
@@ -41,20 +41,17 @@ class OpenAIEmbedder:
 
     def __init__(self, endpoint: Endpoint, http: HttpClient, options: EmbedderOptions) -> None:
         self.endpoint = endpoint
-        self.base_url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+        self.base_url = base_of(endpoint)
         self._http = http
-        key = endpoint.api_key
-        self._headers = Headers({} if key is None else {"authorization": f"Bearer {key.reveal()}"})
-        self._lacks_key = self.base_url == OPENAI and key is None and "authorization" not in endpoint.headers
+        self._headers = own_headers(endpoint)
+        self._lacks_key = lacks_key(endpoint, self.base_url)
         self._more = self._said(options)
         self._decoder = msgspec.json.Decoder(WireVectors)
 
     async def embed(self, texts: list[str]) -> Vectors:
         """One row a text, in order. Raises LMError classes."""
         if self._lacks_key:
-            raise AuthError(
-                f"No key for {OPENAI}: set OPENAI_API_KEY or pass api_key=. For another server pass api_base=."
-            )
+            raise no_key(self.endpoint)
         body = {"model": self.endpoint.model, "input": texts, **self._more}
         reply = await self._http.request("POST", f"{self.base_url}/embeddings", json=body, headers=self._headers)
         return self._vectors(decode_json(reply.body, self._decoder), len(texts))

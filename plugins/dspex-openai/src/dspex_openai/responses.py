@@ -1,16 +1,13 @@
 """The provider of the Responses API, whole and streamed; transport and its faults are the kernel's."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import msgspec
 
 from dspex.plugin import (
-    AuthError,
     Capabilities,
     Endpoint,
-    Headers,
     HttpClient,
     LMDelta,
     LMError,
@@ -23,6 +20,7 @@ from dspex.plugin import (
 )
 from dspex_openai.models import known_capabilities
 from dspex_openai.options import read_options
+from dspex_openai.place import base_of, lacks_key, no_key, own_headers
 from dspex_openai.provider import OPENAI
 from dspex_openai.response_replies import StreamedResponse, WireEvent, WireResponse, to_response
 from dspex_openai.response_wire import to_response_body
@@ -36,12 +34,12 @@ class ResponsesProvider:
 
     def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
         self.endpoint = endpoint
-        self.base_url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+        self.base_url = base_of(endpoint)
         self.capabilities: Capabilities | None = self._capabilities()
         self._http = http
         self._url = f"{self.base_url}/responses"
-        self._headers = self._own_headers()
-        self._lacks_key = self._is_without_key()
+        self._headers = own_headers(endpoint, read_options(endpoint.options))
+        self._lacks_key = lacks_key(endpoint, self.base_url)
         self._decoder = msgspec.json.Decoder(WireResponse)
         self._events = msgspec.json.Decoder(WireEvent)
 
@@ -88,25 +86,9 @@ class ResponsesProvider:
         choice = reply.choices[0]
         return LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
 
-    def _is_without_key(self) -> bool:
-        named = {name.lower() for name in self.endpoint.headers}
-        return self.base_url == OPENAI and self.endpoint.api_key is None and "authorization" not in named
-
     def _check_key(self) -> None:
         if self._lacks_key:
-            raise AuthError(
-                f"No key for {OPENAI}: set OPENAI_API_KEY or pass api_key=. For another server pass api_base=.",
-                model=f"openai/{self.endpoint.model}",
-            )
-
-    def _own_headers(self) -> Headers:
-        key, options = self.endpoint.api_key, read_options(self.endpoint.options)
-        headers = {} if key is None else {"authorization": f"Bearer {key.reveal()}"}
-        if options.organization:
-            headers["openai-organization"] = options.organization
-        if options.project:
-            headers["openai-project"] = options.project
-        return Headers(headers)
+            raise no_key(self.endpoint)
 
     def _capabilities(self) -> Capabilities:
         known = known_capabilities(self.endpoint.model) if self.base_url == OPENAI else None

@@ -1,6 +1,5 @@
 """The provider of OpenAI's completions of old, which continue a text: for base models, and servers that have nothing else."""
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -8,12 +7,10 @@ from typing import Any
 import msgspec
 
 from dspex.plugin import (
-    AuthError,
     BadRequest,
     Capabilities,
     Choice,
     Endpoint,
-    Headers,
     HttpClient,
     LMDelta,
     LMError,
@@ -26,7 +23,7 @@ from dspex.plugin import (
     decode_json,
 )
 from dspex_openai.options import OpenAIOptions, read_options
-from dspex_openai.provider import OPENAI
+from dspex_openai.place import base_of, lacks_key, no_key, own_headers
 from dspex_openai.replies import MAX_STREAM_TEXT, WireUsage, error_of, filtered
 
 BROKEN = (LMTimeout, ProtocolError, Unavailable)
@@ -57,15 +54,15 @@ class TextProvider:
 
     def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
         self.endpoint = endpoint
-        self.base_url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+        self.base_url = base_of(endpoint)
         self._options = read_options(endpoint.options)
         has_grammar = self._options.server != "openai"
         self.capabilities: Capabilities | None = Capabilities(
             chat=False, stream=True, json_schema=False, tools=False, images=False, reasoning=False, grammar=has_grammar
         )
         self._http = http
-        key = endpoint.api_key
-        self._headers = Headers({} if key is None else {"authorization": f"Bearer {key.reveal()}"})
+        self._headers = own_headers(endpoint, self._options)
+        self._lacks_key = lacks_key(endpoint, self.base_url)
         self._decoder = msgspec.json.Decoder(WireTexts)
 
     async def complete(self, request: LMRequest) -> LMResponse:
@@ -109,10 +106,8 @@ class TextProvider:
         yield LMDelta("", (), streamed.finish_reason or "stop", streamed.usage)
 
     def _body(self, request: LMRequest) -> dict[str, Any]:
-        if self.base_url == OPENAI and self.endpoint.api_key is None and "authorization" not in self.endpoint.headers:
-            raise AuthError(
-                f"No key for {OPENAI}: set OPENAI_API_KEY or pass api_key=. For another server pass api_base=."
-            )
+        if self._lacks_key:
+            raise no_key(self.endpoint)
         if request.tools:
             raise BadRequest("A completion of a text calls no tools (capability: tools).")
         if request.schema is not None:
