@@ -175,7 +175,7 @@ def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:
         return limit
     parts = [part for program in programs for part in getattr(program, "predictors", tuple)()]
     lms = {id(lm): lm for part in parts if (lm := part.lm or settings.lm)}
-    if any(lm.dispatch == "batch" for lm in lms.values()):
+    if any(getattr(lm, "dispatch", "live") == "batch" for lm in lms.values()):
         return BATCH_WIDTH
     return min([limit, *(lm.capabilities.max_concurrency or limit for lm in lms.values())])
 
