@@ -6,24 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspex.runtime.callbacks import BaseCallback
+    from dspex.testing.adapter_contract import AdapterContract
     from dspex.testing.cache_contract import CacheContract
+    from dspex.testing.command_contract import CommandContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step
     from dspex.testing.lm_asks import ASKS, Ask
     from dspex.testing.lm_contract import LMInProcessContract
     from dspex.testing.lm_provider_contract import LMProviderContract
+    from dspex.testing.middleware_contract import MiddlewareContract
     from dspex.testing.optimizer_contract import OptimizerContract
     from dspex.testing.recordings import PlayedHttp, Recording
     from dspex.testing.sandbox_contract import SandboxBehaviour, SandboxContract
+    from dspex.testing.secret_source_contract import SecretSourceContract
+    from dspex.testing.subscriber_contract import SubscriberContract
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
 
 __all__ = [
     "ASKS",
     "FAULTS",
+    "AdapterContract",
     "Ask",
     "BaseCallback",
     "CacheContract",
+    "CommandContract",
     "Deadlock",
     "DummyLM",
     "DummyVectorizer",
@@ -31,13 +38,16 @@ __all__ = [
     "FaultServer",
     "LMInProcessContract",
     "LMProviderContract",
+    "MiddlewareContract",
     "OptimizerContract",
     "PlayedHttp",
     "Recording",
     "SandboxBehaviour",
     "SandboxContract",
     "ScriptedProvider",
+    "SecretSourceContract",
     "Step",
+    "SubscriberContract",
     "VirtualClock",
     "VirtualLoop",
     "reset",
@@ -51,14 +61,19 @@ _HOMES = MappingProxyType(
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
         **dict.fromkeys(["FAULTS", "Fault", "Step"], "dspex.testing.faults"),
         **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),
+        "AdapterContract": "dspex.testing.adapter_contract",
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
+        "CommandContract": "dspex.testing.command_contract",
         "FaultServer": "dspex.testing.fault_server",
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),
         **dict.fromkeys(["PlayedHttp", "Recording"], "dspex.testing.recordings"),
         "LMInProcessContract": "dspex.testing.lm_contract",
         "LMProviderContract": "dspex.testing.lm_provider_contract",
+        "MiddlewareContract": "dspex.testing.middleware_contract",
         "OptimizerContract": "dspex.testing.optimizer_contract",
+        "SecretSourceContract": "dspex.testing.secret_source_contract",
+        "SubscriberContract": "dspex.testing.subscriber_contract",
     }
 )
 
