@@ -12,6 +12,7 @@ from dspex.cli.gate import gate
 from dspex.cli.plugins import plugins
 from dspex.cli.run import run
 from dspex.cli.runs import runs
+from dspex.cli.scaffold import plugin
 from dspex.core.errors import ConfigurationError, DspexError
 
 
@@ -69,7 +70,7 @@ def cli(_blocked: None) -> None:
     """
 
 
-for command in (doctor, gate, plugins, run, runs):
+for command in (doctor, gate, plugin, plugins, run, runs):
     cli.add_command(command)
 
 

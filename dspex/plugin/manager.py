@@ -304,7 +304,8 @@ def _fault(item: Any) -> str:
         return "is no dspex.Spec"
     name, factory, options, api = item.name, item.factory, item.options, item.api
     if api != API_VERSION:
-        return f"wants plugin API {api}; this dspex has {API_VERSION}"
+        behind = "dspex" if api > API_VERSION else "the plugin"
+        return f"wants plugin API {api}; this dspex has {API_VERSION}: update {behind}"
     given: list[Any] = [name, factory, options]
     if not isinstance(given[0], str) or not name:
         return "has no name"

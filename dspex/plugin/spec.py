@@ -16,13 +16,13 @@ class Spec(msgspec.Struct, frozen=True):
     """One backend that a plugin offers.
 
     `factory` is a callable, or "package.module:attribute", imported at first use so that an installed plugin costs
-    nothing until then. `options` is a Struct type whose fields become keywords of LM(...), Retriever(...) and so on.
+    nothing until then. `api` is the number of the contracts that the plugin was written for. `options` is a Struct type whose fields become keywords of LM(...), Retriever(...) and so on.
     """
 
     name: str
     factory: str | Callable[..., Any]
     summary: str = ""
-    api: int = API_VERSION
+    api: int = 1  # the first, and for ever: what a plugin that says nothing was written for
     options: type | None = None
 
     def load(self) -> Callable[..., Any]:
