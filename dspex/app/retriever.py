@@ -98,7 +98,7 @@ class Retriever:
 
     async def acall(self, query: str | list[str] | tuple[str, ...], k: int | None = None, *, where: Any = None) -> Any:
         """As calling it."""
-        queries = [query] if isinstance(query, str) else _checked_queries(query)
+        queries = _checked_queries(query)
         narrowed = conditions(where)
         many = self.k if k is None else _checked_k(k)
         requests = [RetrieverRequest(self.name, one, many, narrowed) for one in queries]
@@ -220,18 +220,28 @@ def _checked_k(k: Any) -> int:
     return int(k)
 
 
-def _checked_queries(queries: Any) -> list[str]:
-    texts = list(queries) if isinstance(queries, (list, tuple)) else [queries]
+def _checked_queries(query: Any) -> list[str]:
+    texts = list(query) if isinstance(query, (list, tuple)) else [query]
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"A Retriever takes a query as text, or a list of them; item {place} is {text!r:.60}.")
+        _check_text(text, f"Query {place}")
     return texts
+
+
+def _check_text(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} has half of a surrogate pair at {error.start}, which no index can hold.") from error
 
 
 def _identified(place: int, item: Any) -> Passage:
     if not isinstance(item, (str, Passage)):
         raise InputError(f"add takes Passages and texts; item {place} is {item!r:.60}.")
     passage = Passage(item) if isinstance(item, str) else item
+    for text in (passage.text, passage.id):
+        _check_text(text, f"Passage {place}")
     if passage.id:
         return passage
     try:

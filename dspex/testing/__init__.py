@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from dspex.runtime.callbacks import BaseCallback
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
+    from dspex.testing.embedding_contract import EmbeddingContract
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step
     from dspex.testing.lm_asks import ASKS, Ask
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dspex.testing.lm_provider_contract import LMProviderContract
     from dspex.testing.optimizer_contract import OptimizerContract
     from dspex.testing.recordings import PlayedHttp, Recording
+    from dspex.testing.retriever_contract import RetrieverContract
     from dspex.testing.sandbox_contract import SandboxBehaviour, SandboxContract
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
 
@@ -27,6 +29,7 @@ __all__ = [
     "Deadlock",
     "DummyLM",
     "DummyVectorizer",
+    "EmbeddingContract",
     "Fault",
     "FaultServer",
     "LMInProcessContract",
@@ -34,6 +37,7 @@ __all__ = [
     "OptimizerContract",
     "PlayedHttp",
     "Recording",
+    "RetrieverContract",
     "SandboxBehaviour",
     "SandboxContract",
     "ScriptedProvider",
@@ -53,7 +57,9 @@ _HOMES = MappingProxyType(
         **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
+        "EmbeddingContract": "dspex.testing.embedding_contract",
         "FaultServer": "dspex.testing.fault_server",
+        "RetrieverContract": "dspex.testing.retriever_contract",
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),
         **dict.fromkeys(["PlayedHttp", "Recording"], "dspex.testing.recordings"),
         "LMInProcessContract": "dspex.testing.lm_contract",

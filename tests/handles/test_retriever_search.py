@@ -260,6 +260,15 @@ def test_a_query_is_a_text_or_a_list_of_them(query):
         dspex.Retriever("own", provider=Searching())(query)
 
 
+def test_half_a_surrogate_pair_is_told_before_anything_is_asked():
+    retriever = dspex.Retriever("own", provider=Growing())
+    with pytest.raises(dspex.InputError, match=r"Query 1 .* at 2"):
+        retriever(["fine", "a \ud83d"])
+    for passage in ("\ud83d", dspex.Passage("a", id="\ud83d")):
+        with pytest.raises(dspex.InputError, match="Passage 0"):
+            retriever.add([passage])
+
+
 def test_retrieve_hands_conditions_on():
     with dspex.context(rm=dspex.Retriever("own", provider=Searching())):
         assert dspex.Retrieve(k=2)("?", where={"lang": "de"}).passages == ["Faust"]
