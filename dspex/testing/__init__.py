@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.command_contract import CommandContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
+    from dspex.testing.embedding_contract import EmbeddingContract
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step
     from dspex.testing.lm_asks import ASKS, Ask
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dspex.testing.middleware_contract import MiddlewareContract
     from dspex.testing.optimizer_contract import OptimizerContract
     from dspex.testing.recordings import PlayedHttp, Recording
+    from dspex.testing.retriever_contract import RetrieverContract
     from dspex.testing.sandbox_contract import SandboxBehaviour, SandboxContract
     from dspex.testing.secret_source_contract import SecretSourceContract
     from dspex.testing.subscriber_contract import SubscriberContract
@@ -34,6 +36,7 @@ __all__ = [
     "Deadlock",
     "DummyLM",
     "DummyVectorizer",
+    "EmbeddingContract",
     "Fault",
     "FaultServer",
     "LMInProcessContract",
@@ -42,6 +45,7 @@ __all__ = [
     "OptimizerContract",
     "PlayedHttp",
     "Recording",
+    "RetrieverContract",
     "SandboxBehaviour",
     "SandboxContract",
     "ScriptedProvider",
@@ -65,7 +69,9 @@ _HOMES = MappingProxyType(
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
         "CommandContract": "dspex.testing.command_contract",
+        "EmbeddingContract": "dspex.testing.embedding_contract",
         "FaultServer": "dspex.testing.fault_server",
+        "RetrieverContract": "dspex.testing.retriever_contract",
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),
         **dict.fromkeys(["PlayedHttp", "Recording"], "dspex.testing.recordings"),
         "LMInProcessContract": "dspex.testing.lm_contract",
