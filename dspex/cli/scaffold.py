@@ -37,7 +37,9 @@ KINDS = MappingProxyType(
             "lm_providers", "provider", "Provider", 'LM("{spec}/MODEL")', "Models of {spec}", ("msgspec>=0.20",)
         ),
         "embedder": Kind("embedders", "embedder", "Embedder", 'Embedder("{spec}/any")', "Embeddings of {spec}"),
-        "retriever": Kind("retrievers", "retriever", "Retriever", 'Retriever("{spec}")', "Search in {spec}"),
+        "retriever": Kind(
+            "retrievers", "retriever", "Retriever", 'Retriever("{spec}")', "Search in {spec}", ("msgspec>=0.20",)
+        ),
         "cache": Kind("caches", "cache", "Cache", 'configure(cache="{spec}")', "Replies kept in {spec}"),
         "optimizer": Kind("optimizers", "optimizer", "", "dspex.{spec}(metric)", "Optimizer {spec}", is_class=True),
         "adapter": Kind("adapters", "adapter", "Adapter", 'configure(adapter="{spec}")', "Prompts in {spec} form"),

@@ -63,15 +63,26 @@ def test_all_of_them_together_break_nothing(command):
     assert "Nothing is broken." in command("doctor").stdout
 
 
-def test_their_sources_are_as_ours_should_be(projects):
-    if importlib.util.find_spec("ruff") is None or importlib.util.find_spec("mypy") is None:
-        pytest.skip("ruff and mypy are in the session scaffold only")
-    folder = projects["cache"].parent
-    sources = [str(path / "src") for path in projects.values()]
-    for words_ in (
-        ["ruff", "format", "--check", "--isolated", "--line-length=120", str(folder)],
-        ["ruff", "check", "--isolated", "--line-length=120", str(folder)],
-        ["mypy", "--strict", "--follow-imports=silent", "--exclude=inside.py", *sources],
-    ):
-        done = subprocess.run([sys.executable, "-m", *words_], capture_output=True, text=True, check=False, cwd=folder)
+@pytest.fixture
+def tool():
+    """Runs a checker of sources, which only the session scaffold has."""
+
+    def tool(*words, cwd):
+        if importlib.util.find_spec(words[0]) is None:
+            pytest.skip(f"{words[0]} is not installed here")
+        return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False, cwd=cwd)
+
+    return tool
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_sources_are_formatted_and_without_a_fault(kind, projects, tool):
+    for words_ in (["ruff", "format", "--check"], ["ruff", "check"]):
+        done = tool(*words_, "--isolated", "--line-length=120", ".", cwd=projects[kind])
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_their_types_are_strict(projects, tool):
+    sources = [str(path / "src") for path in projects.values()]
+    done = tool("mypy", "--strict", "--follow-imports=silent", "--exclude=inside.py", *sources, cwd=projects["cache"])
+    assert done.returncode == 0, done.stdout + done.stderr
