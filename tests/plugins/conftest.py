@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import dspex
 from dspex.app.app import default_app
@@ -52,6 +53,14 @@ def install() -> Callable[..., PluginManager]:
         return manager
 
     return make
+
+
+@pytest.fixture
+def command():
+    """Runs `dspex ...` in this process, with its two outputs apart."""
+    from dspex.cli.main import cli
+
+    return lambda *arguments: CliRunner().invoke(cli, list(arguments), prog_name="dspex")
 
 
 @pytest.fixture(scope="session")
