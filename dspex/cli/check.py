@@ -3,7 +3,7 @@
 import importlib.metadata
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -14,13 +14,13 @@ import msgspec
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
-from dspex.plugin.catalog import KIND_WORDS
+from dspex.plugin.catalog import KIND_WORDS, OWN_COMMANDS
 from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager, PluginRecord, fenced
 from dspex.plugin.spec import API_VERSION, Spec
+from dspex.program.adapters.choice import BUILT_IN
 
 FINE, BROKEN, ADVICE = "", "PROBLEM: ", "advice: "
 SLOW_S = 0.1
-BUILT_IN_ADAPTERS = ("chat", "json", "xml", "plain", "two_step")
 
 Finding = tuple[str, str, str]  # title, mark, text
 
@@ -63,10 +63,9 @@ def check(ctx: click.Context, package: str) -> None:
     Where that needs no network and no data of its own, the contract kit of dspex.testing is run.
     """
     manager = current_app().plugins
-    problems, root = 0, ctx.find_root().command
-    own = [*root.commands] if isinstance(root, click.Group) else []
+    problems = 0
     for record in named(manager, package):
-        for title, mark, text in findings(manager, record, own):
+        for title, mark, text in findings(manager, record):
             click.echo(f"{title:<10}{mark}{text}")
             problems += mark == BROKEN
     click.echo(f"Problems: {problems}" if problems else "It keeps to what can be seen from outside.")
@@ -90,8 +89,8 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def findings(manager: PluginManager, record: PluginRecord, own: Collection[str] = ()) -> Iterator[Finding]:
-    """All that is to be said of one plugin; `own` are the names of dspex's commands."""
+def findings(manager: PluginManager, record: PluginRecord) -> Iterator[Finding]:
+    """All that is to be said of one plugin."""
     yield "plugin", FINE, f"{record.name}, of {record.distribution or 'an unknown package'} {record.version}"
     if record.status != "ok":
         yield "loads", BROKEN, record.error or "it is blocked by DSPEX_PLUGINS or -p: let it load to be checked"
@@ -104,7 +103,7 @@ def findings(manager: PluginManager, record: PluginRecord, own: Collection[str] 
     for kind, specs in record.provides.items():
         names = [spec.name for spec in specs] if kind != "commands" else sorted(_commands(manager, record))
         yield "declares", FINE, f"{KIND_WORDS[kind]} {', '.join(names) or '(none)'}, for API {API_VERSION}"
-        yield from _taken(manager, record, kind, names, own)
+        yield from _taken(manager, record, kind, names)
         for spec in specs if kind != "commands" else ():
             yield from ((f"{spec.name}"[:9], mark, text) for mark, text in _factory(kind, spec))
         yield from _kit(manager, record, kind, specs)
@@ -115,10 +114,8 @@ def _commands(manager: PluginManager, record: PluginRecord) -> list[str]:
     return [name for name, offers in manager.commands()[0].items() if any(owner is record for owner, _ in offers)]
 
 
-def _taken(
-    manager: PluginManager, record: PluginRecord, kind: str, names: Sequence[str], own: Collection[str]
-) -> Iterator[Finding]:
-    of_dspex = {"commands": own, "adapters": BUILT_IN_ADAPTERS}.get(kind, ())
+def _taken(manager: PluginManager, record: PluginRecord, kind: str, names: Sequence[str]) -> Iterator[Finding]:
+    of_dspex = {"commands": OWN_COMMANDS, "adapters": frozenset({*BUILT_IN, "two_step"})}.get(kind, frozenset())
     taken = [name for name in names if name in of_dspex]
     yield from (("", BROKEN, f"{name!r} is dspex's own, which wins: take another name") for name in taken)
     broken = manager.commands()[1].get(record.name) if kind == "commands" else None

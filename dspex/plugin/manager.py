@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from dspex.core.errors import ConfigurationError
+from dspex.core.errors import ConfigurationError, DspexError, PluginError
+from dspex.core.guests import PASSING
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import KIND_WORDS, install_hint
 from dspex.plugin.spec import API_VERSION, GROUP, Spec
@@ -117,11 +118,12 @@ class PluginManager:
         return self._records
 
     def _discover(self) -> Iterable[PluginRecord]:
+        ground = _Ground()
         for source in self._sources():
             if source.name in self._blocked or (self._only and source.name not in self._only):
                 yield PluginRecord(source.name, source.distribution, source.version, "blocked")
             else:
-                yield _load(source, self._limit_s)
+                yield _load(source, self._limit_s, ground)
 
     def names(self, kind: str) -> list[str]:
         """All names offered for a kind, sorted."""
@@ -168,7 +170,7 @@ class PluginManager:
             found = self.find(kind, name)
             if found is None:
                 raise ConfigurationError(self.unknown(kind, name, asked, own))
-            self._made[kind, name] = found.load()({})
+            self._made[kind, name] = _made(found)
         return self._made[kind, name]
 
     def conflicts(self) -> list[str]:
@@ -221,10 +223,47 @@ class PluginManager:
         return " ".join(part for part in parts if part)
 
 
-def _load(source: Source, limit_s: float) -> PluginRecord:
+def _made(spec: Spec) -> Any:
+    factory = spec.load()
+    try:
+        return factory({})
+    except (DspexError, *PASSING):
+        raise
+    except BaseException as error:  # the factory is a plugin's
+        message = f"{spec.name!r} could not be made: {type(error).__name__}: {error}"
+        raise PluginError(message, plugin=spec.name) from error
+
+
+class _Ground:
+    """What all plugins stand on, pluggy and the hooks, as it was before the first of them."""
+
+    def __init__(self) -> None:
+        import pluggy
+
+        from dspex.plugin import hookspecs
+
+        owners: tuple[Any, ...] = (pluggy, pluggy.PluginManager, pluggy.HookCaller, hookspecs)
+        self._before = [(owner, dict(vars(owner))) for owner in owners]
+
+    def mend(self) -> str:
+        """Put back what was changed; the names, or nothing."""
+        changed = []
+        for owner, before in self._before:
+            now = vars(owner)
+            for name, value in before.items():
+                if now.get(name) is not value:
+                    setattr(owner, name, value)
+                    changed.append(f"{owner.__name__}.{name}")
+        return ", ".join(changed)
+
+
+def _load(source: Source, limit_s: float, ground: _Ground) -> PluginRecord:
+    ground.mend()  # one that hung may have come back since
     began = time.perf_counter()
     provides: dict[str, tuple[Any, ...]] = {}
     error = fenced(partial(_declare, source, provides), limit_s)
+    if changed := ground.mend():
+        error = f"changes {changed} of another package, which was undone{f'; then {error}' if error else ''}"
     return PluginRecord(
         source.name,
         source.distribution,

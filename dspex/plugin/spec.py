@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dspex.core.errors import PluginError
+from dspex.core.guests import PASSING
 
 API_VERSION = 1
 GROUP = "dspex"  # the entry-point group, and pluggy's name for the project
@@ -32,7 +33,9 @@ class Spec(msgspec.Struct, frozen=True):
         module, _, attribute = self.factory.partition(":")
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        except (Exception, SystemExit) as error:  # whatever a plugin's module does when it is imported
+        except PASSING:
+            raise
+        except BaseException as error:  # whatever a plugin's module does when it is imported
             raise PluginError(
                 f"{self.name!r} could not be loaded from {self.factory!r}: {type(error).__name__}: {error}",
                 plugin=self.name,

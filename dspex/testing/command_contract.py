@@ -10,7 +10,8 @@ import click
 from click.testing import CliRunner
 
 from dspex.app.app import App, default_app
-from dspex.cli.main import cli
+from dspex.cli.commands import Commands
+from dspex.plugin.catalog import OWN_COMMANDS
 from dspex.testing.one_plugin import manager_of
 
 SUBPROCESS_S = 60
@@ -36,7 +37,7 @@ class CommandContract:
         """`dspex WORDS...` in this process, with this plugin only: an object with exit_code, stdout, stderr, exception."""
         before = default_app.replace(App(plugins=manager_of("kit", commands=self.commands)))
         try:
-            return CliRunner().invoke(cli, list(words), prog_name="dspex")
+            return CliRunner().invoke(Commands("dspex"), list(words), prog_name="dspex")
         finally:
             made = default_app.replace(before)
             if made is not None:
@@ -52,7 +53,7 @@ class CommandContract:
     def test_its_names_are_free(self) -> None:
         names = [str(command.name) for command in self.commands()]
         assert len(set(names)) == len(names), f"a name twice: {names}"
-        taken = sorted({*names} & cli.commands.keys())
+        taken = sorted({*names} & OWN_COMMANDS)
         assert not taken, f"these are dspex's own: {taken}"
 
     def test_the_hook_gives_the_same_again_and_loads_nothing_before(self) -> None:

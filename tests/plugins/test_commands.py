@@ -7,7 +7,9 @@ import pytest
 from click import Command, echo
 
 import dspex
+from dspex.cli.main import cli
 from dspex.plugin import ConfigurationError, LMResponse
+from dspex.plugin.catalog import OWN_COMMANDS
 
 
 class Provider:
@@ -84,6 +86,10 @@ def test_an_unknown_command_names_the_package_and_the_broken_plugins(command, or
     assert told.exit_code == 2
     assert 'pip install "dspex[demo]"' in told.stderr
     assert "commands-raise (SystemExit: 7)" in told.stderr
+
+
+def test_the_names_that_no_plugin_may_take_are_those_of_our_commands():
+    assert cli.commands.keys() == OWN_COMMANDS
 
 
 def test_own_commands_load_no_plugin(command, plugin, install):
