@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dspex.runtime.callbacks import BaseCallback
     from dspex.testing.adapter_contract import AdapterContract
+    from dspex.testing.apps import own_app
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.command_contract import CommandContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
@@ -54,6 +55,7 @@ __all__ = [
     "SubscriberContract",
     "VirtualClock",
     "VirtualLoop",
+    "own_app",
     "reset",
     "simulate",
 ]
@@ -73,6 +75,7 @@ _HOMES = MappingProxyType(
         "FaultServer": "dspex.testing.fault_server",
         "RetrieverContract": "dspex.testing.retriever_contract",
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),
+        "own_app": "dspex.testing.apps",
         **dict.fromkeys(["PlayedHttp", "Recording"], "dspex.testing.recordings"),
         "LMInProcessContract": "dspex.testing.lm_contract",
         "LMProviderContract": "dspex.testing.lm_provider_contract",
