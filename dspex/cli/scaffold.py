@@ -34,11 +34,11 @@ class Kind(msgspec.Struct, frozen=True):
 KINDS = MappingProxyType(
     {
         "provider": Kind(
-            "lm_providers", "provider", "Provider", 'LM("{spec}/MODEL")', "Models of {spec}", ("msgspec>=0.20",)
+            "lm_providers", "provider", "Provider", 'LM("{spec}/MODEL")', "Models of {spec}", ("msgspec>=0.21",)
         ),
         "embedder": Kind("embedders", "embedder", "Embedder", 'Embedder("{spec}/any")', "Embeddings of {spec}"),
         "retriever": Kind(
-            "retrievers", "retriever", "Retriever", 'Retriever("{spec}")', "Search in {spec}", ("msgspec>=0.20",)
+            "retrievers", "retriever", "Retriever", 'Retriever("{spec}")', "Search in {spec}", ("msgspec>=0.21",)
         ),
         "cache": Kind("caches", "cache", "Cache", 'configure(cache="{spec}")', "Replies kept in {spec}"),
         "optimizer": Kind("optimizers", "optimizer", "", "dspex.{spec}(metric)", "Optimizer {spec}", is_class=True),
@@ -49,7 +49,7 @@ KINDS = MappingProxyType(
             "Sandbox",
             'configure(sandbox="{spec}")',
             "Code kept in by {spec}",
-            ("msgspec>=0.20",),
+            ("msgspec>=0.21",),
         ),
         "middleware": Kind("middleware", "middleware", "Middleware", "Around every call", "Slow calls told by {spec}"),
         "subscriber": Kind(
@@ -58,7 +58,7 @@ KINDS = MappingProxyType(
             "Subscriber",
             "Hears every event",
             "Events written by {spec}",
-            ("msgspec>=0.20",),
+            ("msgspec>=0.21",),
         ),
         "secret-source": Kind("secret_sources", "secrets", "Source", "Asked for API keys", "API keys from {spec}"),
         "command": Kind("commands", "command", "", "`dspex {spec}`", "The command {spec}", ("click>=8.1.8",)),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from dspex.core.errors import ConfigurationError, DspexError, PluginError
-from dspex.core.guests import PASSING
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import KIND_WORDS, install_hint
 from dspex.plugin.spec import API_VERSION, GROUP, Spec
@@ -227,7 +226,7 @@ def _made(spec: Spec) -> Any:
     factory = spec.load()
     try:
         return factory({})
-    except (DspexError, *PASSING):
+    except (DspexError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the factory is a plugin's
         message = f"{spec.name!r} could not be made: {type(error).__name__}: {error}"

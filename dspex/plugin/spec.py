@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from dspex.core.errors import PluginError
-from dspex.core.guests import PASSING
 
 API_VERSION = 1
 GROUP = "dspex"  # the entry-point group, and pluggy's name for the project
@@ -33,7 +32,7 @@ class Spec(msgspec.Struct, frozen=True):
         module, _, attribute = self.factory.partition(":")
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        except PASSING:
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever a plugin's module does when it is imported
             raise PluginError(
