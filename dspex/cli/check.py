@@ -15,7 +15,8 @@ from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import KIND_WORDS, OWN_COMMANDS
-from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager, PluginRecord, fenced
+from dspex.plugin.fence import fenced
+from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager, PluginRecord
 from dspex.plugin.spec import API_VERSION, Spec
 from dspex.program.adapters.choice import BUILT_IN
 

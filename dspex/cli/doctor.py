@@ -19,7 +19,8 @@ from dspex.cli.plugins import rows
 from dspex.core.clock import SystemClock
 from dspex.core.errors import ConfigurationError
 from dspex.plugin.catalog import PACKAGES, install_hint
-from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager, fenced
+from dspex.plugin.fence import fenced
+from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager
 from dspex.plugin.spec import Spec
 
 DEPENDENCIES = ("aiohttp", "click", "msgspec", "platformdirs", "pluggy", "rich", "structlog", "tenacity")

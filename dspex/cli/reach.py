@@ -7,7 +7,8 @@ from typing import Any
 
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, LMError
-from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager, fenced
+from dspex.plugin.fence import fenced
+from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager
 from dspex.plugin.spec import Spec
 from dspex.service.http import HttpService
 

@@ -217,7 +217,7 @@ def test_a_start_or_an_end_that_ends_programs_is_told(calls, error):
 
 def test_a_provider_that_blocks_the_loop_is_named_with_its_place_and_what_to_do(calls):
     async def complete(self, request):
-        time.sleep(0.15)  # noqa: ASYNC251  that is the fault
+        time.sleep(0.3)  # noqa: ASYNC251  that is the fault
         return LMResponse.from_text("late")
 
     calls(lm_providers=one(with_methods(complete=complete), "bad"))
