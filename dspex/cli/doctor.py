@@ -26,6 +26,7 @@ from dspex.plugin.spec import Spec
 DEPENDENCIES = ("aiohttp", "click", "msgspec", "platformdirs", "pluggy", "rich", "structlog", "tenacity")
 SYSTEM_LIBRARIES = MappingProxyType({"libgomp.so": "libgomp1", "libstdc++.so": "libstdc++6"})
 FINE, BROKEN = "", "PROBLEM: "
+ABSENT = "not installed"
 
 SLOW_MS = 100.0
 
@@ -61,13 +62,13 @@ def version_of(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return ABSENT
 
 
 def packages(_manager: PluginManager) -> Iterator[Finding]:
     """Versions of what the kernel depends on."""
     found = ", ".join(f"{name} {version_of(name)}" for name in DEPENDENCIES)
-    yield BROKEN if "not installed" in found else FINE, found
+    yield BROKEN if ABSENT in found else FINE, found
 
 
 def plugins(manager: PluginManager) -> Iterator[Finding]:
@@ -95,7 +96,7 @@ def needs(manager: PluginManager) -> Iterator[Finding]:
     """Which packages are older than what a plugin says it needs, or absent."""
     names = sorted({record.distribution for record in manager.plugins if record.distribution})
     short = [
-        f"{name} needs {line}, and {have} is installed: pip install -U {what}"
+        f"{name} needs {what}{line}, and {'it' if have == ABSENT else have} is {'not ' * (have == ABSENT)}installed: pip install -U {what}"
         for name in names
         for what, line in _lower_bounds(name)
         if _release(have := version_of(what)) < _release(line)

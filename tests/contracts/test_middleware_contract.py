@@ -200,7 +200,7 @@ class FailsBadlyInSearches(Good):
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_a_bad_middleware_fails_the_test_that_is_about_it(made, about, monkeypatch):
-    monkeypatch.setattr("dspex.testing.middleware_contract.LIMIT_S", 2.0)
+    monkeypatch.setattr("dspex.testing.middleware_contract.LIMIT_S", 1.0)
     [name] = [name for name in TESTS if about in name]
     with pytest.raises((AssertionError, dspex.DspexError, TimeoutError, SystemExit)):
         getattr(kit(made), name)()
