@@ -78,6 +78,7 @@ def works():
 
 
 @pytest.mark.fault("G07")
+@pytest.mark.fault("G11")
 @each_end
 def test_a_provider_that_ends_programs_ends_its_call_only(calls, error):
     calls(lm_providers=one(with_methods(complete=raises_async(error)), "bad"))
@@ -87,6 +88,7 @@ def test_a_provider_that_ends_programs_ends_its_call_only(calls, error):
 
 
 @pytest.mark.fault("G07")
+@pytest.mark.fault("G11")
 @each_end
 async def test_its_neighbours_in_the_same_loop_go_on(calls, error):
     calls(lm_providers=one(with_methods(complete=raises_async(error)), "bad"))
@@ -99,6 +101,7 @@ async def test_its_neighbours_in_the_same_loop_go_on(calls, error):
     assert good == [["fine"]] * 5
 
 
+@pytest.mark.fault("G11")
 @each_end
 def test_a_stream_that_ends_programs_ends_itself_only(calls, error):
     if isinstance(error, GeneratorExit):
@@ -120,6 +123,7 @@ def test_a_stream_that_ends_programs_ends_itself_only(calls, error):
 
 
 @pytest.mark.fault("G09")
+@pytest.mark.fault("G11")
 @each_end
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_a_middleware_that_ends_programs_is_named_with_what_to_do(calls, error, streamed):
@@ -145,6 +149,7 @@ def test_a_middleware_that_ends_programs_is_named_with_what_to_do(calls, error, 
     assert works()
 
 
+@pytest.mark.fault("G11")
 @each_end
 @pytest.mark.parametrize(
     ("kind", "use"),
@@ -170,6 +175,7 @@ def test_a_factory_that_ends_programs_is_a_typed_error(calls, kind, use, error, 
         use()
 
 
+@pytest.mark.fault("G11")
 @each_end
 def test_a_cache_that_ends_programs_costs_misses(calls, error):
     if isinstance(error, GeneratorExit):
@@ -196,6 +202,7 @@ def test_a_subscriber_that_ends_programs_hinders_no_call(calls, error):
     app.close()
 
 
+@pytest.mark.fault("G11")
 @each_end
 @pytest.mark.filterwarnings("ignore:good/m could not be closed:RuntimeWarning")
 def test_a_start_or_an_end_that_ends_programs_is_told(calls, error):
@@ -215,6 +222,7 @@ def test_a_start_or_an_end_that_ends_programs_is_told(calls, error):
 # Loops and tasks
 
 
+@pytest.mark.fault("P16")
 def test_a_provider_that_blocks_the_loop_is_named_with_its_place_and_what_to_do(calls):
     async def complete(self, request):
         time.sleep(0.3)  # noqa: ASYNC251  that is the fault
@@ -238,6 +246,7 @@ class Leaky(Good):
         return LMResponse.from_text("fine")
 
 
+@pytest.mark.fault("G13")
 def test_tasks_that_a_provider_leaves_end_with_the_app_and_hinder_nobody(calls):
     app = calls(lm_providers=one(Leaky, "bad"))
     lm = dspex.LM("bad/m", cache=False)
@@ -249,6 +258,7 @@ def test_tasks_that_a_provider_leaves_end_with_the_app_and_hinder_nobody(calls):
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.fault("G13")
 def test_the_kit_names_a_provider_that_leaves_tasks():
     class Kit(LMInProcessContract):
         forks = False
@@ -260,6 +270,7 @@ def test_the_kit_names_a_provider_that_leaves_tasks():
         Kit().test_its_app_lets_it_go_and_nothing_of_it_is_left()
 
 
+@pytest.mark.fault("G13")
 async def test_tasks_that_a_provider_leaves_on_a_users_loop_do_not_hold_the_app(calls):
     async with dspex.App(plugins=calls(lm_providers=one(Leaky, "bad")).plugins):
         lm = dspex.LM("bad/m", cache=False)
@@ -285,6 +296,7 @@ PATCHES = {
 }
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.parametrize(("owner", "name", "value"), PATCHES.values(), ids=PATCHES)
 def test_one_that_tampers_with_pluggy_harms_itself_and_is_named(plugin, install, monkeypatch, owner, name, value):
     before = getattr(owner, name)
@@ -311,6 +323,7 @@ def test_a_plugin_that_replaces_a_module_of_ours_reaches_what_is_made_already_no
         sys.modules["dspex.service.lm"] = before
 
 
+@pytest.mark.fault("G13")
 def test_threads_that_a_plugin_leaves_do_not_hold_the_app(calls):
     go = threading.Event()
 
