@@ -78,9 +78,9 @@ def test_async_tests_have_them_too(run):
     run(ASYNC).assert_outcomes(passed=2)
 
 
-def test_without_pytest_asyncio_all_else_works(run, pytester):
+def test_without_pytest_asyncio_and_xdist_all_else_works(run, pytester):
     pytester.makeini("[pytest]")
-    run(MODEL, "-p", "no:asyncio", process=True).assert_outcomes(passed=3)
+    run(MODEL, "-p", "no:asyncio", "-p", "no:xdist", process=True).assert_outcomes(passed=3)
 
 
 def test_side_by_side_in_processes(run):
