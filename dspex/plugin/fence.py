@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -50,7 +50,7 @@ def _serve(todo: "SimpleQueue[Callable[[], None] | None]", done: "SimpleQueue[st
     LOADING.set(True)  # the thread is its own, and so is its context
     while (work := todo.get()) is not None:
         try:
-            work()
+            copy_context().run(work)  # what one plugin sets there reaches no other
             outcome = ""
         except BaseException as error:  # noqa: BLE001  also SystemExit: a plugin must harm nobody else
             outcome = _told(error)

@@ -4,6 +4,7 @@ What plugins do at import and in hooks: test_discovery.py.
 """
 
 import asyncio
+import contextvars
 import re
 import sys
 import threading
@@ -312,6 +313,29 @@ def test_one_that_tampers_with_pluggy_harms_itself_and_is_named(plugin, install,
     assert bad.status == "broken"
     assert re.search(rf"changes .*{name}.* of another package", bad.error), bad.error
     assert getattr(owner, name) is before
+
+
+def test_what_a_plugin_sets_in_its_context_reaches_no_other(plugin, install):
+    mood = contextvars.ContextVar("mood", default="calm")
+    seen = []
+
+    def load():
+        seen.append(mood.get())
+        mood.set("angry")
+        return object()
+
+    manager = install(plugin("bad", load=load), plugin("other", load=load), plugin("good", lm_providers=one()))
+    assert [record.status for record in manager.plugins] == ["ok"] * 3
+    assert seen == ["calm", "calm"]
+
+
+def test_one_that_hangs_holds_up_none_that_come_after_it(plugin, install):
+    go = threading.Event()
+    hanging = [plugin(f"bad{number}", load=lambda: go.wait(5)) for number in range(2)]
+    manager = install(hanging[0], plugin("good", lm_providers=one()), hanging[1])
+    assert [record.status for record in manager.plugins] == ["broken", "ok", "broken"]
+    assert works()
+    go.set()
 
 
 def test_a_plugin_that_replaces_a_module_of_ours_reaches_what_is_made_already_not(calls):
