@@ -39,7 +39,11 @@ class Guard:
 
         def method(one: socket.socket, *arguments: Any) -> Any:
             if one.family in (socket.AF_INET, socket.AF_INET6) and arguments:
-                self._check(address_of(arguments))
+                try:
+                    self._check(address_of(arguments))
+                except Exception:
+                    one.close()  # who opens sockets expects errors of the network, and would leave it open at another
+                    raise
             return whole(one, *arguments)
 
         setattr(socket.socket, name, method)
