@@ -27,6 +27,8 @@ RUNS = OURS / "runs"
 CHECKERS = "tests/typing"
 # Tests that look at the sources, which are the same for every Python.
 HOUSE = "tests/house"
+# Tests that build a package of each kind and install them all.
+SCAFFOLDED = "tests/plugins/scaffolded"
 
 # nox writes its own record there when it ends, and makes no folder for it.
 REPORTS.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ def house(session: nox.Session) -> None:
 def kernel(session: nox.Session) -> None:
     """The kernel's tests, on each Python, with no plugin installed; on all cores."""
     install(session, "dspex", others=group("test"))
-    others = (f"--ignore={folder}" for folder in (CHECKERS, HOUSE))
+    others = (f"--ignore={folder}" for folder in (CHECKERS, HOUSE, SCAFFOLDED))
     run_pytest(session, "--numprocesses=auto", "--dist=worksteal", *others, "tests")
 
 
@@ -101,6 +103,23 @@ def plugins(session: nox.Session, plugin: str) -> None:
     """One first-party plugin, wholly, on the oldest Python, beside the kernel and only what it depends on."""
     install(session, "dspex", *siblings(plugin), f"{plugin}[test]")
     run_pytest(session, f"plugins/{plugin}/tests")
+
+
+@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
+def lowest(session: nox.Session, plugin: str) -> None:
+    """One first-party plugin alone, with the oldest releases that it and the kernel say they work with, by its tests/test_smoke.py."""
+    versions = Path(session.create_tmp()) / "lowest.txt"
+    versions.write_text("\n".join(lowest_versions(plugin, *siblings(plugin))))
+    install(session, "dspex", *siblings(plugin), f"{plugin}[test]", versions=versions)
+    run_pytest(session, f"plugins/{plugin}/tests/test_smoke.py")
+
+
+@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
+def scaffold(session: nox.Session) -> None:
+    """What `dspex plugin new` writes, for each kind: built, installed beside the kernel's wheel, tested and used."""
+    install(session, "dspex", others=group("types", "lint"))
+    run_pytest(session, SCAFFOLDED)
 
 
 @nox.session(python=NEWER, requires=["wheels"], tags=["release"], allow_parallel=True)
@@ -202,14 +221,41 @@ def build_wheels(session: nox.Session, folders: Iterable[Path]) -> None:
             session.run("hatchling", "build", "-t", "wheel", "-d", str(WHEELS), silent=True)
 
 
-def install(session: nox.Session, *names: str, others: Iterable[str] = ()) -> None:
+def lowest_versions(*plugins: str) -> list[str]:
+    """Constraints: the release series that each lower bound of the kernel and of these plugins names; test tools as they are tested."""
+    projects = [PYPROJECT, *(nox.project.load_toml(f"plugins/{name}/pyproject.toml") for name in plugins)]
+    lines = [line for one in projects for line in one["project"]["dependencies"]]
+    found = [re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*>=\s*([\d.]+)", line) for line in lines]
+    bounds: dict[str, str] = {}
+    for name, version in ((one[1].lower(), one[2]) for one in found if one and one[1] not in ("dspex", *PLUGINS)):
+        bounds[name] = max(bounds.get(name, "0"), version, key=lambda text: [int(part) for part in text.split(".")])
+    tools = {
+        re.split(r"[^\w.-]", line, maxsplit=1)[0] for name in plugins for line in extra(name, "test")
+    } - bounds.keys()
+    tested = (ROOT / "constraints.txt").read_text().splitlines()
+    return [
+        *(line for line in tested if line.partition("==")[0] in tools),
+        *(f"{name}=={version}.*" for name, version in bounds.items()),
+    ]
+
+
+def extra(plugin: str, name: str) -> list[str]:
+    """The requirements of an extra."""
+    project = nox.project.load_toml(f"plugins/{plugin}/pyproject.toml")["project"]
+    found: list[str] = project.get("optional-dependencies", {}).get(name, [])
+    return found
+
+
+def install(
+    session: nox.Session, *names: str, others: Iterable[str] = (), versions: Path = ROOT / "constraints.txt"
+) -> None:
     """Install packages of this checkout from their wheels, and the tested set of everything else.
 
     They are named by file, all in one command, as an index may know other packages of these names.
     """
     system_packages(session, names)
     files = [f"{name} @ {wheel(name)}" for name in names]
-    session.install("-c", "constraints.txt", *others, *files)
+    session.install("-c", str(versions), *others, *files)
     # An environment that was kept holds the same versions of older code, which pip and uv would leave as they are.
     if getattr(session.virtualenv, "_reused", True):
         session.install("--no-deps", "--force-reinstall", *files)

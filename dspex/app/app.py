@@ -17,6 +17,7 @@ from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, PluginError
 from dspex.core.events import CacheFailed, ChildRestarted, LoopBlocked, SecretAsked
+from dspex.core.guests import PASSING
 from dspex.core.secret import Secret
 from dspex.core.usage import Budget
 from dspex.plugin.manager import PluginManager
@@ -540,9 +541,9 @@ def endpoint_identity(endpoint: Endpoint) -> Any:
 def _made(factory: Callable[..., Any], name: str, *arguments: Any) -> Any:
     try:
         return factory(*arguments)
-    except (PluginError, ConfigurationError):
+    except (PluginError, ConfigurationError, *PASSING):
         raise
-    except (Exception, SystemExit) as error:  # the factory is a plugin's
+    except BaseException as error:  # the factory is a plugin's
         raise PluginError(f"{name!r} could not be made: {type(error).__name__}: {error}", plugin=name) from error
 
 
@@ -550,7 +551,9 @@ async def _closed(name: str, owner: Any) -> None:
     try:
         async with asyncio.timeout(CLOSE_LIMIT_S):
             await owner.aclose()
-    except (Exception, SystemExit) as error:  # noqa: BLE001  it is a plugin's, and others wait to be closed
+    except PASSING:
+        raise
+    except BaseException as error:  # noqa: BLE001  it is a plugin's, and others wait to be closed
         warn(f"{name} could not be closed: {type(error).__name__}: {error}")
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from dspex.core.errors import ConfigurationError, PluginError
+from dspex.core.guests import PASSING
 from dspex.core.secret import Secret
 from dspex.plugin.spec import Spec
 
@@ -44,7 +45,9 @@ async def vault_key(sources: Iterable[Spec], name: str, told: Callable[[str, boo
         try:
             async with asyncio.timeout(ASK_LIMIT_S):
                 value = await spec.load()().get(name)
-        except (Exception, SystemExit) as error:  # the source is a plugin
+        except PASSING:
+            raise
+        except BaseException as error:  # the source is a plugin
             message = f"The secret source {spec.name!r} failed: {type(error).__name__}."
             raise PluginError(message, plugin=spec.name) from error
         told(spec.name, value is not None)

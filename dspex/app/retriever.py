@@ -1,7 +1,7 @@
 """Retriever: the user's handle on a retriever, a plugin's or an object of the user's own."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import msgspec
 
@@ -9,8 +9,10 @@ from dspex.app.app import App, current_app, endpoint_identity
 from dspex.app.embedder import Embedder
 from dspex.app.endpoints import Connection, terms
 from dspex.core.errors import ConfigurationError, DspexError, InputError, RetrieverError
+from dspex.core.identity import digest
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.secret import Secret
+from dspex.core.where import conditions
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import BreakerPolicy
@@ -66,32 +68,70 @@ class Retriever:
         self._call_options = Options(timeout, num_retries + 1, cache, retry)
         self._bound: tuple[Any, RetrieverService] | None = None
 
-    def __call__(self, query: str, k: int | None = None) -> list[Passage]:
-        """The `k` best passages, best first. Raises RetrieverError, InputError, PluginError."""
-        return current_app().bridge.run(self.acall(query, k))
+    @overload
+    def __call__(
+        self, query: str, k: int | None = None, *, where: Mapping[str, Any] | None = None
+    ) -> list[Passage]: ...
 
-    async def acall(self, query: str, k: int | None = None) -> list[Passage]:
+    @overload
+    def __call__(
+        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Mapping[str, Any] | None = None
+    ) -> list[list[Passage]]: ...
+
+    def __call__(self, query: str | list[str] | tuple[str, ...], k: int | None = None, *, where: Any = None) -> Any:
+        """The `k` best passages, best first; for a list of queries a list each.
+
+        `where` narrows the search by metadata, where the retriever can: `{"lang": "en", "tag": ["a", "b"], "year": {"gte":
+        2000}}`, all of which must hold. Raises RetrieverError, InputError, PluginError.
+        """
+        return current_app().bridge.run(self.acall(query, k, where=where))
+
+    @overload
+    async def acall(
+        self, query: str, k: int | None = None, *, where: Mapping[str, Any] | None = None
+    ) -> list[Passage]: ...
+
+    @overload
+    async def acall(
+        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Mapping[str, Any] | None = None
+    ) -> list[list[Passage]]: ...
+
+    async def acall(self, query: str | list[str] | tuple[str, ...], k: int | None = None, *, where: Any = None) -> Any:
         """As calling it."""
-        if not isinstance(query, str):
-            raise InputError(f"A Retriever takes one query as text, not {query!r:.60}.")
-        request = RetrieverRequest(self.name, query, self.k if k is None else _checked_k(k))
+        queries = _checked_queries(query)
+        narrowed = conditions(where)
+        many = self.k if k is None else _checked_k(k)
+        requests = [RetrieverRequest(self.name, one, many, narrowed) for one in queries]
+        asked = requests[0] if isinstance(query, str) else requests
         callbacks = [*current_app().settings.callbacks, *self.callbacks]
         if not callbacks:
-            return await self.service.retrieve(request, self._call_options)
-        async with Emission(callbacks, "retriever", self, {"query": query, "k": request.k}) as emission:
-            emission.outputs = await self.service.retrieve(request, self._call_options)
-        return emission.outputs  # type: ignore[no-any-return]  # it was set just above
+            return await self._asked(asked)
+        told = {"query": query, "k": many, **({"where": where} if narrowed else {})}
+        async with Emission(callbacks, "retriever", self, told) as emission:
+            emission.outputs = await self._asked(asked)
+        return emission.outputs
+
+    async def _asked(self, asked: RetrieverRequest | list[RetrieverRequest]) -> Any:
+        if isinstance(asked, list):
+            return await self.service.retrieve_all(asked, self._call_options)
+        return await self.service.retrieve(asked, self._call_options)
 
     # The index, where the plugin lets it be changed
 
-    def add(self, passages: Sequence[Passage | str]) -> None:
-        """Put passages into the index. Raises RetrieverError where the retriever cannot."""
-        current_app().bridge.run(self.aadd(passages))
+    def add(self, passages: Sequence[Passage | str]) -> list[str]:
+        """Put passages into the index; their ids. Raises RetrieverError where the retriever cannot.
 
-    async def aadd(self, passages: Sequence[Passage | str]) -> None:
+        One whose id is there already replaces it. Without an id, a passage gets one of its text and metadata.
+        """
+        return current_app().bridge.run(self.aadd(passages))
+
+    async def aadd(self, passages: Sequence[Passage | str]) -> list[str]:
         """As `add`."""
-        whole = [Passage(item) if isinstance(item, str) else item for item in passages]
+        if isinstance(passages, (str, Passage)):
+            raise InputError("add takes a list of passages.")
+        whole = [_identified(place, item) for place, item in enumerate(passages)]
         await self._changed("add", whole)
+        return [passage.id for passage in whole]
 
     def delete(self, ids: Sequence[str]) -> None:
         """Take passages out of the index, by id. Raises RetrieverError where the retriever cannot."""
@@ -99,6 +139,8 @@ class Retriever:
 
     async def adelete(self, ids: Sequence[str]) -> None:
         """As `delete`."""
+        if isinstance(ids, str):
+            raise InputError(f"delete takes a list of ids; for one: delete([{ids!r}]).")
         await self._changed("delete", list(ids))
 
     def save(self, path: str) -> None:
@@ -176,3 +218,33 @@ def _checked_k(k: Any) -> int:
     if not isinstance(k, int) or k < 1:
         raise ConfigurationError(f"k={k!r}: a search gives one passage or more.")
     return int(k)
+
+
+def _checked_queries(query: Any) -> list[str]:
+    texts = list(query) if isinstance(query, (list, tuple)) else [query]
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"A Retriever takes a query as text, or a list of them; item {place} is {text!r:.60}.")
+        _check_text(text, f"Query {place}")
+    return texts
+
+
+def _check_text(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} has half of a surrogate pair at {error.start}, which no index can hold.") from error
+
+
+def _identified(place: int, item: Any) -> Passage:
+    if not isinstance(item, (str, Passage)):
+        raise InputError(f"add takes Passages and texts; item {place} is {item!r:.60}.")
+    passage = Passage(item) if isinstance(item, str) else item
+    for text in (passage.text, passage.id):
+        _check_text(text, f"Passage {place}")
+    if passage.id:
+        return passage
+    try:
+        return msgspec.structs.replace(passage, id=digest([passage.text, dict(passage.metadata)]))
+    except ConfigurationError as error:
+        raise InputError(f"The metadata of passage {place} is no JSON data: {passage.metadata!r:.80}.") from error

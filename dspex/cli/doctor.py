@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -19,26 +19,37 @@ from dspex.cli.plugins import rows
 from dspex.core.clock import SystemClock
 from dspex.core.errors import ConfigurationError
 from dspex.plugin.catalog import PACKAGES, install_hint
-from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager, fenced
+from dspex.plugin.fence import fenced
+from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager
 from dspex.plugin.spec import Spec
 
 DEPENDENCIES = ("aiohttp", "click", "msgspec", "platformdirs", "pluggy", "rich", "structlog", "tenacity")
 SYSTEM_LIBRARIES = MappingProxyType({"libgomp.so": "libgomp1", "libstdc++.so": "libstdc++6"})
 FINE, BROKEN = "", "PROBLEM: "
+ABSENT = "not installed"
+
+SLOW_MS = 100.0
 
 Finding = tuple[str, str]
+Look = Callable[[PluginManager], Iterator[Finding]]
 
 
 @click.command()
+@click.option(
+    "--reach", is_flag=True, help="Also see whether the endpoints of installed providers answer; no model is asked."
+)
+@click.option("--url", "urls", multiple=True, metavar="URL", help="And whether this address does.")
 @click.pass_context
-def doctor(ctx: click.Context) -> None:
+def doctor(ctx: click.Context, reach: bool, urls: Sequence[str]) -> None:
     """Say what is installed, what is broken and what to do; exit with 1 if anything is broken."""
     click.echo(
         f"dspex {version_of('dspex')}, Python {platform.python_version()} ({sys.executable}), {platform.platform()}"
     )
     problems = 0
-    for look in (packages, plugins, backends, cache, keys, folders):
-        title = look.__name__
+    looks: list[Look] = [packages, plugins, needs, backends, cache, keys, folders]
+    looks += [partial(endpoints, urls=urls, installed=reach)] if reach or urls else []
+    for look in looks:
+        title = getattr(look, "func", look).__name__
         for mark, text in look(current_app().plugins):
             click.echo(f"{title:<10}{mark}{text}")
             title, problems = "", problems + (mark == BROKEN)
@@ -51,13 +62,13 @@ def version_of(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return ABSENT
 
 
 def packages(_manager: PluginManager) -> Iterator[Finding]:
     """Versions of what the kernel depends on."""
     found = ", ".join(f"{name} {version_of(name)}" for name in DEPENDENCIES)
-    yield BROKEN if "not installed" in found else FINE, found
+    yield BROKEN if ABSENT in found else FINE, found
 
 
 def plugins(manager: PluginManager) -> Iterator[Finding]:
@@ -72,8 +83,51 @@ def plugins(manager: PluginManager) -> Iterator[Finding]:
         elif row.status == "broken":
             advice = f"Update it, pip install -U {row.distribution}, or do without it, DSPEX_PLUGINS=no:{row.name}"
             yield BROKEN, f"{who} is broken. {row.error}. {advice}{_system_hint(row.error)}"
+        elif row.load_ms > SLOW_MS:
+            yield (
+                FINE,
+                f"{who} is slow: {row.load_ms:.0f} ms to import, which every program pays that asks for a plugin",
+            )
     for text in manager.conflicts():
         yield BROKEN, text
+
+
+def needs(manager: PluginManager) -> Iterator[Finding]:
+    """Which packages are older than what a plugin says it needs, or absent."""
+    names = sorted({record.distribution for record in manager.plugins if record.distribution})
+    short = [
+        f"{name} needs {what}{line}, and {'it' if have == ABSENT else have} is {'not ' * (have == ABSENT)}installed: pip install -U {what}"
+        for name in names
+        for what, line in _lower_bounds(name)
+        if _release(have := version_of(what)) < _release(line)
+    ]
+    yield FINE, f"of {len(names)} packages are met" if not short else f"of {len(names)} packages are looked at"
+    yield from ((BROKEN, text) for text in short)
+
+
+def _lower_bounds(distribution: str) -> list[tuple[str, str]]:
+    try:
+        lines = importlib.metadata.requires(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    plain = [re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*\(?(>=\s*[\d.]+)", line) for line in lines if ";" not in line]
+    return [(found[1], found[2]) for found in plain if found]
+
+
+def _release(version: str) -> list[int]:
+    """The numbers of a version, by which one is older; none for what is not installed."""
+    return [int(part) for part in re.findall(r"\d+", (re.search(r"\d+(?:\.\d+)*", version) or [""])[0])]
+
+
+def endpoints(manager: PluginManager, urls: Sequence[str], installed: bool) -> Iterator[Finding]:
+    """Which endpoints answer."""
+    from dspex.cli.reach import addresses, reached
+
+    found = list(addresses(manager, urls)) if installed else [("--url", url) for url in urls]
+    if not found:
+        yield FINE, "none: no installed provider has an address of its own; name yours by --url"
+    for (name, url), why in zip(found, reached(url for _, url in found), strict=True):
+        yield (BROKEN, f"{name} at {url} cannot be reached. {why}") if why else (FINE, f"{name} at {url} answers")
 
 
 def backends(manager: PluginManager) -> Iterator[Finding]:

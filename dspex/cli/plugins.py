@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from dspex.app.app import current_app
+from dspex.cli.check import check
 from dspex.plugin.catalog import KIND_WORDS
 from dspex.plugin.manager import PluginManager
 
@@ -41,10 +42,13 @@ def rows(manager: PluginManager) -> list[Row]:
     return found
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plugins(as_json: bool) -> None:
-    """List the installed plugins and what each provides."""
+@click.pass_context
+def plugins(ctx: click.Context, as_json: bool) -> None:
+    """List the installed plugins and what each provides; `dspex plugins check NAME` looks closely at one."""
+    if ctx.invoked_subcommand is not None:
+        return
     found = rows(current_app().plugins)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
@@ -52,6 +56,9 @@ def plugins(as_json: bool) -> None:
         click.echo('No plugin is installed. To begin with: pip install "dspex[demo]", then `dspex demo`.')
     else:
         _show(found)
+
+
+plugins.add_command(check)
 
 
 def _show(found: Iterable[Row]) -> None:

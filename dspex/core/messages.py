@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from dspex.core.usage import Usage
+from dspex.core.where import Condition
 
 
 class Text(msgspec.Struct, frozen=True, gc=False, tag="text"):
@@ -160,9 +161,10 @@ class Passage(msgspec.Struct, frozen=True):
     metadata: Mapping[str, Any] = {}
 
 
-class RetrieverRequest(msgspec.Struct, frozen=True):
-    """One search: the `k` best passages for a query, from the retriever of that name."""
+class RetrieverRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One search: the `k` best passages for a query, among those for which all of `where` holds, from the retriever of that name."""
 
     retriever: str
     query: str
     k: int
+    where: tuple[Condition, ...] = ()

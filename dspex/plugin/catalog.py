@@ -19,6 +19,8 @@ KIND_WORDS = MappingProxyType(
     }
 )
 
+OWN_COMMANDS = frozenset({"diff", "show", "doctor", "gate", "plugin", "plugins", "run", "runs"})
+
 PACKAGES = MappingProxyType(
     {
         ("lm_providers", "anthropic"): "dspex-anthropic",

@@ -16,6 +16,7 @@ from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage, Vectors
 from dspex.core.sandbox import Output, SandboxLimits
 from dspex.core.usage import Budget
+from dspex.core.where import Condition
 from dspex.core.wire import HttpReply, MakeFraming, ServerEvent
 
 
@@ -128,11 +129,20 @@ class RetrieverProvider(Protocol):
     """Passages for a query; errors are RetrieverError, or LMError classes where a later attempt may succeed.
 
     Its factory takes (options, http, embedder), the embedder an EmbeddingProvider or None. Optional, all async:
-    `add(passages)`, `delete(ids)`, `save(path)`, `start()`, `background()`, `aclose()`.
+    `search` (`SearchingRetriever`), `add(passages)`, each with an id, one that is there being replaced; `delete(ids)`, absent
+    ones being no error; `save(path)`, `start()`, `background()`, `aclose()`.
+    The object is used from several loops and threads at once.
     """
 
     async def retrieve(self, query: str, k: int) -> list[Passage]:
-        """The k best passages, best first."""
+        """The k best passages, best first; scores do not rise, and fewer come where there are fewer."""
+
+
+class SearchingRetriever(RetrieverProvider, Protocol):
+    """A RetrieverProvider that narrows searches by metadata, and takes several queries at a time."""
+
+    async def search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
+        """For each query the k best of the passages for which all conditions hold."""
 
 
 class CacheBackend(Protocol):

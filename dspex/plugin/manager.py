@@ -1,28 +1,28 @@
 """Finds plugins through entry points, loads each behind a fence, and picks the backend that a name means."""
 
 import os
+import re
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
+from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from dspex.core.errors import ConfigurationError
+from dspex.core.errors import ConfigurationError, DspexError, PluginError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import KIND_WORDS, install_hint
+from dspex.plugin.fence import LOADING, Fence, Ground, fenced
 from dspex.plugin.spec import API_VERSION, GROUP, Spec
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 IMPORT_LIMIT_S = 5.0
-SHOWN = 500
 PREFIX = "dspex_"
-LOADING: ContextVar[bool] = ContextVar("dspex_plugin_loading", default=False)
 ALL_USED = frozenset({"middleware", "subscribers", "secret_sources"})
 
 
@@ -58,9 +58,19 @@ def installed() -> list[Source]:
         points = [point for dist in importlib.metadata.distributions() for point in _points(dist)]
     found = {}
     for point in points:
-        name, version = (point.dist.name, point.dist.version) if point.dist else ("", "")
+        name, version = _named(point.dist) if point.dist else ("", "")
         found[point.name, name or "", point.value] = Source(point.name, point.load, name or "", version or "")
     return [found[key] for key in sorted(found)]
+
+
+def _named(dist: "Distribution") -> tuple[str, str]:
+    """A distribution's name and version. Its own properties parse all of the metadata, the readme too, once for each."""
+    try:
+        head = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "").partition("\n\n")[0]
+    except ValueError:  # it is no text, which is no reason to leave out the plugin
+        return "", ""
+    name, version = (re.search(rf"^{word}:[ \t]*(.+?)[ \t\r]*$", head, re.MULTILINE) for word in ("Name", "Version"))
+    return (name[1], version[1]) if name and version else (dist.name, dist.version)
 
 
 def _points(dist: "Distribution") -> Iterable["EntryPoint"]:
@@ -117,11 +127,13 @@ class PluginManager:
         return self._records
 
     def _discover(self) -> Iterable[PluginRecord]:
-        for source in self._sources():
-            if source.name in self._blocked or (self._only and source.name not in self._only):
-                yield PluginRecord(source.name, source.distribution, source.version, "blocked")
-            else:
-                yield _load(source, self._limit_s)
+        ground = Ground()
+        with closing(Fence(self._limit_s)) as fence:
+            for source in self._sources():
+                if source.name in self._blocked or (self._only and source.name not in self._only):
+                    yield PluginRecord(source.name, source.distribution, source.version, "blocked")
+                else:
+                    yield _load(source, fence, ground)
 
     def names(self, kind: str) -> list[str]:
         """All names offered for a kind, sorted."""
@@ -168,7 +180,7 @@ class PluginManager:
             found = self.find(kind, name)
             if found is None:
                 raise ConfigurationError(self.unknown(kind, name, asked, own))
-            self._made[kind, name] = found.load()({})
+            self._made[kind, name] = _made(found)
         return self._made[kind, name]
 
     def conflicts(self) -> list[str]:
@@ -221,10 +233,24 @@ class PluginManager:
         return " ".join(part for part in parts if part)
 
 
-def _load(source: Source, limit_s: float) -> PluginRecord:
+def _made(spec: Spec) -> Any:
+    factory = spec.load()
+    try:
+        return factory({})
+    except (DspexError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # the factory is a plugin's
+        message = f"{spec.name!r} could not be made: {type(error).__name__}: {error}"
+        raise PluginError(message, plugin=spec.name) from error
+
+
+def _load(source: Source, fence: Fence, ground: Ground) -> PluginRecord:
+    ground.mend()  # one that hung may have come back since
     began = time.perf_counter()
     provides: dict[str, tuple[Any, ...]] = {}
-    error = fenced(partial(_declare, source, provides), limit_s)
+    error = fence.run(partial(_declare, source, provides))
+    if changed := ground.mend():
+        error = f"changes {changed} of another package, which was undone{f'; then {error}' if error else ''}"
     return PluginRecord(
         source.name,
         source.distribution,
@@ -236,32 +262,6 @@ def _load(source: Source, limit_s: float) -> PluginRecord:
     )
 
 
-def fenced(work: Callable[[], None], limit_s: float) -> str:
-    """Run plugin code in a thread for a bounded time; what goes wrong comes back as one line of text."""
-    outcome: list[str] = []
-
-    def run() -> None:
-        LOADING.set(True)  # the thread is its own, and so is its context
-        try:
-            work()
-            outcome.append("")
-        except BaseException as error:  # noqa: BLE001  also SystemExit: a plugin must harm nobody else
-            outcome.append(_told(error))
-
-    thread = threading.Thread(target=run, name="dspex-plugin-load", daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    return outcome[0] if outcome else f"did not load within {limit_s:g} s"
-
-
-def _told(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())[:SHOWN]
-    except Exception:  # noqa: BLE001  an error class of a plugin: even its text may fail
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
     # A manager for each: what one plugin does to the hooks reaches no other, also when it comes back too late.
     import pluggy
@@ -269,11 +269,21 @@ def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
     from dspex.plugin import hookspecs
 
     hooks = pluggy.PluginManager(GROUP)
-    hooks.add_hookspecs(hookspecs)
+    hooks.add_hookspecs(cast("Any", _Hooks(hookspecs)))
     plugin = source.load()
     hooks.register(plugin, name=f"{source.name}@{source.distribution}")
     hooks.check_pending()
     into.update(dict(_call_hooks(hooks, plugin)))
+
+
+class _Hooks:
+    """The hooks alone: pluggy looks closely at every name of what it is given, and it is given one for each plugin."""
+
+    def __init__(self, module: Any) -> None:
+        vars(self).update({name: value for name, value in vars(module).items() if name.startswith(PREFIX)})
+
+    def __dir__(self) -> Iterable[str]:
+        return vars(self)
 
 
 def _call_hooks(hooks: Any, plugin: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:
@@ -304,7 +314,8 @@ def _fault(item: Any) -> str:
         return "is no dspex.Spec"
     name, factory, options, api = item.name, item.factory, item.options, item.api
     if api != API_VERSION:
-        return f"wants plugin API {api}; this dspex has {API_VERSION}"
+        behind = "dspex" if api > API_VERSION else "the plugin"
+        return f"wants plugin API {api}; this dspex has {API_VERSION}: update {behind}"
     given: list[Any] = [name, factory, options]
     if not isinstance(given[0], str) or not name:
         return "has no name"

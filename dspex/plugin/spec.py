@@ -16,13 +16,13 @@ class Spec(msgspec.Struct, frozen=True):
     """One backend that a plugin offers.
 
     `factory` is a callable, or "package.module:attribute", imported at first use so that an installed plugin costs
-    nothing until then. `options` is a Struct type whose fields become keywords of LM(...), Retriever(...) and so on.
+    nothing until then. `api` is the number of the contracts that the plugin was written for. `options` is a Struct type whose fields become keywords of LM(...), Retriever(...) and so on.
     """
 
     name: str
     factory: str | Callable[..., Any]
     summary: str = ""
-    api: int = API_VERSION
+    api: int = 1  # the first, and for ever: what a plugin that says nothing was written for
     options: type | None = None
 
     def load(self) -> Callable[..., Any]:
@@ -32,7 +32,9 @@ class Spec(msgspec.Struct, frozen=True):
         module, _, attribute = self.factory.partition(":")
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        except (Exception, SystemExit) as error:  # whatever a plugin's module does when it is imported
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a plugin's module does when it is imported
             raise PluginError(
                 f"{self.name!r} could not be loaded from {self.factory!r}: {type(error).__name__}: {error}",
                 plugin=self.name,

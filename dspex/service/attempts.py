@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 NOTHING = Charge()
 ONE_CALL = Charge(1)
-FOREIGN = (Exception, SystemExit, GeneratorExit)  # what a fault of a provider may raise; not a cancellation or Ctrl-C
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -238,7 +237,7 @@ class Attempts:
         """What a provider raised, with our names on it; beyond its contract as one of our own classes."""
         if isinstance(error, LMError):
             return self.named(error, call)
-        if isinstance(error, DspexError) or not isinstance(error, FOREIGN):
+        if isinstance(error, (DspexError, asyncio.CancelledError, KeyboardInterrupt)):
             return error
         if isinstance(error, TimeoutError):
             return self.named(LMTimeout("The provider timed out."), call)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from dspex.core.clock import Clock
+from dspex.core.guests import PASSING
 from dspex.core.messages import LMResponse
 from dspex.service.patience import in_patience
 
@@ -58,7 +59,7 @@ class CacheService:
             return None
         try:
             return self._found(self._peek(key), _decoder.decode)
-        except Exception as error:  # noqa: BLE001  the backend is a plugin: whatever it raises is a miss
+        except BaseException as error:  # noqa: BLE001  the backend is a plugin: whatever it raises is a miss
             self._failed("read", error)
             return None
 
@@ -68,7 +69,7 @@ class CacheService:
             return None
         try:
             return self._found(await self._read(key), _decoder.decode)
-        except Exception as error:  # noqa: BLE001  as above
+        except BaseException as error:  # noqa: BLE001  as above
             self._failed("read", error)
             return None
 
@@ -77,7 +78,7 @@ class CacheService:
         try:
             value = await self._read(key) if self._peek is None else self._peek(key)
             return self._found(value, decode)
-        except Exception as error:  # noqa: BLE001  as above
+        except BaseException as error:  # noqa: BLE001  as above
             self._failed("read", error)
             return None
 
@@ -88,7 +89,7 @@ class CacheService:
             return
         try:
             await self._soon(self.backend.set(key, value))
-        except Exception as error:  # noqa: BLE001  as above
+        except BaseException as error:  # noqa: BLE001  as above
             self._failed("write", error)
 
     async def keep(self, key: bytes, reply: LMResponse) -> None:
@@ -102,7 +103,7 @@ class CacheService:
         """Drop a reply that turned out to be of no use."""
         try:
             await self._soon(self.backend.delete(key))
-        except Exception as error:  # noqa: BLE001  as above
+        except BaseException as error:  # noqa: BLE001  as above
             self._failed("delete", error)
 
     @property
@@ -126,7 +127,9 @@ class CacheService:
         self.hits += 1
         return found
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def _failed(self, what: str, error: BaseException) -> None:
+        if isinstance(error, PASSING):
+            raise error
         if not self._warned:
             self._warned = True
             name = type(self.backend).__name__

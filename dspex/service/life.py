@@ -3,6 +3,7 @@
 from typing import Any
 
 from dspex.core.errors import DspexError, PluginError
+from dspex.core.guests import PASSING
 from dspex.runtime.bridge import HOP
 from dspex.service.flight import SingleFlight
 
@@ -24,9 +25,9 @@ class Life:
     async def _start(self) -> bool:
         try:
             await self._provider.start()
-        except DspexError:
+        except (DspexError, *PASSING):
             raise
-        except Exception as error:  # the provider is a plugin
+        except BaseException as error:  # the provider is a plugin
             message = f"The provider {self._name!r} could not start: {type(error).__name__}: {error}"
             raise PluginError(message, plugin=self._name) from error
         self.started = True

@@ -1,7 +1,8 @@
 """Retrieval as a service: middleware > recorder > cache > single-flight > attempts; an LM's onion without an adapter."""
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from dspex.core.errors import LMError, ProtocolError, RetrieverError
 from dspex.core.identity import canonical
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.usage import Usage
+from dspex.runtime.scope import SCOPE
 from dspex.service.attempts import Attempts
 from dspex.service.cache import CacheService
 from dspex.service.call import Call, Options, Shared
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from dspex.plugin.contracts import RetrieverProvider
 
 Passages = list[Passage]
+Found = list[Passages]  # a list a query
 
 FREE = Charge()
 _encoder = msgspec.msgpack.Encoder()
@@ -46,7 +49,7 @@ class RetrieverService:
         self.attempts = attempts
         self.name = endpoint.provider
         self._shared = shared
-        self._calls: Calls[Passages] = Calls(endpoint.provider, provider, attempts)
+        self._calls: Calls[Found] = Calls(endpoint.provider, provider, attempts)
         self.ready, self.forked, self.aclose = self._calls.ready, self._calls.forked, self._calls.aclose
         base_url = getattr(provider, "base_url", None) or endpoint.base_url
         self._key_prefix = canonical(["retrieval", endpoint.provider, base_url, dict(endpoint.options), embedder])
@@ -82,29 +85,81 @@ class RetrieverService:
         return _decoder.decode(data)
 
     async def _live(self, call: Call, request: RetrieverRequest) -> Passages:
-        cache = self._shared.cache() if call.options.cache else None
-        key = hashlib.blake2b(self._key_prefix + _encoder.encode(request), digest_size=16).digest()
-        if cache is not None:
-            found = await cache.load(key, _decoder.decode)
-            if found is not None:
-                call.cached = True
-                return found
-        ask = Ask(
-            partial(self._retrieved, request),
-            bound=lambda needs_price: FREE,  # noqa: ARG005  a search costs no tokens
-            spent=lambda passages: FREE,  # noqa: ARG005  as above
-            key=key if call.options.cache else None,
-            keep=partial(_keep, cache, key),
-        )
-        return await self._calls.make(call, ask)
+        return (await self._found(call, [request]))[0]
 
-    async def _retrieved(self, request: RetrieverRequest) -> Passages:
-        given: Any = await self.provider.retrieve(request.query, request.k)
-        if not isinstance(given, list) or not all(isinstance(passage, Passage) for passage in given):
-            raise ProtocolError(
-                f"It gave {given!r:.80}, which is no list of Passages.", model=self.name, retryable=False
+    # Several queries at a time
+
+    async def retrieve_all(self, requests: Sequence[RetrieverRequest], options: Options) -> Found:
+        """As `retrieve`, for requests that differ in their queries only: one call where the provider takes them so.
+
+        Where a middleware, a run's journal or a tape hears of each search, each is a call of its own.
+        """
+        scope = SCOPE.get()
+        watched = scope.recorder is not None or scope.tape is not None
+        alone = watched or any(hasattr(one, "retrieve") for one in self._shared.middleware())
+        if alone or len(requests) < 2 or not hasattr(self.provider, "search"):
+            return await self._one_by_one(requests, options)
+        call = self.attempts.begin(options)
+        try:
+            return await reported(self._shared, self.endpoint, call, partial(self._found, call, requests), _usage)
+        except LMError as error:
+            raise RetrieverError(f"The retriever {self.name!r} failed: {error}") from error
+
+    async def _one_by_one(self, requests: Sequence[RetrieverRequest], options: Options) -> Found:
+        # A group cancels the others when one fails; its error goes out as it is.
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.retrieve(request, options)) for request in requests]
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    # Below all that: cache > single-flight > attempts
+
+    async def _found(self, call: Call, requests: Sequence[RetrieverRequest]) -> Found:
+        cache = self._shared.cache() if call.options.cache else None
+        keys = [self._key(request) for request in requests]
+        kept = [None if cache is None else await cache.load(key, _decoder.decode) for key in keys]
+        missing = [place for place, passages in enumerate(kept) if passages is None]
+        call.cached = not missing
+        if missing:
+            wanted = [keys[place] for place in missing]
+            ask = Ask(
+                partial(self._retrieved, [requests[place] for place in missing]),
+                bound=lambda needs_price: FREE,  # noqa: ARG005  a search costs no tokens
+                spent=lambda found: FREE,  # noqa: ARG005  as above
+                key=b"".join(wanted) if call.options.cache else None,
+                keep=partial(_keep, cache, wanted),
             )
-        return given[: request.k]
+            for place, passages in zip(missing, await self._calls.make(call, ask), strict=True):
+                kept[place] = passages
+        return [passages or [] for passages in kept]
+
+    def _key(self, request: RetrieverRequest) -> bytes:
+        return hashlib.blake2b(self._key_prefix + _encoder.encode(request), digest_size=16).digest()
+
+    async def _retrieved(self, requests: Sequence[RetrieverRequest]) -> Found:
+        first, provider = requests[0], self.provider
+        search = getattr(provider, "search", None)
+        if search is None and first.where:
+            raise RetrieverError(f"The retriever {self.name!r} cannot narrow a search by metadata (where=).")
+        if search is None or (len(requests) == 1 and not first.where):
+            given: Any = [await provider.retrieve(first.query, first.k)]
+        else:
+            given = await search([request.query for request in requests], first.k, first.where)
+        return self._checked(given, len(requests), first.k)
+
+    def _checked(self, given: Any, count: int, k: int) -> Found:
+        if not isinstance(given, list) or len(given) != count:
+            raise ProtocolError(
+                f"It gave {given!r:.80}, not a list for each of {count} queries.", model=self.name, retryable=False
+            )
+        for passages in given:
+            if not isinstance(passages, list) or not all(isinstance(passage, Passage) for passage in passages):
+                raise ProtocolError(
+                    f"It gave {passages!r:.80}, which is no list of Passages.", model=self.name, retryable=False
+                )
+        return [passages[:k] for passages in given]
 
 
 class _Recorded:
@@ -126,10 +181,11 @@ class _Untaped(_Recorded):
         return _encoder.encode(await self._service._live(self.call, self._request)), Usage()
 
 
-def _usage(_: Passages) -> None:
+def _usage(_: object) -> None:
     """A search has no usage."""
 
 
-async def _keep(cache: CacheService | None, key: bytes, passages: Passages) -> None:
+async def _keep(cache: CacheService | None, keys: Sequence[bytes], found: Found) -> None:
     if cache is not None:
-        await cache.store(key, _encoder.encode(passages))
+        for key, passages in zip(keys, found, strict=True):
+            await cache.store(key, _encoder.encode(passages))

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from dspex.core.errors import DspexError, LMError, PluginError, ProtocolError
+from dspex.core.errors import DspexError, LMError, ProtocolError
+from dspex.core.guests import PASSING
 from dspex.core.messages import LMDelta, LMRequest
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
@@ -17,6 +18,7 @@ from dspex.service.attempts import Entry
 from dspex.service.call import Call, Options
 from dspex.service.ledger import estimated_usage, within
 from dspex.service.lm import LMService, on_wire
+from dspex.service.middleware import fault_of, name_of
 from dspex.service.patience import rest_of
 from dspex.service.pieces import MANY, drawn_together, last_piece, whole
 from dspex.service.reported import track
@@ -59,7 +61,6 @@ async def _in_one(service: LMService, request: LMRequest, options: Options) -> A
 
 async def _guest(step: Any, chain: Chain, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
     """A middleware around a stream."""
-    name = type(getattr(step, "__self__", step)).__name__
     inner: list[AsyncGenerator[LMDelta, None]] = []
 
     def call_next(request: LMRequest) -> AsyncGenerator[LMDelta, None]:
@@ -70,10 +71,10 @@ async def _guest(step: Any, chain: Chain, request: LMRequest) -> AsyncGenerator[
         async with aclosing(step(request, call_next)) as pieces:
             async for piece in pieces:
                 yield piece
-    except DspexError:
+    except (DspexError, *PASSING):
         raise
-    except Exception as error:  # the middleware is a plugin
-        raise PluginError(f"The middleware {name} raised {type(error).__name__}: {error}", plugin=name) from error
+    except BaseException as error:  # the middleware is a plugin, and may raise what ends programs
+        raise fault_of(name_of(step), error) from error
     finally:
         for opened in reversed(inner):  # a plain `async for` in the middleware leaves it open
             await opened.aclose()
@@ -150,11 +151,11 @@ class _Stream:
         assert self._entry is not None
         pieces = self._pieces
         try:
-            if self._entry.budgets:
-                delta = await within(self._entry, partial(self._piece, pieces))
-            else:
-                delta = await self._piece(pieces)
-        except (Exception, SystemExit) as error:
+            coming = within(self._entry, partial(self._piece, pieces)) if self._entry.budgets else self._piece(pieces)
+            delta = await coming
+        except PASSING:
+            raise
+        except BaseException as error:
             ours = self.service.attempts.ours(error, self.call)
             if isinstance(ours, LMError):
                 ours.partial = self.text or ours.partial

@@ -6,44 +6,60 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspex.runtime.callbacks import BaseCallback
+    from dspex.testing.adapter_contract import AdapterContract
+    from dspex.testing.apps import own_app
     from dspex.testing.cache_contract import CacheContract
+    from dspex.testing.command_contract import CommandContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
+    from dspex.testing.embedding_contract import EmbeddingContract
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step, StreamForm
     from dspex.testing.lm_asks import ASKS, Ask
     from dspex.testing.lm_contract import LMInProcessContract
     from dspex.testing.lm_provider_contract import LMProviderContract
+    from dspex.testing.middleware_contract import MiddlewareContract
     from dspex.testing.optimizer_contract import OptimizerContract
     from dspex.testing.recordings import PlayedHttp, Recording
+    from dspex.testing.retriever_contract import RetrieverContract
     from dspex.testing.sandbox_contract import SandboxBehaviour, SandboxContract
+    from dspex.testing.secret_source_contract import SecretSourceContract
+    from dspex.testing.subscriber_contract import SubscriberContract
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
     from dspex.testing.wire_mock import WireMock, WireMockMissing
 
 __all__ = [
     "ASKS",
     "FAULTS",
+    "AdapterContract",
     "Ask",
     "BaseCallback",
     "CacheContract",
+    "CommandContract",
     "Deadlock",
     "DummyLM",
     "DummyVectorizer",
+    "EmbeddingContract",
     "Fault",
     "FaultServer",
     "LMInProcessContract",
     "LMProviderContract",
+    "MiddlewareContract",
     "OptimizerContract",
     "PlayedHttp",
     "Recording",
+    "RetrieverContract",
     "SandboxBehaviour",
     "SandboxContract",
     "ScriptedProvider",
+    "SecretSourceContract",
     "Step",
     "StreamForm",
+    "SubscriberContract",
     "VirtualClock",
     "VirtualLoop",
     "WireMock",
     "WireMockMissing",
+    "own_app",
     "reset",
     "simulate",
 ]
@@ -56,14 +72,22 @@ _HOMES = MappingProxyType(
         **dict.fromkeys(["FAULTS", "Fault", "Step", "StreamForm"], "dspex.testing.faults"),
         **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),
         **dict.fromkeys(["WireMock", "WireMockMissing"], "dspex.testing.wire_mock"),
+        "AdapterContract": "dspex.testing.adapter_contract",
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
+        "CommandContract": "dspex.testing.command_contract",
+        "EmbeddingContract": "dspex.testing.embedding_contract",
         "FaultServer": "dspex.testing.fault_server",
+        "RetrieverContract": "dspex.testing.retriever_contract",
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),
+        "own_app": "dspex.testing.apps",
         **dict.fromkeys(["PlayedHttp", "Recording"], "dspex.testing.recordings"),
         "LMInProcessContract": "dspex.testing.lm_contract",
         "LMProviderContract": "dspex.testing.lm_provider_contract",
+        "MiddlewareContract": "dspex.testing.middleware_contract",
         "OptimizerContract": "dspex.testing.optimizer_contract",
+        "SecretSourceContract": "dspex.testing.secret_source_contract",
+        "SubscriberContract": "dspex.testing.subscriber_contract",
     }
 )
 

@@ -13,7 +13,7 @@ from dspex.core.endpoint import Capabilities
 from dspex.core.errors import BadRequest
 from dspex.core.example import Example
 from dspex.core.finetune import FineTuneSpec, FineTuneStatus
-from dspex.core.messages import LMRequest, LMResponse
+from dspex.core.messages import Choice, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.program.module import Module
 from dspex.program.predict import Predict
@@ -32,7 +32,7 @@ class Oracle:
     fail or cancel; `own(request)` may answer itself; `requests` keeps what was asked, `most` how many calls ran at once.
     """
 
-    capabilities = Capabilities(chat=True)
+    capabilities = Capabilities(chat=True, n=True)
 
     def __init__(self, own: Reply, before: Before | None = None) -> None:
         self._own, self._before = own, before
@@ -55,7 +55,10 @@ class Oracle:
         own = self._own(request)
         if isinstance(own, LMResponse):
             return own
-        return LMResponse.from_text(own or self._reply(request, text), Usage(len(text), 5))
+        if own or request.n == 1:
+            return LMResponse((Choice(own or self._reply(request, text)),) * request.n, Usage(len(text), 5))
+        texts = (self._reply(request, f"{text} {place}") for place in range(request.n))
+        return LMResponse(tuple(map(Choice, texts)), Usage(len(text), 5 * request.n))
 
     async def finetune_start(self, spec: FineTuneSpec) -> str:
         """A job by the training's key, so that another process knows it too."""

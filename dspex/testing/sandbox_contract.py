@@ -129,9 +129,9 @@ class SandboxBehaviour:
                 async with sandbox.session(tools={"done": done}, limits=SLOW) as session:
                     await session.run(code)
 
-            for attempt in (sandbox.run(code, tools={"done": done}, limits=SLOW), in_session()):
+            for attempt in (lambda: sandbox.run(code, tools={"done": done}, limits=SLOW), in_session):
                 try:
-                    await attempt
+                    await attempt()
                 except Done:
                     continue
                 raise AssertionError("what the tool raised did not come out")

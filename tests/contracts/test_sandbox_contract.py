@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def connects(code):
     return ""
 
 
+def kills(code):
+    """Ends the process that the code wants ended."""
+    found = re.search(r"os.kill\((\d+), ", code)
+    if found:
+        os.kill(int(found[1]), signal.SIGKILL)
+        os.waitid(os.P_PID, int(found[1]), os.WEXITED | os.WNOWAIT)  # it is seen once it is gone
+    return ""
+
+
 CHECKS = {
     "reads": (reads, SandboxContract.test_it_reads_no_file_of_the_host, "read the host's secret"),
     "writes": (writes, SandboxContract.test_it_writes_no_file_of_the_host, "wrote into the host's folder"),
@@ -44,6 +54,11 @@ CHECKS = {
         "read the host's secret",
     ),
     "network": (connects, SandboxContract.test_it_has_no_network, "reached the host's port"),
+    "processes": (
+        kills,
+        SandboxContract.test_it_harms_no_process_and_not_its_own_sandbox,
+        "ended a process of the host",
+    ),
     "output": (lambda code: "x" * 50_000, SandboxContract.test_output_is_bounded, "endless output"),
     "bombs": (lambda code: "", SandboxContract.test_time_memory_and_processes_are_bounded, "forks"),
     "escaped": (lambda code: "ESC" + "APED", SandboxContract.test_it_has_no_network, "escaped"),

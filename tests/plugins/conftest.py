@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import dspex
 from dspex.app.app import default_app
@@ -54,17 +55,36 @@ def install() -> Callable[..., PluginManager]:
     return make
 
 
+@pytest.fixture
+def command():
+    """Runs `dspex ...` in this process, with its two outputs apart."""
+    from dspex.cli.main import cli
+
+    return lambda *arguments: CliRunner().invoke(cli, list(arguments), prog_name="dspex")
+
+
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a new environment: the kernel's wheel, what it depends on, and the two packages of third_party/."""
     folder = tmp_path_factory.mktemp("bare")
-    wheels = [kernel_wheel(folder), *(built(THIRD_PARTY / name, folder) for name in ("acme", "lemon"))]
+    return environment(folder, [THIRD_PARTY / name for name in ("acme", "lemon")])
+
+
+@pytest.fixture(scope="session")
+def environment_with() -> Callable[..., Path]:
+    """Makes an environment that has the kernel's wheel and those of some projects (`environment`)."""
+    return environment
+
+
+def environment(folder: Path, projects: Iterable[Path], also: Iterable[str] = ()) -> Path:
+    """The Python of a new environment in `folder`: the kernel's wheel, those of `projects`, what all these depend on, and `also`."""
+    wheels = [kernel_wheel(folder), *(built(project, folder) for project in projects)]
     # The pip of this environment, where it has one, works in the other too: to install another takes 5 s.
     has_pip = importlib.util.find_spec("pip") is not None
     venv.create(folder / "venv", with_pip=not has_pip, symlinks=True)
     python = folder / "venv" / "bin" / "python"
     [site] = (folder / "venv").glob("lib/python*/site-packages")
-    for entry in needed_by(wheels[0]):
+    for entry in needed_by(*wheels, also=also):
         (site / entry.name).symlink_to(entry)
     pip = [sys.executable, "-m", "pip", "--python", python] if has_pip else [python, "-m", "pip"]
     # Without an index: what pip does not find installed, the wheel has not declared and fails here.
@@ -95,10 +115,12 @@ def built(project: Path, folder: Path) -> Path:
     return wheel
 
 
-def needed_by(wheel: Path) -> list[Path]:
-    """Files and folders of all that a wheel depends on, as they lie in this environment."""
-    waiting = required(importlib.metadata.PathDistribution(_metadata_of(wheel)))
-    found: dict[str, set[Path]] = {}
+def needed_by(*wheels: Path, also: Iterable[str] = ()) -> list[Path]:
+    """Files and folders of all that wheels depend on, beside the kernel, and of `also`, as they lie in this environment."""
+    waiting = [*also]
+    for wheel in wheels:
+        waiting += required(importlib.metadata.PathDistribution(_metadata_of(wheel)))
+    found: dict[str, set[Path]] = {"dspex": set()}
     while waiting:
         name = waiting.pop()
         if name in found:

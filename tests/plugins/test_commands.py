@@ -1,17 +1,15 @@
 """The commands of `dspex` survive any plugin, and say what is wrong with it."""
 
 import json
-import os
 import time
-from pathlib import Path
 
 import pytest
 from click import Command, echo
-from click.testing import CliRunner
 
 import dspex
 from dspex.cli.main import cli
-from dspex.plugin import ConfigurationError, LMResponse, PluginError
+from dspex.plugin import ConfigurationError, LMResponse
+from dspex.plugin.catalog import OWN_COMMANDS
 
 
 class Provider:
@@ -30,12 +28,6 @@ def exits():
 
 def one(name="acme", factory=Provider, **options):
     return lambda: [dspex.Spec(name, factory, **options)]
-
-
-@pytest.fixture
-def command():
-    """Runs `dspex ...` in this process, with its two outputs apart."""
-    return lambda *arguments: CliRunner().invoke(cli, list(arguments), prog_name="dspex")
 
 
 @pytest.fixture
@@ -96,6 +88,10 @@ def test_an_unknown_command_names_the_package_and_the_broken_plugins(command, or
     assert "commands-raise (SystemExit: 7)" in told.stderr
 
 
+def test_the_names_that_no_plugin_may_take_are_those_of_our_commands():
+    assert cli.commands.keys() == OWN_COMMANDS
+
+
 def test_own_commands_load_no_plugin(command, plugin, install):
     asked = []
     install(plugin("a", load=lambda: asked.append(1)))
@@ -141,95 +137,6 @@ def test_ctrl_c_ends_a_command_without_a_traceback(command, plugin, install):
 def test_a_wrong_block_is_refused(command, value, install):
     install()
     assert command("-p", value, "plugins").exit_code == 2
-
-
-# What the doctor finds
-
-
-def test_doctor_is_content_with_nothing(command, install):
-    install()
-    told = command("doctor")
-    assert told.exit_code == 0
-    assert 'none: pip install "dspex-cache"' in told.stdout
-    assert "keys      none in the environment" in told.stdout
-    assert "Nothing is broken." in told.stdout
-
-
-def test_doctor_names_keys_and_never_shows_them(command, plugin, install, monkeypatch, tmp_path):
-    install(plugin("a", lm_providers=one("my-acme")))
-    (tmp_path / "key").write_text("canary-1234\n")
-    monkeypatch.setenv("MY_ACME_API_KEY", "canary-1234")
-    monkeypatch.setenv("MY_ACME_API_KEY_FILE", str(tmp_path / "key"))
-    monkeypatch.setenv("OPENAI_API_KEY", "canary 5678")
-    told = command("doctor")
-    assert told.exit_code == 1
-    assert "MY_ACME_API_KEY for my-acme" in told.stdout
-    assert "MY_ACME_API_KEY_FILE for my-acme" in told.stdout
-    assert "OPENAI_API_KEY is empty or has white space" in told.stdout
-    assert "canary" not in told.output
-
-
-def test_doctor_names_a_key_whose_plugin_is_missing(command, install, monkeypatch):
-    install()
-    monkeypatch.setenv("OPENAI_API_KEY", "canary-5678")
-    told = command("doctor")
-    assert (
-        'OPENAI_API_KEY for openai, whose plugin is not installed. Install it: pip install "dspex-openai".'
-        in told.stdout
-    )
-    assert told.exit_code == 0
-
-
-class Cache:
-    """The default cache, as a plugin offers it."""
-
-    def __init__(self, options, clock):
-        self.path = "/somewhere/cache.sqlite"
-
-
-def test_doctor_says_which_cache_is_used_and_where(command, plugin, install):
-    install(plugin("a", caches=one("default", Cache)))
-    assert "Cache in /somewhere/cache.sqlite" in command("doctor").stdout
-    install(plugin("a", caches=one("default", exits)))
-    assert command("doctor").exit_code == 1
-
-
-def told_by_provider():
-    raise PluginError("libgomp.so.1: cannot open shared object file")
-
-
-class Talking(Provider):
-    notice = "The model's licence is Gemma's."
-
-
-class Lacking(Provider):
-    notice = staticmethod(told_by_provider)
-
-
-def test_doctor_shows_what_a_provider_has_to_say(command, plugin, install):
-    install(plugin("a", lm_providers=one("acme", Talking)))
-    told = command("doctor")
-    assert "acme: The model's licence is Gemma's." in told.stdout
-    assert told.exit_code == 0
-
-
-@pytest.mark.parametrize("factory", [Lacking, "no_such_module:X"], ids=["notice raises", "no module"])
-def test_doctor_finds_a_backend_that_cannot_be_used(command, plugin, install, factory):
-    install(plugin("a", lm_providers=one("acme", factory)))
-    told = command("doctor")
-    assert told.exit_code == 1
-    assert "PROBLEM: acme cannot be used." in told.stdout
-    assert ("apt-get install libgomp1" in told.stdout) == (factory is Lacking)
-
-
-def test_doctor_finds_a_folder_that_cannot_be_written(command, install, monkeypatch, tmp_path):
-    install()
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "file" / "runs"))
-    told = command("doctor")
-    assert told.exit_code == 1
-    assert "which cannot be written: change its rights, or set DSPEX_RUNS_DIR" in told.stdout
-    assert not Path(os.environ["DSPEX_CACHE_DIR"]).exists()
 
 
 # dspex run

@@ -1,5 +1,6 @@
 """Whatever an installed plugin does, it is recorded and named, and the others work."""
 
+import importlib.util
 import re
 import sys
 import time
@@ -10,6 +11,8 @@ import pytest
 import dspex
 from dspex.plugin import LMResponse
 from dspex.plugin.manager import PluginManager, installed
+
+ROOT = Path(__file__).parents[2]
 
 
 class Provider:
@@ -255,6 +258,21 @@ def test_nothing_is_loaded_before_it_is_asked_for(plugin):
     dspex.App(plugins=manager)
     dspex.LM("acme/m")
     assert not asked
+
+
+def test_metadata_that_is_no_text_hides_no_plugin(tmp_path, monkeypatch):
+    folder = distribution(tmp_path, "acme_x", "[dspex]\nacme = json\n")
+    (folder / "acme_x-1.0.dist-info" / "METADATA").write_bytes(b"Name: \xff\xfe\n")
+    monkeypatch.syspath_prepend(folder)
+    assert "acme" in [source.name for source in installed()]
+
+
+def test_a_hundred_installed_plugins_cost_at_most_60_ms_and_none_is_imported_before_its_use():
+    # Processor time, and the least of some runs: it is what the work takes, whatever else the machine does.
+    spec = importlib.util.spec_from_file_location("bench_discovery", ROOT / "benchmarks" / "bench_discovery.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    assert min(bench.main(count=100, runs=5)) <= bench.LIMIT_MS
 
 
 @pytest.mark.fault("G05")

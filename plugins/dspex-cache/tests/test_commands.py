@@ -6,6 +6,7 @@ import stat
 import pytest
 from click.testing import CliRunner
 
+from dspex.testing import CommandContract
 from dspex_cache import dspex_commands
 from dspex_cache.sqlite import SqliteCache
 
@@ -104,3 +105,8 @@ def test_a_file_that_cannot_be_used_is_named(run, path):
 
 def test_another_file_is_given_by_its_path(run, tmp_path):
     assert str(tmp_path / "other.sqlite") in run("--path", str(tmp_path / "other.sqlite"), "stats")
+
+
+class TestContract(CommandContract):
+    module = "dspex_cache"
+    runs = (["cache", "stats"], ["cache", "prune", "--help"])

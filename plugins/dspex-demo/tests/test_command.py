@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dspex
+from dspex.testing import CommandContract
 from dspex_demo.command import run, run_folder, runs_folder
 from dspex_demo.study import study
 from dspex_demo.tasks import TASKS
@@ -120,3 +121,8 @@ def test_a_model_that_never_answers_ends_the_run_and_names_the_fault(tmp_path, c
     lm = dspex.LM("office/clerk", provider=Down("name"), num_retries=0)
     with pytest.raises(dspex.DspexError, match="The key was refused"):
         study(task, task.data(0, 12, 4, 10), lm, tmp_path / "run", lambda now: None, sets=2, demos=3)
+
+
+class TestContract(CommandContract):
+    module = "dspex_demo"
+    runs = (["demo", "--help"],)

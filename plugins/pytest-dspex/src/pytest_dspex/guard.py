@@ -1,0 +1,104 @@
+"""Keeps tests on this host: sockets connect to loopback addresses only, and no other names are looked up."""
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from typing import Any
+
+LOCAL_NAMES = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
+NAMED = 3  # of the places that a test wanted to reach
+
+
+class Guard:
+    """Stands at `socket.socket` and `socket.getaddrinfo` between `install` and `remove`; `is_open` lets all through.
+
+    `wanted` has the places that were refused: code may swallow the error, and its test must fail all the same.
+    """
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.wanted: list[str] = []
+        self._undo: list[Callable[[], None]] = []
+
+    def install(self) -> None:
+        """Begin."""
+        for name in ("connect", "connect_ex"):
+            self._method(name, lambda arguments: arguments[0])
+        self._method("sendto", lambda arguments: arguments[-1])
+        look_up = socket.getaddrinfo
+
+        def getaddrinfo(host: Any, *arguments: Any, **keywords: Any) -> Any:
+            self._check_name(host)
+            return look_up(host, *arguments, **keywords)
+
+        socket.getaddrinfo = getaddrinfo
+        self._undo.append(lambda: setattr(socket, "getaddrinfo", look_up))
+
+    def _method(self, name: str, address_of: Callable[[tuple[Any, ...]], Any]) -> None:
+        own, whole = vars(socket.socket).get(name), getattr(socket.socket, name)
+
+        def method(one: socket.socket, *arguments: Any) -> Any:
+            if one.family in (socket.AF_INET, socket.AF_INET6) and arguments:
+                try:
+                    self._check(address_of(arguments))
+                except Exception:
+                    one.close()  # who opens sockets expects errors of the network, and would leave it open at another
+                    raise
+            return whole(one, *arguments)
+
+        setattr(socket.socket, name, method)
+        # Where it was none of its own, that of the base class in C shows again.
+        self._undo.append(lambda: setattr(socket.socket, name, own) if own else delattr(socket.socket, name))
+
+    def remove(self) -> None:
+        """End."""
+        while self._undo:
+            self._undo.pop()()
+
+    def _check(self, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) and address else ""
+        if not self.is_open and not is_local(host):
+            self._refuse(f"{host}:{address[1]}" if len(address) > 1 else str(host))
+
+    def _check_name(self, host: Any) -> None:
+        name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+        if not self.is_open and name is not None and not is_local(name) and not _is_address(name):
+            self._refuse(str(name))
+
+    def _refuse(self, place: str) -> None:
+        from pytest_dspex.blocked import NetworkBlocked
+
+        self.wanted.append(place)
+        raise NetworkBlocked(told([place]))
+
+
+def told(places: list[str]) -> str:
+    """What the person reads."""
+    unique = list(dict.fromkeys(places))
+    more = f" and {len(unique) - NAMED} more" if len(unique) > NAMED else ""
+    return (
+        f"This test wanted to reach {', '.join(unique[:NAMED])}{more}, and tests here stay on this host. Use a double (the fixtures "
+        "dummy_lm, fault_server), record it once (the fixture cassette, --dspex-record=once), or mark the test with "
+        "@pytest.mark.dspex_network."
+    )
+
+
+def is_local(host: Any) -> bool:
+    """Whether a name or an address is this host."""
+    text = str(host).partition("%")[0].rstrip(".").lower()
+    if text in LOCAL_NAMES or text.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_loopback or address.is_unspecified or (mapped is not None and mapped.is_loopback)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
