@@ -12,7 +12,7 @@ from dspex.core.errors import ConfigurationError, DspexError, InputError, Retrie
 from dspex.core.identity import digest
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.secret import Secret
-from dspex.core.where import conditions
+from dspex.core.where import Where, conditions
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import BreakerPolicy
@@ -70,12 +70,12 @@ class Retriever:
 
     @overload
     def __call__(
-        self, query: str, k: int | None = None, *, where: Mapping[str, Any] | None = None
+        self, query: str, k: int | None = None, *, where: Where = None
     ) -> list[Passage]: ...
 
     @overload
     def __call__(
-        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Mapping[str, Any] | None = None
+        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Where = None
     ) -> list[list[Passage]]: ...
 
     def __call__(self, query: str | list[str] | tuple[str, ...], k: int | None = None, *, where: Any = None) -> Any:
@@ -88,12 +88,12 @@ class Retriever:
 
     @overload
     async def acall(
-        self, query: str, k: int | None = None, *, where: Mapping[str, Any] | None = None
+        self, query: str, k: int | None = None, *, where: Where = None
     ) -> list[Passage]: ...
 
     @overload
     async def acall(
-        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Mapping[str, Any] | None = None
+        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Where = None
     ) -> list[list[Passage]]: ...
 
     async def acall(self, query: str | list[str] | tuple[str, ...], k: int | None = None, *, where: Any = None) -> Any:
