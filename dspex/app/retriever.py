@@ -69,9 +69,7 @@ class Retriever:
         self._bound: tuple[Any, RetrieverService] | None = None
 
     @overload
-    def __call__(
-        self, query: str, k: int | None = None, *, where: Where = None
-    ) -> list[Passage]: ...
+    def __call__(self, query: str, k: int | None = None, *, where: Where = None) -> list[Passage]: ...
 
     @overload
     def __call__(
@@ -87,9 +85,7 @@ class Retriever:
         return current_app().bridge.run(self.acall(query, k, where=where))
 
     @overload
-    async def acall(
-        self, query: str, k: int | None = None, *, where: Where = None
-    ) -> list[Passage]: ...
+    async def acall(self, query: str, k: int | None = None, *, where: Where = None) -> list[Passage]: ...
 
     @overload
     async def acall(

@@ -145,8 +145,8 @@ class RetrieverContract:
                 found = await retriever.acall(passage.text)
                 assert found, f"nothing is found for the text of {passage.id}"
                 assert found[0].id == passage.id, f"{found[0].text!r} is found for {passage.text!r}"
-                scores = [one.score for one in found]
-                assert scores == sorted(scores, reverse=True), f"scores rise: {scores}"
+                values = [one.score for one in found]
+                assert values == sorted(values, reverse=True), f"scores rise: {values}"
                 assert len({one.id for one in found}) == len(found), "one passage twice"
 
         self.live(work, self.at(tmp_path))
@@ -203,7 +203,9 @@ class RetrieverContract:
             for where in narrowed:
                 together = await retriever.acall(queries, 2, where=where)
                 apart = [await retriever.acall(query, 2, where=where) for query in queries]
-                assert list(map(ids, together)) == list(map(ids, apart))
+                # Of those that are equally near, any may come.
+                assert [ids(found[:1]) for found in together] == [ids(found[:1]) for found in apart]
+                assert [scores(found) for found in together] == [scores(found) for found in apart]
             assert await retriever.acall([]) == []
 
         self.live(work, self.at(tmp_path))
@@ -440,6 +442,11 @@ def check_narrowed(name: str, where: Mapping[str, Any], found: Sequence[Passage]
 def ids(passages: Sequence[Passage]) -> list[str]:
     """Their ids, in order."""
     return [passage.id for passage in passages]
+
+
+def scores(passages: Sequence[Passage]) -> list[float]:
+    """Their scores, in order, to some digits: sums in another order differ in the last ones."""
+    return [round(passage.score, 3) for passage in passages]
 
 
 def hashed_words(texts: Sequence[str]) -> list[list[float]]:

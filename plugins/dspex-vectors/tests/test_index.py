@@ -80,6 +80,8 @@ def test_queries_together_are_the_same_as_one_by_one(monkeypatch):
 def test_of_equal_scores_the_earlier_come_first():
     places, scores = top(np.array([1, 3, 3, 2, -np.inf], np.float32), 5)
     assert (places.tolist(), scores.tolist()) == ([1, 2, 3, 0], [3, 3, 2, 1])
+    assert top(np.ones(1000, np.float32), 3)[0].tolist() == [0, 1, 2]
+    assert top(np.full(9, -np.inf, np.float32), 3)[0].tolist() == []
 
 
 def test_rows_that_are_looked_at_stay_while_others_are_added():

@@ -124,11 +124,15 @@ class View:
 
 def top(scores: Floats, k: int) -> tuple[Places, Floats]:
     """Places of the `k` highest scores, highest first, of equal ones the earlier first; those of -inf are left out."""
-    places = np.argpartition(scores, len(scores) - k)[-k:] if k < len(scores) else np.arange(len(scores))
-    values = scores[places]
-    order = np.lexsort((places, -values))
-    order = order[values[order] > -np.inf]
-    return places[order], values[order]
+    places = np.flatnonzero(scores >= _least(scores, k))
+    order = np.argsort(-scores[places], kind="stable")[:k]
+    return places[order], scores[places[order]]
+
+
+def _least(scores: Floats, k: int) -> float:
+    """The lowest of the `k` highest scores."""
+    lowest = float(np.finfo(np.float32).min)
+    return max(lowest, float(np.partition(scores, len(scores) - k)[len(scores) - k])) if k < len(scores) else lowest
 
 
 def _merged(parts: Sequence[tuple[Places, Floats]], k: int) -> tuple[Places, Floats]:
