@@ -8,7 +8,7 @@ import msgspec
 from dspex.app.app import App, current_app, endpoint_identity
 from dspex.app.embedder import Embedder
 from dspex.app.endpoints import Connection, terms
-from dspex.core.errors import ConfigurationError, DspexError, InputError, RetrieverError
+from dspex.core.errors import ConfigurationError, DspexError, InputError, LMError, RetrieverError
 from dspex.core.identity import digest
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.secret import Secret
@@ -152,9 +152,11 @@ class Retriever:
         method: Callable[[Any], Awaitable[None]] | None = getattr(service.provider, what, None)
         if method is None:
             raise RetrieverError(f"The retriever {self.name!r} offers no `{what}`.")
-        await service.ready()
         try:
+            await service.ready()
             await method(argument)
+        except LMError as error:
+            raise RetrieverError(f"The retriever {self.name!r} failed at `{what}`: {error}") from error
         except DspexError:
             raise
         except Exception as error:  # the provider is a plugin

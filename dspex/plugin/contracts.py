@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, ClassVar, Protocol
 
 from dspex.core.candidate import Candidate, Failure, Rollout, Scores
-from dspex.core.endpoint import Capabilities
+from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.events import Event
 from dspex.core.example import Example, Prediction
 from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
@@ -47,6 +47,14 @@ class HttpClient(Protocol):
         headers: Mapping[str, str] = {},
     ) -> AsyncGenerator[ServerEvent, None]:
         """The reply as server-sent events; close it, with `contextlib.aclosing`, if you leave it early. A reply of another content type comes as one event named "body"."""
+
+
+class EndpointClient(HttpClient, Protocol):
+    """The HttpClient that a retriever's factory is given, which tells where the user wants it: base_url, api_key, headers."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of its requests."""
 
 
 class LMProvider(Protocol):
@@ -97,7 +105,7 @@ class EmbeddingProvider(Protocol):
 class RetrieverProvider(Protocol):
     """Passages for a query; errors are RetrieverError, or LMError classes where a later attempt may succeed.
 
-    Its factory takes (options, http, embedder), the embedder an EmbeddingProvider or None. Optional, all async:
+    Its factory takes (options, http, embedder): http an EndpointClient, the embedder an EmbeddingProvider or None. Optional, all async:
     `search` (`SearchingRetriever`), `add(passages)`, each with an id, one that is there being replaced; `delete(ids)`, absent
     ones being no error; `save(path)`, `start()`, `background()`, `aclose()`.
     The object is used from several loops and threads at once.

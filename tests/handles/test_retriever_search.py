@@ -306,6 +306,15 @@ def test_what_is_no_list_of_passages_is_not_added(passages):
     assert not provider.added
 
 
+def test_a_change_that_fails_on_its_way_is_a_retriever_error():
+    class Down(Growing):
+        async def add(self, passages):
+            raise dspex.Unavailable("nobody there")
+
+    with pytest.raises(dspex.RetrieverError, match="'own' failed at `add`: .*nobody there"):
+        dspex.Retriever("own", provider=Down()).add(["a"])
+
+
 def test_one_id_alone_is_not_taken_for_a_list_of_letters():
     with pytest.raises(dspex.InputError, match=r"delete\(\['12'\]\)"):
         dspex.Retriever("own", provider=Growing()).delete("12")
