@@ -160,7 +160,8 @@ class HttpService:
 
     def _address(self, path: str) -> str:
         if path[:8].lower().startswith(("http://", "https://")):
-            return checked_url(path)
+            address, _, query = path.partition("?")
+            return f"{checked_url(address)}?{query}" if query else checked_url(address)
         if self._base is None:
             raise ConfigurationError(f"{self.endpoint.provider!r} has no address of its own: pass LM(..., api_base=).")
         return f"{self._base}/{path.lstrip('/')}"
