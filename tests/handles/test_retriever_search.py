@@ -311,7 +311,7 @@ def test_a_change_that_fails_on_its_way_is_a_retriever_error():
         async def add(self, passages):
             raise dspex.Unavailable("nobody there")
 
-    with pytest.raises(dspex.RetrieverError, match="'own' failed at `add`: .*nobody there"):
+    with pytest.raises(dspex.RetrieverError, match=r"'own' failed at `add`: .*nobody there"):
         dspex.Retriever("own", provider=Down()).add(["a"])
 
 
