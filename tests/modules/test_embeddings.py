@@ -253,7 +253,7 @@ def test_a_missing_folder_is_an_os_error_and_a_damaged_one_is_told(tmp_path):
         ((TEXTS, "model"), dspex.ConfigurationError),
         ((TEXTS, vowels, 0), dspex.ConfigurationError),
     ],
-    ids=str,
+    ids=["text", "item", "number", "no provider", "k"],
 )
 def test_what_cannot_be_meant_is_refused_when_it_is_made(arguments, kind):
     with pytest.raises(kind):
