@@ -121,8 +121,9 @@ def test_knn_and_budgets_know_it():
         dspex.Example(question=question, kind=kind).with_inputs("question")
         for question, kind in [("How do I bake bread?", "cooking"), ("Which planet is largest?", "astronomy")]
     ]
-    nearest = dspex.KNN(1, trainset, dspex.Embedder(f"minilm/{NAME}"))
-    assert nearest(question="What is the oven's temperature for a cake?")[0].kind == "cooking"
+    for vectorizer in (dspex.Embedder(f"minilm/{NAME}"), f"minilm/{NAME}"):
+        nearest = dspex.KNN(1, trainset, vectorizer)
+        assert nearest(question="What is the oven's temperature for a cake?")[0].kind == "cooking"
     with dspex.track_usage() as usage:
         dspex.Embedder(f"minilm/{NAME}", caching=False)("Rome is a city.")
     assert (usage.total.input_tokens, usage.total.estimated) == (7, False)
