@@ -1,5 +1,6 @@
 """What happens between us and a server, beyond the kit."""
 
+import asyncio
 import json
 import re
 import urllib.request
@@ -9,7 +10,7 @@ import pytest
 
 import dspex
 from dspex.plugin import Condition, ProtocolError
-from dspex.testing import FaultServer
+from dspex.testing import FAULTS, FaultServer
 from dspex_chroma.provider import ChromaProvider
 from dspex_chroma.wire import to_metadata, to_passages, to_where
 
@@ -106,7 +107,7 @@ async def test_the_key_travels_in_its_header_and_is_in_no_error():
     "body", ["[]", '{"ids": [["a"]]}', '{"ids":[["a"]],"documents":[[]],"metadatas":[[]],"distances":[[]]}', "<html>"]
 )
 def test_a_reply_that_is_none_is_told(body):
-    with pytest.raises(ProtocolError, match="none to a query"):
+    with pytest.raises(ProtocolError, match=r"none to a query|not the JSON expected|web page"):
         to_passages(body.encode(), "cosine")
 
 
@@ -119,6 +120,37 @@ async def test_a_reply_that_breaks_off_is_tried_again():
         async with dspex.App():
             assert await handle(faulty.url, "docs").acall("banana") == []
     assert len(faulty.requests) == 4
+
+
+NOTHING = b'{"ids":[[]],"documents":[[]],"metadatas":[[]],"distances":[[]]}'
+
+
+@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if not fault.streams])
+def test_a_fault_of_the_wire_ends_as_it_says_and_the_next_search_is_a_good_one(fault):
+    async def main(faulty):
+        async with dspex.App():
+            docs = handle(faulty.url, "docs", num_retries=0, breaker=False, timeout=2.0)
+            assert await docs.acall("banana") == []
+            faulty.then(200, json={"supports_base64_encoding": True})
+            faulty.then(200, json={"id": "x", "name": "docs"})
+            faulty.then_fault(fault, NOTHING)
+            try:
+                # An endpoint of its own: it may be told to be left alone for a day.
+                found = await handle(
+                    faulty.url, "docs", num_retries=0, breaker=False, timeout=0.3, headers={"x-kit": "faulty"}
+                ).acall("banana")
+            except dspex.RetrieverError as error:
+                assert len(str(error)) <= 1_000
+            else:
+                assert found == []
+            faulty.then(200, NOTHING, headers={"Content-Type": "application/json"}, times=None)
+            assert await docs.acall("banana") == []
+
+    with FaultServer() as faulty:
+        faulty.then(200, json={"supports_base64_encoding": True})
+        faulty.then(200, json={"id": "x", "name": "docs"})
+        faulty.then(200, NOTHING, headers={"Content-Type": "application/json"})
+        asyncio.run(main(faulty))
 
 
 def test_conditions_are_written_one_by_one():

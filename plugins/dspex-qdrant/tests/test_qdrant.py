@@ -1,5 +1,6 @@
 """What happens between us and an engine, beyond the kit."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from qdrant_client import QdrantClient, models
 
 import dspex
 from dspex.plugin import Condition, Endpoint, ProtocolError
-from dspex.testing import FaultServer
+from dspex.testing import FAULTS, FaultServer
 from dspex_qdrant.options import QdrantOptions
 from dspex_qdrant.provider import QdrantProvider
 from dspex_qdrant.wire import point_id, to_filter, to_passage, to_point
@@ -81,8 +82,37 @@ async def test_a_reply_that_is_none_is_told(body):
     with FaultServer() as faulty:
         faulty.then(200, body, headers={"Content-Type": "application/json"}, times=None)
         async with dspex.App():
-            with pytest.raises(dspex.RetrieverError, match="no reply of Qdrant"):
+            with pytest.raises(dspex.RetrieverError, match=r"no reply of Qdrant|not the JSON expected|web page"):
                 await handle("docs", api_base=faulty.url, num_retries=0).acall("banana")
+
+
+NOTHING = b'{"result": [{"points": []}], "status": "ok", "time": 0.0}'
+MADE = {"result": {"config": {"params": {"vectors": {"size": 5, "distance": "Cosine"}}}}, "status": "ok", "time": 0.0}
+
+
+@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if not fault.streams])
+def test_a_fault_of_the_wire_ends_as_it_says_and_the_next_search_is_a_good_one(fault):
+    async def main(faulty):
+        async with dspex.App():
+            docs = handle("docs", api_base=faulty.url, num_retries=0, breaker=False)
+            assert await docs.acall("banana") == []
+            faulty.then(200, json=MADE)
+            faulty.then_fault(fault, NOTHING)
+            # An endpoint of its own: it may be told to be left alone for a day.
+            other = {"num_retries": 0, "breaker": False, "timeout": 0.3, "headers": {"x-kit": "faulty"}}
+            try:
+                found = await handle("docs", api_base=faulty.url, **other).acall("banana")
+            except dspex.RetrieverError as error:
+                assert len(str(error)) <= 1_000
+            else:
+                assert found == []
+            faulty.then(200, NOTHING, headers={"Content-Type": "application/json"}, times=None)
+            assert await docs.acall("banana") == []
+
+    with FaultServer() as faulty:
+        faulty.then(200, json=MADE)
+        faulty.then(200, NOTHING, headers={"Content-Type": "application/json"})
+        asyncio.run(main(faulty))
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from dspex.plugin import (
     LMError,
     Passage,
     Vectors,
+    decode_json,
 )
 from dspex_chroma.options import read_options
-from dspex_chroma.wire import Collection, refusal, to_collection, to_metadata, to_passages, to_where
+from dspex_chroma.wire import Collection, refusal, to_collection, to_fields, to_metadata, to_passages, to_where
 
 LOCAL = "http://localhost:8000"
 AT_A_TIME = 256
@@ -56,7 +57,7 @@ class ChromaProvider:
     async def start(self) -> None:
         """Find the collection, or make it. Raises LMError classes where the server cannot be used."""
         reply = await self._send("GET", "/api/v2/pre-flight-checks")
-        self._takes_base64 = msgspec.json.decode(reply.body, type=Limits).supports_base64_encoding
+        self._takes_base64 = decode_json(reply.body, Limits).supports_base64_encoding
         await self._found()
 
     async def retrieve(self, query: str, k: int) -> list[Passage]:
@@ -94,8 +95,7 @@ class ChromaProvider:
 
     async def _fields(self, names: Sequence[str]) -> list[set[str]]:
         _, reply = await self._asked("get", {"ids": names, "include": ["metadatas"]})
-        there = msgspec.json.decode(reply.body)
-        known = {name: set(fields or ()) for name, fields in zip(there["ids"], there["metadatas"], strict=True)}
+        known = to_fields(reply.body)
         return [known.get(name, set()) for name in names]
 
     async def delete(self, ids: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dspex.plugin import BadRequest, Condition, InputError, Passage, ProtocolError
+from dspex.plugin import BadRequest, Condition, InputError, Passage, ProtocolError, decode_json
 
 # Where the whole metadata stands, as JSON: Chroma itself keeps texts, numbers and booleans only.
 WHOLE = "~metadata"
@@ -27,6 +27,13 @@ class Found(msgspec.Struct):
     documents: list[list[str | None]]
     metadatas: list[list[dict[str, Any] | None]]
     distances: list[list[float | None]]
+
+
+class There(msgspec.Struct):
+    """The reply to a look at passages."""
+
+    ids: list[str]
+    metadatas: list[dict[str, Any] | None]
 
 
 class Space(msgspec.Struct):
@@ -99,12 +106,21 @@ def _clause(condition: Condition) -> dict[str, Any]:
 
 def to_passages(body: bytes, space: str) -> list[list[Passage]]:
     """The passages of a reply. Raises ProtocolError for what is none."""
+    found = decode_json(body, Found)
     try:
-        found = msgspec.json.decode(body, type=Found)
         columns = zip(found.ids, found.documents, found.metadatas, found.distances, strict=True)
         return [[_passage(*row, space) for row in zip(*lists, strict=True)] for lists in columns]
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ProtocolError(f"Chroma's reply is none to a query: {error}.", provider="chroma") from error
+
+
+def to_fields(body: bytes) -> dict[str, set[str]]:
+    """The fields that the passages of a reply have, by id. Raises ProtocolError for what is none."""
+    there = decode_json(body, There)
+    try:
+        return {name: set(fields or ()) for name, fields in zip(there.ids, there.metadatas, strict=True)}
+    except ValueError as error:
+        raise ProtocolError(f"Chroma's reply is none to a look: {error}.", provider="chroma") from error
 
 
 def _passage(
@@ -120,18 +136,15 @@ def _passage(
 
 def to_collection(body: bytes) -> Collection:
     """A collection of a reply. Raises ProtocolError for what is none."""
-    try:
-        return msgspec.json.decode(body, type=Collection)
-    except msgspec.DecodeError as error:
-        raise ProtocolError(f"Chroma's reply is no collection: {error}.", provider="chroma") from error
+    return decode_json(body, Collection)
 
 
 def refusal(status: int, body: bytes) -> BadRequest | None:
     """What the server says is wrong with a request, if it does."""
+    if status not in REFUSED:
+        return None
     try:
-        said = msgspec.json.decode(body, type=Refusal)
-    except msgspec.DecodeError:
+        said = decode_json(body, Refusal).message
+    except ProtocolError:
         return None
-    if status not in REFUSED or not said.message:
-        return None
-    return BadRequest(f"Chroma refuses the request ({status}): {said.message[:SHOWN]}", status=status)
+    return BadRequest(f"Chroma refuses the request ({status}): {said[:SHOWN]}", status=status) if said else None

@@ -9,9 +9,7 @@ from importlib import import_module
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
-from dspex.plugin import BadRequest, EndpointClient, PluginError, ProtocolError, RetrieverError
+from dspex.plugin import BadRequest, EndpointClient, PluginError, ProtocolError, RetrieverError, decode_json
 from dspex_qdrant.options import MEMORY
 
 T = TypeVar("T")
@@ -90,8 +88,8 @@ class Remote:
         headers = {} if key is None else {"api-key": key.reveal()}
         reply = await self._http.request(method, f"{self._url}{path}", json=body, headers=headers)
         try:
-            return msgspec.json.decode(reply.body)["result"]
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            return decode_json(reply.body, dict[str, Any])["result"]
+        except KeyError as error:
             raise ProtocolError(f"That is no reply of Qdrant's: {reply.body[:120]!r}.", provider="qdrant") from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dspex.plugin import BadRequest, Condition, InputError, Passage, ProtocolError
+from dspex.plugin import BadRequest, Condition, InputError, Passage, ProtocolError, decode_json
 from dspex_qdrant.options import QdrantOptions
 
 NAMESPACE = uuid.UUID("6f0d6f6c-6473-5065-8000-7175647261ff")
@@ -100,8 +100,8 @@ def to_passage(point: Any, options: QdrantOptions, distance: str) -> Passage:
 def refusal(status: int, body: bytes) -> BadRequest | None:
     """What the server says is wrong with a request, if it does."""
     try:
-        said = msgspec.json.decode(body, type=Refused).status.error
-    except msgspec.DecodeError:
+        said = decode_json(body, Refused).status.error
+    except ProtocolError:
         return None
     if status not in {400, 404, 409, 413, 422} or not said:
         return None
