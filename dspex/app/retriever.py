@@ -1,5 +1,6 @@
 """Retriever: the user's handle on a retriever, a plugin's or an object of the user's own."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, overload
 
@@ -26,7 +27,7 @@ class Retriever:
 
     `embedder` is an Embedder, or what makes one, for retrievers that need vectors. `k` passages are given where a call
     does not say how many. `cache=True` keeps results by query and k: only for an index that does not change. `timeout`
-    covers a whole call in seconds (None: 120 s from the first permit); retry, limits and breaker are those of an LM.
+    covers a whole call in seconds (None: 120 s from the first permit, for a change of the index no bound); retry, limits and breaker are those of an LM.
     `provider=` takes a RetrieverProvider object instead of a plugin's.
     """
 
@@ -152,17 +153,20 @@ class Retriever:
         method: Callable[[Any], Awaitable[None]] | None = getattr(service.provider, what, None)
         if method is None:
             raise RetrieverError(f"The retriever {self.name!r} offers no `{what}`.")
+        limit = asyncio.timeout(self._call_options.timeout)
         try:
-            await service.ready()
-            await method(argument)
+            async with limit:
+                await service.ready()
+                await method(argument)
         except LMError as error:
             raise RetrieverError(f"The retriever {self.name!r} failed at `{what}`: {error}") from error
         except DspexError:
             raise
         except Exception as error:  # the provider is a plugin
-            raise RetrieverError(
-                f"The retriever {self.name!r} failed at `{what}`: {type(error).__name__}: {error}"
-            ) from error
+            said = f"failed at `{what}`: {type(error).__name__}: {error}"
+            if limit.expired():
+                said = f"did not end `{what}` within {self._call_options.timeout:g} s."
+            raise RetrieverError(f"The retriever {self.name!r} {said}") from error
 
     # What is behind it
 

@@ -153,6 +153,17 @@ def test_a_fault_of_the_wire_ends_as_it_says_and_the_next_search_is_a_good_one(f
         asyncio.run(main(faulty))
 
 
+async def test_a_change_that_is_never_answered_ends():
+    with FaultServer() as faulty:
+        faulty.then(200, json={"supports_base64_encoding": True}).then(200, json={"id": "x", "name": "docs"})
+        faulty.then_raw(end="hang")
+        async with dspex.App():
+            docs = handle(faulty.url, "docs")
+            docs.service.provider.request_s = 0.2
+            with pytest.raises(dspex.RetrieverError, match=r"failed at `add`: No reply of http\S+ within 0.2 s"):
+                await docs.aadd(["banana"])
+
+
 def test_conditions_are_written_one_by_one():
     assert to_where([]) is None
     assert to_where([Condition("$a", "gt", (1,))]) == {"~$a": {"$gt": 1}}

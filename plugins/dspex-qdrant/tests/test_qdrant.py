@@ -115,6 +115,17 @@ def test_a_fault_of_the_wire_ends_as_it_says_and_the_next_search_is_a_good_one(f
         asyncio.run(main(faulty))
 
 
+async def test_a_change_that_is_never_answered_ends():
+    with FaultServer() as faulty:
+        faulty.then(200, json=MADE)
+        faulty.then_raw(end="hang")
+        async with dspex.App():
+            docs = handle("docs", api_base=faulty.url)
+            docs.service.provider._transport.request_s = 0.2
+            with pytest.raises(dspex.RetrieverError, match=r"failed at `add`: No reply of http\S+ within 0.2 s"):
+                await docs.aadd(["banana"])
+
+
 @pytest.mark.parametrize(
     "point", [{}, {"id": 1, "payload": []}, {"id": 1, "payload": {}, "score": "x"}, None], ids=repr
 )

@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 CONNECT_S = 10.0
 CLOSE_S = 5.0
+STATEMENT_S = 120.0
 AWAY = (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, asyncpg.TooManyConnectionsError)
 NOT_ALLOWED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
 
@@ -47,7 +48,12 @@ class Database:
         async with opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self._dsn, password=self._password, min_size=0, max_size=self._connections, timeout=CONNECT_S
+                    self._dsn,
+                    password=self._password,
+                    min_size=0,
+                    max_size=self._connections,
+                    timeout=CONNECT_S,
+                    command_timeout=STATEMENT_S,
                 )
             return self._pool
 

@@ -1,5 +1,6 @@
 """The provider: a collection of a Chroma server by the contract of a SearchingRetriever."""
 
+import asyncio
 import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from dspex.plugin import (
     EndpointClient,
     HttpReply,
     LMError,
+    LMTimeout,
     Passage,
     Vectors,
     decode_json,
@@ -37,6 +39,8 @@ class ChromaProvider:
 
     `api_base` is the server, http://localhost:8000 where it is not given; `api_key` goes into the header x-chroma-token.
     """
+
+    request_s = 120.0
 
     def __init__(
         self, options: Mapping[str, Any], http: EndpointClient, embedder: EmbeddingProvider | None = None
@@ -135,4 +139,10 @@ class ChromaProvider:
     async def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> HttpReply:
         key = self._http.endpoint.api_key
         headers = {} if key is None else {"x-chroma-token": key.reveal()}
-        return await self._http.request(method, f"{self.base_url}{path}", json=body, headers=headers)
+        try:
+            # A search has a deadline; a change has none but this.
+            async with asyncio.timeout(self.request_s):
+                return await self._http.request(method, f"{self.base_url}{path}", json=body, headers=headers)
+        except TimeoutError as error:
+            said = f"No reply of {self.base_url} within {self.request_s:g} s."
+            raise LMTimeout(said, provider="chroma") from error

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
-from dspex.plugin import BadRequest, EndpointClient, PluginError, ProtocolError, RetrieverError, decode_json
+from dspex.plugin import BadRequest, EndpointClient, LMTimeout, PluginError, ProtocolError, RetrieverError, decode_json
 from dspex_qdrant.options import MEMORY
 
 T = TypeVar("T")
@@ -42,6 +42,8 @@ class Transport(Protocol):
 
 class Remote:
     """A server."""
+
+    request_s = 120.0
 
     def __init__(self, http: EndpointClient, collection: str) -> None:
         self._http = http
@@ -86,7 +88,13 @@ class Remote:
     async def _send(self, method: str, path: str, body: Any = None) -> Any:
         key = self._http.endpoint.api_key
         headers = {} if key is None else {"api-key": key.reveal()}
-        reply = await self._http.request(method, f"{self._url}{path}", json=body, headers=headers)
+        try:
+            # A search has a deadline; a change has none but this.
+            async with asyncio.timeout(self.request_s):
+                reply = await self._http.request(method, f"{self._url}{path}", json=body, headers=headers)
+        except TimeoutError as error:
+            said = f"No reply of {self.base_url} within {self.request_s:g} s."
+            raise LMTimeout(said, provider="qdrant") from error
         try:
             return decode_json(reply.body, dict[str, Any])["result"]
         except KeyError as error:
