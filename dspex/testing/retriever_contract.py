@@ -1,6 +1,7 @@
 """What a retriever must do, as tests that a plugin's own test class inherits."""
 
 import asyncio
+import os
 import re
 import threading
 import time
@@ -14,11 +15,12 @@ from dspex.app.app import App
 from dspex.app.embedder import Embedder
 from dspex.app.retriever import Retriever
 from dspex.core.errors import ConfigurationError, InputError, RetrieverError
-from dspex.core.messages import Passage
+from dspex.core.messages import LMResponse, Passage
 from dspex.core.where import all_hold, conditions
 from dspex.plugin.hookspecs import hookimpl
 from dspex.plugin.manager import PluginManager, Source
 from dspex.plugin.spec import Spec
+from dspex.testing.lm_contract import ended, forked
 
 Work = Callable[[Retriever], Awaitable[None]]
 
@@ -78,12 +80,14 @@ class RetrieverContract:
 
     `options` are keywords of Retriever; `at` gives those that put an index into a folder. `survives`: what was added is there
     for the next App over the same place. `saves`: it offers `save`, and `loaded` opens what was written. `embedder` is what
-    it is handed, None for a retriever that needs no vectors. `broken` gives keywords of one whose storage cannot be used.
+    it is handed, None for a retriever that needs no vectors. `broken` gives keywords of one whose storage cannot be used. `forks`
+    False: it cannot live in a forked child.
     """
 
     options: Mapping[str, Any] = MappingProxyType({})
     survives = False
     saves = False
+    forks = hasattr(os, "fork")
     limit_s = 50.0
     soon_s = 2.0
     most_held_s = 0.3  # CPU seconds that adding 500 passages, and a search, may take of the loop's thread
@@ -363,6 +367,22 @@ class RetrieverContract:
             assert held <= self.most_held_s, f"it took {held:.2f} CPU seconds of the loop's own thread"
 
         self.live(work, self.at(tmp_path))
+
+    def test_a_forked_child_searches_and_so_does_its_parent(self, tmp_path: Path) -> None:
+        async def work(retriever: Retriever) -> None:
+            await retriever.aadd(PASSAGES)
+            await retriever.acall(SHARED)
+
+            async def child() -> LMResponse:
+                assert ids(await retriever.acall(PASSAGES[2].text, 1)) == ["2"]
+                return LMResponse.from_text("found")
+
+            code = await asyncio.to_thread(ended, forked(child), self.limit_s / 2)
+            assert code == 0, "the child failed"
+            assert ids(await retriever.acall(PASSAGES[3].text, 1)) == ["3"]
+
+        if self.forks:
+            self.live(work, self.at(tmp_path))
 
     def test_its_app_lets_it_go_and_nothing_of_it_is_left(self, tmp_path: Path) -> None:
         async def work(retriever: Retriever) -> None:

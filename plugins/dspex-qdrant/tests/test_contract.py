@@ -11,6 +11,7 @@ from dspex.testing import RetrieverContract
 
 class TestFolder(RetrieverContract):
     survives = True
+    forks = False
 
     def spec(self) -> Spec:
         return dspex_qdrant.dspex_retrievers()[0]
@@ -25,6 +26,7 @@ class TestFolder(RetrieverContract):
 
 class TestMemory(TestFolder):
     survives = False
+    forks = True
 
     def at(self, folder):
         return {"path": ":memory:", "collection": folder.name}
@@ -32,6 +34,8 @@ class TestMemory(TestFolder):
 
 @pytest.mark.usefixtures("shared_server")
 class TestServer(TestFolder):
+    forks = True
+
     def at(self, folder):
         name = hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()
         return {"api_base": self.server.url, "collection": f"kit {name}"}

@@ -11,8 +11,9 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 import dspex
-from dspex.plugin import Condition, Endpoint, ProtocolError
+from dspex.plugin import Condition, Endpoint, LMResponse, ProtocolError
 from dspex.testing import FAULTS, FaultServer
+from dspex.testing.lm_contract import ended, forked
 from dspex_qdrant.options import QdrantOptions
 from dspex_qdrant.provider import QdrantProvider
 from dspex_qdrant.wire import point_id, to_filter, to_passage, to_point
@@ -160,6 +161,20 @@ except dspex.RetrieverError as error:
     client = QdrantClient(path=str(path))
     assert client.count("docs").count == 1
     client.close()
+
+
+async def test_a_folder_that_a_forked_child_inherits_is_refused_at_once(tmp_path):
+    async with dspex.App():
+        docs = handle("docs", path=str(tmp_path / "index"))
+        await docs.aadd(["banana"])
+
+        async def child():
+            with pytest.raises(dspex.RetrieverError, match="before this process was forked"):
+                await docs.acall("banana")
+            return LMResponse.from_text("refused")
+
+        assert await asyncio.to_thread(ended, forked(child), 20.0) == 0
+        assert len(await docs.acall("banana")) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Connections to PostgreSQL, on a loop and thread of their own: they are bound to a loop, and callers come from several."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -25,6 +26,10 @@ class Database:
         self._dsn = dsn
         self._password = password
         self._connections = connections
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -58,6 +63,8 @@ class Database:
             return self._pool
 
     def _running(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            self._begin()  # in a forked child: thread and connections are the parent's
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()

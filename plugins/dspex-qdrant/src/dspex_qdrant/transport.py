@@ -107,6 +107,7 @@ class Local:
     def __init__(self, path: str, collection: str) -> None:
         self._path = path
         self._collection = collection
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._client: Any = None
@@ -163,11 +164,24 @@ class Local:
             client.close()
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
+        self._check_process()
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(1, "dspex-qdrant")
             future = self._pool.submit(self._ready, work)
         return await asyncio.wrap_future(future)
+
+    def _check_process(self) -> None:
+        pid = os.getpid()
+        if self._pid == pid:
+            return
+        if self._path != MEMORY and self._client is not None:
+            raise RetrieverError(
+                f"The folder {self._path} was opened before this process was forked, and is of one process at a time: open it here "
+                "first, or use a server."
+            )
+        # In memory the child has a copy of all, but none of the threads.
+        self._pid, self._lock, self._pool = pid, threading.Lock(), None
 
     def _ready(self, work: Callable[[], T]) -> T:
         if self._client is None:
