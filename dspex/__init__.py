@@ -120,6 +120,7 @@ _HOMES = MappingProxyType(
         "dspex.program.best_of_n": ("BestOfN",),
         "dspex.program.chain_of_thought": ("ChainOfThought",),
         "dspex.program.code_act": ("CodeAct",),
+        "dspex.program.embeddings": ("Embeddings", "EmbeddingsWithScores"),
         "dspex.program.fields": ("InputField", "OutputField", "infer_prefix"),
         "dspex.program.function_module": ("module",),
         "dspex.program.knn": ("KNN",),

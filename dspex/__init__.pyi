@@ -215,6 +215,8 @@ from dspex.program.adapters.xml import XMLAdapter as XMLAdapter
 from dspex.program.best_of_n import BestOfN as BestOfN
 from dspex.program.chain_of_thought import ChainOfThought as ChainOfThought
 from dspex.program.code_act import CodeAct as CodeAct
+from dspex.program.embeddings import Embeddings as Embeddings
+from dspex.program.embeddings import EmbeddingsWithScores as EmbeddingsWithScores
 from dspex.program.fields import InputField as InputField
 from dspex.program.fields import OutputField as OutputField
 from dspex.program.fields import infer_prefix as infer_prefix

@@ -1,5 +1,6 @@
 """Retriever: the user's handle on a retriever, a plugin's or an object of the user's own."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, overload
 
@@ -8,11 +9,11 @@ import msgspec
 from dspex.app.app import App, current_app, endpoint_identity
 from dspex.app.embedder import Embedder
 from dspex.app.endpoints import Connection, terms
-from dspex.core.errors import ConfigurationError, DspexError, InputError, RetrieverError
+from dspex.core.errors import ConfigurationError, DspexError, InputError, LMError, RetrieverError
 from dspex.core.identity import digest
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.secret import Secret
-from dspex.core.where import conditions
+from dspex.core.where import Where, conditions
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import BreakerPolicy
@@ -26,7 +27,7 @@ class Retriever:
 
     `embedder` is an Embedder, or what makes one, for retrievers that need vectors. `k` passages are given where a call
     does not say how many. `cache=True` keeps results by query and k: only for an index that does not change. `timeout`
-    covers a whole call in seconds (None: 120 s from the first permit); retry, limits and breaker are those of an LM.
+    covers a whole call in seconds (None: 120 s from the first permit, for a change of the index no bound); retry, limits and breaker are those of an LM.
     `provider=` takes a RetrieverProvider object instead of a plugin's.
     """
 
@@ -69,13 +70,11 @@ class Retriever:
         self._bound: tuple[Any, RetrieverService] | None = None
 
     @overload
-    def __call__(
-        self, query: str, k: int | None = None, *, where: Mapping[str, Any] | None = None
-    ) -> list[Passage]: ...
+    def __call__(self, query: str, k: int | None = None, *, where: Where = None) -> list[Passage]: ...
 
     @overload
     def __call__(
-        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Mapping[str, Any] | None = None
+        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Where = None
     ) -> list[list[Passage]]: ...
 
     def __call__(self, query: str | list[str] | tuple[str, ...], k: int | None = None, *, where: Any = None) -> Any:
@@ -87,13 +86,11 @@ class Retriever:
         return current_app().bridge.run(self.acall(query, k, where=where))
 
     @overload
-    async def acall(
-        self, query: str, k: int | None = None, *, where: Mapping[str, Any] | None = None
-    ) -> list[Passage]: ...
+    async def acall(self, query: str, k: int | None = None, *, where: Where = None) -> list[Passage]: ...
 
     @overload
     async def acall(
-        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Mapping[str, Any] | None = None
+        self, query: list[str] | tuple[str, ...], k: int | None = None, *, where: Where = None
     ) -> list[list[Passage]]: ...
 
     async def acall(self, query: str | list[str] | tuple[str, ...], k: int | None = None, *, where: Any = None) -> Any:
@@ -156,15 +153,20 @@ class Retriever:
         method: Callable[[Any], Awaitable[None]] | None = getattr(service.provider, what, None)
         if method is None:
             raise RetrieverError(f"The retriever {self.name!r} offers no `{what}`.")
-        await service.ready()
+        limit = asyncio.timeout(self._call_options.timeout)
         try:
-            await method(argument)
+            async with limit:
+                await service.ready()
+                await method(argument)
+        except LMError as error:
+            raise RetrieverError(f"The retriever {self.name!r} failed at `{what}`: {error}") from error
         except DspexError:
             raise
         except Exception as error:  # the provider is a plugin
-            raise RetrieverError(
-                f"The retriever {self.name!r} failed at `{what}`: {type(error).__name__}: {error}"
-            ) from error
+            said = f"failed at `{what}`: {type(error).__name__}: {error}"
+            if limit.expired():
+                said = f"did not end `{what}` within {self._call_options.timeout:g} s."
+            raise RetrieverError(f"The retriever {self.name!r} {said}") from error
 
     # What is behind it
 

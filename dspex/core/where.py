@@ -39,6 +39,9 @@ class Condition(msgspec.Struct, frozen=True):
         return bool(value < bound if self.operator == "lt" else value <= bound)
 
 
+Where = Mapping[str, Any] | tuple[Condition, ...] | None
+
+
 def kind(value: Any) -> type | None:
     """What a value may be compared with: str, float (any number), bool; None: with nothing."""
     if isinstance(value, bool):
@@ -48,13 +51,16 @@ def kind(value: Any) -> type | None:
     return str if isinstance(value, str) else None
 
 
-def conditions(where: Mapping[str, Any] | None) -> tuple[Condition, ...]:
+def conditions(where: Where) -> tuple[Condition, ...]:
     """What `where` says, all of which must hold: `{"lang": "en", "tag": ["a", "b"], "year": {"gte": 2000, "lt": 2010}}`.
 
-    A value stands for itself, a list for any of its values, a dictionary for bounds. Raises InputError.
+    A value stands for itself, a list for any of its values, a dictionary for bounds; Conditions are taken as they are, as one
+    retriever hands them to another. Raises InputError.
     """
     if where is None:
         return ()
+    if isinstance(where, tuple) and all(isinstance(one, Condition) for one in where):
+        return where
     if not isinstance(where, Mapping):
         raise InputError(f"where= takes a dictionary of metadata fields, not {where!r:.80}.")
     return tuple(one for field, wanted in sorted(where.items()) for one in _of_field(field, wanted))

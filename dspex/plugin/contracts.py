@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from dspex.core.batches import BatchResults, BatchSpec, BatchStatus
 from dspex.core.candidate import Candidate, Failure, Rollout, Scores
-from dspex.core.endpoint import Capabilities
+from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.events import Event
 from dspex.core.example import Example, Prediction
 from dspex.core.finetune import FineTuneSpec, FineTuneStatus, LMRef
@@ -58,6 +58,14 @@ class HttpClient(Protocol):
         `framings` reads streams of other forms, by their content types; a reply of any other type comes as one event named
         "body".
         """
+
+
+class EndpointClient(HttpClient, Protocol):
+    """The HttpClient that a retriever's factory is given, which tells where the user wants it: base_url, api_key, headers."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of its requests."""
 
 
 class LMProvider(Protocol):
@@ -128,7 +136,7 @@ class EmbeddingProvider(Protocol):
 class RetrieverProvider(Protocol):
     """Passages for a query; errors are RetrieverError, or LMError classes where a later attempt may succeed.
 
-    Its factory takes (options, http, embedder), the embedder an EmbeddingProvider or None. Optional, all async:
+    Its factory takes (options, http, embedder): http an EndpointClient, the embedder an EmbeddingProvider or None. Optional, all async:
     `search` (`SearchingRetriever`), `add(passages)`, each with an id, one that is there being replaced; `delete(ids)`, absent
     ones being no error; `save(path)`, `start()`, `background()`, `aclose()`.
     The object is used from several loops and threads at once.

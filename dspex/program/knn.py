@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from dspex.app.app import current_app
-from dspex.app.embedder import as_vectors
+from dspex.app.embedder import Embedder, as_vectors
 from dspex.core.errors import ConfigurationError, EvaluationError
 from dspex.core.example import Example
 from dspex.core.messages import Vectors
@@ -19,18 +19,18 @@ SEPARATOR = " | "
 class KNN:
     """`KNN(k, trainset, vectorizer)(**inputs)` gives the `k` examples whose inputs are nearest, nearest first.
 
-    The vectorizer is an Embedder, or any function of a list of texts that gives a row a text; nearness is the dot
-    product, and of equally near ones the earlier wins. The trainset's vectors are made once, at the first call; a vectorizer
+    The vectorizer is an Embedder, the "provider/model" of one, or any function of a list of texts that gives a row a text; nearness
+    is the dot product, and of equally near ones the earlier wins. The trainset's vectors are made once, at the first call; a vectorizer
     with `fitted(texts)` is fitted to the trainset before.
     """
 
-    def __init__(self, k: int, trainset: Sequence[Example], vectorizer: Callable[[list[str]], Any]) -> None:
+    def __init__(self, k: int, trainset: Sequence[Example], vectorizer: str | Callable[[list[str]], Any]) -> None:
         if k < 1 or not trainset:
             raise ConfigurationError(f"KNN needs k >= 1 and at least one example, not k={k}, {len(trainset)} examples.")
         self.k = k
         self.trainset = list(trainset)
-        self.embedding = vectorizer
-        self._vectorizer: Any = vectorizer
+        self.embedding = Embedder(vectorizer) if isinstance(vectorizer, str) else vectorizer
+        self._vectorizer: Any = self.embedding
         self._texts = [_joined(_inputs(index, example)) for index, example in enumerate(self.trainset)]
         self._matrix: Any = None
         self._flight: SingleFlight[bool] = SingleFlight()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -242,6 +243,16 @@ class HoldsTheLoop(Good):
         await super().add(passages)
 
 
+class BoundToOneProcess(Good):
+    pid = None
+
+    async def retrieve(self, query, k):
+        self.pid = self.pid or os.getpid()
+        if self.pid != os.getpid():
+            raise dspex.RetrieverError("a foreign process")
+        return await super().retrieve(query, k)
+
+
 class LeavesATaskBehind(Good):
     async def retrieve(self, query, k):
         self.task = asyncio.ensure_future(asyncio.sleep(3600))
@@ -340,6 +351,7 @@ def test_a_good_retriever_passes(name, tmp_path):
         (AddsHalves, "cancelled_work"),
         (LeavesATaskBehind, "cancelled_work"),
         (HoldsTheLoop, "beside_the_loop"),
+        (BoundToOneProcess, "forked_child"),
         (LeavesATaskBehind, "nothing_of_it_is_left"),
         (LeavesAThreadBehind, "nothing_of_it_is_left"),
         (CannotEndBeforeItBegan, "before_its_first_call"),
@@ -349,7 +361,9 @@ def test_a_good_retriever_passes(name, tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:.*never awaited")
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:.*never awaited", "ignore:.*fork"
+)
 def test_each_fault_is_noticed(provider, about, tmp_path):
     [name] = [name for name in TESTS if about in name]
     with pytest.raises((AssertionError, AttributeError, dspex.DspexError, TimeoutError, RuntimeWarning)):
@@ -364,4 +378,5 @@ def test_every_test_of_the_kit_can_fail():
 
 def test_a_retriever_in_memory_forgets_and_that_is_well(tmp_path):
     kit(Forgets, survives=False, saves=False).test_the_next_app_finds_what_was_added(tmp_path)
+    kit(BoundToOneProcess, forks=False).test_a_forked_child_searches_and_so_does_its_parent(tmp_path / "forked")
     kit(SavesOnce, saves=False).test_what_was_saved_is_opened_elsewhere(tmp_path)

@@ -63,5 +63,5 @@ def test_an_error_says_its_model_first():
 
 
 def test_a_search_in_memory_says_which_package_has_it():
-    with pytest.raises(AttributeError, match='pip install "dspex-vectors"'):
-        _ = dspex.Embeddings
+    with pytest.raises(dspex.ConfigurationError, match="dspex-vectors"):
+        dspex.Embeddings(["a text"], lambda texts: [[1.0]] * len(texts))("a text")

@@ -382,6 +382,13 @@ def test_knn_makes_the_vectors_of_its_trainset_once():
     assert ["question: ? | hint: !"] in asked
 
 
+def test_knn_takes_an_embedder_by_its_name():
+    with pytest.raises(dspex.ConfigurationError, match="No embedder 'nobody'"):
+        dspex.KNN(1, CAPITALS, "nobody/nothing")(question="?")
+    with pytest.raises(dspex.ConfigurationError, match="name the provider too"):
+        dspex.KNN(1, CAPITALS, "nothing")
+
+
 @pytest.mark.parametrize(
     ("k", "trainset", "message"),
     [(0, CAPITALS, "k >= 1"), (1, [], "at least one example"), (1, [dspex.Example(a="b")], "with_inputs")],

@@ -306,6 +306,37 @@ def test_what_is_no_list_of_passages_is_not_added(passages):
     assert not provider.added
 
 
+def test_a_change_that_fails_on_its_way_is_a_retriever_error():
+    class Down(Growing):
+        async def add(self, passages):
+            raise dspex.Unavailable("nobody there")
+
+    with pytest.raises(dspex.RetrieverError, match=r"'own' failed at `add`: .*nobody there"):
+        dspex.Retriever("own", provider=Down()).add(["a"])
+
+
+def test_a_change_takes_no_longer_than_the_user_allows():
+    class Slow(Growing):
+        async def add(self, passages):
+            await asyncio.sleep(1e5)
+
+    async def main():
+        with pytest.raises(dspex.RetrieverError, match="'own' did not end `add` within 2 s"):
+            await dspex.Retriever("own", provider=Slow(), timeout=2.0).aadd(["a"])
+        return asyncio.get_running_loop().time()
+
+    assert run(main) == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_time_limit_of_the_plugins_own_is_told_too():
+    class Late(Growing):
+        async def add(self, passages):
+            raise TimeoutError("late")
+
+    with pytest.raises(dspex.RetrieverError, match="failed at `add`: TimeoutError: late"):
+        dspex.Retriever("own", provider=Late()).add(["a"])
+
+
 def test_one_id_alone_is_not_taken_for_a_list_of_letters():
     with pytest.raises(dspex.InputError, match=r"delete\(\['12'\]\)"):
         dspex.Retriever("own", provider=Growing()).delete("12")

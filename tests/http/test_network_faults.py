@@ -373,3 +373,11 @@ async def test_a_cancelled_request_closes_its_connection(server, http):
 
 def test_limits_have_the_documented_defaults():
     assert HttpLimits() == HttpLimits(10.0, 30.0, 16 * MIB, 65536, 65536, MIB)
+
+
+async def test_a_whole_url_may_have_a_query_and_an_address_of_none_may_not(server, client):
+    server.then(200, "ok", times=None)
+    await client().request("GET", f"{server.url}/other?wait=true&x=%20")
+    assert server.requests[-1].path == "/other?wait=true&x=%20"
+    with pytest.raises(ConfigurationError, match="no query"):
+        client(f"{server.url}/v1?wait=true")

@@ -23,8 +23,8 @@ from dspex_llamacpp.library import (
     make_immortal,
     open_server,
 )
-from dspex_llamacpp.options import LlamaCppOptions
-from dspex_llamacpp.weights import has_chat_template, locate
+from dspex_llamacpp.options import EmbeddingOptions, LlamaCppOptions
+from dspex_llamacpp.weights import has_chat_template, has_pooling, locate
 
 T = TypeVar("T")
 
@@ -94,12 +94,14 @@ def _settle(future: "Future[T]", work: Callable[[], T]) -> None:
 class Engine:
     """One model in one process, loaded by the first call that needs it.
 
-    `chat` is known once it is loaded: whether the model takes turns, or only one plain prompt.
+    `chat` is known once it is loaded: whether the model takes turns, or only one plain prompt. With `embeds` it is one that
+    makes vectors.
     """
 
-    def __init__(self, source: Source, options: LlamaCppOptions) -> None:
+    def __init__(self, source: Source, options: LlamaCppOptions, embeds: EmbeddingOptions | None = None) -> None:
         self.source = source
         self.options = options
+        self._embeds = embeds
         self.chat: bool | None = None
         self.closing = threading.Event()
         self._slots = Slots(options.slots)
@@ -129,6 +131,17 @@ class Engine:
             del server
         return None
 
+    def embed(self, text: str) -> Mapping[str, Any]:
+        """The engine's reply for one text, on the calling thread. Raises ValueError for a text that it cannot read."""
+        server = self._server
+        assert server is not None
+        try:
+            return server.handle_embeddings({"input": [text]})
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(str(error)) from error
+        finally:
+            del server  # as above
+
     def to_grammar(self, schema: Mapping[str, Any]) -> str:
         """A JSON schema as a grammar of the engine's."""
         return load_library().json_schema_to_grammar(schema)
@@ -157,7 +170,7 @@ class Engine:
             os.register_at_fork(after_in_child=functools.partial(_forked, weakref.ref(self)))
         self._touched = True
         self.chat = self._takes_turns(path)
-        server = open_server(library, path, source.name, options)
+        server = open_server(library, path, source.name, options, self._pooling(path))
         logger.info("%s loaded from %s in %.1f s", source.name, path, time.monotonic() - began)
         if source.known is not None:
             logger.info("%s", source.known.notice)
@@ -168,6 +181,11 @@ class Engine:
         if given.chat is not None or given.chat_template is not None:
             return given.chat is not False
         return self.source.known.chat if self.source.known else has_chat_template(path)
+
+    def _pooling(self, path: Path) -> str | None:
+        if self._embeds is None:
+            return None
+        return self._embeds.pooling or ("own" if has_pooling(path) else "mean")
 
     def forked(self) -> None:
         """In a child process: what this holds belongs to the parent."""

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from dspex.plugin import ConfigurationError, PluginError
@@ -27,6 +28,16 @@ PROMPT_CACHE_MIB = 128
 SMALL_BYTES = 512 << 20
 MOST_THREADS = 8
 
+# How the states of a text's tokens become one vector; "own" is what the model's file says.
+POOLINGS = MappingProxyType(
+    {
+        "own": "LLAMA_POOLING_TYPE_UNSPECIFIED",
+        "mean": "LLAMA_POOLING_TYPE_MEAN",
+        "cls": "LLAMA_POOLING_TYPE_CLS",
+        "last": "LLAMA_POOLING_TYPE_LAST",
+    }
+)
+
 # Whether this process is a fork of one that had a model open. It mirrors state of the native library, which is one a
 # process too: filled in the child, once, and copied by the fork of a fork.
 _inherited: list[bool] = []
@@ -38,6 +49,8 @@ class NativeServer(Protocol):
     def handle_completions(self, body: Mapping[str, Any], on_chunk: OnChunk) -> None: ...
 
     def handle_chat_completions(self, body: Mapping[str, Any], on_chunk: OnChunk) -> None: ...
+
+    def handle_embeddings(self, body: Mapping[str, Any]) -> Mapping[str, Any]: ...
 
 
 class ThreadParams(Protocol):
@@ -73,12 +86,15 @@ class Params(Protocol):
     warmup: bool
     offline: bool
     ui: bool
+    embedding: bool
+    pooling_type: Any
 
 
 class Library(Protocol):
     """What we use of xllamacpp, which has no type hints."""
 
     CommonParams: Callable[[], Params]
+    llama_pooling_type: Any
     Server: Callable[[Params], NativeServer]
     json_schema_to_grammar: Callable[[Mapping[str, Any]], str]
 
@@ -111,8 +127,13 @@ def _cannot_load(error: ImportError) -> PluginError:
     )
 
 
-def open_server(library: Library, path: Path, name: str, options: LlamaCppOptions) -> NativeServer:
-    """Load a model, which takes about a second. Raises ConfigurationError for what the engine cannot load."""
+def open_server(
+    library: Library, path: Path, name: str, options: LlamaCppOptions, pooling: str | None = None
+) -> NativeServer:
+    """Load a model, which takes about a second; `pooling`, as in `POOLINGS`, makes it one that embeds.
+
+    Raises ConfigurationError for what the engine cannot load.
+    """
     params = library.CommonParams()
     params.model.path = str(path)
     params.model_alias = {name}
@@ -131,6 +152,11 @@ def open_server(library: Library, path: Path, name: str, options: LlamaCppOption
     # The engine always listens on a port of 127.0.0.1. Nobody gets this key: we call it in the process, without one.
     params.api_keys = [secrets.token_urlsafe()]
     params.n_threads_http = 1
+    if pooling is not None:
+        params.embedding = True
+        # A model that reads both ways needs its whole text in one batch.
+        params.n_batch = params.n_ubatch = options.context
+        params.pooling_type = getattr(library.llama_pooling_type, POOLINGS[pooling])
     if options.chat_template is not None:
         params.chat_template = options.chat_template
     try:

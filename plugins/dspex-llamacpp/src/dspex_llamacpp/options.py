@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -31,11 +31,32 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chat_template: str | None = None
 
 
+class EmbeddingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keywords of `dspex.Embedder("llamacpp/...")`.
+
+    `path`, `sha256` and `threads` as for an LM. `context`: the most tokens that a text may have. `pooling`: how the states of a
+    text's tokens become one vector; None is what the file says, else the mean.
+    """
+
+    path: str | None = None
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    context: Annotated[int, msgspec.Meta(ge=64, le=1 << 17)] = 2048
+    threads: Count | None = None
+    pooling: Literal["mean", "cls", "last"] | None = None
+
+
+def read_embedding_options(given: Mapping[str, Any]) -> EmbeddingOptions:
+    """The options of an embedder's endpoint. Raises ConfigurationError for a wrong value."""
+    try:
+        return msgspec.convert(_plain(given), EmbeddingOptions)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"An option of the llamacpp embedder is wrong: {error}") from error
+
+
 def read_options(given: Mapping[str, Any]) -> LlamaCppOptions:
     """The options of an endpoint. Raises ConfigurationError for a wrong value, or two that exclude each other."""
-    plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
     try:
-        options = msgspec.convert(plain, LlamaCppOptions)
+        options = msgspec.convert(_plain(given), LlamaCppOptions)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"An option of the llamacpp provider is wrong: {error}") from error
     if options.deterministic and options.slots > 1:
@@ -46,3 +67,7 @@ def read_options(given: Mapping[str, Any]) -> LlamaCppOptions:
     if options.chat is False and options.chat_template is not None:
         raise ConfigurationError("chat=False and chat_template= exclude each other: leave one of the two out.")
     return options
+
+
+def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}

@@ -21,6 +21,7 @@ from dspex.plugin import ConfigurationError, PluginError
 from dspex_llamacpp.catalogue import GEMMA, Known, Source
 
 MAGIC = b"GGUF"
+POOLING_KEY = b".pooling_type"
 TEMPLATE_KEY = b"tokenizer.chat_template"
 # Metadata stand at the head of a file, before the tensors; vocabularies of 250,000 tokens take less than 10 MB.
 HEAD_BYTES = 64 << 20
@@ -70,6 +71,12 @@ def has_chat_template(path: Path) -> bool:
     wanted = struct.pack("<Q", len(TEMPLATE_KEY)) + TEMPLATE_KEY
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(wanted, 0, HEAD_BYTES) >= 0
+
+
+def has_pooling(path: Path) -> bool:
+    """Whether a GGUF file says how the states of a text become one vector; a model that writes does not."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(POOLING_KEY, 0, HEAD_BYTES) >= 0
 
 
 def cache_folder() -> Path:
