@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 CANCEL_GRACE_S = 1.0
 POLL_S = 0.05
+WORK = "dspex-work "  # what the names of threads of `in_thread` begin with
 
 
 class Call(Generic[T]):
@@ -314,7 +315,7 @@ async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         except RuntimeError:
             return  # The loop is closed: nobody is left to tell.
 
-    threading.Thread(target=work, name=f"dspex-{getattr(function, '__name__', 'work')}", daemon=True).start()
+    threading.Thread(target=work, name=f"{WORK}{getattr(function, '__name__', '')}", daemon=True).start()
     try:
         return await future
     except asyncio.CancelledError:

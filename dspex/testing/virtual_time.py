@@ -1,6 +1,7 @@
 """Virtual time: an event loop whose clock jumps when nothing can happen, so that a day of waiting takes milliseconds.
 
-Threads (`asyncio.to_thread`) run in real time, during which virtual time stands still. Sockets are refused: a double
+Threads (`asyncio.to_thread`, and those that sync code of a program runs in) run in real time, during which virtual time
+stands still. Sockets are refused: a double
 stands at the provider or at the HTTP client.
 """
 
@@ -8,9 +9,12 @@ import asyncio
 import math
 import random
 import selectors
+import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
+
+from dspex.runtime.bridge import WORK
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -78,6 +82,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     create_server = create_connection
 
 
+def _has_work() -> bool:
+    return any(thread.name.startswith(WORK) for thread in threading.enumerate())
+
+
 class _Selector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
@@ -85,8 +93,9 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         loop = self._loop
-        ready = super().select(THREAD_POLL_S if loop.threads and timeout != 0 else 0)
-        if ready or timeout == 0 or loop.threads:
+        has_threads = timeout != 0 and (loop.threads > 0 or _has_work())
+        ready = super().select(THREAD_POLL_S if has_threads else 0)
+        if ready or timeout == 0 or has_threads:
             return ready
         if timeout is None or loop.seconds > SECONDS_LIMIT:
             tasks = sorted(f"\n  {task.get_name()}: {task.get_coro()}" for task in asyncio.all_tasks(loop))
