@@ -14,10 +14,12 @@ Pool = Mapping[str, tuple[Demo, ...]]  # the demonstrations of each predictor to
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """A candidate, and the family that it is one of."""
+    """A candidate, the family that it is one of, and what it is called in the pool."""
 
     family: str
     candidate: Candidate
+    label: str
+    parents: tuple[Candidate, ...] = ()
 
 
 class Instruct(Signature):
@@ -65,15 +67,14 @@ def drawn(ctx: Any, pool: Pool, count: int, draw: int) -> Arm:
     places = range(min(map(len, pool.values())))
     picked = ctx.rng(f"drawn/{count}/{draw}").sample(places, min(count, len(places)))
     demos = {path: tuple(of[place] for place in picked) for path, of in pool.items()}
-    label = f"{count} demonstrations, draw {draw}"
-    return Arm("drawn", ctx.consider(ctx.student.with_demos(demos), label))
+    return Arm("drawn", ctx.student.with_demos(demos), f"{count} demonstrations, draw {draw}")
 
 
 def nearest(ctx: Any, pool: Pool, count: int, kind: str) -> Arm:
     """The student with those `count` demonstrations of the pool that are most like each call."""
     found = {"k": count, "max_bootstrapped_demos": count, "max_labeled_demos": count, "vectorizer": dict(KINDS[kind])}
     made = ctx.student.with_demos(pool).with_params({path: {"nearest_demos": found} for path in pool})
-    return Arm("nearest", ctx.consider(made, f"the {count} nearest demonstrations by {kind}"))
+    return Arm("nearest", made, f"the {count} nearest demonstrations by {kind}")
 
 
 async def instructed(ctx: Any, base: Candidate, count: int) -> list[Arm]:
@@ -96,8 +97,7 @@ async def instructed(ctx: Any, base: Candidate, count: int) -> list[Arm]:
         {info.name: one.proposed_instruction for info, one in zip(ctx.predictors, row, strict=True)} for row in good
     ]
     return [
-        Arm("instructed", ctx.consider(base.with_instructions(text), f"instruction {at}", parents=[base]))
-        for at, text in enumerate(texts)
+        Arm("instructed", base.with_instructions(text), f"instruction {at}", (base,)) for at, text in enumerate(texts)
     ]
 
 
