@@ -69,11 +69,14 @@ class Leaders:
         self._rank([*(one for one in self._whole if one[0].family not in of), *best])
 
     async def settle(self, examples: Sequence[Example], most: int) -> None:
-        """Of the best of two families that are about as good, which leads: by up to `most` examples beside the valset each."""
+        """Which of two leads that are about as good, by up to `most` examples beside the valset each.
+
+        They are the best of two families, or of one where there is no other.
+        """
         shown = [arm for arm, _ in self._whole if has_demos(arm)]
-        rival = next((arm for arm in shown if arm.family != shown[0].family), None)
-        if rival is None or shown[0] is not self.leader:
+        if len(shown) < 2 or shown[0] is not self.leader:
             return
+        rival = next((arm for arm in shown if arm.family != shown[0].family), shown[1])
         known = await self._gaps(rival, self._ctx.val)
         fixed = {demo.origin for arm in (shown[0], rival) for demo in fixed_demos(arm)}
         fresh = [one for one in examples if self._ctx.key_of(one) not in fixed]

@@ -183,14 +183,10 @@ async def demonstrations(ctx: Any, leaders: Leaders) -> Pool:
 
 
 def families(ctx: Any, pool: Pool, kinds: Sequence[str]) -> list[Maker]:
-    """One or two of each family, the likelier ones first."""
-    first, *other = kinds
-    return [
-        partial(nearest, ctx, pool, 4, first),
-        partial(drawn, ctx, pool, 8, 0),
-        *(partial(nearest, ctx, pool, 4, kind) for kind in other),
-        partial(drawn, ctx, pool, 8, 1),
-    ]
+    """One or two of each family, the likelier ones first; more draws where nothing is near."""
+    near = [partial(nearest, ctx, pool, 4, kind) for kind in kinds]
+    draws = [partial(drawn, ctx, pool, 8, draw) for draw in range(2 if near else 3)]
+    return [*near[:1], draws[0], *near[1:], *draws[1:]]
 
 
 def variations(ctx: Any, pool: Pool, kinds: Sequence[str], leader: Arm) -> list[Maker]:
@@ -198,11 +194,13 @@ def variations(ctx: Any, pool: Pool, kinds: Sequence[str], leader: Arm) -> list[
 
     One of the other family is among the first: on some dozens of examples which family leads is partly luck.
     """
+    draws: list[Maker] = [partial(drawn, ctx, pool, count, 3 + draw) for draw, count in enumerate((16, 8, 16, 8, 4))]
+    if not kinds:
+        return draws
     kind = kinds[0]
     if leader.family == "nearest":
         used = leader.candidate.predictors[next(iter(pool))].params["nearest_demos"]["vectorizer"]
         kind = next(one for one in kinds if dict(KINDS[one]) == used)
     near: list[Maker] = [partial(nearest, ctx, pool, count, kind) for count in (8, 2, 6, 12)]
-    draws: list[Maker] = [partial(drawn, ctx, pool, count, 3 + draw) for draw, count in enumerate((16, 8, 8, 4))]
     leading, others = (near, draws) if leader.family == "nearest" else (draws, near)
     return [leading[0], others[0], *leading[1:], *others[1:]]
