@@ -102,3 +102,15 @@ def test_weights_are_saved_with_the_program_and_a_run_goes_on_without_a_call(tmp
 def test_two_families_that_are_alike_are_told_apart_by_examples_beside_the_valset():
     program = optimized(Leaning(), valset=tickets(300, 12))
     assert any("points beside" in note for note in program.evidence.notes)
+
+
+def test_where_neighbours_share_no_answer_only_draws_are_tried():
+    rows = [
+        dspex.Example(ticket=f"#{number} {TEAMS[number % 3]}", team=TEAMS[number // 3 % 3]).with_inputs("ticket")
+        for number in range(45)
+    ]
+    with dspex.context(lm=dspex.LM("house/leaning", provider=Leaning(), cache=False)):
+        program = dspex.optimize(dspex.Predict(Route), rows, same, valset=tickets(300, 27), holdout=0)
+    labels = [one["label"] for one in program.candidate_programs]
+    assert any("16 demonstrations" in label for label in labels)
+    assert not any("nearest" in label for label in labels)

@@ -103,6 +103,7 @@ class StrategyRace(Optimizer):
             # Seconds on many long texts: beside the loop, and once.
             kinds = await ctx.compute("nearness", kinds_for, texts_of(ctx.train), answers) if pool else []
             first = families(ctx, pool, kinds) if pool else []
+            first = [partial(given, first[0]()), *first[1:]] if first else []  # its draw is made once
             weighing = await self.weighing(ctx, leaders, first)
             await entered(leaders, first, weighing)
         async with ctx.phase("variations"):
