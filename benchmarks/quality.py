@@ -106,11 +106,12 @@ def run(row: str, folder: Path) -> Row:
     program = compiled(name, student, data, int(seed), own)
     before = tested(student, data, folder / f"zero-{task}-{seed}")
     after = tested(program, data, own.with_name(f"{own.name}-test"))
-    best = program.candidate_programs[0]["label"] if len(program.candidate_programs) else ""
+    state = program.dump_state()
+    same = [one["label"] for one in program.candidate_programs if one["program"].dump_state() == state]
     return Row(
         row, datetime.datetime.now(datetime.UTC).date().isoformat(), 100 * after.count("1") / len(after),
         100 * before.count("1") / len(before), program.ledger.calls, program.ledger.tokens,
-        round(program.ledger.seconds or time.monotonic() - began, 1), program.evidence.verdict, best, after, before,
+        round(program.ledger.seconds or time.monotonic() - began, 1), program.evidence.verdict, same[0] if same else "", after, before,
     )  # fmt: skip
 
 
