@@ -66,11 +66,14 @@ OPTIMIZERS: dict[str, Any] = {
     "BetterTogether": lambda: dspex.BetterTogether(
         right, demos=dspex.LabeledFewShot(k=4), labels=dspex.LabelCalibration(right)
     ),
-    "StrategyRace": lambda: dspex.StrategyRace(right, 60),
+    "StrategyRace": lambda: dspex.StrategyRace(right, 30),
 }
 ARGUMENTS: dict[str, dict[str, Any]] = {"COPRO": {"eval_kwargs": {}}, "BetterTogether": {"strategy": "demos -> labels"}}
 # Right answers of eight to the test reviews, and calls of the compile.
-FOUND = {}
+FOUND = {
+    "LabeledFewShot": (7, 0), "BootstrapFewShot": (7, 6), "BootstrapRS": (6, 36), "KNNFewShot": (5, 10), "COPRO": (6, 26),
+    "SIMBA": (6, 26), "InferRules": (6, 28), "LabelCalibration": (6, 12), "BetterTogether": (6, 18), "StrategyRace": (6, 24),
+}  # fmt: skip
 
 
 def compiled(name: str) -> Any:
@@ -79,7 +82,7 @@ def compiled(name: str) -> Any:
     )
 
 
-def tested(program: Any) -> int:
+def answered(program: Any) -> int:
     return sum(bool(score) for _, _, score in dspex.Evaluate(devset=TEST, metric=right)(program).results)
 
 
@@ -88,5 +91,5 @@ def test_an_optimizer_makes_of_the_recorded_model_what_it_made_then(name):
     lm = dspex.LM(MODEL, temperature=0.0, cache=False)
     with dspex.cassette(FOLDER / f"{name}.jsonl", mode=MODE), dspex.context(lm=lm):
         program = compiled(name)
-        found = tested(program), program.ledger.calls
-    assert found == FOUND.get(name, found) and name in FOUND or MODE == "record"
+        found = answered(program), program.ledger.calls
+    assert MODE == "record" or found == FOUND[name]
