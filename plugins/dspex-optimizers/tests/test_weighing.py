@@ -1,6 +1,7 @@
 """A race of strategies where the model shows how likely each label is."""
 
 import re
+from collections import Counter
 from math import exp, log
 from typing import Any, Literal
 
@@ -114,3 +115,20 @@ def test_where_neighbours_share_no_answer_only_draws_are_tried():
     labels = [one["label"] for one in program.candidate_programs]
     assert any("16 demonstrations" in label for label in labels)
     assert not any("nearest" in label for label in labels)
+
+
+def test_two_of_three_draws_show_each_label_as_often_as_any_other():
+    rare = [one for one in tickets(0, 90) if one.team != "support" or int(one.ticket[1:3]) < 30]
+    rows = [
+        dspex.Example(ticket=f"#{at} {TEAMS[at % 3]}", team=one.team).with_inputs("ticket")
+        for at, one in enumerate(rare)
+    ]
+    with dspex.context(lm=dspex.LM("house/leaning", provider=Leaning(), cache=False)):
+        program = dspex.optimize(dspex.Predict(Route), rows, same, valset=tickets(300, 27), holdout=0)
+    counts = {
+        one["label"]: sorted(Counter(demo["team"] for demo in one["program"].demos).values())
+        for one in program.candidate_programs
+    }
+    assert [counts[f"8 demonstrations, draw {draw}"] for draw in (0, 1)] == [[2, 3, 3], [2, 3, 3]]
+    assert counts["16 demonstrations, draw 3"] == [5, 5, 6]
+    assert counts["8 demonstrations, draw 2"] != [2, 3, 3]
