@@ -87,6 +87,7 @@ def test_a_model_that_shows_no_likelihoods_after_all_is_raced_as_it_is():
     assert sum("logprobs" in request.params for request in model.requests) == 1
     assert program.choice_bias is None
     assert program.demos
+    assert "labels are compared as they come: no reply shows how likely each was" in program.evidence.notes
 
 
 def test_weights_are_saved_with_the_program_and_a_run_goes_on_without_a_call(tmp_path):

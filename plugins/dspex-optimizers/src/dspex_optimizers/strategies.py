@@ -130,7 +130,10 @@ class StrategyRace(Optimizer):
             return None
         made = Weighing(ctx)
         leaders.pay(1)
-        return made if await made.shows(arms[0]()) else None
+        if await made.shows(arms[0]()):
+            return made
+        ctx.note("labels are compared as they come: no reply shows how likely each was")
+        return None
 
     async def calibrated(self, ctx: Any, leaders: Leaders) -> None:
         """The leader with labels weighed otherwise, where calls are left."""
