@@ -22,6 +22,7 @@ import quality_tasks as tasks
 import dspex
 from dspex.testing import reset
 
+MODEL = "llamacpp/gemma-3-270m"  # for all: it also writes the instructions
 CALLS = 300
 TASKS = ("topic", "date", "sentiment")
 SEEDS = (0, 1, 2)
@@ -45,29 +46,34 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def optimizers() -> dict[str, Callable[[], Any]]:
-    """Each optimizer as it is compared, in DSPy's defaults where 300 calls allow them."""
+    """Each optimizer as it is compared: DSPy's defaults, but for numbers of candidates and steps that 300 calls do not allow."""
     metric = tasks.metric
-    small = {"max_bootstrapped_demos": 4, "max_labeled_demos": 8}
     return {
-        "LabeledFewShot": lambda: dspex.LabeledFewShot(k=8),
-        "BootstrapFewShot": lambda: dspex.BootstrapFewShot(metric, **small),
-        "BootstrapRS": lambda: dspex.BootstrapRS(metric, num_candidate_programs=4, **small),
-        "KNNFewShot": lambda: dspex.KNNFewShot(4, [], metric=metric, max_bootstrapped_demos=0),
-        "COPRO": lambda: dspex.COPRO(metric=metric, breadth=3, depth=2),
+        "LabeledFewShot": dspex.LabeledFewShot,
+        "BootstrapFewShot": lambda: dspex.BootstrapFewShot(metric),
+        "BootstrapRS": lambda: dspex.BootstrapRS(metric, num_candidate_programs=4),
+        "KNNFewShot": lambda: dspex.KNNFewShot(4, [], metric=metric),
+        "MIPROv2": lambda: dspex.MIPROv2(metric=metric, auto=None, num_candidates=4),
+        "GEPA": lambda: dspex.GEPA(
+            metric=feedback, max_metric_calls=260, reflection_lm=dspex.LM(MODEL, temperature=1.0)
+        ),
+        "COPRO": lambda: dspex.COPRO(metric=metric, breadth=2, depth=2),
         "SIMBA": lambda: dspex.SIMBA(metric=metric, bsize=12, num_candidates=3, max_steps=2),
-        "InferRules": lambda: dspex.InferRules(metric=metric, num_candidates=4, num_rules=5, **small),
-        "MIPROv2": lambda: dspex.MIPROv2(metric=metric, auto=None, num_candidates=4, **small),
-        "GEPA": lambda: dspex.GEPA(metric=feedback, max_metric_calls=260),
+        "InferRules": lambda: dspex.InferRules(metric=metric, num_candidates=4, num_rules=5),
+        "BootstrapFewShotWithOptuna": lambda: dspex.BootstrapFewShotWithOptuna(metric, num_candidate_programs=5),
         "LabelCalibration": lambda: dspex.LabelCalibration(metric),
-        "BetterTogether": lambda: dspex.BetterTogether(metric, p=dspex.BootstrapRS(metric, num_candidate_programs=2)),
+        "BetterTogether": lambda: dspex.BetterTogether(
+            metric, p=dspex.BootstrapRS(metric, num_candidate_programs=2), c=dspex.LabelCalibration(metric)
+        ),
     }
 
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "MIPROv2": {"num_trials": 6, "minibatch": False},
     "COPRO": {"eval_kwargs": {}},
-    "BetterTogether": {"strategy": "p"},
+    "BetterTogether": {"strategy": "p -> c"},
 }
+FOR_LABELS = ("LabelCalibration/date", "BetterTogether/date")  # both weigh labels, which dates are not
 
 
 def feedback(
@@ -100,11 +106,12 @@ def run(row: str, folder: Path) -> Row:
     program = compiled(name, student, data, int(seed), own)
     before = tested(student, data, folder / f"zero-{task}-{seed}")
     after = tested(program, data, own.with_name(f"{own.name}-test"))
-    best = program.candidate_programs[0]["label"] if len(program.candidate_programs) else ""
+    state = program.dump_state()
+    same = [one["label"] for one in program.candidate_programs if one["program"].dump_state() == state]
     return Row(
         row, datetime.datetime.now(datetime.UTC).date().isoformat(), 100 * after.count("1") / len(after),
         100 * before.count("1") / len(before), program.ledger.calls, program.ledger.tokens,
-        round(program.ledger.seconds or time.monotonic() - began, 1), program.evidence.verdict, best, after, before,
+        round(program.ledger.seconds or time.monotonic() - began, 1), program.evidence.verdict, same[0] if same else "", after, before,
     )  # fmt: skip
 
 
@@ -151,9 +158,9 @@ def main() -> None:
     every += [f"{name}/{task}/0" for name in optimizers() for task in TASKS]
     done = {row.name for row in known}
     for row in [] if asked.table else [one for one in asked.only or every if one not in done]:
-        if row.startswith("LabelCalibration/date"):
-            continue  # it is for labels
-        dspex.configure(lm=dspex.LM("llamacpp/gemma-3-270m", temperature=0.0))
+        if row.startswith(FOR_LABELS):
+            continue
+        dspex.configure(lm=dspex.LM(MODEL, temperature=0.0))
         made = run(row, asked.folder)
         reset()
         known = sorted([*known, made], key=lambda one: every.index(one.name) if one.name in every else len(every))

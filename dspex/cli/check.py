@@ -246,7 +246,7 @@ def _metadata(distribution: str) -> Iterator[tuple[str, str]]:
         )
     if found.files is not None and not any(file.name == "py.typed" for file in found.files) and not _is_editable(found):
         yield ADVICE, "it has no py.typed, so type checkers do not see its types"
-    if not (found.metadata.get_payload() or found.metadata["Description"]):  # type: ignore[attr-defined]  # an email.Message
+    if not ("Description" in found.metadata or found.metadata.get_payload()):  # type: ignore[attr-defined]  # an email.Message
         yield ADVICE, 'it has no readme in its metadata: readme = "README.md"'
 
 

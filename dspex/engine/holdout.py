@@ -8,27 +8,33 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import extracted
+from dspex.engine.groups import Groups, beside
 from dspex.program.module import Module
 
 AUTO_FROM, AUTO_SHARE, AUTO_MOST, AUTO_LEAST = 100, 5, 200, 20
+
+ALONE = Groups(None)
 
 Parts = tuple[list[Example], list[Example], list[Example], list[str]]
 
 
 def set_apart(
     train: list[Example], val: list[Example], holdout: Any, keys: Mapping[int, str], *, seed: int, most: int | None,
-    shown: Container[Example] = (),
+    shown: Container[Example] = (), groups: Groups = ALONE,
 ) -> Parts:  # fmt: skip
     """Train, val and held examples, and what is to be said about them; no held example is in the other two.
 
     `holdout` is "auto" (a fifth of the larger set from 100 examples on), 0, a fraction, or a list; `keys` has an example's key
-    by its `id`, `most` is what the budget allows; those that the program has as demos (`shown`) are not held. Raises ConfigurationError for another holdout.
+    by its `id`, `most` is what the budget allows; those that the program has as demos (`shown`) are not held. Of a group all are
+    held or none. Raises ConfigurationError for another holdout.
     """
     if isinstance(holdout, list | tuple):
         seen = {keys[id(one)] for one in (*train, *val)}
-        given = {key: one for one in holdout if (key := keys[id(one)]) not in seen and one not in shown}
+        apart = beside(groups, [*train, *val], holdout)
+        given = {key: one for one in apart if (key := keys[id(one)]) not in seen and one not in shown}
         dropped = len(holdout) - len(given)
-        why = "are also in train or val, or twice, or demos of the program, and were left out"
+        also = "also in train or val, or of a group that is" if groups.given else "also in train or val"
+        why = f"are {also}, or twice, or demos of the program, and were left out"
         notes = [f"{dropped} held examples {why}"] if dropped else []
         return train, val, list(given.values()), notes
     source = val if len(val) > len(train) else train
@@ -43,9 +49,14 @@ def set_apart(
     if not count:
         return train, val, [], ["no examples were set apart"]
     found = {keys[id(one)]: one for one in source if one not in shown}
-    held = {key: found[key] for key in sorted(found, key=lambda key: digest([seed, key]))[:count]}
-    rest = [[one for one in part if keys[id(one)] not in held] for part in (train, val)]
-    return rest[0], rest[1], [one for key, one in found.items() if key in held], []
+    held = groups.parted(found, seed, count)
+    if groups.given and holdout == "auto" and len(held) < AUTO_LEAST:
+        return train, val, [], ["no examples were set apart: too few groups are small enough"]
+    others = [[one for one in part if keys[id(one)] not in held] for part in (train, val)]
+    rest = [beside(groups, list(held.values()), part) for part in others]
+    lost = sum(map(len, others)) - sum(map(len, rest))
+    notes = [f"{lost} examples are of held groups, and were left out"] if lost else []
+    return rest[0], rest[1], [one for key, one in found.items() if key in held], notes
 
 
 class Shown:

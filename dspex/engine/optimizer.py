@@ -128,6 +128,7 @@ class Optimizer:
         objective: Any = "score",
         max_usd_per_call: float | None = None,
         warm_start: Any = None,
+        group: Any = None,
         num_threads: int | None = None,
         max_errors: int | None = None,
         **arguments: Any,
@@ -142,7 +143,8 @@ class Optimizer:
         among the programs that were run on the whole valset: "score", "pareto" (the cheapest of those that are not shown to be
         worse than a dearer one), or a function of mean score, dollars and seconds of a run; `max_usd_per_call` leaves
         dearer ones out. `warm_start` is a saved program or a run's folder, which enters the pool, a file of traces (`.jsonl`), whose
-        good runs take the place of a teacher's, or a list of them. Raises BudgetExceeded
+        good runs take the place of a teacher's, or a list of them. `group`, a field of the examples or a function of one, names
+        those that belong together: all of a group are held, or none, and no traced run of a held one is learnt from. Raises BudgetExceeded
         if the estimate (`quote`) does not fit, JournalError for a folder of another run.
         """
         return self._begun(
@@ -162,6 +164,7 @@ class Optimizer:
                 objective=objective,
                 max_usd_per_call=max_usd_per_call,
                 warm_start=warm_start,
+                group=group,
                 num_threads=num_threads,
                 max_errors=max_errors,
                 arguments=arguments,

@@ -16,12 +16,13 @@ from dspex.core.identity import digest
 from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
+from dspex.engine.groups import check_group
 from dspex.engine.holdout import Shown, demos_in, sealed_by, set_apart
 from dspex.engine.objective import check_objective
 from dspex.engine.opening import Terms, held_before
 from dspex.engine.quote import Quote, bounds_of, check, quoted
 from dspex.engine.setup import Setup, roles_of
-from dspex.engine.warm import known_programs, warmed
+from dspex.engine.warm import Apart, known_programs, warmed
 from dspex.program.batch import side_by_side
 from dspex.program.module import Module
 
@@ -45,6 +46,7 @@ class Options(msgspec.Struct, frozen=True):
     objective: Any = "score"
     max_usd_per_call: float | None = None
     warm_start: Any = None
+    group: Any = None
     num_threads: int | None = None
     max_errors: int | None = None
     arguments: Mapping[str, Any] = {}
@@ -88,7 +90,10 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     holdout = options.holdout if optimizer.metric else 0
     most = held_before(options.run_dir, _most_held(options.budget, student))
     shown = Shown(demos)
-    train, val, held, notes = set_apart(whole, more, holdout, keys, seed=options.seed, most=most, shown=shown)
+    groups = check_group(options.group)
+    train, val, held, notes = set_apart(
+        whole, more, holdout, keys, seed=options.seed, most=most, shown=shown, groups=groups
+    )
     data = Data(train, val, held, keys)
     optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
     identity = {
@@ -157,7 +162,7 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
     task = capabilities["task"]
     threads = options.num_threads or optimizer.num_threads or side_by_side([student], None)
     learnt_from = {id(one) for one in train}
-    apart = [*(one for one in val if id(one) not in learnt_from), *data.held]
+    apart = Apart([*(one for one in val if id(one) not in learnt_from), *data.held], check_group(options.group))
     warm = warmed(options.warm_start, student, apart, train, data.keys)
     known = [one for _, one in warm.programs]
     repeats = max(getattr(part, "max_iters", 1) for _, part in student.named_sub_modules())
@@ -186,7 +191,7 @@ def _needs_price(options: Options) -> bool:
 
 def _unusual(options: Options) -> dict[str, Any]:
     """What stands in a run's identity only where it is asked for."""
-    usual = {"controls": False, "objective": "score", "max_usd_per_call": None}
+    usual = {"controls": False, "objective": "score", "max_usd_per_call": None, "group": None}
     return {name: found for name, default in usual.items() if (found := getattr(options, name)) != default}
 
 

@@ -12,6 +12,7 @@ from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import extracted
 from dspex.engine.attached import AttachedJob
+from dspex.engine.groups import Groups
 from dspex.engine.traces import TraceLine, read_traces
 from dspex.program.module import Module
 from dspex.runtime.journal import FILE
@@ -30,12 +31,10 @@ class Warm(msgspec.Struct, frozen=True):
         return digest([[extracted(program).key for _, program in self.programs], self.rollouts])
 
 
-def warmed(
-    given: Any, student: Module, apart: Sequence[Example], train: Sequence[Example], keys: Mapping[int, str]
-) -> Warm:
+def warmed(given: Any, student: Module, apart: "Apart", train: Sequence[Example], keys: Mapping[int, str]) -> Warm:
     """What `warm_start` names: saved programs, run folders, files of traces, or a list of them.
 
-    Runs whose inputs are those of an example in `apart` are left out: an answer is not to be shown to who is judged by it.
+    Runs that are of `apart` are left out: an answer is not to be shown to who is judged by it.
     Raises ConfigurationError, ProgramFileError, JournalError or DatasetError for what does not fit the student.
     """
     programs = [(f"warm start {place}", one) for place, one in enumerate(known_programs(given, student), 1)]
@@ -44,6 +43,20 @@ def warmed(
         return Warm(tuple(programs))
     rollouts, notes = _rollouts(lines, student, apart, {_of(one): keys[id(one)] for one in train})
     return Warm(tuple(programs), rollouts, notes)
+
+
+class Apart:
+    """Examples that nothing may be learnt of, and the traced runs that are of them: by their inputs, or their group."""
+
+    def __init__(self, examples: Sequence[Example], groups: Groups) -> None:
+        self._inputs = {_of(one) for one in examples}
+        self._groups = groups
+        self._held = groups.among(examples)
+        self.or_groups = ", or their groups," if self._held else ""
+
+    def __contains__(self, line: TraceLine) -> bool:
+        group = self._groups.of_run(line.inputs, line.outputs)
+        return digest(line.inputs) in self._inputs or (group is not None and group in self._held)
 
 
 def known_programs(given: Any, student: Module) -> list[Module]:
@@ -82,16 +95,15 @@ def _program(given: Any, student: Module) -> Module:
 
 
 def _rollouts(
-    lines: Sequence[TraceLine], student: Module, apart: Sequence[Example], train: Mapping[str, str]
+    lines: Sequence[TraceLine], student: Module, apart: "Apart", train: Mapping[str, str]
 ) -> tuple[tuple[Rollout, ...], tuple[str, ...]]:
     """Runs with a score as runs of a teacher; an equal training example gives its key."""
     predictors = dict(student.named_predictors())
-    hidden = {_of(one) for one in apart}
     found: dict[str, Rollout] = {}
     seen = 0
     for line in lines:
         told = digest(line.inputs)
-        if told in hidden:
+        if line in apart:
             seen += 1
             continue
         steps = tuple(step for step in _steps(line, predictors) if _fits(step, predictors))
@@ -106,7 +118,7 @@ def _rollouts(
             f"the student ({', '.join(predictors)})."
         )
     notes = [f"{len(found)} of {len(lines)} traced runs were there to learn from"]
-    notes += [f"{seen} were left out, as their inputs are in the valset or held"] if seen else []
+    notes += [f"{seen} were left out, as their inputs{apart.or_groups} are in the valset or held"] if seen else []
     return tuple(found.values()), tuple(notes)
 
 

@@ -33,3 +33,30 @@ async def test_both_labels_are_weighed_and_a_bias_is_laid_on_the_same_replies(tm
     assert scores[0]["positive"] - scores[0]["negative"] > scores[1]["positive"] - scores[1]["negative"]
     assert [row.outputs["tone"] for row in optimizer._biased] == ["negative", "negative"]
     assert program.ledger.paid == 2
+
+
+REVIEW = "Tell whether the review is positive or negative.\n\nReview: I could not stop laughing.\nTone:"
+
+
+def grammar(*labels):
+    choices = " | ".join(f'"{label}"' for label in labels)
+    return f'root ::= " " ({choices}) "\\n"'
+
+
+async def test_a_label_and_the_blank_before_it_are_one_token(model, ask):
+    """With no demonstration the blank alone is likelier, and what comes after it says nothing of the review."""
+    reply = await model.complete(ask(REVIEW, grammar=grammar("positive", "negative"), max_tokens=8, logprobs=1))
+    first = reply.choices[0].logprobs["content"][0]["token"]
+    assert first in {" positive", " negative"}
+
+
+async def test_labels_that_no_token_has_with_a_blank_are_given_all_the_same(model, ask):
+    reply = await model.complete(ask(REVIEW, grammar=grammar("1", "2"), max_tokens=8, stop=["\n"]))
+    assert reply.choices[0].text in {" 1", " 2"}
+
+
+async def test_biases_of_the_users_own_are_honoured_beside(model, ask):
+    bias = {" positive": -100.0}
+    made = grammar("positive", "negative")
+    reply = await model.complete(ask(REVIEW, grammar=made, logit_bias=bias, max_tokens=8, stop=["\n"]))
+    assert reply.choices[0].text == " negative"

@@ -224,10 +224,3 @@ def test_a_race_of_strategies_weighs_the_labels_of_its_leader(logprobs, is_tried
     assert len(model.requests) == program.ledger.calls <= 500
     assert bool(program.choice_bias) == is_tried
     assert any(one.params.get("logprobs") for one in model.requests) == is_tried
-
-
-def test_a_race_goes_on_where_a_model_that_should_show_likelihoods_shows_none():
-    model = Leaning(shows=False)
-    with dspex.context(lm=dspex.LM("house/leaning", provider=model, cache=False)):
-        program = dspex.optimize(dspex.Predict(Route), tickets(30), same, 500, valset=tickets(40, 300))
-    assert any("no calibration" in note for note in program.evidence.notes)

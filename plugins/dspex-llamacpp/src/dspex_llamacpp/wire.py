@@ -30,6 +30,10 @@ SEEDS = 0xFFFFFFFF
 # Compact JSON, so that a small model has no room for blank lines; keywords that the engine cannot enforce are left out.
 GUIDANCE = MappingProxyType({"x-guidance": {"whitespace_flexible": False, "lenient": True}})
 JSON_STARTS = frozenset('{["-0123456789tfn')
+# A grammar that has one of some labels follow a blank lets the blank be a token of its own. A prompt seldom goes on so in
+# what a model has read: it then answers at random (a film review's feeling: 23 of 40 right, and 28 where the blank belongs to
+# the label's first token). Finite, so that the blank still comes before what has no such token, like a digit.
+AFTER_BLANK, BLANK_BIAS = 'root ::= " " (', MappingProxyType({" ": -100.0})
 
 CAPABILITY_OF = MappingProxyType(
     {
@@ -178,6 +182,8 @@ def to_body(
         body["prompt"] = "\n\n".join(_text(request, message) for message in request.messages)
     if sampling.stop is not None:
         body["stop"] = [sampling.stop] if isinstance(sampling.stop, str) else sampling.stop
+    if sampling.grammar is not None and sampling.grammar.startswith(AFTER_BLANK):
+        body["logit_bias"] = {**BLANK_BIAS, **(sampling.logit_bias or {})}
     if sampling.seed is not None:
         body["seed"] = (sampling.seed + index) % SEEDS
     if (schema := _schema_of(request, sampling)) is not None:

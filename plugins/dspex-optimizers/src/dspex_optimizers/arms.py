@@ -1,5 +1,6 @@
 """What a race of strategies lets run: candidates by the family they belong to."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +11,18 @@ from dspex_optimizers.bootstrap import chosen
 from dspex_optimizers.labeled import demo
 from dspex_optimizers.nearness import KINDS
 
+AS_THEY_ARE = 2  # the draw of three that takes the labels as they come
+
 Pool = Mapping[str, tuple[Demo, ...]]  # the demonstrations of each predictor to choose from
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """A candidate, and the family that it is one of."""
+    """A candidate, the family that it is one of, and what it is called in the pool."""
 
     family: str
     candidate: Candidate
+    label: str
+    parents: tuple[Candidate, ...] = ()
 
 
 class Instruct(Signature):
@@ -61,19 +66,42 @@ def run_pool(ctx: Any, runs: Sequence[Rollout]) -> Pool:
 
 
 def drawn(ctx: Any, pool: Pool, count: int, draw: int) -> Arm:
-    """The student with `count` demonstrations of the pool, at random; `draw` tells one draw from another."""
-    places = range(min(map(len, pool.values())))
-    picked = ctx.rng(f"drawn/{count}/{draw}").sample(places, min(count, len(places)))
+    """The student with `count` demonstrations of the pool, at random; `draw` tells one draw from another.
+
+    Two of three draws take each label in turn: shown one label more than others a model leans to it. The third is as the data
+    are, for where some labels are rare and ought to be.
+    """
+    order = ctx.rng(f"drawn/{count}/{draw}").sample(range(size := min(map(len, pool.values()))), size)
+    picked = (in_turn(order, labels_at(ctx, pool)) if draw % 3 < AS_THEY_ARE else order)[:count]
     demos = {path: tuple(of[place] for place in picked) for path, of in pool.items()}
-    label = f"{count} demonstrations, draw {draw}"
-    return Arm("drawn", ctx.consider(ctx.student.with_demos(demos), label))
+    return Arm("drawn", ctx.student.with_demos(demos), f"{count} demonstrations, draw {draw}")
+
+
+def labels_at(ctx: Any, pool: Pool) -> list[str]:
+    """By place in the pool: the labels of all predictors' demonstrations."""
+    names = {info.name: [field.name for field in outputs(info) if field.choices] for info in ctx.predictors}
+    rows = zip(
+        *([[str(demo.fields.get(name)) for name in names[path]] for demo in of] for path, of in pool.items()),
+        strict=False,
+    )
+    return [str(row) for row in rows]
+
+
+def in_turn(places: Sequence[int], labels: Sequence[str]) -> list[int]:
+    """The places in rounds, each with the next place of every label that has one left, in the order they come."""
+    rounds: Counter[str] = Counter()
+    ranked = []
+    for place in places:
+        rounds[labels[place]] += 1
+        ranked.append((rounds[labels[place]], place))
+    return [place for _, place in sorted(ranked, key=lambda one: one[0])]
 
 
 def nearest(ctx: Any, pool: Pool, count: int, kind: str) -> Arm:
     """The student with those `count` demonstrations of the pool that are most like each call."""
     found = {"k": count, "max_bootstrapped_demos": count, "max_labeled_demos": count, "vectorizer": dict(KINDS[kind])}
     made = ctx.student.with_demos(pool).with_params({path: {"nearest_demos": found} for path in pool})
-    return Arm("nearest", ctx.consider(made, f"the {count} nearest demonstrations by {kind}"))
+    return Arm("nearest", made, f"the {count} nearest demonstrations by {kind}")
 
 
 async def instructed(ctx: Any, base: Candidate, count: int) -> list[Arm]:
@@ -96,8 +124,7 @@ async def instructed(ctx: Any, base: Candidate, count: int) -> list[Arm]:
         {info.name: one.proposed_instruction for info, one in zip(ctx.predictors, row, strict=True)} for row in good
     ]
     return [
-        Arm("instructed", ctx.consider(base.with_instructions(text), f"instruction {at}", parents=[base]))
-        for at, text in enumerate(texts)
+        Arm("instructed", base.with_instructions(text), f"instruction {at}", (base,)) for at, text in enumerate(texts)
     ]
 
 

@@ -33,9 +33,10 @@ from dspex_optimizers.calibration import LabelCalibration
 from dspex_optimizers.checks import at_least
 from dspex_optimizers.leaders import Leaders, Maker
 from dspex_optimizers.nearness import KINDS, answers_of, kinds_for, texts_of
+from dspex_optimizers.weighing import Weighing, can_weigh
 
 PROPOSALS = 3
-CALIBRATION = 2  # candidates' worth of calls
+CALIBRATION = SETTLING = 2  # candidates' worth of calls
 LEAST_SPLIT, MOST_VALIDATION = 6, 100
 RUN_SHARE = 4  # at most a fourth of the calls goes into runs to demonstrate
 
@@ -93,29 +94,50 @@ class StrategyRace(Optimizer):
         return smaller
 
     async def run(self, ctx: Any) -> Candidate:
-        """Families, variations of the one that leads, labels, instructions."""
+        """Families, variations of the one that leads, a closer look at two that are alike, labels, instructions."""
         leaders = Leaders(ctx, self._calls, self.race_z)
-        start: list[Maker] = [lambda: Arm("as it is", ctx.consider(ctx.student, "as it is"))]
+        await leaders.race([partial(given, Arm("as it is", ctx.student, "as it is"))])
         async with ctx.phase("families"):
             pool = await demonstrations(ctx, leaders)
             answers = answers_of(ctx.train) if has_labels(ctx) else None
             # Seconds on many long texts: beside the loop, and once.
             kinds = await ctx.compute("nearness", kinds_for, texts_of(ctx.train), answers) if pool else []
-            await leaders.race(start + (families(ctx, pool, kinds) if pool else []))
+            first = families(ctx, pool, kinds) if pool else []
+            first = [partial(given, first[0]()), *first[1:]] if first else []  # its draw is made once
+            weighing = await self.weighing(ctx, leaders, first)
+            await entered(leaders, first, weighing)
         async with ctx.phase("variations"):
+            last = can_be_calibrated(ctx) and not (pool and can_weigh(ctx))  # by runs of its own
+            later = SETTLING + (CALIBRATION if last else 0)
             more = variations(ctx, pool, kinds, leaders.leader) if pool else []
-            await leaders.race(more, spare=CALIBRATION if can_be_calibrated(ctx) else 0)
-        await self.calibrated(ctx, leaders)
+            await entered(leaders, more, weighing, later)
+        if is_direct(ctx):
+            async with ctx.phase("settling"):
+                order = ctx.rng("settling").sample(ctx.train, len(ctx.train))
+                await leaders.settle(order, SETTLING * len(ctx.val) // 2)
+        if last:
+            await self.calibrated(ctx, leaders)
         if self.prompt_model is not None and leaders.room > 1:
             async with ctx.phase("instructions"):
                 arms = await instructed(ctx, leaders.leader.candidate, min(PROPOSALS, leaders.room - 1))
                 leaders.pay(len(arms) * len(ctx.predictors))
-                await leaders.race([partial(Arm, arm.family, arm.candidate) for arm in arms])
+                await leaders.race([partial(given, arm) for arm in arms])
         return leaders.leader.candidate
 
+    async def weighing(self, ctx: Any, leaders: Leaders, arms: Sequence[Maker]) -> Weighing | None:
+        """What weighs labels, where that costs no call."""
+        if not arms or leaders.room < 1 or not can_weigh(ctx):
+            return None
+        made = Weighing(ctx)
+        leaders.pay(1)
+        if await made.shows(arms[0]()):
+            return made
+        ctx.note("labels are compared as they come: no reply shows how likely each was")
+        return None
+
     async def calibrated(self, ctx: Any, leaders: Leaders) -> None:
-        """The leader with labels weighed otherwise, where it has labels, the model shows how likely they are, and calls are left."""
-        if leaders.room < CALIBRATION or not can_be_calibrated(ctx):
+        """The leader with labels weighed otherwise, where calls are left."""
+        if leaders.room < CALIBRATION:
             return
         try:
             made = await ctx.compile(LabelCalibration(self.metric), leaders.leader.candidate, label="calibration")
@@ -125,7 +147,7 @@ class StrategyRace(Optimizer):
         # Weighing asks for each label's likelihood anew, once for all weights.
         leaders.pay(len(ctx.val) * len(ctx.predictors))
         if made.key != leaders.leader.candidate.key:
-            await leaders.race([lambda: Arm("calibrated", made)])
+            await leaders.race([partial(given, Arm("calibrated", made, "calibrated"))])
 
     def finish(self, program: Module, candidate: Candidate) -> None:
         """Give each predictor the selector that its candidate names."""
@@ -133,6 +155,19 @@ class StrategyRace(Optimizer):
             found: Mapping[str, Any] | None = candidate.predictors[path].params.get("nearest_demos")
             if found is not None:
                 predictor.demo_selector = NearestDemos.from_state(found)
+
+
+def given(arm: Arm) -> Arm:
+    """An arm that is made already."""
+    return arm
+
+
+async def entered(leaders: Leaders, arms: Sequence[Maker], weighing: Weighing | None, spare: int = 0) -> None:
+    """Run arms against those that lead, with labels weighed or as they are."""
+    if weighing is None:
+        await leaders.race(arms, spare)
+    else:
+        await leaders.weigh(arms, weighing, spare)
 
 
 def can_be_calibrated(ctx: Any) -> bool:
@@ -152,15 +187,10 @@ async def demonstrations(ctx: Any, leaders: Leaders) -> Pool:
 
 
 def families(ctx: Any, pool: Pool, kinds: Sequence[str]) -> list[Maker]:
-    """One or two of each family, the likelier ones first."""
-    first, *other = kinds
-    return [
-        partial(nearest, ctx, pool, 4, first),
-        partial(drawn, ctx, pool, 8, 0),
-        *(partial(nearest, ctx, pool, 4, kind) for kind in other),
-        partial(drawn, ctx, pool, 4, 1),
-        partial(drawn, ctx, pool, 8, 2),
-    ]
+    """One or two of each family, the likelier ones first; more draws where nothing is near."""
+    near = [partial(nearest, ctx, pool, 4, kind) for kind in kinds]
+    draws = [partial(drawn, ctx, pool, 8, draw) for draw in range(2 if near else 3)]
+    return [*near[:1], draws[0], *near[1:], *draws[1:]]
 
 
 def variations(ctx: Any, pool: Pool, kinds: Sequence[str], leader: Arm) -> list[Maker]:
@@ -168,11 +198,13 @@ def variations(ctx: Any, pool: Pool, kinds: Sequence[str], leader: Arm) -> list[
 
     One of the other family is among the first: on some dozens of examples which family leads is partly luck.
     """
+    draws: list[Maker] = [partial(drawn, ctx, pool, count, 3 + draw) for draw, count in enumerate((16, 8, 16, 8, 4))]
+    if not kinds:
+        return draws
     kind = kinds[0]
     if leader.family == "nearest":
         used = leader.candidate.predictors[next(iter(pool))].params["nearest_demos"]["vectorizer"]
         kind = next(one for one in kinds if dict(KINDS[one]) == used)
     near: list[Maker] = [partial(nearest, ctx, pool, count, kind) for count in (8, 2, 6, 12)]
-    draws: list[Maker] = [partial(drawn, ctx, pool, count, 3 + draw) for draw, count in enumerate((8, 16, 8, 4))]
     leading, others = (near, draws) if leader.family == "nearest" else (draws, near)
     return [leading[0], others[0], *leading[1:], *others[1:]]
