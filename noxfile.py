@@ -27,6 +27,8 @@ RUNS = OURS / "runs"
 CHECKERS = "tests/typing"
 # Tests that look at the sources, which are the same for every Python.
 HOUSE = "tests/house"
+# Tests of the kits that test plugins: what they hold is held on every Python where a kit is used.
+KITS = "tests/contracts"
 # Tests that build a package of each kind and install them all.
 SCAFFOLDED = "tests/plugins/scaffolded"
 
@@ -84,16 +86,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
 def house(session: nox.Session) -> None:
-    """The shape of the house: floors, rings, state, what an import costs, and pages that are made from the tests."""
+    """The shape of the house: floors, rings, state, what an import costs, and pages that are made from the tests. And its kits."""
     install(session, "dspex", others=group("test"))
-    run_pytest(session, HOUSE)
+    run_pytest(session, HOUSE, KITS)
 
 
 @nox.session(python=PYTHONS, requires=["wheels"], tags=["release"])
 def kernel(session: nox.Session) -> None:
     """The kernel's tests, on each Python, with no plugin installed; on all cores."""
     install(session, "dspex", others=group("test"))
-    others = (f"--ignore={folder}" for folder in (CHECKERS, HOUSE, SCAFFOLDED))
+    others = (f"--ignore={folder}" for folder in (CHECKERS, HOUSE, KITS, SCAFFOLDED))
     run_pytest(session, "--numprocesses=auto", "--dist=worksteal", *others, "tests")
 
 
