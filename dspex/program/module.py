@@ -175,10 +175,10 @@ class Module:
                 yield path, part
 
     def map_named_predictors(self, function: Callable[[Any], Any]) -> Self:
-        """Replace each predictor by `function(predictor)`."""
+        """Replace each predictor by `function(predictor)`; a program that is one itself gives what replaces it."""
         replaced = {id(part): function(part) for part in self.predictors()}
-        _replace(self, replaced, set())
-        return self
+        found: Self = _replace(self, replaced, set())
+        return found
 
     def set_lm(self, lm: "LM | None") -> None:
         """Give all predictors the same LM; None: that of the settings."""
@@ -362,7 +362,11 @@ def _children(part: Any, key_form: str) -> Iterator[tuple[str, Any]]:
     if isinstance(part, Module):
         return ((f".{name}", value) for name, value in part.__dict__.items())
     if isinstance(part, dict):
-        return ((key_form.format(key), value) for key, value in part.items())
+        # DSPy writes 1 and "1" alike; where a dict has both, neither may stand in the other's place.
+        return (
+            (f"[{key!r}]" if type(key) is not str and str(key) in part else key_form.format(key), value)
+            for key, value in part.items()
+        )
     return ((f"[{index}]", value) for index, value in enumerate(part))
 
 

@@ -173,6 +173,11 @@ def test_predictors_are_replaced_everywhere():
     assert tree.again is tree.one
 
 
+def test_a_program_that_is_one_predictor_gives_what_replaces_it():
+    other = dspex.Predict("a -> c")
+    assert dspex.Predict("a -> b").map_named_predictors(lambda part: other) is other
+
+
 def test_a_copy_has_its_own_demos_and_the_same_lm():
     tree = Tree()
     tree.set_lm(DummyLM([]))
