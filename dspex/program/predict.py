@@ -77,8 +77,15 @@ class Predict(SignatureModule[P, S_co]):
             return await self._told(app, settings, kwargs)
         return await self._predict(app, settings, kwargs, ())
 
+    aforward = _acall
+
     if not TYPE_CHECKING:  # checkers know it from SignatureModule
         acall = _acall
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if {"forward", "aforward"} & cls.__dict__.keys() and "acall" not in cls.__dict__:
+            cls.acall = SignatureModule.acall  # type: ignore[method-assign]  # what the class wrote is to be run
 
     async def _told(self, app: App, settings: Mapping[str, Any], kwargs: dict[str, Any]) -> Prediction:
         callbacks = [*settings["callbacks"], *self.callbacks]
