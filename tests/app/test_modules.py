@@ -288,6 +288,25 @@ def test_what_a_class_below_overrides_is_run_in_both_forms(base, name, calls_asy
     assert (found.a, found.extra) == ("4", 1)
 
 
+class Heard(dspex.BaseCallback):
+    def __init__(self):
+        self.heard = []
+
+    def on_module_start(self, call_id, instance, inputs):
+        self.heard.append(type(instance).__name__)
+
+    def on_lm_start(self, call_id, instance, inputs):
+        self.heard.append("lm")
+
+
+@pytest.mark.parametrize("name", ["forward", "aforward"])
+def test_a_predict_with_a_form_of_its_own_is_told_of_once(name):
+    heard = Heard()
+    with dspex.context(lm=DummyLM([{"a": "4"}]), callbacks=[heard]):
+        below(dspex.Predict, name)("q -> a")(q="?")
+    assert heard.heard == ["Below", "lm"]
+
+
 class Twice(dspex.Module):
     async def aforward(self, x):
         return x * 2
