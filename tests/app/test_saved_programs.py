@@ -233,6 +233,17 @@ def test_loading_imports_nothing_and_runs_nothing(tmp_path):
     assert "canary" not in repr(vars(lm))
 
 
+def test_a_key_that_is_no_state_does_nothing(tmp_path):
+    optimised().save(tmp_path / "p.json")
+    content = json.loads((tmp_path / "p.json").read_text())
+    content["parts[0]"] |= {"forward": "x", "acall": None, "_steps": 1, "note": 1}
+    content["other"] = {"demos": []}
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    program = Two().load(tmp_path / "p.json")
+    assert vars(program.parts[0]).keys() == vars(Two().parts[0]).keys()
+    assert program.dump_state() == optimised().dump_state()
+
+
 # Saving is all or nothing
 
 FULL = """
