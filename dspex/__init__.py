@@ -157,6 +157,17 @@ _HOMES = MappingProxyType(
 )
 # DSPy's paths, which programs reach without an import of their own.
 _PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming", "teleprompt"})
+# DSPy's names of what is not carried, and what stands in its place.
+_SANDBOX = "code of models runs in a sandbox, by pip install dspex-monty or dspex-bwrap; see docs/code.md"
+_INSTEAD = MappingProxyType(
+    {
+        "CodeInterpreter": _SANDBOX,
+        "ColBERTv2": "give a function of (query, k) that asks your server: dspex.configure(rm=...)",
+        "Flex": "programs are optimised as they stand",
+        "LocalInterpreter": _SANDBOX,
+        "PythonInterpreter": _SANDBOX,
+    }
+)
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table
@@ -171,6 +182,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"dspex.{name}")
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("dspex")
+    if name in _INSTEAD:
+        raise AttributeError(f"dspex has no {name}: {_INSTEAD[name]}.")
     if name[:1].isupper():
         return importlib.import_module("dspex.engine.optimizer").optimizer_class(name, __all__)
     raise AttributeError(f"module 'dspex' has no attribute {name!r}")

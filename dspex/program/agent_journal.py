@@ -6,9 +6,9 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from dspex.core.errors import JournalError
+from dspex.core.errors import InputError, JournalError
 from dspex.core.identity import digest, plain
-from dspex.program.values import render
+from dspex.program.types.observed import text_of
 from dspex.runtime.journal import FORMAT, Journal
 from dspex.runtime.records import Run, Sent, Step
 
@@ -95,8 +95,18 @@ class AgentJournal:
 def _as_data(value: Any) -> Any:
     try:
         return plain(value)
-    except TypeError:
-        return render(value)
+    except Exception:  # noqa: BLE001  whatever an object of a tool's own raises
+        return text_of(value)
+
+
+def run_words(given: dict[str, Any], most: int) -> tuple[int, "str | Path | None"]:
+    """Take the words of one run out of a call: `max_iters` (`most` without) and `run_dir`. Raises InputError."""
+    max_iters, folder = given.pop("max_iters", most), given.pop("run_dir", None)
+    if not isinstance(max_iters, int) or max_iters < 0:
+        raise InputError(f"A run's max_iters is a whole number, 0 or more, not {max_iters!r:.80}.")
+    if not isinstance(folder, (str, Path, type(None))):
+        raise InputError(f"A run's run_dir is the path of a folder, not {folder!r:.80}.")
+    return max_iters, folder
 
 
 def opened(folder: "str | Path | None", agent: Any, inputs: Mapping[str, Any]) -> "AgentJournal | Forgetful":

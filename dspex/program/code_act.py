@@ -12,7 +12,7 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.example import Prediction
 from dspex.core.sandbox import SandboxLimits
 from dspex.plugin.contracts import Sandbox
-from dspex.program.agent_journal import Memory, opened
+from dspex.program.agent_journal import Memory, opened, run_words
 from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.code_pieces import Pieces, Written, extracted, written
 from dspex.program.code_running import code_in, code_tools, described, recipe, refuse_names, told, with_words
@@ -111,7 +111,7 @@ class CodeAct(AgentModule[P, S_co]):
 
     async def aforward(self, **kwargs: Any) -> Prediction:
         """One run; `max_iters` may be given for it, and `run_dir`, the folder in which it is kept."""
-        max_iters, folder = kwargs.pop("max_iters", self.max_iters), kwargs.pop("run_dir", None)
+        max_iters, folder = run_words(kwargs, self.max_iters)
         sandbox = sandbox_for(self.sandbox, "CodeAct", session=True)
         inputs = {name: value for name, value in kwargs.items() if name in self.signature.input_fields}
         with closing(opened(folder, self, inputs)) as memory:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dspex.app.app import current_app
 from dspex.app.embedder import Embedder, as_vectors
-from dspex.core.errors import ConfigurationError, EvaluationError
+from dspex.core.errors import ConfigurationError, EvaluationError, InputError
 from dspex.core.example import Example
 from dspex.core.messages import Vectors
 from dspex.runtime.bridge import in_thread
@@ -27,11 +27,17 @@ class KNN:
     def __init__(self, k: int, trainset: Sequence[Example], vectorizer: str | Callable[[list[str]], Any]) -> None:
         if k < 1 or not trainset:
             raise ConfigurationError(f"KNN needs k >= 1 and at least one example, not k={k}, {len(trainset)} examples.")
+        if not callable(vectorizer) and not isinstance(vectorizer, str):
+            raise ConfigurationError(
+                f"KNN's vectorizer is an Embedder, a provider/model or a function, not a {type(vectorizer).__name__}."
+            )
         self.k = k
         self.trainset = list(trainset)
         self.embedding = Embedder(vectorizer) if isinstance(vectorizer, str) else vectorizer
         self._vectorizer: Any = self.embedding
-        self._texts = [_joined(_inputs(index, example)) for index, example in enumerate(self.trainset)]
+        given = [_inputs(index, example) for index, example in enumerate(self.trainset)]
+        self._names = frozenset(name for one in given for name in one)
+        self._texts = [_joined(one) for one in given]
         self._matrix: Any = None
         self._flight: SingleFlight[bool] = SingleFlight()
 
@@ -41,6 +47,11 @@ class KNN:
 
     async def acall(self, **inputs: Any) -> list[Example]:
         """As calling it."""
+        if not self._names & inputs.keys():
+            known = ", ".join(sorted(self._names)) or "none"
+            raise InputError(
+                f"None of {', '.join(inputs) or 'no inputs'} is an input of the examples, which have: {known}."
+            )
         query = _joined(inputs)
         if self._matrix is None:
             await self._flight.join(b"", self._prepare)

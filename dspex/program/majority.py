@@ -23,7 +23,8 @@ def majority(
     """The completion whose `field` (the last output) most others share, the earliest of equally frequent ones.
 
     Takes a Prediction of several completions, or a list of Predictions. Values that `normalize` makes None are not counted
-    where there are others; `normalize` None compares the values as they are. Raises ConfigurationError for no completion.
+    where there are others; `normalize` None compares the values as they are. Raises ConfigurationError for no completion, or one without
+    the field.
     """
     given: Any = prediction_or_completions
     if isinstance(given, Prediction):
@@ -31,7 +32,10 @@ def majority(
     if isinstance(given, str) or not isinstance(given, Sequence) or not len(given):
         raise ConfigurationError(f"majority takes a Prediction or a list with at least one of them, not {given!r:.80}.")
     rows, signature = list(given), getattr(given, "signature", None)
-    name = field or list(signature.output_fields if signature is not None else rows[0])[-1]
+    name = field or next(reversed(list(signature.output_fields if signature is not None else rows[0])), None)
+    lacking = next((place for place, row in enumerate(rows) if name is None or name not in row), None)
+    if lacking is not None:
+        raise ConfigurationError(f"majority counts the field {name!r}, which {rows[lacking]!r:.80} does not have.")
     values = [normalize(row[name]) if normalize else row[name] for row in rows]
     counts = Counter(repr(value) for value in values if value is not None) or Counter(map(repr, values))
     most = max(counts, key=counts.__getitem__)  # counted in order: of equals the first

@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,11 +26,24 @@ if TYPE_CHECKING:
 STACKED = 20  # levels of modules in one task: each takes some ten frames of the thousand that Python has
 
 
+class SyncForm:
+    """`forward` of a class that wrote `aforward`: the same, waited for. A class below calls it by `super()`."""
+
+    __slots__ = ("_aforward",)
+
+    def __init__(self, aforward: Callable[..., Any]) -> None:
+        self._aforward = aforward
+
+    def __get__(self, module: Any, kind: Any = None) -> Any:
+        return self if module is None else partial(_waited, module, self._aforward)
+
+
 class Module:
     """Base of programs. Write `forward`, or `aforward`, or both; call the module, or await its `acall`.
 
     `acall` of a module that has only `forward` runs it in a thread of its own; calling one that has only `aforward`
-    runs it on the background loop. Either way the context goes with it.
+    runs it on the background loop. Either way the context goes with it. A class that overrides one of them has that in
+    both forms, and calls what it overrides by `super().forward` or `super().aforward`.
     """
 
     MAX_DEPTH = 100
@@ -40,6 +53,15 @@ class Module:
     _compiled = False
     _steps = False
     _title = ""  # what it is called where not by its class
+    _last_form = ""  # "forward" or "aforward", where the last class that wrote any wrote it alone
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = [name for name in ("forward", "aforward") if name in cls.__dict__]
+        if own:
+            cls._last_form = own[0] if len(own) == 1 else ""
+        if own == ["aforward"]:
+            cls.forward = SyncForm(cls.__dict__["aforward"])  # type: ignore[attr-defined]  # Module itself has none
 
     def __init__(self, callbacks: Sequence[Any] | None = None) -> None:
         if callbacks:
@@ -49,18 +71,16 @@ class Module:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the program and wait for its result."""
-        forward = getattr(self, "forward", None)
+        forward = form_of(self, "forward")
         if forward is not None:
             with _Entered(self, args, kwargs) as emission:
                 emission.outputs = forward(*args, **kwargs)
             return emission.outputs
-        bridge = current_app().bridge
-        coroutine = self.acall(*args, **kwargs)
-        return run_stepped(bridge, coroutine) if self._steps else bridge.run(coroutine)
+        return _result(self, self.acall(*args, **kwargs))
 
     async def acall(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the program on the caller's loop."""
-        aforward, forward = getattr(self, "aforward", None), getattr(self, "forward", None)
+        aforward, forward = form_of(self, "aforward"), form_of(self, "forward")
         if aforward is None and forward is None:
             raise ConfigurationError(f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them.")
         async with _Entered(self, args, kwargs) as emission:
@@ -175,10 +195,10 @@ class Module:
                 yield path, part
 
     def map_named_predictors(self, function: Callable[[Any], Any]) -> Self:
-        """Replace each predictor by `function(predictor)`."""
+        """Replace each predictor by `function(predictor)`; a program that is one itself gives what replaces it."""
         replaced = {id(part): function(part) for part in self.predictors()}
-        _replace(self, replaced, set())
-        return self
+        found: Self = _replace(self, replaced, set())
+        return found
 
     def set_lm(self, lm: "LM | None") -> None:
         """Give all predictors the same LM; None: that of the settings."""
@@ -331,11 +351,28 @@ class _Entered:
             self.outputs.set_lm_usage(self._tracker.get_total_tokens())
 
 
+def form_of(module: Module, name: str) -> Any:
+    """Its `forward` or `aforward`; None where there is none, or the other one is what was written last."""
+    given, other = module.__dict__, "aforward" if name == "forward" else "forward"
+    if name not in given and (other in given or type(module)._last_form == other):
+        return None
+    return getattr(module, name, None)
+
+
+def _result(module: Module, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    bridge = current_app().bridge
+    return run_stepped(bridge, coroutine) if type(module)._steps else bridge.run(coroutine)
+
+
+def _waited(module: Module, aforward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    return _result(module, aforward(module, *args, **kwargs))
+
+
 def _by_name(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by the names that `forward` gives them; as they came where it does not take them."""
-    called = getattr(module, "forward", None) or getattr(module, "aforward", None)
+    called = form_of(module, "forward") or form_of(module, "aforward")
     try:
-        bound = inspect.signature(called).bind(*args, **kwargs)  # type: ignore[arg-type]  # one of them is there
+        bound = inspect.signature(called).bind(*args, **kwargs)
     except TypeError:  # the call itself says what does not fit
         return {**kwargs, "args": args}
     rest = next((p.name for p in bound.signature.parameters.values() if p.kind is p.VAR_KEYWORD), "")
@@ -362,7 +399,11 @@ def _children(part: Any, key_form: str) -> Iterator[tuple[str, Any]]:
     if isinstance(part, Module):
         return ((f".{name}", value) for name, value in part.__dict__.items())
     if isinstance(part, dict):
-        return ((key_form.format(key), value) for key, value in part.items())
+        # DSPy writes 1 and "1" alike; where a dict has both, neither may stand in the other's place.
+        return (
+            (f"[{key!r}]" if type(key) is not str and str(key) in part else key_form.format(key), value)
+            for key, value in part.items()
+        )
     return ((f"[{index}]", value) for index, value in enumerate(part))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dspex.core.errors import ConfigurationError, InputError
-from dspex.core.example import Prediction
+from dspex.core.example import Example, Prediction
 from dspex.program.fields import InputField, OutputField
 from dspex.program.module import Module
 from dspex.program.predict import Predict
@@ -58,6 +58,8 @@ class MultiChainComparison(Module):
         return {"signature": self.predict.signature.to_json_schema(), "M": self.M}
 
     def _shown(self, number: int, attempt: Mapping[str, Any]) -> str:
+        if not isinstance(attempt, (Mapping, Example)):
+            raise InputError(f"Attempt {number} is a Prediction or a dict, not {attempt!r:.80}.")
         reasoning = attempt.get("rationale", attempt.get("reasoning"))
         if reasoning is None or self.last_key not in attempt:
             raise InputError(
@@ -73,4 +75,6 @@ class MultiChainComparison(Module):
 def _rows(completions: Any) -> Iterable[Any]:
     if isinstance(completions, Prediction):
         return completions.completions or [completions]
-    return completions  # type: ignore[no-any-return]  # what is no row is said by name
+    if not isinstance(completions, Iterable):
+        raise InputError(f"The attempts are a Prediction or a list of them, not {completions!r:.80}.")
+    return completions

@@ -64,8 +64,7 @@ class Predict(SignatureModule[P, S_co]):
     async def _acall(self, /, *args: Any, **kwargs: Any) -> Prediction:
         """One prediction; inputs by keyword only."""
         if args:
-            names = ", ".join(f"{field.name}=" for field in self.signature.compiled.inputs)
-            raise ValueError(f"Predict takes its inputs by keyword: call it with {names}")
+            raise self._by_place()
         app = current_app()
         settings = app.settings.in_force()
         if settings["track_usage"] and not SCOPE.get().path:
@@ -77,8 +76,25 @@ class Predict(SignatureModule[P, S_co]):
             return await self._told(app, settings, kwargs)
         return await self._predict(app, settings, kwargs, ())
 
+    async def aforward(self, /, *args: Any, **kwargs: Any) -> Prediction:
+        """For a class below that overrides it: as a call, of which `acall` has told already."""
+        if args:
+            raise self._by_place()
+        app = current_app()
+        settings = app.settings.in_force()
+        return await self._predict(app, settings, kwargs, [*settings["callbacks"], *self.callbacks])
+
+    def _by_place(self) -> ValueError:
+        names = ", ".join(f"{field.name}=" for field in self.signature.compiled.inputs)
+        return ValueError(f"Predict takes its inputs by keyword: call it with {names}")
+
     if not TYPE_CHECKING:  # checkers know it from SignatureModule
         acall = _acall
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if {"forward", "aforward"} & cls.__dict__.keys() and "acall" not in cls.__dict__:
+            cls.acall = SignatureModule.acall  # type: ignore[method-assign]  # what the class wrote is to be run
 
     async def _told(self, app: App, settings: Mapping[str, Any], kwargs: dict[str, Any]) -> Prediction:
         callbacks = [*settings["callbacks"], *self.callbacks]

@@ -32,6 +32,23 @@ def reader(annotation: Any, leaves: Iterable[Any]) -> Reader | None:
     return Reader(_by_both(adapter.validate_json), read, schema)
 
 
+def annotated(annotation: Any) -> Reader | None:
+    """Pydantic's way to values of an Annotated type that one of its `Field`s is in; None without, or where it cannot."""
+    if not any(map(is_pydantics, annotation.__metadata__)):
+        return None
+    pydantic = sys.modules["pydantic"]
+    try:
+        adapter = pydantic.TypeAdapter(annotation)
+    except pydantic.PydanticUserError:  # a type that it does not know, as a Struct
+        return None
+    return Reader(adapter.validate_json, adapter.validate_python, adapter.json_schema)
+
+
+def is_pydantics(note: Any) -> bool:
+    """Whether it is what pydantic's `Field` gives."""
+    return type(note).__module__ == "pydantic.fields"
+
+
 def validated(kind: Any, value: Any) -> Any:
     """A model of that class from JSON data. Raises ValueError."""
     return _by_both(kind.model_validate)(value)

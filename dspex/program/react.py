@@ -6,7 +6,7 @@ from typing import Any, overload
 
 from dspex.core.errors import AdapterParseError, ConfigurationError, ContextWindowExceeded
 from dspex.core.example import Prediction
-from dspex.program.agent_journal import Memory, opened
+from dspex.program.agent_journal import Memory, opened, run_words
 from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.fields import InputField
 from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
@@ -116,7 +116,7 @@ class ReAct(AgentModule[P, S_co]):
 
     async def aforward(self, **kwargs: Any) -> Prediction:
         """One run; `max_iters` may be given for it, and `run_dir`, the folder in which it is kept."""
-        max_iters, folder = kwargs.pop("max_iters", self.max_iters), kwargs.pop("run_dir", None)
+        max_iters, folder = run_words(kwargs, self.max_iters)
         form = await asker(self.react, kwargs, self.tools, self.native)
         inputs = {name: value for name, value in kwargs.items() if name in self.signature.input_fields}
         with closing(opened(folder, self, inputs)) as memory:

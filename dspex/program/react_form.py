@@ -21,7 +21,7 @@ from dspex.program.tool_use import FINISH, Result
 from dspex.program.trajectory import Trajectory, short
 from dspex.program.types.history import History, Turns
 from dspex.program.types.media import Image
-from dspex.program.types.observed import Illustrated
+from dspex.program.types.observed import Illustrated, text_of
 from dspex.program.types.tool import Tool
 from dspex.program.types.tool_calls import ToolCall, ToolCallResults, ToolCalls
 from dspex.program.values import is_optional, render
@@ -205,7 +205,7 @@ class Natively:
 
     def told(self, turn: Turn, results: Sequence[Result], trajectory: Trajectory) -> None:
         """Calls and results become a turn."""
-        texts = [short(render(result.value), trajectory.most) for result in results]
+        texts = [short(text_of(result.value), trajectory.most) for result in results]
         failed = [result.is_error for result in results]
         record = {
             "tool_calls": ToolCalls(tool_calls=turn.calls),

@@ -14,7 +14,7 @@ from dspex.core.errors import AdapterParseError, ConfigurationError, ToolError
 from dspex.core.example import Prediction
 from dspex.core.sandbox import SandboxLimits
 from dspex.plugin.contracts import CodeTool, Sandbox
-from dspex.program.agent_journal import Memory, opened
+from dspex.program.agent_journal import Memory, opened, run_words
 from dspex.program.code_pieces import Pieces, Written, extracted, written
 from dspex.program.code_queries import Queries
 from dspex.program.code_running import (
@@ -147,7 +147,7 @@ class RLM(AgentModule[P, S_co]):
 
     async def aforward(self, **kwargs: Any) -> Prediction:
         """One run; `max_iters` may be given for it, and `run_dir`, the folder in which it is kept."""
-        max_iters, folder = kwargs.pop("max_iters", self.max_iters), kwargs.pop("run_dir", None)
+        max_iters, folder = run_words(kwargs, self.max_iters)
         words = {name: kwargs.pop(name) for name in _WORDS if name in kwargs}
         inputs = self.signature.compiled.check_inputs(kwargs)
         sandbox = sandbox_for(self.sandbox, "RLM", session=True)

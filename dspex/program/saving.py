@@ -11,6 +11,7 @@ from dspex.core.errors import DspexError, MissingPredictor, ProgramFileError
 from dspex.core.evidence import Evidence
 
 FORMAT = 1
+METADATA = "metadata"
 
 
 def save_file(program: Any, path: str | Path) -> None:
@@ -24,6 +25,11 @@ def save_file(program: Any, path: str | Path) -> None:
         raise ProgramFileError(
             f"{path} cannot be written: a part of the program has no form in JSON: {error}."
         ) from error
+    if METADATA in state:
+        raise ProgramFileError(
+            f"{path} cannot be written: what a file says of itself stands under {METADATA!r}, so no predictor may. "
+            "Call that attribute otherwise."
+        )
     if list(state) == ["self"]:
         state = state["self"]
     from dspex.program.provenance import provenance
@@ -31,7 +37,7 @@ def save_file(program: Any, path: str | Path) -> None:
     metadata = {"version": FORMAT, **provenance(program)}
     if program.evidence is not None:
         metadata["evidence"] = msgspec.to_builtins(program.evidence)
-    encoded = msgspec.json.encode({**state, "metadata": metadata})
+    encoded = msgspec.json.encode({**state, METADATA: metadata})
     write_atomically(path, msgspec.json.format(encoded, indent=2) + b"\n")
 
 
@@ -90,7 +96,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ProgramFileError(f"{path} is no saved program: {error}.") from error
     if not isinstance(content, dict):
         raise ProgramFileError(f"{path} is no saved program: it holds a {type(content).__name__}, not an object.")
-    metadata = content.pop("metadata", None) or {}
+    metadata = content.pop(METADATA, None) or {}
     if not isinstance(metadata, dict) or metadata.get("version", FORMAT) != FORMAT:
         raise ProgramFileError(f"{path} has format {metadata!r:.80}; this dspex reads format {FORMAT}.")
     return content, metadata

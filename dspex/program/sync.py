@@ -8,7 +8,7 @@ from typing import Any
 
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError
-from dspex.program.module import Module
+from dspex.program.module import Module, form_of
 from dspex.runtime.bridge import in_thread
 
 _IN_WORKER: ContextVar[bool] = ContextVar("dspex_in_worker", default=False)
@@ -23,7 +23,7 @@ def asyncify(program: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     cancelled, the code goes on, but its dspex calls end as cancelled.
     """
     if isinstance(program, Module):
-        if hasattr(program, "aforward") or type(program).acall is not Module.acall:
+        if form_of(program, "aforward") is not None or type(program).acall is not Module.acall:
             return program.acall
     elif inspect.iscoroutinefunction(program) or inspect.iscoroutinefunction(getattr(program, "__call__", None)):  # noqa: B004  is it async?
         return program

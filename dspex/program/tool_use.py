@@ -10,7 +10,7 @@ import msgspec
 from dspex.core.errors import ConfigurationError, ToolError
 from dspex.core.nearest import did_you_mean
 from dspex.program.agent_journal import Memory
-from dspex.program.types.observed import packed, unpacked
+from dspex.program.types.observed import packed, text_of, unpacked
 from dspex.program.types.tool import Tool, tool_named, tools_by_name
 from dspex.program.types.tool_calls import ToolCall
 
@@ -96,7 +96,7 @@ class ToolUse:
         most = self._allowed.get(name)
         if most is not None and self._made[name] >= most:
             return f"Tool {name!r} may be called {most} times in one task, and was; it is not run again."
-        key = name, repr(sorted(call.args.items()))
+        key = name, _same(call.args)
         if self._max_repeats is not None and self._same[key] >= self._max_repeats:
             return (
                 f"This very call of {name!r} was made {self._same[key]} times before; it is not run again. "
@@ -117,8 +117,19 @@ class ToolUse:
             result = Result(await tool_named(call.name, self._tools).acall(**call.args))
         except ToolError as error:
             result = Result(str(error), is_error=True)
-        self._memory.keep(key, msgspec.structs.replace(result, value=packed(result.value)))
+        try:
+            self._memory.keep(key, msgspec.structs.replace(result, value=packed(result.value)))
+        except (UnicodeError, RecursionError):  # half a character, or a list that holds itself
+            self._memory.keep(key, msgspec.structs.replace(result, value=text_of(result.value)))
         return result
+
+
+def _same(args: Mapping[str, Any]) -> str:
+    """A text that is equal for equal arguments, whatever the order of their keys."""
+    try:
+        return msgspec.json.encode(args, order="sorted", enc_hook=repr).decode()
+    except (TypeError, ValueError, RecursionError):  # of a caller's own model, which may give anything
+        return repr(sorted(args.items()))
 
 
 async def _side_by_side(runs: Sequence[Any]) -> list[Result]:

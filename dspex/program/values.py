@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from dspex.program.finite import is_infinite, may_be_infinite
 from dspex.program.json_text import FENCED, UNREADABLE, read_json, refuse_doubles
-from dspex.program.pydantic_models import dumped, reader, reason, validated
+from dspex.program.pydantic_models import Reader, annotated, dumped, reader, reason, validated
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0{0,2}")
@@ -167,6 +168,9 @@ def _optional(annotation: Any) -> Codec:
 
 def _annotated(annotation: Any) -> Codec:
     inner = codec(get_args(annotation)[0])
+    if (noted := annotated(annotation)) is not None:
+        decode, convert = (partial(_held, annotation, noted, read) for read in (inner.decode, inner.convert))
+        return Codec(decode, convert, inner.render, inner.choices, noted.schema())
     if not any(isinstance(note, msgspec.Meta) for note in annotation.__metadata__):
         return inner
     schema = msgspec.json.schema(annotation, schema_hook=schema_of)  # TypeError if a constraint does not fit the type
@@ -175,6 +179,15 @@ def _annotated(annotation: Any) -> Codec:
         return lambda value: msgspec.convert(read(value), annotation, dec_hook=from_plain)
 
     return Codec(checked(inner.decode), checked(inner.convert), inner.render, inner.choices, schema)
+
+
+def _held(annotation: Any, noted: Reader, read: Callable[[Any], Any], value: Any) -> Any:
+    """The value as `read` gives it, if pydantic's constraints hold."""
+    found = read(value)
+    try:
+        return noted.from_data(found)
+    except ValueError as error:
+        raise _unfit(render(value), type_text(annotation), f": {reason(error).removeprefix(': ')}") from None
 
 
 def _worded(read: Callable[[str], Any], choices: Mapping[str, Any], schema: Mapping[str, Any]) -> Codec:

@@ -173,6 +173,11 @@ def test_predictors_are_replaced_everywhere():
     assert tree.again is tree.one
 
 
+def test_a_program_that_is_one_predictor_gives_what_replaces_it():
+    other = dspex.Predict("a -> c")
+    assert dspex.Predict("a -> b").map_named_predictors(lambda part: other) is other
+
+
 def test_a_copy_has_its_own_demos_and_the_same_lm():
     tree = Tree()
     tree.set_lm(DummyLM([]))
@@ -247,3 +252,92 @@ def test_a_call_may_bring_its_own_signature_demos_config_and_lm():
     assert asked[0].params == {"temperature": 0.5, "max_tokens": 7}
     assert any("1+1?" in message.text for message in asked[0].messages)
     assert predict.config == {"temperature": 0.5}
+
+
+# Classes below ours
+
+
+def below(base, name):
+    """A class that adds `extra` to what the class above gives, by the one form that it overrides."""
+    if name == "forward":
+
+        class Below(base):
+            def forward(self, **inputs):
+                found = super().forward(**inputs)
+                return dspex.Prediction(**dict(found.items()), extra=len(inputs))
+
+    else:
+
+        class Below(base):
+            async def aforward(self, **inputs):
+                found = await super().aforward(**inputs)
+                return dspex.Prediction(**dict(found.items()), extra=len(inputs))
+
+    return Below
+
+
+@pytest.mark.parametrize("calls_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("name", ["forward", "aforward"])
+@pytest.mark.parametrize("base", [dspex.Predict, dspex.ChainOfThought, dspex.ReAct])
+def test_what_a_class_below_overrides_is_run_in_both_forms(base, name, calls_async):
+    made = below(base, name)("q -> a", *([[]] if base is dspex.ReAct else []))
+    step = {"next_thought": "t", "next_tool_name": "finish", "next_tool_args": {}}
+    replies = [*([step] if base is dspex.ReAct else []), {"reasoning": "r", "a": "4"}]
+    with dspex.context(lm=DummyLM(replies)):
+        found = asyncio.run(made.acall(q="?")) if calls_async else made(q="?")
+    assert (found.a, found.extra) == ("4", 1)
+
+
+class Heard(dspex.BaseCallback):
+    def __init__(self):
+        self.heard = []
+
+    def on_module_start(self, call_id, instance, inputs):
+        self.heard.append(type(instance).__name__)
+
+    def on_lm_start(self, call_id, instance, inputs):
+        self.heard.append("lm")
+
+
+@pytest.mark.parametrize("name", ["forward", "aforward"])
+def test_a_predict_with_a_form_of_its_own_is_told_of_once(name):
+    heard = Heard()
+    with dspex.context(lm=DummyLM([{"a": "4"}]), callbacks=[heard]):
+        below(dspex.Predict, name)("q -> a")(q="?")
+    assert heard.heard == ["Below", "lm"]
+
+
+class Twice(dspex.Module):
+    async def aforward(self, x):
+        return x * 2
+
+
+@pytest.mark.parametrize("calls_async", [False, True], ids=["sync", "async"])
+def test_the_form_that_was_written_last_is_the_one_that_runs(calls_async):
+    class Thrice(Twice):
+        def forward(self, x):
+            return super().forward(x) + x
+
+    class Fourfold(Thrice):
+        async def aforward(self, x):
+            return (await super().aforward(x)) * 2
+
+    def result(module):
+        return asyncio.run(module.acall(3)) if calls_async else module(3)
+
+    assert [result(kind()) for kind in (Twice, Thrice, Fourfold)] == [6, 9, 12]
+    assert Twice().forward(3) == 6
+    replaced = Twice()
+    replaced.forward = lambda x: x
+    assert result(replaced) == 3
+
+
+def test_a_class_that_writes_both_forms_has_both():
+    class Both(Twice):
+        def forward(self, x):
+            return "sync"
+
+        async def aforward(self, x):
+            return "async"
+
+    assert (Both()(1), asyncio.run(Both().acall(1))) == ("sync", "async")

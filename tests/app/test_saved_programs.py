@@ -51,6 +51,27 @@ def test_a_demos_value_keeps_its_order_and_so_its_prompt(tmp_path):
     assert prompts[0] == prompts[1]
 
 
+class Keyed(dspex.Module):
+    def __init__(self):
+        self.by = {1: dspex.Predict("a -> b"), "1": dspex.Predict("a -> c"), 2: dspex.Predict("a -> d")}
+
+
+def test_of_two_keys_that_read_alike_none_is_lost(tmp_path):
+    program = Keyed()
+    assert [path for path, _ in program.named_predictors()] == ["by[1]", "by['1']", "by['2']"]
+    program.by[1].demos, program.by["1"].demos = [{"a": "x", "b": "y"}], [{"a": "x", "c": "z"}]
+    program.save(tmp_path / "p.json")
+    assert Keyed().load(tmp_path / "p.json").dump_state() == program.dump_state()
+
+
+def test_a_predictor_in_the_place_of_the_files_own_words_is_refused(tmp_path):
+    program = dspex.Module()
+    program.metadata = dspex.Predict("a -> b")
+    with pytest.raises(dspex.ProgramFileError, match="Call that attribute otherwise"):
+        program.save(tmp_path / "p.json")
+    assert not (tmp_path / "p.json").exists()
+
+
 def test_equal_programs_are_equal_files(tmp_path):
     for name in ("a", "b"):
         optimised().save(tmp_path / name)
@@ -210,6 +231,17 @@ def test_loading_imports_nothing_and_runs_nothing(tmp_path):
     assert lm._provider is None
     assert lm._connection.base_url is None
     assert "canary" not in repr(vars(lm))
+
+
+def test_a_key_that_is_no_state_does_nothing(tmp_path):
+    optimised().save(tmp_path / "p.json")
+    content = json.loads((tmp_path / "p.json").read_text())
+    content["parts[0]"] |= {"forward": "x", "acall": None, "_steps": 1, "note": 1}
+    content["other"] = {"demos": []}
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    program = Two().load(tmp_path / "p.json")
+    assert vars(program.parts[0]).keys() == vars(Two().parts[0]).keys()
+    assert program.dump_state() == optimised().dump_state()
 
 
 # Saving is all or nothing

@@ -30,6 +30,16 @@ def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_ins
         dspex.teleprompt.NoSuchOptimizer  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("PythonInterpreter", "dspex-monty or dspex-bwrap"), ("ColBERTv2", "configure\\(rm="), ("Flex", "as they stand")],
+)
+def test_what_is_not_carried_says_what_stands_in_its_place(name, instead):
+    with pytest.raises(AttributeError, match=f"dspex has no {name}: .*{instead}"):
+        getattr(dspex, name)
+    assert not hasattr(dspex, name)
+
+
 def test_a_path_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
         dspex.nowhere.thing  # noqa: B018

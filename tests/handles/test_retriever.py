@@ -389,6 +389,13 @@ def test_knn_takes_an_embedder_by_its_name():
         dspex.KNN(1, CAPITALS, "nothing")
 
 
+def test_knn_says_what_is_no_vectorizer_and_no_input():
+    with pytest.raises(dspex.ConfigurationError, match="not a int"):
+        dspex.KNN(1, CAPITALS, 3)
+    with pytest.raises(dspex.InputError, match="None of query is an input of the examples, which have: question"):
+        dspex.KNN(1, CAPITALS, DummyVectorizer())(query="?")
+
+
 @pytest.mark.parametrize(
     ("k", "trainset", "message"),
     [(0, CAPITALS, "k >= 1"), (1, [], "at least one example"), (1, [dspex.Example(a="b")], "with_inputs")],

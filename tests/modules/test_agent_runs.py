@@ -50,6 +50,57 @@ def test_what_was_done_is_not_done_again(run, provider, step, tmp_path):
     assert 'result: {"page":"b"}' in script.asked[0].messages[-1].text
 
 
+class Wordless:
+    def __repr__(self):
+        raise LookupError("no words")
+
+
+class Odd(Pages):
+    """Tools that give what has no form of its own on disk."""
+
+    def half(self) -> str:
+        self.calls.append("half")
+        return "file \udcff.txt"
+
+    def wordless(self) -> object:
+        self.calls.append("wordless")
+        return Wordless()
+
+    def endless(self) -> list[object]:
+        self.calls.append("endless")
+        made: list[object] = []
+        made.append(made)
+        return made
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [("half", "file ?.txt"), ("wordless", "(a Wordless without a text: LookupError)"), ("endless", "[[...]]")],
+)
+@pytest.mark.parametrize("native", [True, False], ids=["natively", "in text"])
+def test_whatever_a_tool_gives_the_run_goes_on(run, provider, step, tmp_path, name, seen, native):
+    odd = Odd()
+    agent = dspex.ReAct("question -> answer: int", tools=[getattr(odd, name)], native=native)
+    call = Choice("", tool_calls=(ToolCall("1", name, "{}"),)) if native else step("a", name)
+    end = Choice("", tool_calls=(ToolCall("2", "finish", "{}"),)) if native else FINISH
+    with pytest.raises(dspex.RateLimited):
+        asked(run, provider(call, BUSY), agent, tmp_path / "run")
+    script = provider(end, ANSWER)
+    found = asked(run, script, agent, tmp_path / "run")
+    assert found.trajectory["observation_0"] == seen
+    assert seen in str(script.asked[0].messages)
+    assert odd.calls == [name]
+
+
+@pytest.mark.parametrize("name", ["half", "wordless", "endless"])
+def test_the_model_reads_it_as_text_that_can_be_sent(run, provider, step, name):
+    script = provider(step("a", name), FINISH, ANSWER)
+    agent = dspex.ReAct("question -> answer: int", tools=[getattr(Odd(), name)])
+    with dspex.context(lm=script.lm):
+        run(agent, question="?")
+    assert all(message.text.encode() for request in script.asked for message in request.messages)
+
+
 def test_a_run_that_has_ended_is_read_back_typed(run, provider, step, tmp_path):
     pages = Pages()
     first = asked(run, provider(step("a", "search", query="a"), FINISH, ANSWER), pages.agent(), tmp_path / "run")

@@ -53,6 +53,8 @@ def test_the_completions_of_one_call_are_attempts(run, whole):
         (ATTEMPTS[:2], "M=3 attempts; it was given 2"),
         ([*ATTEMPTS[:2], {"answer": "4"}], "Attempt 3 needs `rationale` or `reasoning`"),
         ([*ATTEMPTS[:2], {"reasoning": "4"}], "and `answer`; it has: reasoning"),
+        ([*ATTEMPTS[:2], "4"], "Attempt 3 is a Prediction or a dict, not '4'"),
+        (None, "a Prediction or a list of them, not None"),
     ],
 )
 def test_attempts_that_do_not_fit_are_said_before_any_call(run, attempts, said):

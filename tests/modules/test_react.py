@@ -292,6 +292,28 @@ def test_the_same_call_is_run_so_often_and_then_told(run, step):
     assert "do something else" in asked(lm, 3)
 
 
+def test_a_call_is_the_same_whatever_the_order_of_its_arguments(run):
+    def store(values: dict[str, int]) -> str:
+        """Stores values."""
+        return "stored"
+
+    orders = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    calls = [
+        {"next_thought": "t", "next_tool_name": "store", "next_tool_args": {"values": values}} for values in orders
+    ]
+    found, _ = outcome(run, agent(store, max_repeats=1), *calls, FINISH)
+    assert observations(found)[0] == "stored"
+    assert "This very call of 'store' was made 1 times" in observations(found)[1]
+
+
+@pytest.mark.parametrize("words", [{"max_iters": -1}, {"max_iters": "3"}, {"max_iters": None}, {"run_dir": 3}])
+def test_what_cannot_be_meant_for_a_run_is_refused_before_any_call(run, words):
+    lm = DummyLM([])
+    with dspex.context(lm=lm), pytest.raises(dspex.InputError, match=next(iter(words))):
+        run(agent(), question="?", **words)
+    assert not lm.history
+
+
 def test_calls_that_only_repeat_end_the_work(run, step):
     found, lm = outcome(run, agent(max_repeats=1), *[step("again", "search", query="x")] * 4)
     assert found.termination_reason == "idle"

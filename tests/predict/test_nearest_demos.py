@@ -147,3 +147,9 @@ def test_completions_vote_on_the_last_output_or_a_field_of_ones_choice():
     assert majority(dspex.Prediction(answer="alone")).answer == "alone"
     with pytest.raises(dspex.ConfigurationError, match="at least one"):
         majority([])
+
+
+@pytest.mark.parametrize("field", ["kind", None])
+def test_a_vote_on_a_field_that_is_not_there_is_an_error(field):
+    with pytest.raises(dspex.ConfigurationError, match="does not have"):
+        majority([{"answer": "1"} if field else {}, {}], field=field)

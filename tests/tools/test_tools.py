@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,6 +101,13 @@ class Shop:
         return f"sold {item}"
 
 
+POINT = {
+    "type": "object",
+    "properties": {"x": {"type": "integer"}, "y": {"type": "integer", "default": 0}},
+    "required": ["x"],
+}
+
+
 @pytest.mark.parametrize(
     ("made_of", "name", "desc", "args"),
     [
@@ -124,6 +132,8 @@ def test_methods_objects_partials_and_classes_are_tools(made_of: Callable[..., A
         (Literal["a", "b"], {"enum": ["a", "b"]}),
         (Colour, {"enum": ["red", "blue"]}),
         (Annotated[int, msgspec.Meta(ge=1)], {"type": "integer", "minimum": 1}),
+        (Annotated[int, pydantic.Field(ge=1, description="n")], {"type": "integer", "minimum": 1, "description": "n"}),
+        (Annotated[Point, pydantic.Field(description="a Struct is unknown to pydantic")], POINT),
         (Any, {}),
         (threading.Thread, {}),
         (Size, {"type": "object", "properties": {"wide": {"type": "number"}}, "required": ["wide"]}),
@@ -200,6 +210,11 @@ def test_a_default_without_a_json_form_is_left_to_the_function():
         (lambda: Tool(dict.fromkeys), None),
         (lambda: Tool(min), "signature of min cannot be read"),
         (lambda: Tool(lost), "The types of x of lost cannot be looked up"),
+        (lambda: Tool(add, timeout_s=0), "timeout_s is a number above 0"),
+        (lambda: Tool(add, timeout_s=float("nan")), "timeout_s is a number above 0"),
+        (lambda: Tool(add, timeout_s="5"), "timeout_s is a number above 0"),
+        (lambda: Tool(add, max_output_chars=-1), "max_output_chars is a number above 0"),
+        (lambda: Tool(add, confirm="ask"), "confirm is called with the tool"),
     ],
 )
 def test_what_cannot_be_a_tool_is_named(make, words):
@@ -281,6 +296,26 @@ def test_a_value_that_does_not_fit_is_named_with_what_was_wanted(kind, given, wo
     assert "http" not in str(caught.value)
     assert isinstance(caught.value, (ValueError, dspex.InputError))
     assert not ran
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"n": 0}, "'n' should be int: expected int, got '0': Input should be greater than or equal to 1"),
+        ({"n": 1, "word": "long"}, "String should have at most 3 characters"),
+        ({"n": 1, "word": 3}, "'word' should be str"),
+    ],
+)
+def test_the_constraints_of_pydantics_field_hold(given, words):
+    def repeated(
+        n: Annotated[int, pydantic.Field(ge=1)], word: Annotated[str, pydantic.Field(max_length=3)] | None = None
+    ) -> str:
+        return f"{word}" * n
+
+    tool = Tool(repeated)
+    assert tool(n="2", word="ab") == "abab"
+    with pytest.raises(ToolInputError, match=re.escape(words)):
+        tool(**given)
 
 
 def test_a_check_that_fails_in_its_own_way_is_a_value_that_does_not_fit():

@@ -13,7 +13,7 @@ import msgspec
 from dspex.core.errors import ConfigurationError
 from dspex.core.identity import plain
 from dspex.core.nearest import did_you_mean
-from dspex.program.pydantic_models import reason
+from dspex.program.pydantic_models import is_pydantics, reason
 from dspex.program.values import codec, from_plain, is_optional, leaves, type_text
 
 _DATA = frozenset({"default", "enum", "const", "examples"})  # parts of a schema that are values, not schemas
@@ -168,9 +168,11 @@ def _read(kind: Any) -> tuple[Mapping[str, Any], Callable[[Any], Any]]:
         known = codec(kind)
     except (TypeError, ValueError):  # no JSON is such a value: only an object of it will do
         return {}, partial(from_plain, kind) if isinstance(get_origin(kind) or kind, type) else lambda value: value
+    is_text = _is_text(kind)
     if any(hasattr(leaf, "__pydantic_validator__") for leaf in leaves(kind)):
         return known.schema, known.convert
-    is_text = _is_text(kind)
+    if any(map(is_pydantics, leaves(kind))):
+        return known.schema, lambda value: known.convert(msgspec.convert(value, str | None) if is_text else value)
 
     def read(value: Any) -> Any:
         try:
@@ -184,8 +186,12 @@ def _read(kind: Any) -> tuple[Mapping[str, Any], Callable[[Any], Any]]:
 
 
 def _is_text(kind: Any) -> bool:
-    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    return {*(get_args(kind) if is_optional(kind) else (kind,))} - {NoneType} == {str}
+    kind = _unnoted(kind)
+    return {_unnoted(one) for one in (get_args(kind) if is_optional(kind) else (kind,))} - {NoneType} == {str}
+
+
+def _unnoted(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def inlined(schema: Mapping[str, Any]) -> dict[str, Any]:

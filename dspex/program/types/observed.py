@@ -21,12 +21,15 @@ def media_in(value: Any) -> tuple[Media, ...]:
 
 
 def text_of(value: Any) -> str:
-    """A result in words; a picture is named, and not written out."""
+    """A result in words that can be sent: a picture is named, and not written out; half a character becomes a mark."""
     if isinstance(value, Media):
         return f"({type(value).__name__.lower()})"
     if media_in(value):
         return "\n".join(map(text_of, value))
-    return render(value)
+    try:
+        return render(value).encode(errors="replace").decode()
+    except Exception as error:  # noqa: BLE001  whatever an object's own text raises
+        return f"(a {type(value).__name__} without a text: {type(error).__name__})"
 
 
 class Illustrated(Type):

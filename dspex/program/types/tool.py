@@ -79,6 +79,7 @@ class Tool:
     ) -> None:
         if isinstance(func, Tool) or not callable(func):
             raise ConfigurationError(f"A tool is made of a callable, not of a {type(func).__name__}.")
+        _check_limits(timeout_s, max_output_chars, confirm)
         arguments = arguments_of(func, args, arg_types, arg_desc, required)
         known = arguments.known
         title = name or _name_of(func)
@@ -274,6 +275,16 @@ def tool_named(name: str, tools: Mapping[str, Tool]) -> Tool:
     raise ToolInputError(
         f"There is no tool {name!r:.80}.{did_you_mean(name, tools)} Tools: {', '.join(tools) or 'none'}."
     )
+
+
+def _check_limits(timeout_s: Any, max_output_chars: Any, confirm: Any) -> None:
+    for name, value in (("timeout_s", timeout_s), ("max_output_chars", max_output_chars)):
+        if value is not None and not (isinstance(value, (int, float)) and value > 0):
+            raise ConfigurationError(f"A tool's {name} is a number above 0, or None for no limit, not {value!r:.80}.")
+    if confirm is not None and not callable(confirm):
+        raise ConfigurationError(
+            f"A tool's confirm is called with the tool and its arguments; a {type(confirm).__name__} cannot be."
+        )
 
 
 def _definition(name: str, desc: str, schemas: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
