@@ -96,15 +96,18 @@ def test_rows_that_are_looked_at_stay_while_others_are_added():
 def test_it_is_searched_while_it_grows():
     index, rows = Index(VectorsOptions(approximate_from=1000)), vectors(8000)
     index.add(passages(range(100)), rows[:100])
-    wrong, done = [], threading.Event()
+    wrong, missed, looks, done = [], [], [], threading.Event()
 
     def look():
         while not done.is_set():
             place = random.randrange(100)
             came = index.search(rows[place][None], 3, (Condition("n", "lt", (200,)),))[0]
             plain = index.search(rows[place][None], 3, ())[0]
-            if came[0].id != str(place) or plain[0].id != str(place):
-                wrong.append((place, came, plain))
+            looks.append(place)
+            if came[0].id != str(place):
+                wrong.append((place, came))
+            if plain[0].id != str(place):  # a graph may miss, and seldom does
+                missed.append((place, plain))
 
     threads = [threading.Thread(target=look) for _ in range(3)]
     for thread in threads:
@@ -115,6 +118,7 @@ def test_it_is_searched_while_it_grows():
     for thread in threads:
         thread.join()
     assert not wrong
+    assert len(missed) <= len(looks) / 50
 
 
 @pytest.mark.parametrize(

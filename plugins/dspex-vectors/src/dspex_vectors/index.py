@@ -147,8 +147,10 @@ class Index:
         with self._lock:
             if self.rows is None or not len(self):
                 return None
-            view = self.rows.view()
-            return Snapshot(view, self.records, self._alive[: view.count] if self._gone else None, self.graph)
+            view, least = self.rows.view(), self._options.approximate_from
+            # Where most are gone, the graph leads past what is left.
+            graph = self.graph if least is not None and len(self) >= least else None
+            return Snapshot(view, self.records, self._alive[: view.count] if self._gone else None, graph)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
