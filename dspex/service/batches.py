@@ -138,6 +138,9 @@ class Batches:
             batch.answer(await self._watched(batch.id))
         except DspexError as error:
             batch.fail(error)
+        except Exception as error:  # noqa: BLE001  of the plugin's making, and nobody else would tell those who wait
+            said = f"The batch {batch.id} could not be answered: {type(error).__name__}: {error}"
+            batch.fail(ProtocolError(said, model=self._service.name, retryable=False))  # it is paid: not sent again
         finally:
             self._sent.pop(batch.id or "", None)
 

@@ -152,6 +152,24 @@ def test_a_provider_beyond_its_contract_is_named(virtual, where):
     assert f"{where} gave 7" in str(error)
 
 
+@pytest.mark.parametrize("junk", [7, ["a list"]])
+def test_results_that_are_none_are_an_error_of_each_call(virtual, junk):
+    async def results(_batch):
+        return junk
+
+    provider = Batching()
+    provider.batch_results = results
+    errors = asked(virtual, provider)
+    assert {type(error) for error in errors} == {ProtocolError}
+    assert "The batch batch-0 could not be answered" in str(errors[0])
+    assert len(provider.started) == 1
+
+
+def test_a_result_of_another_kind_is_an_error_and_no_endless_wait(virtual):
+    [error] = asked(virtual, Batching(answer=lambda _text: "a text"), count=1)
+    assert type(error) is ProtocolError
+
+
 def test_a_deadline_of_the_callers_own_holds(virtual):
     provider = Batching()
     [error] = asked(virtual, provider, count=1, timeout=60.0)
