@@ -15,6 +15,7 @@ from dspex.core.errors import MissingPlugin
 from dspex.core.example import Example
 from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
+from dspex.engine.groups import check_group
 from dspex.engine.job import Job
 from dspex.engine.opening import opened
 from dspex.engine.preparing import Options, constructed, prepared, within
@@ -59,6 +60,16 @@ class Optimizer:
         `rng` draws by the run's seed. An example that is in neither is run by no step.
         """
         return train, val or train
+
+    @staticmethod
+    def whole_groups(
+        train: Sequence[Example], val: Sequence[Example], group: Any
+    ) -> tuple[list[Example], list[Example]]:
+        """Two parts of one set with all of a group, as `start(group=)` names it, in one of them: for who parts before `start`.
+
+        What `parts` makes of a trainset is treated so by the engine. Raises ConfigurationError where a part would be empty.
+        """
+        return check_group(group).apart(list(train), list(val))
 
     def finish(self, program: Module, candidate: Candidate) -> None:
         """Give a copy of the student what this candidate's `params` stand for, where the optimizer uses them."""
