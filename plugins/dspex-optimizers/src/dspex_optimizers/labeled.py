@@ -1,6 +1,7 @@
 """Demonstrations taken from the training examples as they are: no call to a model."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +35,16 @@ def labelled(ctx: Any, base: Candidate, k: int, examples: Sequence[Example], rng
             for path in base.predictors
         }
     )
+
+
+def in_turn(labels: Sequence[str]) -> list[int]:
+    """Their places in rounds, each with the next place of every label that has one left, in the order they come."""
+    rounds: Counter[str] = Counter()
+    ranked = []
+    for place, label in enumerate(labels):
+        rounds[label] += 1
+        ranked.append((rounds[label], place))
+    return [place for _, place in sorted(ranked)]
 
 
 def demo(ctx: Any, example: Example) -> Demo:
