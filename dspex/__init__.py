@@ -161,9 +161,11 @@ _PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming", "telepr
 _SANDBOX = "code of models runs in a sandbox, by pip install dspex-monty or dspex-bwrap; see docs/code.md"
 _INSTEAD = MappingProxyType(
     {
+        "AvatarOptimizer": "in DSPy it cannot be made; SIMBA and GEPA improve programs with tools",
         "CodeInterpreter": _SANDBOX,
         "ColBERTv2": "give a function of (query, k) that asks your server: dspex.configure(rm=...)",
         "Flex": "programs are optimised as they stand",
+        "GRPO": "BootstrapFinetune trains a model on good runs; reinforcement is not there",
         "LocalInterpreter": _SANDBOX,
         "PythonInterpreter": _SANDBOX,
     }

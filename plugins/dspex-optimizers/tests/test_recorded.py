@@ -76,7 +76,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {"COPRO": {"eval_kwargs": {}}, "BetterTog
 # Right answers of eight to the test reviews, and calls of the compile.
 FOUND = {
     "LabeledFewShot": (7, 0), "BootstrapFewShot": (7, 6), "BootstrapRS": (6, 36), "KNNFewShot": (5, 10), "COPRO": (6, 26),
-    "SIMBA": (6, 26), "InferRules": (6, 28), "LabelCalibration": (6, 12), "BetterTogether": (6, 18), "StrategyRace": (6, 24),
+    "SIMBA": (6, 26), "InferRules": (6, 22), "LabelCalibration": (6, 12), "BetterTogether": (6, 18), "StrategyRace": (6, 24),
 }  # fmt: skip
 
 
@@ -172,5 +172,5 @@ def test_a_recorded_model_is_trained_on_those_of_its_runs_that_are_right(house):
     assert 0 < len(good) < len(TRAIN)
     assert (program.lm.model, student.lm) == (f"house/{next(iter(house.specs))}", None)
     before, after = (dspex.Evaluate(devset=TEST, metric=right)(one).score for one in (student, program))
-    assert (before, after) == (75.0, 75.0)
+    assert (before, after) == (75.0, 87.5)
     assert program.ledger.calls == len(TRAIN)
