@@ -1,4 +1,4 @@
-"""A compile that is played from a cassette: what the cassette does not have ends it, and is no failed example."""
+"""A compile or an evaluation that is played from a cassette: what that does not have ends it, and is no failed example."""
 
 import pytest
 
@@ -83,3 +83,14 @@ async def test_a_program_that_goes_on_without_its_model_hides_no_missing_recordi
         pytest.raises(dspex.CassetteMiss, match="does not have this request"),
     ):
         await Looking(lab.right).acompile(Calm(), **data)
+
+
+async def test_a_missing_recording_ends_an_evaluation(lab, app, tmp_path):
+    path, program = tmp_path / "calls.jsonl", dspex.Predict("question -> answer")
+    with dspex.cassette(path, mode="record"), dspex.context(lm=lab.Model().lm):
+        made = await dspex.Evaluate(devset=lab.examples(4), metric=lab.right).acall(program)
+    with dspex.cassette(path, mode="replay"), dspex.context(lm=lab.Model().lm):
+        again = await dspex.Evaluate(devset=lab.examples(4), metric=lab.right).acall(program)
+        with pytest.raises(dspex.CassetteMiss, match="does not have this request"):
+            await dspex.Evaluate(devset=lab.examples(4, 900), metric=lab.right).acall(program)
+    assert again.score == made.score
