@@ -53,7 +53,9 @@ class Clerk:
 def told(gold: Any, pred: Any, _trace: Any = None, _name: Any = None, _steps: Any = None) -> dspex.Prediction:
     """The metric: it says where a ticket should have gone."""
     score = float(gold.desk == pred.desk)
-    return dspex.Prediction(score=score, feedback="right" if score else f"{gold.ticket.split()[-1]} goes to {gold.desk}")
+    return dspex.Prediction(
+        score=score, feedback="right" if score else f"{gold.ticket.split()[-1]} goes to {gold.desk}"
+    )
 
 
 def tickets(count: int, start: int) -> list[dspex.Example]:

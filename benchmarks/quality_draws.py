@@ -21,7 +21,11 @@ from dspex.testing import reset
 from dspex_optimizers.labeled import in_turn
 
 COUNT = 16
-KINDS = {"sentiment": ("at random", "in turn"), "topic": ("at random", "in turn"), "date": ("at random",)}  # dates have no labels
+KINDS = {
+    "sentiment": ("at random", "in turn"),
+    "topic": ("at random", "in turn"),
+    "date": ("at random",),
+}  # dates have no labels
 
 
 class Draw(msgspec.Struct, frozen=True):
@@ -33,7 +37,7 @@ class Draw(msgspec.Struct, frozen=True):
     right: str
 
 
-def drawn(task: str, kind: str, draw: int, train: list[dspex.Example]) -> list[dspex.Example]:
+def drawn(kind: str, draw: int, train: list[dspex.Example]) -> list[dspex.Example]:
     """The demonstrations."""
     order = random.Random(draw).sample(train, COUNT if kind == "at random" else len(train))
     [wanted] = train[0].labels().keys()
@@ -44,7 +48,7 @@ def run(name: str, folder: Path) -> Draw:
     """Test one draw."""
     task, seed, kind, draw = name.split("/")
     data, program = tasks.data(task, int(seed), folder / "packages"), tasks.program(task)
-    program.demos = drawn(task, kind, int(draw), data.train)
+    program.demos = drawn(kind, int(draw), data.train)
     [wanted] = data.train[0].labels().keys()
     right = tested(program, data, folder / f"draw-{name.replace('/', '-').replace(' ', '-')}")
     return Draw(name, 100 * right.count("1") / len(right), [one[wanted] for one in program.demos], right)

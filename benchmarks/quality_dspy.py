@@ -81,7 +81,10 @@ def table(theirs: list[Row], ours: list[Row]) -> str:
 
     own = {row.name: row for row in ours}
     both = [row for row in theirs if row.name in own]
-    lines = ["| optimizer | task | seeds | dspex | DSPy | dspex over DSPy | p | calls | DSPy's calls |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| optimizer | task | seeds | dspex | DSPy | dspex over DSPy | p | calls | DSPy's calls |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for name, task in dict.fromkeys(tuple(row.name.split("/")[:2]) for row in both):
         old = [row for row in both if row.name.startswith(f"{name}/{task}/")]
         new = [own[row.name] for row in old]
@@ -106,7 +109,12 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what is known, and run nothing")
     asked = parser.parse_args()
     known = msgspec.json.decode(asked.results.read_bytes(), type=list[Row]) if asked.results.exists() else []
-    every = [f"{name}/{task}/{seed}" for name in COMPARED for task in TASKS for seed in (SEEDS if name == COMPARED[0] else SEEDS[:1])]
+    every = [
+        f"{name}/{task}/{seed}"
+        for name in COMPARED
+        for task in TASKS
+        for seed in (SEEDS if name == COMPARED[0] else SEEDS[:1])
+    ]
     done = {row.name for row in known}
     for row in [] if asked.table else [one for one in asked.only or every if one not in done]:
         made, state = run(row, asked.dspy, asked.folder)
@@ -114,7 +122,10 @@ def main() -> None:
         (asked.folder / f"dspy-{row.replace('/', '-')}.json").write_text(json.dumps(state, indent=1))
         known = sorted([*known, made], key=lambda one: every.index(one.name) if one.name in every else len(every))
         asked.results.write_bytes(msgspec.json.format(msgspec.json.encode(known)) + b"\n")
-        print(f"{row}: {made.accuracy:.0f} after {made.zero_shot:.0f}, {made.calls} calls, {made.seconds:.0f} s", flush=True)
+        print(
+            f"{row}: {made.accuracy:.0f} after {made.zero_shot:.0f}, {made.calls} calls, {made.seconds:.0f} s",
+            flush=True,
+        )
     print(table(known, msgspec.json.decode(asked.beside.read_bytes(), type=list[Row])))
 
 

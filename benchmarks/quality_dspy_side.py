@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Any, Literal
 
-import dspy
+import dspy  # noqa: TID251  this is its side of a comparison
 
 OUT, sys.stdout = sys.stdout, sys.stderr  # whatever DSPy prints is no message
 
@@ -45,7 +45,9 @@ class Plain(dspy.Adapter):
         super().__init__()
         self.grammar = grammar
 
-    def __call__(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
+    def __call__(
+        self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any
+    ) -> list[dict[str, Any]]:
         """One call; replies to a choice are held to it, as those of the task's own signature are to its grammar."""
         lm_kwargs = {**lm_kwargs, "stop": ["\n" if len(signature.output_fields) == 1 else "\n\n"]}
         if grammar := self.grammar_of(signature):
@@ -62,21 +64,27 @@ class Plain(dspy.Adapter):
             return None
         choices = getattr(field.annotation, "__args__", None)
         if choices:
-            return f"root ::= \" \" ({' | '.join(json.dumps(one) for one in choices)}) \"\\n\""
+            return f'root ::= " " ({" | ".join(json.dumps(one) for one in choices)}) "\\n"'
         return self.grammar if "iso" in signature.output_fields else None
 
     def format(self, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
         fields = {**signature.input_fields, **signature.output_fields}
         blocks = [signature.instructions]
-        blocks += ["\n".join(f"{label(fields, name)} {demo[name]}" for name in fields if name in demo) for demo in demos]
-        asked = [f"{label(fields, name)} {str(inputs[name]).strip()}" for name in signature.input_fields if name in inputs]
+        blocks += [
+            "\n".join(f"{label(fields, name)} {demo[name]}" for name in fields if name in demo) for demo in demos
+        ]
+        asked = [
+            f"{label(fields, name)} {str(inputs[name]).strip()}" for name in signature.input_fields if name in inputs
+        ]
         blocks.append("\n".join([*asked, label(fields, next(iter(signature.output_fields)))]))
         return [{"role": "user", "content": "\n\n".join(blocks)}]
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         names = list(signature.output_fields)
         labels = {label(signature.output_fields, name): name for name in names}
-        pieces = re.split("^(" + "|".join(map(re.escape, labels)) + ")", f"{next(iter(labels))} {completion}", flags=re.MULTILINE)
+        pieces = re.split(
+            "^(" + "|".join(map(re.escape, labels)) + ")", f"{next(iter(labels))} {completion}", flags=re.MULTILINE
+        )
         found = {labels[one]: text.strip() for one, text in zip(pieces[1::2], pieces[2::2], strict=True)}
         if missing := [name for name in names if name not in found]:
             raise dspy.utils.exceptions.AdapterParseError("Plain", signature, completion, f"no {missing}")
@@ -96,10 +104,12 @@ def program(task: dict[str, Any]) -> Any:
 
 def compiled(task: dict[str, Any], student: Any, train: Any, val: Any, right: Any) -> Any:
     """By the optimizer's defaults, but for the numbers that `quality.py` has too."""
-    told = lambda example, made, trace=None, name=None, steps=None: dspy.Prediction(  # noqa: E731  GEPA's form
-        score=float(right(example, made)),
-        feedback="Right." if right(example, made) else f"Wrong: the answer is {example[task['wanted']]}.",
-    )
+
+    def told(example: Any, made: Any, _trace: Any = None, _name: Any = None, _steps: Any = None) -> Any:
+        is_right = right(example, made)
+        words = "Right." if is_right else f"Wrong: the answer is {example[task['wanted']]}."
+        return dspy.Prediction(score=float(is_right), feedback=words)
+
     one = {"num_threads": 1}
     made = {
         "LabeledFewShot": lambda: dspy.LabeledFewShot().compile(student, trainset=train),
@@ -114,13 +124,15 @@ def compiled(task: dict[str, Any], student: Any, train: Any, val: Any, right: An
             student, trainset=train, valset=val
         ),
         "COPRO": lambda: dspy.COPRO(metric=right, breadth=2, depth=2).compile(student, trainset=train, eval_kwargs=one),
-        "SIMBA": lambda: dspy.SIMBA(metric=right, bsize=12, num_candidates=3, max_steps=2, **one).compile(student, trainset=train),
+        "SIMBA": lambda: dspy.SIMBA(metric=right, bsize=12, num_candidates=3, max_steps=2, **one).compile(
+            student, trainset=train
+        ),
         "InferRules": lambda: dspy.InferRules(metric=right, num_candidates=4, num_rules=5, **one).compile(
             student, trainset=train, valset=val
         ),
-        "BootstrapFewShotWithOptuna": lambda: dspy.BootstrapFewShotWithOptuna(right, num_candidate_programs=5, **one).compile(
-            student, max_demos=4, trainset=train, valset=val
-        ),
+        "BootstrapFewShotWithOptuna": lambda: dspy.BootstrapFewShotWithOptuna(
+            right, num_candidate_programs=5, **one
+        ).compile(student, max_demos=4, trainset=train, valset=val),
     }
     return made[task["optimizer"]]()
 

@@ -20,7 +20,6 @@ from dspex.program.signature import ensure_signature
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE
 
-
 OPTIONS = frozenset({"role", "n", "sample", "temperature"})
 
 

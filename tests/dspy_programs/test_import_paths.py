@@ -32,7 +32,12 @@ def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_ins
 
 @pytest.mark.parametrize(
     ("name", "instead"),
-    [("PythonInterpreter", "dspex-monty or dspex-bwrap"), ("ColBERTv2", "configure\\(rm="), ("Flex", "as they stand"), ("AvatarOptimizer", "SIMBA")],
+    [
+        ("PythonInterpreter", "dspex-monty or dspex-bwrap"),
+        ("ColBERTv2", "configure\\(rm="),
+        ("Flex", "as they stand"),
+        ("AvatarOptimizer", "SIMBA"),
+    ],
 )
 def test_what_is_not_carried_says_what_stands_in_its_place(name, instead):
     with pytest.raises(AttributeError, match=f"dspex has no {name}: .*{instead}"):

@@ -72,6 +72,7 @@ async def test_a_missing_recording_ends_the_compile_and_is_no_failed_example(lab
     with dspex.cassette(path, mode="replay"), pytest.raises(dspex.CassetteMiss, match=r"calls\.jsonl"):
         await lab.compiled(lab.Model(), optimizer=searches(lab, False)[name])
 
+
 async def test_a_program_that_goes_on_without_its_model_hides_no_missing_recording(lab, app, tmp_path):
     path, data = tmp_path / "calls.jsonl", {"trainset": lab.examples(4), "valset": lab.examples(4, 100)}
     with dspex.cassette(path, mode="record"), dspex.context(lm=lab.Model().lm):

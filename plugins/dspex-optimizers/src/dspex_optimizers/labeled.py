@@ -42,7 +42,9 @@ def labelled(
         {
             path: tuple(
                 demo(ctx, one)
-                for one in (drawn(examples, k, rng, chooses.get(path, ())) if rng else examples[: min(k, len(examples))])
+                for one in (
+                    drawn(examples, k, rng, chooses.get(path, ())) if rng else examples[: min(k, len(examples))]
+                )
             )
             for path in base.predictors
         }
