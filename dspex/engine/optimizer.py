@@ -57,7 +57,8 @@ class Optimizer:
     def parts(self, train: list[Example], val: list[Example], rng: Any) -> tuple[list[Example], list[Example]]:
         """What `ctx.train` and `ctx.val` are, of what the evidence leaves: the valset is empty where none was given.
 
-        `rng` draws by the run's seed. An example that is in neither is run by no step.
+        `rng` draws by the run's seed. An example that is in neither is run by no step. Where `compile(group=)` is given, and the valset
+        was not, the engine then moves examples so that each group is in one of the two.
         """
         return train, val or train
 
@@ -155,8 +156,8 @@ class Optimizer:
         worse than a dearer one), or a function of mean score, dollars and seconds of a run; `max_usd_per_call` leaves
         dearer ones out. `warm_start` is a saved program or a run's folder, which enters the pool, a file of traces (`.jsonl`), whose
         good runs take the place of a teacher's, or a list of them. `group`, a field of the examples or a function of one, names
-        those that belong together: all of a group are held, or none, and no traced run of a held one is learnt from. Raises BudgetExceeded
-        if the estimate (`quote`) does not fit, JournalError for a folder of another run.
+        those that belong together: all of a group are held, or none, a valset that is made of the trainset has whole ones, and no traced
+        run of a held one is learnt from. Raises BudgetExceeded if the estimate (`quote`) does not fit, JournalError for a folder of another run.
         """
         return self._begun(
             student,
