@@ -82,6 +82,7 @@ class App:
         self._middleware: tuple[Middleware, ...] | None = None
         self._ceilings: tuple[BudgetScope, ...] | None = None
         self._sandboxes: dict[str, Any] = {}
+        self._executors: dict[str, Any] = {}
         self._workers: dict[int, Limiter] = {}
         self._backgrounds: dict[int, Any] = {}  # providers whose background work is supervised
         self._vault: dict[str, Secret | None] = {}
@@ -270,6 +271,13 @@ class App:
                 self._sandboxes[name] = _made(self.plugins.spec("sandboxes", name, asked).load(), name, {})
             return self._sandboxes[name]
 
+    def executor(self, name: str, asked: str) -> Any:
+        """A plugin's executor, made at first use and closed with the App. Raises ConfigurationError if none offers it."""
+        with self._lock:
+            if name not in self._executors:
+                self._executors[name] = _made(self.plugins.spec("executors", name, asked).load(), name, {})
+            return self._executors[name]
+
     def _middlewares(self) -> "tuple[Middleware, ...]":
         chain = self._middleware
         if chain is None:
@@ -423,6 +431,7 @@ class App:
             clients, self._clients = self._clients, []
             caches, self._caches = list(self._caches.values()), {}
             sandboxes, self._sandboxes = self._sandboxes, {}
+            executors, self._executors = self._executors, {}
             self._cache, self._cache_made = None, False
             self._backgrounds = {}
         providers = {id(service.provider): service for service in services}
@@ -435,6 +444,9 @@ class App:
         for name, sandbox in sandboxes.items():
             if hasattr(sandbox, "aclose"):
                 await _closed(f"The sandbox {name!r}", sandbox)
+        for name, executor in executors.items():
+            if hasattr(executor, "aclose"):
+                await _closed(f"The executor {name!r}", executor)
         self.bus.close()
         self._watch(self.settings.own("watchdog"))
         self.under_way.failure = None
@@ -452,7 +464,8 @@ class App:
         self._lock = threading.RLock()
         self._supervising = False
         self.__dict__.pop("supervisor", None)
-        self._cache, self._cache_made, self._caches, self._sandboxes = None, False, {}, {}
+        self._cache, self._cache_made, self._caches = None, False, {}
+        self._sandboxes, self._executors = {}, {}
         self._workers, self._backgrounds, self._adding = {}, {}, set()
         self.bus.forked()
         self.under_way.forked()

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         Subscriber,
     )
     from dspex.plugin.decoding import decode_json
+    from dspex.plugin.executors import Artifact, CallRecord, Chunk, ExecutorRecord, Fault, RolloutRecord, Task
     from dspex.plugin.hookspecs import hookimpl as hookimpl
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
@@ -84,6 +85,7 @@ __all__ = [
     "API_VERSION",
     "Adapter",
     "AdapterParseError",
+    "Artifact",
     "Audio",
     "AuthError",
     "BadRequest",
@@ -94,8 +96,10 @@ __all__ = [
     "Budget",
     "CacheBackend",
     "CallNext",
+    "CallRecord",
     "Capabilities",
     "Choice",
+    "Chunk",
     "CodeTool",
     "CompileContext",
     "Condition",
@@ -106,6 +110,8 @@ __all__ = [
     "Endpoint",
     "EndpointClient",
     "Executor",
+    "ExecutorRecord",
+    "Fault",
     "FieldPieces",
     "FieldView",
     "File",
@@ -139,6 +145,7 @@ __all__ = [
     "RetrieverError",
     "RetrieverProvider",
     "RetrieverRequest",
+    "RolloutRecord",
     "Sandbox",
     "SandboxError",
     "SandboxLimits",
@@ -151,6 +158,7 @@ __all__ = [
     "Spec",
     "StreamingProvider",
     "Subscriber",
+    "Task",
     "Text",
     "ToolCall",
     "ToolError",
@@ -182,7 +190,15 @@ _HOMES = (
         "core.wire",
         "core.dictionaries",
     ),
-    *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
+    *(
+        "plugin.contracts",
+        "plugin.decoding",
+        "plugin.executors",
+        "plugin.hookspecs",
+        "plugin.per_loop",
+        "plugin.spec",
+        "plugin.statuses",
+    ),
 )
 
 
