@@ -93,7 +93,8 @@ class Dispatch:
     async def aclose(self) -> None:
         """End all that is under way."""
         for drive in self._drives:
-            drive.cancel()
+            if not drive.cancelling():  # a second time would disturb it while it ends its own
+                drive.cancel()
         if self._drives:
             await asyncio.wait(self._drives, timeout=CLOSE_S)
         if self._drives:

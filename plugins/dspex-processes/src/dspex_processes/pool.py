@@ -53,9 +53,7 @@ class Pool:
                 left -= isinstance(record, RolloutRecord)
                 yield record
         finally:
-            giving.cancel()
-            await asyncio.gather(giving, return_exceptions=True)
-            await asyncio.gather(*(self._end(job) for job in jobs))
+            await asyncio.shield(self._end_all(giving, jobs))  # whoever cancels may do so twice
 
     async def aclose(self) -> None:
         """End all workers."""
@@ -120,6 +118,11 @@ class Pool:
         return child
 
     # Ending
+
+    async def _end_all(self, giving: "asyncio.Task[None]", jobs: Sequence[Job]) -> None:
+        giving.cancel()
+        await asyncio.gather(giving, return_exceptions=True)
+        await asyncio.gather(*(self._end(job) for job in jobs))
 
     async def _end(self, job: Job) -> None:
         child = job.child
