@@ -72,7 +72,7 @@ class Workplace:
             await asyncio.to_thread(app.close, 0.0)
 
     async def _work(self, chunk: Chunk, task: Task, tell: Tell) -> None:
-        paid = _Paid()
+        paid = _Paid(task)
         try:
             # Set and not reset: a task of the loop has a context of its own.
             around = Scope(app=self._app(chunk.settings), overlay=self._overlay(chunk.settings), patient=True)
@@ -203,13 +203,16 @@ class _Told:
 
 
 class _Paid:
-    """What was paid and not yet told, by model; from any thread."""
+    """What was paid and not yet told, by model; from any thread. A known call is counted where it was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task) -> None:
+        self._known = {id(one.reply.usage) for one in task.known if one.reply is not None}
         self._by_model: dict[str, Usage] = {}
         self._lock = threading.Lock()
 
     def add(self, model: str, usage: Usage) -> None:
+        if id(usage) in self._known:
+            return
         with self._lock:
             counted = msgspec.structs.replace(usage, calls=max(1, usage.calls))
             self._by_model[model] = self._by_model[model] + counted if model in self._by_model else counted

@@ -26,6 +26,8 @@ CLOSE_S = 5.0
 TOKENS_OF_A_CALL = 8_192
 SHARES = 64  # into which a budget is parted where nothing else says what a run may take
 
+END = object()
+
 Hear = Callable[[CallRecord], None]
 
 
@@ -145,6 +147,7 @@ class Dispatch:
         try:
             records = self._executor.run(chunks)
             if not hasattr(records, "__anext__"):
+                getattr(records, "close", int)()  # a coroutine that nobody will await
                 raise TypeError("`run` has to be an async generator")
             try:
                 await self._taken(drive, records)
@@ -165,7 +168,7 @@ class Dispatch:
             limit = asyncio.timeout(self._patience)
             try:
                 async with limit:
-                    record = await anext(records, None)
+                    record = await anext(records, END)
             except TimeoutError:
                 if not limit.expired():
                     raise
@@ -174,7 +177,7 @@ class Dispatch:
                     "longer says so by its `patience`.",
                     plugin=self.name,
                 ) from None
-            if record is None:
+            if record is END:
                 return
             drive.take(_checked(record))
 
@@ -239,9 +242,9 @@ class _Run:
 
     def hear(self, record: CallRecord) -> None:
         """One of its calls leaves, or has ended; said twice it counts once."""
-        self._pay(record.paid)
         if record.key in self._heard or (not record.is_done and record.key in self._open):
             return
+        self._pay(record.paid)
         if record.is_done:
             self._open.discard(record.key)
             self._heard.add(record.key)

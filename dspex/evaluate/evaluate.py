@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dspex.app.app import current_app
-from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError
+from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, ExecutorFailed
 from dspex.core.example import Example
 from dspex.core.usage import Budget
 from dspex.evaluate.devset import Numbered, checked, length
@@ -118,7 +118,7 @@ class Evaluate(msgspec.Struct, eq=False):
                             if not row.ok:
                                 errors += 1
                                 self._check_errors(errors, len(rows), row)
-        except (EvaluationError, BudgetExceeded) as error:
+        except (EvaluationError, BudgetExceeded, ExecutorFailed) as error:
             error.results = pairs(rows)  # type: ignore[union-attr]  # no other error of these classes has them
             raise
         if not rows:

@@ -147,12 +147,13 @@ def packed(
     typed: dict[str, str] = {}
     for name, value in values.items():
         try:
-            data[name] = plain(value)
-            msgspec.json.encode(data[name])
+            if is_data(value):
+                msgspec.json.encode(value)  # half of a character has no form in it
+                data[name] = value
+                continue
+            data[name] = msgspec.json.decode(msgspec.json.encode(plain(value)))
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{name!r} cannot be sent between processes: {error}") from error
-        if is_data(value):
-            continue
         found = next((path for path, field in _fields(program, name) if _reads(field, data[name], value)), None)
         if found is not None:
             typed[name] = found

@@ -27,7 +27,8 @@ class Pool:
         self._options = options
         self._most = workers
         self._children: list[Child] = []
-        self._all: set[Child] = set()  # those that work one task alone, too
+        self._hermit: Child | None = None
+        self._all: set[Child] = set()  # with the hermit
         self._starting = asyncio.Lock()
         self._alone = asyncio.Lock()
         self._numbers = 0
@@ -98,17 +99,16 @@ class Pool:
             return min(able, key=lambda child: child.load)
 
     async def _work_alone(self, job: Job) -> None:
-        """In a worker for this one task, which ends with it: it may be what workers die of."""
+        """In a worker that has no other task meanwhile: this one may be what workers die of."""
         async with self._alone:
-            child = await self._begun()
+            if self._hermit is None or self._hermit.is_ending:
+                self._hermit = await self._begun()
+            self._hermit.work(job)
             try:
-                child.work(job)
                 await job.over.wait()
             except BaseException:
-                child.kill("nobody waits for what it does")
+                self._hermit.kill("nobody waits for what it does")
                 raise
-            finally:
-                await child.aclose()
 
     async def _begun(self) -> Child:
         if self._watching is None:
