@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, overload
 
 import msgspec
@@ -153,11 +154,15 @@ class Retriever:
         method: Callable[[Any], Awaitable[None]] | None = getattr(service.provider, what, None)
         if method is None:
             raise RetrieverError(f"The retriever {self.name!r} offers no `{what}`.")
+        work: Callable[[], Awaitable[None]] = partial(method, argument)
+        deadline = SCOPE.get().deadline
         limit = asyncio.timeout(self._call_options.timeout)
+        if deadline is not None:
+            work = partial(deadline.bound, work)
         try:
             async with limit:
                 await service.ready()
-                await method(argument)
+                await work()
         except LMError as error:
             raise RetrieverError(f"The retriever {self.name!r} failed at `{what}`: {error}") from error
         except DspexError:

@@ -159,7 +159,7 @@ def _ends_all(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
-    return isinstance(error, BudgetExceeded) and is_wall(error, SCOPE.get().budgets)
+    return isinstance(error, BudgetExceeded) and is_wall(error, SCOPE.get())
 
 
 def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:
