@@ -7,9 +7,10 @@ from typing import Any, Self, overload
 
 import msgspec
 
-from dspex.app.app import App, current_app, endpoint_identity
+from dspex.app.app import App, current_app
 from dspex.app.embedder import Embedder
 from dspex.app.endpoints import Connection, terms
+from dspex.app.services import endpoint_identity
 from dspex.core.errors import ConfigurationError, DspexError, InputError, LMError, RetrieverError
 from dspex.core.identity import digest
 from dspex.core.messages import Passage, RetrieverRequest

@@ -22,9 +22,10 @@ from typing import Any
 import msgspec
 
 from dspex.app.accounting import is_wall
-from dspex.app.app import current_app, warn
+from dspex.app.app import current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, InputError
 from dspex.core.example import Example
+from dspex.core.warn import warn
 from dspex.program.shared_iterator import SharedIterator
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE
