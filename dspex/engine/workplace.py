@@ -119,16 +119,15 @@ class _Run:
         self._weighed: dict[int, Any] = {}
         self._lease = None if task.lease is None else BudgetScope(task.lease, around.app.clock)
         self._recorder = StepRecorder(_Told(task, paid, tell, around.app.clock), task.owner)
-        SCOPE.set(
-            around.child(
-                budgets=() if self._lease is None else (self._lease,),
-                trackers=(paid,),
-                trace=trace,
-                recorder=self._recorder,
-                request=object(),
-                weighed=self._weighed,
-            )
+        self._scope = around.child(
+            budgets=() if self._lease is None else (self._lease,),
+            trackers=(paid,),
+            trace=trace,
+            recorder=self._recorder,
+            request=object(),
+            weighed=self._weighed,
         )
+        SCOPE.set(self._scope)
 
     async def made(self, program: Module, paths: dict[int, str]) -> RolloutRecord:
         """The rollout; what the program raises is data."""
@@ -164,7 +163,7 @@ class _Run:
             raise failure
 
     def _is_short(self, error: BaseException) -> bool:
-        return self._lease is not None and isinstance(error, BudgetExceeded) and is_wall(error, (self._lease,))
+        return self._lease is not None and isinstance(error, BudgetExceeded) and is_wall(error, self._scope)
 
 
 class _Told:

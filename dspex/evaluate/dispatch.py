@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.app import current_app, warn
+from dspex.app.app import current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, ExecutorFailed, WorkerLost
 from dspex.core.guests import PASSING
 from dspex.core.usage import Budget, Usage
+from dspex.core.warn import warn
 from dspex.evaluate.faults import error_of
 from dspex.plugin.executors import Artifact, CallRecord, Chunk, ExecutorRecord, RolloutRecord, Settings, Task
 from dspex.runtime.scope import SCOPE, Scope
@@ -67,7 +68,14 @@ class Dispatch:
         self._drives: set[asyncio.Task[None]] = set()
 
     async def run(self, order: Order) -> RolloutRecord:
-        """How the run ended, done or failed. Raises WorkerLost, ExecutorFailed, or BudgetExceeded by a budget around it."""
+        """How the run ended, done or failed.
+
+        Raises WorkerLost, ExecutorFailed, or BudgetExceeded by a budget or a deadline around it.
+        """
+        deadline = SCOPE.get().deadline
+        return await (self._run(order) if deadline is None else deadline.bound(partial(self._run, order)))
+
+    async def _run(self, order: Order) -> RolloutRecord:
         scopes = SCOPE.get().budgets + current_app().shared.ceilings()
         most = _bound(order, scopes)
         work = _Work(order, SCOPE.get().trackers, self._number())

@@ -240,6 +240,13 @@ async def test_each_unit_of_a_budget_is_a_wall(evaluated, limit, tmp_path):
         assert getattr(spent, unit) <= most
 
 
+async def test_a_deadline_ends_what_runs_elsewhere(evaluated, tmp_path):
+    log, executor = tmp_path / "waiting", Honest()
+    with pytest.raises(dspex.DeadlineExceeded), dspex.deadline(0.3):
+        await evaluated(executor, Acts(), acts(("wait", log)), ended)
+    assert notes(log)[1:] == ["ended"]
+
+
 # What goes out
 
 
