@@ -1,18 +1,22 @@
 """Evaluations of a run that an executor makes: what is sent of each, and its calls in the journal as if they were made here."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from dspex.app.app import App
 from dspex.core.candidate import TraceStep
-from dspex.core.errors import BudgetExceeded, ConfigurationError, ExecutorFailed, JournalError
+from dspex.core.errors import BudgetExceeded, ConfigurationError, ExecutorFailed, JournalError, WorkerLost
 from dspex.core.example import Prediction
+from dspex.core.usage import Usage
 from dspex.engine.recorder import StepRecorder, Tape
 from dspex.engine.setup import Role
-from dspex.evaluate.dispatch import Dispatch, Order, Parcel, chunk_size
+from dspex.evaluate.dispatch import Dispatch, chunk_size
 from dspex.evaluate.faults import error_of
+from dspex.evaluate.orders import Order, Parcel
 from dspex.evaluate.parcels import artifact_of, check_made_again, packed, prediction_of, settings_as_data, unpacked
 from dspex.plugin.executors import CallRecord
 from dspex.program.module import Module
@@ -64,7 +68,9 @@ class Away:
         except (BudgetExceeded, ExecutorFailed, JournalError) as error:
             recorder.failure = error
             raise
-        self._calls.pop(work.key, None)
+        except WorkerLost:
+            recorder.worked_elsewhere(_usage(calls.values()), calls.keys())
+            raise
         if record.trace is not None and work.trace is not None:
             work.trace.extend(_trace(record.trace, program))
         return prediction_of(record, program), record.trace
@@ -129,6 +135,12 @@ def _typed(values: dict[str, Any], path: str, program: Module) -> dict[str, Any]
         return unpacked(values, dict.fromkeys(values, path), program)
     except ValueError:  # what had no form in JSON is a text
         return values
+
+
+def _usage(calls: Iterable[CallRecord]) -> Usage:
+    """What is known that they took, as a step counts it."""
+    took = [one.usage or (one.reply and one.reply.usage) or Usage() for one in calls]
+    return sum((one if one.calls else msgspec.structs.replace(one, calls=1) for one in took), Usage())
 
 
 def _record(call: Call) -> CallRecord:

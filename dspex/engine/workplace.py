@@ -21,8 +21,9 @@ from dspex.engine.recorder import StepRecorder
 from dspex.engine.steps import encoder
 from dspex.evaluate.faults import fault_of
 from dspex.evaluate.parcels import overlay_of, packed, program_of_artifact, unpacked
-from dspex.plugin.executors import Artifact, CallRecord, Chunk, ExecutorRecord, RolloutRecord, Settings, Task
+from dspex.plugin.executors import Artifact, CallRecord, Chunk, ChunkSettings, ExecutorRecord, RolloutRecord, Task
 from dspex.program.module import Module
+from dspex.runtime.bridge import WORK
 from dspex.runtime.records import Call, Sent
 from dspex.runtime.scope import SCOPE, Scope
 from dspex.service.ledger import BudgetScope
@@ -53,7 +54,19 @@ class Workplace:
         def tell(record: ExecutorRecord) -> None:  # from any thread, in order
             loop.call_soon_threadsafe(told.put_nowait, record)
 
-        running = [loop.create_task(self._work(chunk, task, tell)) for task in chunk.tasks]
+        try:
+            around, program, paths = self._prepared(chunk)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  what a program's module does when it is imported
+            fault = fault_of(error)
+            for task in chunk.tasks:
+                yield RolloutRecord(task.key, "failed", fault=fault)
+            return
+
+        async def work(task: Task) -> None:
+            run = _Run(task, around, tell, [] if chunk.trace else None)
+            tell(await run.made(program, paths))
+
+        running = [loop.create_task(work(task)) for task in chunk.tasks]
         left = len(running)
         try:
             while left:
@@ -65,31 +78,30 @@ class Workplace:
                 one.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    @property
+    def is_haunted(self) -> bool:
+        """Whether a function of a program runs in a thread: no thread can be stopped, so a process that has nothing else to do
+        and is haunted should end.
+        """
+        return any(thread.name.startswith(WORK) for thread in threading.enumerate())
+
     async def aclose(self) -> None:
         """Let go of all that its Apps have opened."""
         apps, self._apps = list(self._apps.values()), {}
         for app in apps:
             await asyncio.to_thread(app.close, 0.0)
 
-    async def _work(self, chunk: Chunk, task: Task, tell: Tell) -> None:
-        paid = _Paid(task)
-        try:
-            # Set and not reset: a task of the loop has a context of its own.
-            around = Scope(app=self._app(chunk.settings), overlay=self._overlay(chunk.settings), patient=True)
-            run = _Run(task, around, paid, tell, [] if chunk.trace else None)
-            program, paths = self._program(chunk.program)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  what a program's module does when it is imported
-            tell(RolloutRecord(task.key, "failed", fault=fault_of(error)))
-            return
-        tell(await run.made(program, paths))
+    def _prepared(self, chunk: Chunk) -> tuple[Scope, Module, dict[int, str]]:
+        around = Scope(app=self._app(chunk.settings), overlay=self._overlay(chunk.settings), patient=True)
+        return around, *self._program(chunk.program)
 
-    def _app(self, settings: Settings) -> App:
+    def _app(self, settings: ChunkSettings) -> App:
         key = digest(settings.app)
         if key not in self._apps:
             self._apps[key] = App(**settings.app)
         return self._apps[key]
 
-    def _overlay(self, settings: Settings) -> dict[str, Any]:
+    def _overlay(self, settings: ChunkSettings) -> dict[str, Any]:
         key = digest(settings)
         if key not in self._overlays:
             self._overlays[key] = overlay_of(settings)
@@ -112,9 +124,9 @@ class Workplace:
 class _Run:
     """One task, in a scope of its own."""
 
-    def __init__(self, task: Task, around: Scope, paid: "_Paid", tell: Tell, trace: list[Any] | None) -> None:
+    def __init__(self, task: Task, around: Scope, tell: Tell, trace: list[Any] | None) -> None:
         self._task = task
-        self._paid = paid
+        self._paid = paid = _Paid(task)
         self._trace = trace
         self._weighed: dict[int, Any] = {}
         self._lease = None if task.lease is None else BudgetScope(task.lease, around.app.clock)
@@ -127,6 +139,7 @@ class _Run:
             request=object(),
             weighed=self._weighed,
         )
+        # Set and not reset: a task of the loop has a context of its own.
         SCOPE.set(self._scope)
 
     async def made(self, program: Module, paths: dict[int, str]) -> RolloutRecord:

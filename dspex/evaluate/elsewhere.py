@@ -6,8 +6,9 @@ from typing import Any
 
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError
-from dspex.evaluate.dispatch import Dispatch, Order, Parcel, chunk_size, executor_for
+from dspex.evaluate.dispatch import Dispatch, chunk_size, executor_for
 from dspex.evaluate.faults import error_of
+from dspex.evaluate.orders import Order, Parcel
 from dspex.evaluate.parcels import artifact_of, check_made_again, packed, prediction_of, settings_as_data
 from dspex.evaluate.running import Run
 from dspex.runtime.scope import SCOPE

@@ -13,7 +13,7 @@ from dspex.app.settings import APP_WIDE, DEFAULTS
 from dspex.core.errors import ConfigurationError, DspexError, InputError, ProgramFileError
 from dspex.core.example import Prediction
 from dspex.core.identity import canonical, digest, plain
-from dspex.plugin.executors import Artifact, RolloutRecord, Settings
+from dspex.plugin.executors import Artifact, ChunkSettings, RolloutRecord
 from dspex.program.adapters.choice import BUILT_IN
 from dspex.program.fingerprint import fingerprint
 from dspex.program.loading import program_of
@@ -77,10 +77,10 @@ def _importable(place: str) -> str:
     return module
 
 
-# Settings
+# ChunkSettings
 
 
-def settings_as_data(app: App, overlay: Mapping[str, Any]) -> Settings:
+def settings_as_data(app: App, overlay: Mapping[str, Any]) -> ChunkSettings:
     """What of an App's settings, and of those laid over them, has a part in how programs run.
 
     Raises ConfigurationError for an LM or an adapter that is more than data.
@@ -95,13 +95,13 @@ def settings_as_data(app: App, overlay: Mapping[str, Any]) -> Settings:
         raise ConfigurationError(f"A setting cannot be sent to an executor: {error}.") from error
     whole = {name: others.pop(name) for name in APP_WIDE & others.keys()}
     lm, adapter = now["lm"], now["adapter"]
-    sent = Settings(None if lm is None else lm_as_data(lm), _adapter_as_data(adapter), others, whole)
+    sent = ChunkSettings(None if lm is None else lm_as_data(lm), _adapter_as_data(adapter), others, whole)
     if app.redact(text := msgspec.json.encode(sent).decode()) != text:
         raise ConfigurationError("A setting holds an API key, and keys never travel: take it out of the LM's keywords.")
     return sent
 
 
-def overlay_of(settings: Settings) -> dict[str, Any]:
+def overlay_of(settings: ChunkSettings) -> dict[str, Any]:
     """The settings to run tasks under, in a worker."""
     lm = None if settings.lm is None else lm_of_data(settings.lm)
     return {"lm": lm, "adapter": _adapter_of(settings.adapter), **settings.others}

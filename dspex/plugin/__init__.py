@@ -75,7 +75,16 @@ if TYPE_CHECKING:
         Subscriber,
     )
     from dspex.plugin.decoding import decode_json
-    from dspex.plugin.executors import Artifact, CallRecord, Chunk, ExecutorRecord, Fault, RolloutRecord, Task
+    from dspex.plugin.executors import (
+        Artifact,
+        CallRecord,
+        Chunk,
+        ChunkSettings,
+        ExecutorRecord,
+        Fault,
+        RolloutRecord,
+        Task,
+    )
     from dspex.plugin.hookspecs import hookimpl as hookimpl
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
@@ -100,6 +109,7 @@ __all__ = [
     "Capabilities",
     "Choice",
     "Chunk",
+    "ChunkSettings",
     "CodeTool",
     "CompileContext",
     "Condition",

@@ -60,7 +60,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 1
 
 
-class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
+class ChunkSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """The settings that tasks run under: `lm` and `adapter` as they are described in `dspex.evaluate.parcels`, the others by
     name. `app` are those that a whole App has: prices and the cache.
     """
@@ -75,7 +75,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tasks of one program under the same settings, which are independent of each other; `trace` asks for their traces."""
 
     program: Artifact
-    settings: Settings
+    settings: ChunkSettings
     tasks: tuple[Task, ...]
     trace: bool = False
 

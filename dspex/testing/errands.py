@@ -85,6 +85,9 @@ class Acts(Module):
     async def _echo(self, value: str) -> Any:
         return Prediction(value=value)
 
+    async def _pid(self, _value: str) -> Any:
+        return Prediction(value=os.getpid())
+
     async def _raise(self, value: str) -> Any:
         raise ValueError(value)
 
@@ -125,8 +128,10 @@ class Acts(Module):
 class Computes(Module):
     """Holds a processor in plain Python; no model."""
 
-    def forward(self, rounds: int) -> Any:
-        """A number that depends on all rounds."""
+    def forward(self, rounds: int, log: str = "") -> Any:
+        """A number that depends on all rounds; which process begins with it is noted in `log`."""
+        if log:
+            note(log, f"{os.getpid()}")
         found = 0
         for number in range(rounds):
             found = (31 * found + number) % 1_000_003

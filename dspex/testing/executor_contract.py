@@ -19,7 +19,7 @@ from dspex.core.usage import Budget, Usage
 from dspex.evaluate.evaluate import Evaluate, EvaluationResult
 from dspex.evaluate.parcels import artifact_of
 from dspex.plugin.contracts import Executor
-from dspex.plugin.executors import Artifact, CallRecord, Chunk, ExecutorRecord, RolloutRecord, Settings, Task
+from dspex.plugin.executors import Artifact, CallRecord, Chunk, ChunkSettings, ExecutorRecord, RolloutRecord, Task
 from dspex.plugin.spec import Spec
 from dspex.program.module import Module
 from dspex.runtime.journal import Journal
@@ -262,7 +262,7 @@ class ExecutorContract:
             task = Task("a", "s", {"question": "n=1"})
             assert artifact.allow == ("dspex.testing.errands",)
             for bad in (Artifact("1", artifact.file), Artifact("2", "no JSON"), Artifact("3", '{"metadata": 1}')):
-                (record,) = await taken(executor, [Chunk(bad, Settings(), (task,))])
+                (record,) = await taken(executor, [Chunk(bad, ChunkSettings(), (task,))])
                 assert isinstance(record, RolloutRecord)
                 assert record.fault is not None
                 assert record.fault.family == "ProgramFileError"
@@ -379,7 +379,7 @@ def lines(folder: Path) -> list[Any]:
 
 def chunk(program: Module, *tasks: Task) -> Chunk:
     """A chunk of these tasks."""
-    return Chunk(artifact_of(program), Settings(), tasks)
+    return Chunk(artifact_of(program), ChunkSettings(), tasks)
 
 
 async def taken(executor: Any, chunks: Sequence[Chunk]) -> list[ExecutorRecord]:

@@ -78,6 +78,22 @@ async def test_a_judge_that_asks_what_the_program_has_asked_asks_for_itself(comp
     assert lines(tmp_path / "there") == lines(tmp_path / "here")
 
 
+async def test_what_was_run_once_is_traced_without_another_call(compiled, tmp_path):
+    class Twice(Climbs):
+        async def run(self, ctx):
+            plain = await ctx.evaluate(ctx.student, ctx.val)
+            traced = await ctx.evaluate(ctx.student, ctx.val, trace=True)
+            assert traced.values == plain.values
+            assert all(row.trace for row in traced)
+            return ctx.student
+
+    here = await compiled("here", optimizer=Twice(right))
+    there = await compiled("there", Inside(), optimizer=Twice(right))
+    assert there.ledger.calls == here.ledger.calls
+    assert there.ledger.paid == here.ledger.paid == 12
+    assert lines(tmp_path / "there") == lines(tmp_path / "here")
+
+
 async def test_a_metric_is_given_the_trace_and_typed_values(compiled):
     seen = []
 

@@ -31,7 +31,7 @@ from dspex_processes.frames import (
     to_worker,
 )
 
-LAST_S = 2.0  # what work may still take when the coordinator is gone
+LAST_S = 2.0  # what work may still take when nobody waits for it
 
 
 class Worker:
@@ -104,6 +104,13 @@ class Worker:
             await records.aclose()
             del self._running[number]
             self.say(Over(number))
+            if not self._running and self._place.is_haunted:
+                asyncio.get_running_loop().call_later(LAST_S, self._end_if_haunted)
+
+    def _end_if_haunted(self) -> None:
+        # A function that computes although its run was cancelled would take a processor from those that come.
+        if not self._running and self._place.is_haunted:
+            os._exit(1)
 
 
 def main() -> None:
