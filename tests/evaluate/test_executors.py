@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 import dspex
+from dspex.app.sent_lm import lm_as_data, lm_of_data
 from dspex.core.errors import ConfigurationError, ExecutorFailed
 from dspex.evaluate.dispatch import chunk_size
 from dspex.plugin import CallRecord, Chunk, Fault, RolloutRecord
 from dspex.testing import DummyLM
-from dspex.testing.errands import Acts, Chained, Doubles, acts, ended, notes, questions, right
+from dspex.testing.errands import Acts, Chained, Doubles, Noted, acts, ended, notes, questions, right
+from dspex.testing.one_plugin import manager_of
 
 
 class Honest:
@@ -96,6 +98,7 @@ async def test_what_an_executor_does_not_speak_of_is_given_out_again_and_the_res
     assert all(len(chunk.tasks) == 1 for chunk in executor.chunks[-2:])
 
 
+@pytest.mark.fault("P21")
 async def test_an_example_that_is_lost_each_time_fails_and_no_other(evaluated, tmp_path):
     def change(records):
         rollout = records[-1]
@@ -166,6 +169,7 @@ class Cancelling:
         yield
 
 
+@pytest.mark.fault("P22")
 @pytest.mark.parametrize(
     ("executor", "why"),
     [
@@ -194,6 +198,7 @@ async def test_an_executor_that_breaks_its_contract_ends_the_evaluation_with_its
     assert all(score in (0, 1) for _, _, score in caught.value.results)
 
 
+@pytest.mark.fault("P22")
 async def test_what_was_finished_before_an_executor_failed_is_not_run_again(evaluated, tmp_path):
     log = tmp_path / "calls"
     with pytest.raises(ExecutorFailed) as caught:
@@ -334,6 +339,7 @@ class Loose(dspex.Module):
         return dspex.Prediction(answer=str(dspex.settings.adapter and dspex.settings.adapter.use_json_adapter_fallback))
 
 
+@pytest.mark.fault("X17")
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
@@ -360,6 +366,45 @@ async def test_settings_that_are_data_are_those_of_the_worker_too(evaluated):
     assert result.rows[0].prediction.answer == "False"
     first, second = executor.chunks[0].settings.lm["fallback"]
     assert (first["model"], first["kwargs"], second["model"]) == ("x/y", {"temperature": 0.5}, "x/z")
+
+
+@pytest.mark.fault("X17")
+async def test_no_key_is_in_what_goes_out_and_no_label(evaluated):
+    acme = dspex.Spec("acme", lambda endpoint, http: Noted())
+    executor, key = Honest(), "sk-never-away-0123"
+    async with dspex.App(cache=False, plugins=manager_of("acme", lm_providers=lambda: [acme])):
+        lm = dspex.LM("acme/model", api_key=key, api_base="https://there", temperature=0.5)
+        with dspex.context(lm=lm):
+            await evaluated(executor, devset=questions(5))
+    sent = msgspec.json.encode(executor.chunks).decode()
+    assert key not in sent
+    assert '"answer":8' not in sent
+    assert executor.chunks[0].settings.lm["api_base"] == "https://there"
+
+
+@pytest.mark.parametrize(
+    "lm",
+    [
+        lambda: dspex.LM("x/y"),
+        lambda: dspex.LM("x/y", "responses", 0.5, 100, cache=False, num_retries=0, timeout=7, hedge_after=2.0),
+        lambda: dspex.LM(
+            "x/y", api_base="http://there", max_in_flight=3, requests_per_minute=60, breaker=False, stop=["a"]
+        ),
+        lambda: dspex.LM("x/y", breaker=dspex.BreakerPolicy(least=5), http_limits=dspex.HttpLimits(idle_s=3)),
+        lambda: dspex.Fallback(dspex.LM("x/y"), dspex.LM("x/z", temperature=1.0)),
+    ],
+    ids=["plain", "how", "where", "terms", "fallback"],
+)
+def test_an_lm_that_has_travelled_is_the_same(lm):
+    def told(one):
+        return (
+            [told(each) for each in one.lms]
+            if isinstance(one, dspex.Fallback)
+            else {name: value for name, value in vars(one).items() if name not in ("_history", "callbacks")}
+        )
+
+    data = msgspec.json.decode(msgspec.json.encode(lm_as_data(lm())))
+    assert told(lm_of_data(data)) == told(lm())
 
 
 async def test_a_cassette_is_refused_as_it_would_hear_nothing(evaluated, tmp_path):

@@ -38,6 +38,7 @@ def lives(pid):
 # Workers
 
 
+@pytest.mark.fault("P21")
 async def test_workers_are_killed_at_random_and_the_evaluation_ends_as_if_nothing_had_happened(executor, tmp_path):
     log, rng = tmp_path / "calls", random.Random(5)
     devset = questions(150, log)
@@ -53,6 +54,7 @@ async def test_workers_are_killed_at_random_and_the_evaluation_ends_as_if_nothin
     assert len(notes(log)) <= 150 + 3 * THREADS, "more was repeated than was in the hands of those that died"
 
 
+@pytest.mark.fault("P21")
 async def test_a_frozen_worker_is_killed_and_replaced(tmp_path):
     async with ProcessExecutor({"workers": 1, "silence_s": 4.0}) as executor, dspex.App(cache=False):
         await evaluated(executor, acts(("echo", "a")))
@@ -101,6 +103,8 @@ print(*(row.prediction.value for row in dspex.Evaluate(told, ended)(Acts(), exec
 # Coordinators
 
 
+@pytest.mark.fault("P01")
+@pytest.mark.fault("R4")
 @pytest.mark.timeout(240)
 def test_a_killed_coordinator_leaves_no_worker_and_its_run_goes_on_to_the_same_program(tmp_path):
     rng = random.Random(11)
