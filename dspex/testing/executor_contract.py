@@ -28,7 +28,6 @@ from dspex.testing import errands
 from dspex.testing.errands import Acts, Chained, Climbs, Doubles, acts, ended, notes, questions, right
 from dspex.testing.one_plugin import manager_of
 
-LIMIT_S = 50.0
 KEY = "sk-contract-0123456789"
 THREADS = 8
 EVERY = 1_000  # failures that an evaluation goes on with
@@ -38,6 +37,7 @@ class ExecutorContract:
     """Subclass it as `TestMine`, and give `make`. `dies`: its workers are processes of their own, which a program may take with it."""
 
     dies = True
+    limit_s = 50.0  # for each test
 
     def make(self) -> Executor:
         """An executor, not used before."""
@@ -49,7 +49,7 @@ class ExecutorContract:
         async def life() -> None:
             executor = self.make()
             try:
-                async with asyncio.timeout(LIMIT_S), App(cache=False):
+                async with asyncio.timeout(self.limit_s), App(cache=False):
                     await work(executor)
             finally:
                 await getattr(executor, "aclose", _nothing)()
@@ -108,6 +108,13 @@ class ExecutorContract:
                 assert isinstance(met, BudgetExceeded), "30 calls within a smaller budget"
                 assert (met.unit, met.limit) == ("calls", limit)
                 assert len(notes(log)) == limit, "another number of calls than the budget allows"
+            log = tmp_path / "steps"
+            chained = [Example(question=f"n={n} in {log}", steps=6).with_inputs("question", "steps") for n in (1, 2)]
+            with budget(calls=9):
+                running = Evaluate(chained, ended).acall(Chained(), executor=executor)
+                (met,) = await asyncio.gather(running, return_exceptions=True)
+            assert isinstance(met, BudgetExceeded), "12 calls within a smaller budget"
+            assert len(notes(log)) <= 9, "more calls than the budget allows"
 
         self.live(work)
 
@@ -116,7 +123,7 @@ class ExecutorContract:
 
         def one() -> None:
             async def life() -> None:
-                async with asyncio.timeout(LIMIT_S), App(cache=False):
+                async with asyncio.timeout(self.limit_s), App(cache=False):
                     scores.append((await Evaluate(questions(20), right).acall(Doubles(), executor=executor)).score)
 
             asyncio.run(life())
@@ -262,7 +269,8 @@ class ExecutorContract:
             task = Task("a", "s", {"question": "n=1"})
             assert artifact.allow == ("dspex.testing.errands",)
             for bad in (Artifact("1", artifact.file), Artifact("2", "no JSON"), Artifact("3", '{"metadata": 1}')):
-                (record,) = await taken(executor, [Chunk(bad, ChunkSettings(), (task,))])
+                *calls, record = await taken(executor, [Chunk(bad, ChunkSettings(), (task,))])
+                assert not calls, "it was run"
                 assert isinstance(record, RolloutRecord)
                 assert record.fault is not None
                 assert record.fault.family == "ProgramFileError"
