@@ -24,7 +24,7 @@ from dspex.program.saving import file_of
 # Those that say how a program runs; a retriever, callbacks, middleware and the like belong to the process that has them.
 SENT = (
     *("max_reasks", "stop_early", "sandbox", "num_threads", "async_max_workers", "warn_on_type_mismatch"),
-    *("allow_tool_async_sync_conversion", "lm_params", "prices", "cache"),
+    *("allow_tool_async_sync_conversion", "lm_params", "prices", "prefer", "cache"),
 )
 HOME = "dspex.program.adapters."
 
