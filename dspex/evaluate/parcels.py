@@ -2,7 +2,8 @@
 
 import importlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ from dspex.program.loading import program_of
 from dspex.program.module import Module
 from dspex.program.provenance import place_of, recipe_of
 from dspex.program.saving import file_of
+from dspex.program.types.history import History
+from dspex.program.types.media import Audio, File, Image
 
 # Those that say how a program runs; a retriever, callbacks, middleware and the like belong to the process that has them.
 SENT = (
@@ -27,6 +30,7 @@ SENT = (
     *("allow_tool_async_sync_conversion", "lm_params", "prices", "prefer", "cache"),
 )
 HOME = "dspex.program.adapters."
+Read = Callable[[str, Any], Any]
 
 # Programs
 
@@ -139,7 +143,8 @@ def _adapter_of(data: Any) -> Any:
 def packed(
     values: Mapping[str, Any], program: Any, *, is_strict: bool = False
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values as JSON data, and for those that are more the predictor by whose field they are read again.
+    """Values as JSON data, and for those that are more what reads them again: the path of a predictor that has a field of that name,
+    or ":" and one of dspex's own types.
 
     What no field reads as it was stays data; with `is_strict` it raises InputError. So does what JSON has no form for.
     """
@@ -154,7 +159,8 @@ def packed(
             data[name] = msgspec.json.decode(msgspec.json.encode(plain(value)))
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{name!r} cannot be sent between processes: {error}") from error
-        found = next((path for path, field in _fields(program, name) if _reads(field, data[name], value)), None)
+        readers = {f":{type(value).__name__}": _of_type, **dict(_readers(program, name))}
+        found = next((place for place, read in readers.items() if _gives(read, place, data[name], value)), None)
         if found is not None:
             typed[name] = found
         elif is_strict:
@@ -168,10 +174,10 @@ def packed(
 def unpacked(data: Mapping[str, Any], typed: Mapping[str, str], program: Any) -> dict[str, Any]:
     """The values again. Raises ValueError for what is not of its field's type."""
     made = dict(data)
-    for name, path in typed.items():
-        field = next((field for found, field in _fields(program, name) if found == path), None)
-        if field is not None and name in made:
-            made[name] = field.convert(made[name])
+    for name, place in typed.items():
+        read = _of_type if place.startswith(":") else dict(_readers(program, name)).get(place)
+        if read is not None and name in made:
+            made[name] = read(place, made[name])
     return made
 
 
@@ -193,18 +199,30 @@ def is_data(value: Any) -> bool:
     return value is None or kind in (str, int, bool)
 
 
-def _fields(program: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Fields of that name in a program, with the paths of their predictors."""
+def _readers(program: Any, name: str) -> Iterator[tuple[str, Read]]:
+    """What reads values of that name, by the paths of the predictors whose field it is."""
     for path, predictor in program.named_predictors():
         field = predictor.signature.compiled.fields.get(name)
         if field is not None:
-            yield path, field
+            yield path, partial(_by_field, field)
 
 
-def _reads(field: Any, data: Any, value: Any) -> bool:
-    """Whether that field makes just this value of the data."""
+def _by_field(field: Any, _place: str, data: Any) -> Any:
+    return field.convert(data)
+
+
+def _of_type(place: str, data: Any) -> Any:
+    """One of dspex's own types, which are inputs only and so are read by no field."""
+    kind = next((one for one in (Image, Audio, File, History) if f":{one.__name__}" == place), None)
+    if kind is None:
+        raise ValueError(f"{place!r:.80} names no type of dspex")
+    return kind(**data)
+
+
+def _gives(read: Read, place: str, data: Any, value: Any) -> bool:
+    """Whether just this value is read of the data."""
     try:
-        made = field.convert(data)
+        made = read(place, data)
         return type(made) is type(value) and bool(made == value)
     except Exception:  # noqa: BLE001  a comparison of the user's type may do anything
         return False

@@ -47,7 +47,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     """One run of a chunk's program: the inputs of one example, without its labels.
 
     `key` is the task's own, `owner` that of the step to which its calls belong. `typed` names inputs that are more than JSON data,
-    each with the predictor whose field reads it. `known` calls are answered and not made again. `lease` is a wall for this run
+    each with what reads it: the path of a predictor that has such a field, or ":Image" and the like. `known` calls are answered and not made again. `lease` is a wall for this run
     alone. `attempt` counts from 1; later ones follow a worker that died, and want one for themselves.
     """
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import enum
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import dspex
 from dspex.app.sent_lm import lm_as_data, lm_of_data
 from dspex.core.errors import ConfigurationError, ExecutorFailed
 from dspex.evaluate.dispatch import chunk_size
+from dspex.evaluate.parcels import packed, unpacked
 from dspex.plugin import CallRecord, Chunk, Fault, RolloutRecord
 from dspex.testing import DummyLM
 from dspex.testing.errands import Acts, Chained, Doubles, Noted, acts, ended, notes, questions, right
@@ -51,6 +53,15 @@ async def evaluated(own_app):
     for executor in made:
         if hasattr(executor, "place"):
             await executor.place.aclose()
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Point(msgspec.Struct):
+    x: int
+    name: str
 
 
 class Odd(dspex.Module):
@@ -266,6 +277,31 @@ async def test_values_that_are_more_than_json_come_back_as_what_they_were(evalua
     assert row.prediction.bare == {"1": 2}, "what no field can read is JSON data"
     chunk = msgspec.json.decode(msgspec.json.encode(executor.chunks[0]), type=Chunk)
     assert chunk == executor.chunks[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (dspex.Image, dspex.Image("https://there/a.png")),
+        (dspex.Audio, dspex.Audio("AAAA", "wav")),
+        (dspex.History, dspex.History([{"question": "a", "answer": "b"}])),
+        (dspex.Code, dspex.Code("x = 1")),
+        (Colour, Colour.RED),
+        (set[int], {1, 2}),
+        (list[Point], [Point(1, "a")]),
+        (datetime.datetime, datetime.datetime(2026, 1, 2, 3)),  # noqa: DTZ001  that is what is given
+        (bytes, b"abc"),
+        (float, 0.1),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_an_input_of_any_type_that_a_field_has_is_made_again(kind, value):
+    fields = {"value": (kind, dspex.InputField()), "answer": (str, dspex.OutputField())}
+    program = dspex.Predict(dspex.make_signature(fields))
+    data, typed = packed({"value": value}, program, is_strict=True)
+    made = unpacked(msgspec.json.decode(msgspec.json.encode(data)), typed, program)
+    assert made == {"value": value}
+    assert type(made["value"]) is type(value)
 
 
 async def test_an_input_that_could_not_be_made_again_is_said(evaluated):
