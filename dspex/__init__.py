@@ -9,7 +9,7 @@ from typing import Any
 
 _HOMES = MappingProxyType(
     {
-        "dspex.app.accounting": ("UsageTracker", "budget", "track_usage"),
+        "dspex.app.accounting": ("UsageTracker", "budget", "deadline", "track_usage"),
         "dspex.app.app": ("App", "configure"),
         "dspex.app.base_lm": ("BaseLM",),
         "dspex.app.cache": ("cache", "configure_cache"),
@@ -68,8 +68,10 @@ _HOMES = MappingProxyType(
             "ContentFiltered",
             "ContextWindowExceeded",
             "DatasetError",
+            "DeadlineExceeded",
             "DspexError",
             "EvaluationError",
+            "ExecutorFailed",
             "FallbackFailed",
             "InputError",
             "JournalError",
@@ -82,6 +84,7 @@ _HOMES = MappingProxyType(
             "ProtocolError",
             "RateLimited",
             "RecursionLimit",
+            "RemoteError",
             "RetrieverError",
             "SandboxError",
             "SignatureError",
@@ -90,6 +93,7 @@ _HOMES = MappingProxyType(
             "ToolError",
             "ToolInputError",
             "Unavailable",
+            "WorkerLost",
         ),
         "dspex.core.example": ("Completions", "Example", "Prediction"),
         "dspex.core.finetune": ("FineTuneSpec", "FineTuneStatus"),
@@ -105,6 +109,7 @@ _HOMES = MappingProxyType(
         "dspex.engine.optimizer": ("Optimizer",),
         "dspex.engine.trace_data": ("abootstrap_trace_data", "bootstrap_trace_data"),
         "dspex.engine.traces": ("read_traces", "write_traces"),
+        "dspex.engine.workplace": ("Workplace",),
         "dspex.evaluate.compare": ("acompare", "compare"),
         "dspex.evaluate.datasets": ("load_examples", "read_examples"),
         "dspex.evaluate.evaluate": ("Evaluate", "EvaluationResult"),

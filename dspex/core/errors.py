@@ -14,12 +14,16 @@ DspexError
 │   └── FallbackFailed         no model of a Fallback answered (`.errors` has the failure of each)
 ├── AdapterParseError          a reply that does not fit the signature
 ├── PluginError                a plugin broke its contract
+│   └── ExecutorFailed         an executor broke its contract, or can do no more work
+├── RemoteError                what a program raised in another process, where that is no class of dspex
+│   └── WorkerLost             a worker died of it, or with it, too often
 ├── ConfigurationError         a setting, name or argument is wrong
 │   └── MissingPlugin          dspex.NAME is offered by no installed plugin
 ├── SignatureError             a signature is wrong, shown with a caret
 │   └── SignatureTypeError
 ├── InputError                 a call lacks an input, or has one of the wrong name or type
 ├── BudgetExceeded             the next attempt would pass a budget
+│   └── DeadlineExceeded       the time of `dspex.deadline` is over
 ├── JournalError               a run folder is damaged, foreign or owned by another process
 ├── CassetteError              a cassette is damaged, foreign, of another version, or in use
 │   └── CassetteMiss           a run asks for what its cassette does not have
@@ -166,6 +170,18 @@ class PluginError(DspexError):
         self.attempts = attempts
 
 
+class ExecutorFailed(PluginError):
+    """An executor broke its contract, or can do no more work, so the evaluation ends; what was finished is kept."""
+
+
+class RemoteError(DspexError):
+    """What a program raised in another process; the class bears the name of what was raised there, a note its traceback."""
+
+
+class WorkerLost(RemoteError):
+    """Each worker that was given this example died before it was done."""
+
+
 class ConfigurationError(DspexError, ValueError):
     """A setting, a name or an argument is wrong."""
 
@@ -197,6 +213,10 @@ class BudgetExceeded(DspexError):
         self.unit = unit
         self.limit = limit
         self.spent = spent
+
+
+class DeadlineExceeded(BudgetExceeded, TimeoutError):
+    """The time that `dspex.deadline` gives a block is over: what ran has been cancelled, and nothing more is sent."""
 
 
 class JournalError(DspexError):

@@ -14,7 +14,14 @@ import msgspec
 
 from dspex.app.accounting import is_wall
 from dspex.app.app import current_app
-from dspex.core.errors import BudgetExceeded, CassetteError, ConfigurationError, EvaluationError, InputError
+from dspex.core.errors import (
+    BudgetExceeded,
+    CassetteError,
+    ConfigurationError,
+    EvaluationError,
+    ExecutorFailed,
+    InputError,
+)
 from dspex.core.example import Example, Prediction
 from dspex.core.usage import Usage
 from dspex.evaluate.meter import NOTHING, Meter
@@ -162,8 +169,9 @@ class Worker:
             task = asyncio.current_task()
             return task is not None and task.cancelling() > 0
         if isinstance(failure, BudgetExceeded):
-            return is_wall(failure, (self._judge or self._scope).budgets)
-        return isinstance(failure, ExecutorDied | CassetteError) or (index == 0 and isinstance(failure, InputError))
+            return is_wall(failure, self._judge or self._scope)
+        ends_all = isinstance(failure, CassetteError | ExecutorDied | ExecutorFailed)
+        return ends_all or (index == 0 and isinstance(failure, InputError))
 
 
 async def _elsewhere(executor: Executor, call: Callable[..., Any], given: Sequence[Any]) -> Any:
