@@ -1,5 +1,6 @@
 """Where a predictor chooses among labels, no draw of demonstrations leans to one of them."""
 
+import enum
 from collections import Counter
 from itertools import pairwise
 from typing import Any, Literal
@@ -80,6 +81,20 @@ def test_labelled_demos_beside_bootstrapped_ones_make_up_for_their_labels(guesse
     assert [bool(demo.get("augmented")) for demo in program.demos] == [True, True, False, False, False, False]
     assert Counter(labels(program)) == {"even": 3, "odd": 3}
     assert Counter(guesser.shown[0]) == {"even": 3, "odd": 3}  # the teacher's own
+
+
+def test_members_of_an_enum_are_labels_as_their_values_are(guesser):
+    class Kind(enum.Enum):
+        EVEN = "even"
+        ODD = "odd"
+
+    rows = [
+        dspex.Example(question=one.question, parity=Kind(one.parity)).with_inputs("question") for one in numbers(9, 9)
+    ]
+    program = dspex.Predict(dspex.Signature("question -> parity: Kind", custom_types={"Kind": Kind}))
+    bootstrap = dspex.BootstrapFewShot(right, max_bootstrapped_demos=2, max_labeled_demos=6)
+    made = bootstrap.compile(program, trainset=rows)
+    assert Counter(getattr(label, "value", label) for label in labels(made)) == {"even": 3, "odd": 3}
 
 
 def test_a_search_draws_labels_in_turn_unless_it_is_told_not_to(guesser):

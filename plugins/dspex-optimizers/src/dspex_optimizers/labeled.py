@@ -71,8 +71,9 @@ def choices_of(ctx: Any) -> dict[str, list[str]]:
 
 
 def label_of(fields: Any, names: Sequence[str]) -> str:
-    """What an example or a demo has in these fields, as one label."""
-    return str([str(fields.get(name)) for name in names])
+    """What an example or a demo has in these fields, as one label; a demo of a run has an enum's value in the member's place."""
+    values = [fields.get(name) for name in names]
+    return str([str(getattr(value, "value", value)) for value in values])
 
 
 def in_turn(labels: Sequence[str], had: Iterable[str] = ()) -> list[int]:
