@@ -40,6 +40,8 @@ DSPY_ONLY = frozenset(
     }
 )
 
+Turns = Sequence[Mapping[str, Any]]
+
 
 class LM:
     """A model by `"provider/model"`; the provider is an installed plugin.
@@ -265,18 +267,16 @@ class LM:
 
     # What a user calls
 
-    def __call__(
-        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
-    ) -> list[Any]:
-        """The completions' texts; dictionaries where a completion has more than text."""
+    def __call__(self, prompt: str | Turns | None = None, messages: Turns | None = None, **kwargs: Any) -> list[Any]:
+        """The completions' texts; dictionaries where a completion has more than text. A list as the prompt is the messages."""
         return run_stepped(current_app().bridge, self.acall(prompt, messages, **kwargs))
 
-    async def acall(
-        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
-    ) -> list[Any]:
+    async def acall(self, prompt: str | Turns | None = None, messages: Turns | None = None, **kwargs: Any) -> list[Any]:
         """As calling it."""
         if messages is None:
-            messages = [{"role": "user", "content": prompt or ""}]
+            messages = (
+                [{"role": "user", "content": prompt or ""}] if prompt is None or isinstance(prompt, str) else prompt
+            )
         n = kwargs.pop("n", None) or 1
         request = self.request(tuple(to_message(one) for one in messages), kwargs, n=n)
         callbacks = [*current_app().settings.callbacks, *self.callbacks]

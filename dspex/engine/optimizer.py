@@ -78,6 +78,10 @@ class Optimizer:
         """What tells it from another of its class: the constructor's arguments."""
         return constructed(self)
 
+    def get_params(self) -> dict[str, Any]:
+        """Its settings by name, as they are now."""
+        return dict(vars(self))
+
     def compile(self, student: M, *, trainset: Sequence[Example], **options: Any) -> M:
         """`start`, a progress bar on a terminal, and wait. Ctrl-C leaves a run folder that the same call goes on from."""
         jobs: list[Job] = []

@@ -263,3 +263,25 @@ def test_an_own_adapters_error_needs_no_message():
     with pytest.raises(dspex.AdapterParseError, match=r"Strict cannot read the reply: '\[\[ ## answer"):
         dspex.Predict("question -> answer")(question="?")
     assert len(dspex.settings.lm.history) == 1
+
+
+def test_a_list_given_as_the_prompt_is_the_messages():
+    lm = DummyLM([{"answer": "yes"}])
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Well?"}]
+    assert lm(turns) == ["[[ ## answer ## ]]\nyes"]
+    assert lm.history[-1]["messages"] == turns
+
+
+def test_an_optimizer_of_one_s_own_has_its_settings_by_name():
+    class Twice(dspex.teleprompt.Teleprompter):
+        def __init__(self, times, metric):
+            super().__init__()
+            self.times, self.metric = times, metric
+
+        def compile(self, student, *, trainset):
+            return student
+
+    optimizer = Twice(2, None)
+    assert optimizer.get_params() == {"times": 2, "metric": None}
+    program = dspex.Predict("question -> answer")
+    assert optimizer.compile(program, trainset=[]) is program
