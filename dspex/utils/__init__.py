@@ -2,7 +2,7 @@
 
 from dspex.streaming.messages import StatusMessage, StatusMessageProvider
 from dspex.utils import exceptions
-from dspex.utils.callback import BaseCallback
+from dspex.utils.callback import BaseCallback, with_callbacks
 from dspex.utils.dummies import DummyLM, DummyVectorizer
 from dspex.utils.syncify import syncify
 
@@ -14,4 +14,5 @@ __all__ = [
     "StatusMessageProvider",
     "exceptions",
     "syncify",
+    "with_callbacks",
 ]
