@@ -40,6 +40,7 @@ DSPY_ONLY = frozenset(
     }
 )
 
+MODEL_TYPES = ("chat", "text", "responses")
 Turns = Sequence[Mapping[str, Any]]
 
 
@@ -86,6 +87,8 @@ class LM:
     ) -> None:
         if provider is None and "/" not in model:
             raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
+        if model_type not in MODEL_TYPES:
+            raise ConfigurationError(f"LM(model_type={model_type!r}): it is {', '.join(map(repr, MODEL_TYPES))}.")
         self.model = model
         self.model_type = model_type
         self.cache = cache
@@ -110,7 +113,13 @@ class LM:
         self._options = self._wanted()
         self._bound: tuple[Any, LMService] | None = None  # with the App or tape that it is of
         self._params: dict[str, Any] = {}
+        self._seen: dict[str, Any] = {}  # `kwargs` as they were when it was bound: a user may change them in place
         self._history: History = deque()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name in CALLS_OWN and "_options" in self.__dict__:  # else it is being made
+            self._options = self._wanted()
 
     # What Predict and the engine use
 
@@ -136,6 +145,7 @@ class LM:
         else:
             endpoint, self._params = self._endpoint(owner)
             service = owner.lm_service(endpoint, self._provider, self._terms)
+        self._seen = dict(self.kwargs)
         self._bound = (owner, service)
         return service
 
@@ -163,6 +173,21 @@ class LM:
         return self.service.capabilities
 
     @property
+    def supports_function_calling(self) -> bool:
+        """Whether it is known to take tools."""
+        return bool(self.capabilities.tools)
+
+    @property
+    def supports_reasoning(self) -> bool:
+        """Whether it is known to think before it answers."""
+        return bool(self.capabilities.reasoning)
+
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether it is known to hold to a JSON schema."""
+        return bool(self.capabilities.json_schema)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What tells this model's answers from another's: endpoint, options and parameters; no key, header or retry."""
         service = self.service
@@ -184,7 +209,12 @@ class LM:
         schema: Mapping[str, Any] | None = None,
         n: int = 1,
     ) -> LMRequest:
-        """A request with this handle's own parameters under `params`; None removes one. Raises ConfigurationError."""
+        """A request with this handle's own parameters under `params`; None removes one. Raises ConfigurationError.
+
+        A `response_format` that is a pydantic model is its schema.
+        """
+        if self._bound is not None and self.kwargs != self._seen:
+            self._bound = None
         _, service = self._bound or (None, self.service)  # of whichever App: the names are the same
         merged = self._params
         overlay = SCOPE.get().overlay.get("lm_params")
@@ -196,6 +226,10 @@ class LM:
         if "n" in merged:
             n = merged["n"] if n == 1 else n
             merged = {name: value for name, value in merged.items() if name != "n"}
+        form: Any = merged.get("response_format")
+        if form is not None and hasattr(form, "model_json_schema"):
+            schema = schema or form.model_json_schema()
+            merged = {name: value for name, value in merged.items() if name != "response_format"}
         return LMRequest(service.endpoint.model, messages, merged, tools, schema, n)
 
     def _refuse(self, params: Mapping[str, Any]) -> None:

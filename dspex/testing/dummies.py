@@ -1,14 +1,15 @@
 """Doubles for tests of programs: a scripted LM behind the real service, and a vectoriser without a model."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import mul
 from typing import Any
 
 from dspex.app.app import default_app
 from dspex.app.lm import LM
 from dspex.core.dictionaries import to_dictionaries
 from dspex.core.endpoint import Capabilities
-from dspex.core.messages import Choice, LMRequest, LMResponse
+from dspex.core.messages import Choice, LMRequest, LMResponse, Passage
 from dspex.core.usage import Usage
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.vectorizer import CharacterVectorizer
@@ -94,6 +95,20 @@ class DummyLM(LM):
 
 
 DummyVectorizer = CharacterVectorizer  # DSPy's name
+
+
+def dummy_rm(passages: Iterable[str] = ()) -> Callable[..., list[Passage]]:
+    """A retriever for `configure(rm=...)` that finds among these texts those with the most spelling in common."""
+    texts = list(passages)
+    vectors = CharacterVectorizer()(texts)
+
+    def search(query: str, *, k: int = 3, **_ignored: Any) -> list[Passage]:
+        (asked,) = CharacterVectorizer()([query])
+        scores = [sum(map(mul, asked, one)) for one in vectors]
+        best = sorted(range(len(texts)), key=lambda place: -scores[place])[:k]
+        return [Passage(texts[place], score=scores[place], id=str(place)) for place in best]
+
+    return search
 
 
 def reset() -> None:
