@@ -285,3 +285,18 @@ def test_an_optimizer_of_one_s_own_has_its_settings_by_name():
     assert optimizer.get_params() == {"times": 2, "metric": None}
     program = dspex.Predict("question -> answer")
     assert optimizer.compile(program, trainset=[]) is program
+
+
+def test_one_script_of_a_dummy_serves_several_signatures():
+    lm = DummyLM([{"reasoning": "r", "answer": "four", "score": 4, "note": "n"}] * 4)
+    with dspex.context(lm=lm):
+        assert dspex.Predict("question -> answer")(question="?").toDict() == {"answer": "four"}
+        assert dspex.Predict("question -> score: int")(question="?").score == 4
+        assert dspex.ChainOfThought("answer -> note")(answer="?").toDict() == {"reasoning": "r", "note": "n"}
+    assert "note" in lm("A prompt of the user's own.")[0]
+    assert len(lm.history) == 4
+
+
+def test_what_an_mcp_or_other_tool_raises_is_a_runtime_error_too():
+    with pytest.raises(RuntimeError, match="no such city"):
+        raise dspex.ToolError("no such city")
