@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any, Literal, Self, TextIO
 
 import msgspec
@@ -39,6 +40,14 @@ DSPY_ONLY = frozenset(
         *("engine", "async_engine", "prompt_cache", "callbacks"),
     }
 )
+INSTEAD = MappingProxyType(
+    {
+        "async_engine": "providers are plugins, or an object: provider=",
+        "engine": "providers are plugins, or an object: provider=",
+        "launch_kwargs": "no server is started here; start it yourself and name its address, base_url=",
+        "prompt_cache": "what a provider's own cache of prompts takes is a parameter of the provider",
+    }
+)
 
 MODEL_TYPES = ("chat", "text", "responses")
 Turns = Sequence[Mapping[str, Any]]
@@ -54,7 +63,7 @@ class LM:
     `http_limits` bounds each exchange. `hedge_after` is that of `dspex.Hedged`. With `dispatch="batch"` calls are put
     together and answered later, within a day and for about half the price, where the provider has that. Keywords that the provider's
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
-    object instead of a plugin's. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
+    object instead of a plugin's. `train_kwargs` and `finetuning_model` are for a training of it, and never sent. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
     `hedge_after` and `dispatch`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
     """
 
@@ -98,6 +107,9 @@ class LM:
         self.retry = retry
         self.hedge_after = hedge_after
         self.dispatch = dispatch
+        self.finetuning_model: str | None = None
+        self.train_kwargs: Mapping[str, Any] = {}
+        self._take(kwargs)
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
         also = self.kwargs.pop("extra_headers", None) or {}  # as LiteLLM calls them
@@ -115,6 +127,17 @@ class LM:
         self._params: dict[str, Any] = {}
         self._seen: dict[str, Any] = {}  # `kwargs` as they were when it was bound: a user may change them in place
         self._history: History = deque()
+
+    def _take(self, given: dict[str, Any]) -> None:
+        """Out of keywords those of DSPy's that are no parameters of a request. Raises ConfigurationError for what is not here."""
+        for name in DSPY_ONLY & given.keys():
+            value = given.pop(name)
+            if name in INSTEAD and value and value != "auto":
+                raise ConfigurationError(f"LM({self.model!r}, {name}={value!r:.60}): {INSTEAD[name]}.")
+            if name == "finetuning_model":
+                self.finetuning_model = value
+            elif name == "train_kwargs":
+                self.train_kwargs = value or {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -328,6 +351,7 @@ class LM:
             setattr(twin, name, changes.pop(name))
         twin.callbacks = list(changes.pop("callbacks", self.callbacks))
         twin._provider = changes.pop("provider", self._provider)
+        twin._take(changes)
         twin._connection, twin._terms = self._connection.changed(changes), changed_terms(self._terms, changes)
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
         twin._options = twin._wanted()

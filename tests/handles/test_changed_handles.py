@@ -107,3 +107,17 @@ def test_the_history_names_the_model_that_answered():
 def test_a_dummy_retriever_finds_what_is_spelled_alike():
     with dspex.context(rm=dummy_rm(["Cats sleep all day.", "Trains run on rails."])):
         assert dspex.Retrieve(k=1)("A train on its rails").passages == ["Trains run on rails."]
+
+
+def test_what_is_for_a_training_is_never_sent(provider):
+    lm = dspex.LM("one/model", provider=provider, finetuning_model="tiny", train_kwargs={"epochs": 3}, engine="auto")
+    lm.copy(train_kwargs={"epochs": 4}, use_developer_role=True)("?")
+    assert provider.requests[0].params == {}
+    assert (lm.finetuning_model, lm.train_kwargs) == ("tiny", {"epochs": 3})
+    assert lm.copy(finetuning_model=None).finetuning_model is None
+
+
+@pytest.mark.parametrize("name", ["engine", "async_engine", "launch_kwargs", "prompt_cache"])
+def test_what_of_dspy_s_has_no_meaning_here_is_refused_with_what_to_do(name):
+    with pytest.raises(dspex.ConfigurationError, match=f"{name}=.*(provider|base_url)"):
+        dspex.LM("one/model", **{name: {"a": 1}})
