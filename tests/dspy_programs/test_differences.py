@@ -104,12 +104,3 @@ def test_a_compiled_part_is_found_and_saved():
     outer.part._compiled = True
     outer.part.demos = [{"a": "x", "b": "y"}]
     assert outer.dump_state()["part"]["demos"] == outer.part.demos
-
-
-def test_what_threads_of_a_parallel_pay_counts_for_the_tracker_around_it():
-    def paid(tokens):
-        dspex.settings.usage_tracker.add_usage("search", {"prompt_tokens": tokens})
-
-    with dspex.track_usage() as usage:
-        dspex.Parallel(num_threads=2)([(paid, {"tokens": 50}), (paid, {"tokens": 80})])
-    assert usage.get_total_tokens() == {"search": {"prompt_tokens": 130}}
