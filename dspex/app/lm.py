@@ -44,7 +44,6 @@ INSTEAD = MappingProxyType(
     {
         "async_engine": "providers are plugins, or an object: provider=",
         "engine": "providers are plugins, or an object: provider=",
-        "launch_kwargs": "no server is started here; start it yourself and name its address, base_url=",
         "prompt_cache": "what a provider's own cache of prompts takes is a parameter of the provider",
     }
 )
@@ -108,6 +107,7 @@ class LM:
         self.hedge_after = hedge_after
         self.dispatch = dispatch
         self.finetuning_model: str | None = None
+        self.launch_kwargs: Mapping[str, Any] = {}  # DSPy's, for servers that it starts; here nothing does
         self.train_kwargs: Mapping[str, Any] = {}
         self._take(kwargs)
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
@@ -136,8 +136,8 @@ class LM:
                 raise ConfigurationError(f"LM({self.model!r}, {name}={value!r:.60}): {INSTEAD[name]}.")
             if name == "finetuning_model":
                 self.finetuning_model = value
-            elif name == "train_kwargs":
-                self.train_kwargs = value or {}
+            elif name in ("launch_kwargs", "train_kwargs"):
+                setattr(self, name, value or {})
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

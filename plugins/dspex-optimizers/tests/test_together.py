@@ -187,7 +187,7 @@ def test_wrong_arguments_are_refused_before_anything_is_paid(model, data, studen
 
 
 def test_only_optimizers_make_a_chain(right):
-    with pytest.raises(TypeError, match=r"BetterTogether\(p=\.\.\.\): it must be an Optimizer"):
+    with pytest.raises(TypeError, match=r"BetterTogether\(p=\.\.\.\): it must be a Teleprompter"):
         dspex.BetterTogether(right, p="random search")
     assert list(dspex.BetterTogether(right).optimizers) == ["p", "w"]
 

@@ -56,7 +56,7 @@ class BetterTogether(Optimizer):
         for name, one in optimizers.items():
             if not isinstance(one, Optimizer):
                 raise NoOptimizer(
-                    f"BetterTogether({name}=...): it must be an Optimizer (a Teleprompter), not {one!r:.80}."
+                    f"BetterTogether({name}=...): it must be a Teleprompter, a dspex.Optimizer, not {one!r:.80}."
                 )
             if type(one).run is Optimizer.run:
                 raise NoOptimizer(
