@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
 _MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)
-_SECTION = re.compile(r"^\[\[ ## \w+ ## \]\][ \t]*$", re.MULTILINE)
+_SECTION = r"(?m)^\[\[ ## \w+ ## \]\][ \t]*$"
 _END = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*completed[ \t]*##[ \t]*\]\]\s*\Z")
 _ESCAPE = base.Escape(r"\[\[[ \t]*##")
 _GAP = "\n\n"
@@ -302,7 +302,7 @@ def _read(adapter: ChatAdapter, signature: Any, completion: str, found: dict[str
             return base.outputs(adapter, signature, completion, found, from_text=True)
         except AdapterParseError as error:
             text = found.get(error.field or "", "")
-            shorter = _SECTION.split(text, maxsplit=1)[0].rstrip()
+            shorter = re.split(_SECTION, text, maxsplit=1)[0].rstrip()
             if shorter == text:
                 raise
             found = {**found, str(error.field): shorter}
