@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RetrieverRequest,
         Text,
         ToolCall,
+        ToolCallPiece,
         ToolResult,
         Vectors,
     )
@@ -153,6 +154,7 @@ __all__ = [
     "Subscriber",
     "Text",
     "ToolCall",
+    "ToolCallPiece",
     "ToolError",
     "ToolResult",
     "Unavailable",

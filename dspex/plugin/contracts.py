@@ -88,7 +88,10 @@ class StreamingProvider(LMProvider, Protocol):
     """An LMProvider that streams natively."""
 
     def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
-        """The reply in pieces, as they arrive."""
+        """The reply in pieces, as they arrive.
+
+        Whole `tool_calls` come in the last piece; what comes of them before may be told by `tool_call_pieces`.
+        """
 
 
 class FineTuningProvider(LMProvider, Protocol):
