@@ -318,7 +318,8 @@ def _check_foretold(pieces: list[LMDelta], calls: tuple[ToolCall, ...]) -> None:
         told[piece.index] = name + piece.name, arguments + piece.arguments
     if told:
         said = [
-            (name, arguments or call.arguments) for (_, (name, arguments)), call in zip(sorted(told.items()), calls)
+            (name, arguments or call.arguments)
+            for (_, (name, arguments)), call in zip(sorted(told.items()), calls, strict=True)
         ]
         assert said == [(call.name, call.arguments) for call in calls], "tool_call_pieces say something else"
 
