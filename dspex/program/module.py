@@ -105,7 +105,7 @@ class Module:
         timeout: float = 120,
         straggler_limit: int = 3,
     ) -> Any:
-        """`abatch`, waited for."""
+        """`abatch`, waited for. `outcomes` is the same as a stream, whose memory is flat."""
         return current_app().bridge.run(
             self.abatch(examples, num_threads, max_errors, return_failed_examples, provide_traceback)
         )
@@ -125,7 +125,7 @@ class Module:
 
         A failed one is None and warned of; with `return_failed_examples` the result is (results, failed examples, their
         errors). At `max_errors` (None: the setting) failures EvaluationError is raised, with `.results` so far. The last
-        three arguments are DSPy's and do nothing: no example is ever run twice.
+        three arguments are DSPy's and do nothing: no example is ever run twice. `outcomes` is the same as a stream.
         """
         from dspex.program.batch import collected, runs, side_by_side
 
@@ -135,7 +135,7 @@ class Module:
         )
 
     def outcomes(self, examples: "Inputs", *, num_threads: int | None = None, ordered: bool = True) -> "Outcomes":
-        """What comes of each example, for `async for` or `for`, in the examples' order or (`ordered` False) as they end.
+        """`batch` as a stream: what comes of each example, for `async for` or `for`, in their order or (`ordered` False) as they end.
 
         Each outcome has `index`, `example`, `prediction` and `error`, one of the last two None. Examples come from any
         iterable or async iterable, which is read no further than needed, so memory is flat. Leaving the loop cancels what runs.
