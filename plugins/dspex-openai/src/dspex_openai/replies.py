@@ -248,10 +248,13 @@ class StreamedReply:
 
     def _take(self, delta: WireMessage) -> LMDelta | None:
         text, thought = delta.text, delta.thought
-        calls = tuple(map(self._calls.add, delta.tool_calls)) if delta.tool_calls else ()
+        calls: tuple[ToolCallPiece, ...] = ()
+        if delta.tool_calls:
+            calls = tuple(map(self._calls.add, delta.tool_calls))
+            self._size += sum(len(call.arguments) for call in calls)
         if delta.refusal:
             self._refusal.append(delta.refusal)
-        self._size += len(text) + len(thought or "") + sum(len(call.arguments) for call in calls)
+        self._size += len(text) + len(thought or "")
         if self._size > MAX_STREAM_TEXT:
             raise ProtocolError(f"The stream has more than {MAX_STREAM_TEXT} characters.", retryable=False)
         if not text and not thought and not calls:
