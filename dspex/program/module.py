@@ -248,11 +248,15 @@ class Module:
         load_state(self, state)
         return self
 
-    def save(self, path: "str | Path") -> None:
-        """Write the state as JSON, atomically, readable by this user only."""
+    def save(self, path: "str | Path", *, whole: bool = False) -> None:
+        """Write the state, and what the program is, as JSON, atomically, readable by this user only.
+
+        With `whole` ProgramFileError says what `dspex.load` could not make again, as a tool that is a lambda, and
+        nothing is written; without it such a file is one to load into a program.
+        """
         from dspex.program.saving import save_file
 
-        save_file(self, path)
+        save_file(self, path, whole=whole)
 
     def load(self, path: "str | Path") -> Self:
         """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit.

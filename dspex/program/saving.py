@@ -14,8 +14,11 @@ FORMAT = 1
 METADATA = "metadata"
 
 
-def save_file(program: Any, path: str | Path) -> None:
-    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files."""
+def save_file(program: Any, path: str | Path, *, whole: bool = False) -> None:
+    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files.
+
+    Raises ProgramFileError, with `whole` also where `load` could not make the program of the file.
+    """
     import json
 
     try:
@@ -32,9 +35,14 @@ def save_file(program: Any, path: str | Path) -> None:
         )
     if list(state) == ["self"]:
         state = state["self"]
-    from dspex.program.provenance import provenance
+    from dspex.program.provenance import obstacles, provenance
 
     metadata = {"version": FORMAT, **provenance(program)}
+    if whole and (lacking := [*obstacles(metadata["program"])]):
+        raise ProgramFileError(
+            f"{path} was not written, as dspex.load could not make the program of it: {'; '.join(lacking)}. Without "
+            "whole=True the state is saved, to be loaded into a program that you make."
+        )
     if program.evidence is not None:
         metadata["evidence"] = msgspec.to_builtins(program.evidence)
     encoded = msgspec.json.encode({**state, METADATA: metadata})
