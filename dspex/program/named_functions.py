@@ -75,13 +75,13 @@ def _why_not(function: Any) -> str:
         name = getattr(function.__self__, "__qualname__", None)
         if name is None:
             return f"it is a method of a {type(function.__self__).__name__}; {TOP} that calls it"
-    if not isinstance(name, str) or not isinstance(getattr(function, "__module__", None), str):
+    if not isinstance(name, str):
         return f"it is a {type(function).__name__} that can be called; {TOP} that calls it"
     if name.endswith("<lambda>"):
         return f"it is a lambda; {TOP}"
     if "<locals>" in name:
         return f"it is defined inside {name.partition('.<locals>')[0]}, whose variables no file has; {TOP}"
-    if function.__module__ == "__main__":
+    if function.__module__ in (None, "__main__"):
         return "it is defined in the script that ran, which other processes cannot import; define it in a module"
     return ""
 
