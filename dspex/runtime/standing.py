@@ -8,10 +8,7 @@ from dspex.runtime.bridge import POLL_S
 
 def stand(gate: threading.Lock) -> None:
     """Wait for a lock that another thread releases. Raises CancelledError where the task whose loop stands here is cancelled."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
+    task = None if asyncio._get_running_loop() is None else asyncio.current_task()
     if task is None:
         gate.acquire()
         return

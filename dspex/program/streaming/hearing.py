@@ -167,9 +167,10 @@ class FieldText:
         """Send a piece."""
         if self._is_closed:
             self.restart()
-        self._sent.add(piece)
-        if len(self._sent.pieces) >= MANY:
-            self._sent.draw()
+        sent = self._sent
+        sent.add(piece)
+        if len(sent.pieces) >= MANY:
+            sent.draw()
         self._is_closed = is_last
         self._channel.put(self._made(self._name, self._field.name, piece, is_last, self._run, self._version))
 

@@ -37,13 +37,16 @@ def flat(
     # On the bridge's own thread its loop stands still until we are done.
     own = Bridge("dspex-stream") if asyncio._get_running_loop() is bridge.loop else None
     runner = own or bridge
+    is_over = False
     try:
         items = runner.start(batch(), context).wait()
         while items:
             yield from items
             items = waited() if waited is not None else runner.start(batch(), context).wait()
+        is_over = waited is not None  # its end is seen here, so there is nothing left to close
     finally:
-        runner.start(_closed(close), context).wait()
+        if not is_over:
+            runner.start(_closed(close), context).wait()
         if own is not None:
             own.stop()
 
