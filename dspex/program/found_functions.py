@@ -7,7 +7,7 @@ from typing import Any
 
 from dspex.core.errors import DspexError, ProgramFileError
 from dspex.core.nearest import did_you_mean
-from dspex.program.named_functions import entries
+from dspex.program.named_functions import entries, module_of
 from dspex.program.types.tool import Tool
 
 _OPTIONS = ("desc", "required", "timeout_s", "max_output_chars", "idempotent")
@@ -57,6 +57,9 @@ class Functions:
         found = imported(place, f"Its function {name!r}", name)
         if not callable(found):
             raise ProgramFileError(f"Its function {name!r} is no function: {place} is a {type(found).__name__}.")
+        module, home = place.partition(":")[0], module_of(found.func if isinstance(found, Tool) else found)
+        if home != module:  # a module that is allowed has imported others, which are not
+            raise ProgramFileError(f"Its function {name!r} is no function of {module}: {place} is one of {home}.")
         return found
 
     def tool(self, entry: Mapping[str, Any]) -> Tool:

@@ -46,11 +46,8 @@ def place_of_function(function: Any) -> tuple[str, str]:
     why = _why_not(function)
     if why:
         return "", why
-    owner: Any = function.__self__ if inspect.ismethod(function) else None
-    if owner is not None and not inspect.isclass(owner):  # a method of a function that is a module
-        module, name = owner.__module__, f"{owner.__qualname__}.{function.__name__}"
-    else:
-        module, name = function.__module__, function.__qualname__
+    owner, module = _owner(function), str(module_of(function))
+    name = function.__qualname__ if owner is None else f"{owner.__qualname__}.{function.__name__}"
     try:
         found: Any = reduce(getattr, name.split("."), sys.modules[module])
     except (AttributeError, KeyError):
@@ -58,6 +55,18 @@ def place_of_function(function: Any) -> tuple[str, str]:
     if not is_same(found, function):
         return "", f"{module}:{name} is something else; give its function a name of its own there"
     return f"{module}:{name}", ""
+
+
+def module_of(function: Any) -> str | None:
+    """The module that defines a function, or the object that it is a method of."""
+    owner = _owner(function)
+    return getattr(function if owner is None else owner, "__module__", None)
+
+
+def _owner(function: Any) -> Any:
+    """The function that is a module, where this is one of its methods."""
+    owner = function.__self__ if inspect.ismethod(function) else None
+    return None if inspect.isclass(owner) else owner
 
 
 def is_same(found: Any, function: Any) -> bool:

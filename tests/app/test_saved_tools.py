@@ -166,6 +166,20 @@ def test_a_place_that_holds_no_function_is_named(tools, tmp_path, place):
         dspex.load(tmp_path / "p.json", allow=["os", "no_such_module"])
 
 
+@pytest.mark.fault("X07")
+@pytest.mark.parametrize("name", ["os.system", "dspex.load", "Literal", "dspex.Tool"])
+@pytest.mark.parametrize("word", ["tools", "summarise"])
+def test_what_an_allowed_module_has_imported_is_not_allowed(tools, tmp_path, name, word):
+    react(tools.search, summarise=tools.shorten).save(tmp_path / "p.json")
+    content = json.loads((tmp_path / "p.json").read_text())
+    recipe = content["metadata"]["program"]["recipe"]
+    (recipe["tools"][0] if word == "tools" else recipe[word])["function"] = f"{tools.__name__}:{name}"
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    package = tools.forget(TOOLS.replace("import dspex\n", "import dspex, os\n", 1))
+    with pytest.raises(dspex.ProgramFileError, match="is no function of"):
+        dspex.load(tmp_path / "p.json", allow=[package])
+
+
 def local():
     def inside(x: int) -> int:
         return x
