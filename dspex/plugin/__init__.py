@@ -76,6 +76,16 @@ if TYPE_CHECKING:
         Subscriber,
     )
     from dspex.plugin.decoding import decode_json
+    from dspex.plugin.executors import (
+        Artifact,
+        CallRecord,
+        Chunk,
+        ChunkSettings,
+        ExecutorRecord,
+        Fault,
+        RolloutRecord,
+        Task,
+    )
     from dspex.plugin.hookspecs import hookimpl as hookimpl
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
@@ -85,6 +95,7 @@ __all__ = [
     "API_VERSION",
     "Adapter",
     "AdapterParseError",
+    "Artifact",
     "Audio",
     "AuthError",
     "BadRequest",
@@ -95,8 +106,11 @@ __all__ = [
     "Budget",
     "CacheBackend",
     "CallNext",
+    "CallRecord",
     "Capabilities",
     "Choice",
+    "Chunk",
+    "ChunkSettings",
     "CodeTool",
     "CompileContext",
     "Condition",
@@ -107,6 +121,8 @@ __all__ = [
     "Endpoint",
     "EndpointClient",
     "Executor",
+    "ExecutorRecord",
+    "Fault",
     "FieldPieces",
     "FieldView",
     "File",
@@ -140,6 +156,7 @@ __all__ = [
     "RetrieverError",
     "RetrieverProvider",
     "RetrieverRequest",
+    "RolloutRecord",
     "Sandbox",
     "SandboxError",
     "SandboxLimits",
@@ -152,6 +169,7 @@ __all__ = [
     "Spec",
     "StreamingProvider",
     "Subscriber",
+    "Task",
     "Text",
     "ToolCall",
     "ToolCallPiece",
@@ -184,7 +202,15 @@ _HOMES = (
         "core.wire",
         "core.dictionaries",
     ),
-    *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
+    *(
+        "plugin.contracts",
+        "plugin.decoding",
+        "plugin.executors",
+        "plugin.hookspecs",
+        "plugin.per_loop",
+        "plugin.spec",
+        "plugin.statuses",
+    ),
 )
 
 

@@ -31,7 +31,7 @@ from dspex.program.provenance import OURS
 from dspex.program.react import ReAct
 from dspex.program.refine import Refine
 from dspex.program.rlm import RLM
-from dspex.program.saving import read_file
+from dspex.program.saving import read_bytes, read_file, take_over
 from dspex.program.signature import Signature, make_signature
 
 Read = Callable[..., Module]
@@ -60,6 +60,17 @@ def load(
     except ProgramFileError as error:
         raise ProgramFileError(f"{path}: {error}") from error
     return program.load(path)
+
+
+def program_of(written: bytes, name: str, allow: Iterable[str]) -> Module:
+    """The same of what would stand in a file. Raises ProgramFileError that begins with `name`."""
+    state, metadata = read_bytes(written, name)
+    try:
+        program = _made(state, metadata, list(allow), None)
+    except ProgramFileError as error:
+        raise ProgramFileError(f"{name}: {error}") from error
+    take_over(program, name, state, metadata)
+    return program
 
 
 def _made(
