@@ -66,7 +66,7 @@ def program_of(written: bytes, name: str, allow: Iterable[str]) -> Module:
     """The same of what would stand in a file. Raises ProgramFileError that begins with `name`."""
     state, metadata = read_bytes(written, name)
     try:
-        program = _made(state, metadata, list(allow), None)
+        program = _made(state, metadata, Functions(list(allow), {}), None)
     except ProgramFileError as error:
         raise ProgramFileError(f"{name}: {error}") from error
     take_over(program, name, state, metadata)

@@ -39,6 +39,17 @@ def obstacles(said: Mapping[str, Any]) -> Iterator[str]:
         yield f"{place} cannot be imported: define it at the top of a module"
 
 
+def modules_of(said: Mapping[str, Any]) -> list[str]:
+    """The modules that making a program imports: those of its functions, or that of its class."""
+    recipe = said.get("recipe")
+    if not isinstance(recipe, Mapping):
+        return [str(said.get("class")).partition(":")[0]]
+    inner = recipe.get("module")
+    places = [str(one["function"]) for one in entries(recipe) if "function" in one]
+    found = {place.partition(":")[0] for place in places}
+    return sorted(found.union(modules_of(inner) if isinstance(inner, Mapping) else ()))
+
+
 def place_of(program: Any) -> str:
     """Where its class is, or for a function the function: "package.module:name"."""
     thing = program if program._title else type(program)
