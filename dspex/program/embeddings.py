@@ -137,7 +137,7 @@ class Embeddings(Module):
 
     # On disk
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:  # type: ignore[override]  # a folder of vectors, as DSPy's
         """Write the index and `config.json` to a folder, so that it need not be embedded again. Raises RetrieverError."""
         current_app().bridge.run(self.asave(path))
 
