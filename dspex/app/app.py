@@ -409,6 +409,10 @@ class App:
 
         A call that takes longer than `drain` seconds is ended with Unavailable.
         """
+        with self.bridge.kept():  # what belongs to its loop is closed there
+            await self._close(drain)
+
+    async def _close(self, drain: float) -> None:
         # A child that was asked for and has not begun would outlive the supervisor.
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(task for task in self._adding if task.get_loop() is loop), return_exceptions=True)

@@ -1,0 +1,120 @@
+"""A loop that stands still is run by the thread that needs it, for one call: no other thread has to wake up for that."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+CANCEL_GRACE_S = 1.0
+# `signal.signal` without its look-ups of enums, which take a tenth of a call.
+set_handler: Callable[[int, Any], Any] = import_module("_signal").signal
+
+
+class Interrupts:
+    """While it is entered in the main thread, Ctrl-C is counted and told to a Drive.
+
+    Else KeyboardInterrupt would be raised anywhere in the loop, and leave it or the call half done. A handler of the
+    user's own stays.
+    """
+
+    __slots__ = ("_is_set", "count", "tell")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.tell: Callable[[], object] | None = None
+        self._is_set = False
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            before = set_handler(signal.SIGINT, self._came)
+            self._is_set = before is signal.default_int_handler
+            if not self._is_set:
+                set_handler(signal.SIGINT, before)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._is_set:
+            set_handler(signal.SIGINT, signal.default_int_handler)
+
+    def _came(self, *_signal: object) -> None:
+        self.count += 1
+        if self.tell is not None:
+            self.tell()
+
+
+def look(loop: asyncio.AbstractEventLoop) -> None:
+    """Let a loop that has stood still see what came meanwhile, as that a server has closed its connections."""
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+class Drive(Generic[T]):
+    """One coroutine on a loop that the calling thread runs until it has ended.
+
+    Ctrl-C cancels it, gives it a moment to clean up, and goes on as KeyboardInterrupt; a second one does not wait.
+    """
+
+    __slots__ = ("_context", "_coro", "_error", "_giving_up", "_interrupts", "_loop", "_result", "_task")
+    _result: T
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], context: Context) -> None:
+        self._loop = loop
+        self._coro = coro
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._giving_up: asyncio.TimerHandle | None = None
+
+    def run(self, interrupts: Interrupts) -> T:
+        """Its result or error."""
+        loop = self._loop
+        self._task = asyncio.Task(self._finish(), loop=loop, context=self._context)
+        interrupts.tell = self._interrupted
+        try:
+            if interrupts.count:
+                self._interrupted()
+            loop.run_forever()
+        except BaseException:  # of a handler of the user's
+            self._interrupted()
+            loop.run_forever()
+            raise
+        finally:
+            if self._giving_up is not None:
+                self._giving_up.cancel()
+                self._coro.close()  # where it has not come to its first step
+        if interrupts.count:
+            raise KeyboardInterrupt from self._error
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None
+        return self._result
+
+    async def _finish(self) -> None:
+        # Stopping here and not in a done callback saves a turn of the loop.
+        try:
+            self._result = await self._coro
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
+            self._error = error
+        finally:
+            self._loop.stop()
+
+    def _interrupted(self) -> None:
+        if self._task is not None:
+            self._task.cancel()  # at once, as a sync call below it, for which the loop stands still, looks for that
+        self._loop.call_soon_threadsafe(self._give_up)  # which wakes the loop
+
+    def _give_up(self) -> None:
+        loop, task = self._loop, self._task
+        if self._giving_up is not None or task is None or task.done():
+            loop.stop()
+            return
+        task.cancel()
+        task.add_done_callback(lambda _task: loop.stop())
+        self._giving_up = loop.call_later(CANCEL_GRACE_S, loop.stop)
