@@ -77,6 +77,11 @@ def keep(entry: HistoryEntry, histories: Iterable[History], limit: int, limit_si
     is_large = entry.size * limit > limit_size
     for history in histories:
         history.append(entry)
+        if len(history) > limit:
+            try:
+                history.popleft()
+            except IndexError:  # noqa: SIM105  another thread was faster; `suppress` costs as much as all the rest, at each call
+                pass
         if is_large or len(history) > limit:
             _shorten(history, limit, limit_size if is_large else None)
 

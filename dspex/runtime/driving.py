@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Interrupts:
         self.tell: Callable[[], object] | None = None
         self._is_set = False
 
-    def __enter__(self) -> "Interrupts":
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             before = set_handler(signal.SIGINT, self._came)
             self._is_set = before is signal.default_int_handler
