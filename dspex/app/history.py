@@ -78,9 +78,9 @@ def keep(entry: HistoryEntry, histories: Iterable[History], limit: int, limit_si
     for history in histories:
         history.append(entry)
         if len(history) > limit:
-            try:
+            try:  # noqa: SIM105  `suppress` costs more than all else here, and this is done at each call
                 history.popleft()
-            except IndexError:  # noqa: SIM105  another thread was faster; `suppress` costs as much as all the rest, at each call
+            except IndexError:  # another thread was faster
                 pass
         if is_large or len(history) > limit:
             _shorten(history, limit, limit_size if is_large else None)

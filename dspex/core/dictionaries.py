@@ -74,8 +74,8 @@ def to_turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
     for message in messages:
         parts = message.parts
-        if len(parts) == 1 and type(parts[0]) is Text:  # nearly all, and this is done at each call
-            turns.append({"role": message.role, "content": parts[0].text})
+        if len(parts) == 1 and type(part := parts[0]) is Text:  # nearly all, and this is done at each call
+            turns.append({"role": message.role, "content": part.text})
         else:
             turns += to_dictionaries(message)
     return turns

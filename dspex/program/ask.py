@@ -223,7 +223,9 @@ class Ask:
         aparse = getattr(adapter, "aparse", None)
         if aparse is None:
             found: dict[str, Any]
-            found = await self.told("adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text))
+            found = await self.told(
+                "adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text)
+            )
             return self.decide(lambda other: adapter.parse(compiled, other), choice, found) if self.decide else found
         told = {"signature": self.signature, "completion": text}
         with use(listener=self.hearing):  # what the adapter asks for is heard as this predictor's

@@ -159,7 +159,7 @@ class HttpService:
         names = self._names(headers, encoding, json is not None)
         if json is not None:
             body = _encoded(json)
-        pool, url = self._pool.get(), self._url(path)
+        pool, url = self._pool.get(), self._urls.get(path) or self._url(path)
         for resends_left in range(resends, -1, -1):
             made: list[None] = []
             token = NEW_SOCKETS.set(made)
@@ -190,14 +190,12 @@ class HttpService:
         return names
 
     def _url(self, path: str) -> Any:
-        found = self._urls.get(path)
-        if found is None:
-            from yarl import URL
+        from yarl import URL
 
-            found = URL(self._address(path))
-            if len(self._urls) < 64:
-                self._urls[path] = found
-        return found
+        url = URL(self._address(path))
+        if len(self._urls) < 64:
+            self._urls[path] = url
+        return url
 
     def _address(self, path: str) -> str:
         if path[:8].lower().startswith(("http://", "https://")):
@@ -213,7 +211,9 @@ class HttpService:
         content, encoding = response.content, response.headers.get("content-encoding", "identity")
         if encoding == "identity" and content.is_eof():  # the usual case: all of it came with the headers
             whole = content.read_nowait()
-            if len(whole) > limit and not cut:
+            if len(whole) <= limit:
+                return whole
+            if not cut:
                 raise _too_large(f"has {len(whole)} bytes", limit)
             return whole[:limit]
         announced = response.content_length or 0

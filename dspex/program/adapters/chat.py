@@ -66,35 +66,25 @@ class ChatAdapter(Adapter):
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """The same as messages; where the inputs are plain texts, from pieces that are kept with the signature."""
         compiled = base.compiled_of(signature)
-        question = self._plain_question(compiled, inputs) if type(self) is ChatAdapter else None
-        if question is None:
-            return super().render(compiled, demos, inputs)
-        system, asked = question
-        return (system, *map(to_message, self.format_demos(compiled, demos)), asked) if demos else (system, asked)
-
-    def _plain_question(self, compiled: CompiledSignature, inputs: Mapping[str, Any]) -> tuple[Message, Message] | None:
-        """The system message and the question, None unless all inputs are texts that nothing need be hidden in."""
-        pieces = compiled.templates.get("chat pieces")
+        pieces = compiled.templates.get("chat pieces") if type(self) is ChatAdapter else ()
         if pieces is None:
             pieces = compiled.templates["chat pieces"] = self._pieces(compiled)
         if not pieces:
-            return None
+            return super().render(compiled, demos, inputs)
         system, heads, reminder = pieces
         text = ""
         for name, head in heads:
             value = inputs.get(name)
-            if type(value) is not str or "[[" in value:
-                return None
+            if type(value) is not str or "[[" in value:  # the latter is to be hidden
+                return super().render(compiled, demos, inputs)
             text += head + value
-        return system, Message("user", (Text(text + reminder),))
+        question = Message("user", (Text(text + reminder),))
+        return (system, *map(to_message, self.format_demos(compiled, demos)), question) if demos else (system, question)
 
     def _pieces(self, compiled: CompiledSignature) -> tuple[Message, list[tuple[str, str]], str] | tuple[()]:
         """The system message, the marker of each input, and the reminder; empty where there is more to it."""
-        if (
-            compiled.history is not None
-            or not compiled.outputs
-            or any(f.annotation is not str for f in compiled.inputs)
-        ):
+        is_of_texts = all(field.annotation is str for field in compiled.inputs)
+        if compiled.history is not None or not compiled.outputs or not is_of_texts:
             return ()
         heads = [
             (field.name, f"{_GAP if number else ''}[[ ## {field.name} ## ]]\n")
