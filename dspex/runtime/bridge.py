@@ -306,32 +306,34 @@ def run_stepped(bridge: Bridge, coro: Coroutine[Any, Any, T]) -> T:
         result: T = stop.value
         return result
     context.run(_STEPPING.set, False)
-    return bridge.run(_rest(coro), context)
+    return bridge.run(_Started(coro), context)
 
 
-class _Started:
-    """Awaits a coroutine that has begun already, which `await` itself refuses."""
+class _Started(Coroutine[Any, Any, T]):
+    """A coroutine that has begun already, which `await` itself refuses."""
 
-    __slots__ = ("close", "send", "throw")
+    __slots__ = ("_coro",)
 
-    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
-        self.send = coro.send
-        self.throw = coro.throw
-        self.close = coro.close
+    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
+        self._coro = coro
 
-    def __await__(self) -> "_Started":
+    def send(self, value: Any) -> Any:
+        return self._coro.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coro.throw(*error)
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> "_Started[T]":
         return self
 
-    def __iter__(self) -> "_Started":
+    def __iter__(self) -> "_Started[T]":
         return self
 
     def __next__(self) -> Any:
-        return self.send(None)
-
-
-async def _rest(coro: Coroutine[Any, Any, T]) -> T:
-    result: T = await _Started(coro)
-    return result
+        return self._coro.send(None)
 
 
 class Abandoned:

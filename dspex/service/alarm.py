@@ -21,7 +21,7 @@ class Ending(Protocol):
 class Timer:
     """The time limit of a call in its task, with the meaning of asyncio.timeout; begin it where the call begins.
 
-    From its making until its `stop` it stands in its alarm's `timers`.
+    From its making until its `stop` it stands in its alarm's `timers`, with the call.
     """
 
     when = math.inf
@@ -31,9 +31,8 @@ class Timer:
     def __init__(self, alarm: "Alarm", task: "asyncio.Task[Any]", call: Ending) -> None:
         self.alarm = alarm
         self.task = task
-        self.call = call
         self._cancelling = task.cancelling()
-        alarm.timers[self] = None
+        alarm.timers[self] = call
 
     def reschedule(self, when: float) -> None:
         """Cancel the work at that time of its loop."""
@@ -71,7 +70,7 @@ class Alarm:
         self._handle: asyncio.TimerHandle | None = None
         self.crowd = Crowd()
         self.next_at = math.inf
-        self.timers: dict[Timer, None] = {}
+        self.timers: dict[Timer, Ending] = {}
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:

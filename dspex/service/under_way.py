@@ -44,13 +44,13 @@ class UnderWay:
             self.watch(loop)
         return Timer(alarm, task, call)
 
-    def _timers(self) -> list[Timer]:
-        return [timer for alarm in self._alarms for timer in tuple(alarm.timers)]
+    def _calls(self) -> list[tuple[Timer, Ending]]:
+        return [item for alarm in self._alarms for item in tuple(alarm.timers.items())]
 
     @property
     def count(self) -> int:
         """How many have not ended and can go on: their loop runs, and does not stand still for the caller."""
-        standing, loops = STANDING.get(), [timer.task.get_loop() for timer in self._timers()]
+        standing, loops = STANDING.get(), [timer.task.get_loop() for timer, _ in self._calls()]
         return sum(loop.is_running() and loop not in standing for loop in loops)
 
     async def drained(self, seconds: float, clock: Clock) -> None:
@@ -61,9 +61,9 @@ class UnderWay:
 
     def abort(self, why: str) -> None:
         """End all that are under way with Unavailable, each on its own loop."""
-        for timer in self._timers():
+        for timer, call in self._calls():
             with suppress(RuntimeError):  # its loop is closed, so nobody waits for it
-                timer.task.get_loop().call_soon_threadsafe(timer.call.abort, Unavailable(why, retryable=False))
+                timer.task.get_loop().call_soon_threadsafe(call.abort, Unavailable(why, retryable=False))
 
     def fail(self, why: str) -> None:
         """End all that are under way, and refuse all that come, with Unavailable."""
@@ -73,7 +73,7 @@ class UnderWay:
     def _alarm_of(self, loop: asyncio.AbstractEventLoop) -> Alarm:
         known = {alarm: one for alarm in self._alarms if (one := alarm.loop) is not None}
         closed = [one for one in known.values() if one.is_closed()]
-        for timer in self._timers() if closed else ():
+        for timer, _ in self._calls() if closed else ():
             if timer.task.get_loop() in closed:
                 timer.stop()
                 with suppress(RuntimeError, ValueError):  # it waits for more, or is just being closed
