@@ -109,6 +109,7 @@ class Bridge:
         self._is_driven = False  # by a caller's thread
         self._left_at = 0.0
         self._is_given_away = False
+        self._ending: asyncio.AbstractEventLoop | None = None
         self._calls = 0  # handed over and not ended
         self._blocked = 0
         self._inner: Bridge | None = None
@@ -151,10 +152,10 @@ class Bridge:
             except (SystemExit, KeyboardInterrupt):
                 continue  # one task of a user's raised it, and all others would wait for ever
             with self._lock:
-                if loop is not self._loop:  # it was stopped
-                    return
-                if not self._is_needed(loop):
+                if loop is self._loop and not self._is_needed(loop):
                     self._thread = None
+                    return
+                if loop is not self._loop and loop is not self._ending:
                     return
 
     def _is_needed(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -164,7 +165,7 @@ class Bridge:
         with self._lock:
             self._calls -= 1
             if not self._calls and self._thread is not None and not self._is_given_away and self._loop is not None:
-                self._loop.stop()
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
     def start(self, coro: Coroutine[Any, Any, T], context: Context | None = None) -> Call[T]:
         """Begin a coroutine on the loop and return at once."""
@@ -219,7 +220,7 @@ class Bridge:
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             self._is_driven, self._left_at = False, time.monotonic()
-            if loop is not self._loop:  # it was stopped
+            if loop is not self._loop:  # the bridge was stopped
                 loop.close()
             elif self._is_needed(loop):
                 self._served()
@@ -255,7 +256,7 @@ class Bridge:
             loop, inner = self._loop, self._inner
             if loop is not None:
                 self._served()
-            thread = self._thread
+            thread, self._ending = self._thread, loop
             self._loop = self._thread = self._inner = None
             self._is_given_away = False
         if inner is not None:
@@ -263,6 +264,7 @@ class Bridge:
         if loop is None or thread is None:
             return
         asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(CANCEL_GRACE_S * 2)
+        self._ending = None
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CANCEL_GRACE_S * 2)
         if not thread.is_alive():

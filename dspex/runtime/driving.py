@@ -59,7 +59,7 @@ class Drive(Generic[T]):
     Ctrl-C cancels it, gives it a moment to clean up, and goes on as KeyboardInterrupt; a second one does not wait.
     """
 
-    __slots__ = ("_context", "_coro", "_error", "_giving_up", "_interrupts", "_loop", "_result", "_task")
+    __slots__ = ("_context", "_coro", "_error", "_giving_up", "_is_left", "_loop", "_result", "_task")
     _result: T
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], context: Context) -> None:
@@ -68,6 +68,7 @@ class Drive(Generic[T]):
         self._context = context
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
+        self._is_left = False  # the loop is somebody else's now
         self._giving_up: asyncio.TimerHandle | None = None
 
     def run(self, interrupts: Interrupts) -> T:
@@ -84,6 +85,7 @@ class Drive(Generic[T]):
             loop.run_forever()
             raise
         finally:
+            self._is_left = True
             if self._giving_up is not None:
                 self._giving_up.cancel()
                 self._coro.close()  # where it has not come to its first step
@@ -103,18 +105,21 @@ class Drive(Generic[T]):
         except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
             self._error = error
         finally:
+            self._stop()
+
+    def _stop(self, *_task: object) -> None:
+        if not self._is_left:
             self._loop.stop()
 
     def _interrupted(self) -> None:
-        if self._task is not None:
-            self._task.cancel()  # at once, as a sync call below it, for which the loop stands still, looks for that
+        task = self._task
+        if task is not None and not task.cancelling():
+            task.cancel()  # at once, as a sync call below it, for which the loop stands still, looks for that
         self._loop.call_soon_threadsafe(self._give_up)  # which wakes the loop
 
     def _give_up(self) -> None:
-        loop, task = self._loop, self._task
-        if self._giving_up is not None or task is None or task.done():
-            loop.stop()
-            return
-        task.cancel()
-        task.add_done_callback(lambda _task: loop.stop())
-        self._giving_up = loop.call_later(CANCEL_GRACE_S, loop.stop)
+        if self._giving_up is None and self._task is not None:
+            self._task.add_done_callback(self._stop)
+            self._giving_up = self._loop.call_later(CANCEL_GRACE_S, self._stop)
+        else:
+            self._stop()
