@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
-from dspex.runtime.driving import CANCEL_GRACE_S, Drive, Interrupts, look
+from dspex.runtime.driving import CANCEL_GRACE_S, Drive, Interrupts, Tasks, look
 
 T = TypeVar("T")
 
@@ -105,6 +105,7 @@ class Bridge:
     def _begin(self) -> None:
         self._lock = threading.RLock()  # a call that is collected as garbage ends in whichever thread it is
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks = Tasks()  # of the loop
         self._thread: threading.Thread | None = None
         self._is_driven = False  # by a caller's thread
         self._left_at = 0.0
@@ -133,6 +134,8 @@ class Bridge:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.new_event_loop()
+            self._tasks = Tasks()
+            loop.set_task_factory(self._tasks)
             weakref.finalize(self, _closed_where_it_stands, loop, self._pid)
         return loop
 
@@ -159,7 +162,7 @@ class Bridge:
                     return
 
     def _is_needed(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return bool(self._is_given_away or self._calls or asyncio.all_tasks(loop))
+        return bool(self._is_given_away or self._calls) or self._tasks.left_on(loop)
 
     def _ended(self) -> None:
         with self._lock:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from importlib import import_module
@@ -11,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 T = TypeVar("T")
 
 CANCEL_GRACE_S = 1.0
+FORGET = 64  # tasks that have ended, at most
 # `signal.signal` without its look-ups of enums, which take a tenth of a call.
 set_handler: Callable[[int, Any], Any] = import_module("_signal").signal
 
@@ -30,11 +30,13 @@ class Interrupts:
         self._is_set = False
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        try:
             before = set_handler(signal.SIGINT, self._came)
-            self._is_set = before is signal.default_int_handler
-            if not self._is_set:
-                set_handler(signal.SIGINT, before)
+        except ValueError:  # only the main thread has handlers
+            return self
+        self._is_set = before is signal.default_int_handler
+        if not self._is_set:
+            set_handler(signal.SIGINT, before)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -45,6 +47,35 @@ class Interrupts:
         self.count += 1
         if self.tell is not None:
             self.tell()
+
+
+class Tasks:
+    """The factory of a loop's tasks, which knows of any that have not ended without a look at the tasks of all loops."""
+
+    __slots__ = ("_begun", "_kept")
+
+    def __init__(self) -> None:
+        self._begun: list[asyncio.Task[Any]] = []
+        self._kept = 0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **how: Any) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coro, loop=loop, **how)
+        self._begun.append(task)
+        if len(self._begun) > 2 * self._kept + FORGET:
+            self._look()
+        return task
+
+    def _look(self) -> None:
+        self._begun = [task for task in self._begun if not task.done()]
+        self._kept = len(self._begun)
+
+    def left_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether any have not ended, on the loop that this is of."""
+        if loop.get_task_factory() is not self:  # somebody has put another in its place
+            return bool(asyncio.all_tasks(loop))
+        if self._begun:
+            self._look()
+        return bool(self._begun)
 
 
 def look(loop: asyncio.AbstractEventLoop) -> None:
