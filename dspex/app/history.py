@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain
-from operator import attrgetter
 from typing import Any, TextIO
 
 import msgspec
@@ -28,7 +26,6 @@ from dspex.core.messages import (
 )
 
 SHOWN_URL = 80
-_PARTS, _TEXT = attrgetter("parts"), attrgetter("text")
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
@@ -43,11 +40,10 @@ class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
     @property
     def size(self) -> int:
         """Characters of its texts, and of files and pictures in their place."""
-        parts = chain.from_iterable(map(_PARTS, self.request.messages))
-        try:  # the quick way first, as it is taken at each call
-            size = sum(map(len, map(_TEXT, parts)))
-        except AttributeError:  # some have no text
-            size = sum(_size(part) for message in self.request.messages for part in message.parts)
+        size = 0  # in loops, as it is taken at each call: a fifth of what sums and maps take
+        for message in self.request.messages:
+            for part in message.parts:
+                size += len(part.text) if type(part) is Text else _size(part)
         for choice in self.response.choices:
             size += len(choice.text) + len(choice.reasoning or "")
         return size

@@ -131,17 +131,15 @@ class Bridge:
             self._begin()
 
     def _made(self) -> asyncio.AbstractEventLoop:
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.new_event_loop()
-            self._tasks = Tasks()
-            loop.set_task_factory(self._tasks)
-            weakref.finalize(self, _closed_where_it_stands, loop, self._pid)
+        loop = self._loop = asyncio.new_event_loop()
+        self._tasks = Tasks()
+        loop.set_task_factory(self._tasks)
+        weakref.finalize(self, _closed_where_it_stands, loop, self._pid)
         return loop
 
     def _served(self) -> asyncio.AbstractEventLoop:
         """The loop, that runs or is about to; under the lock."""
-        loop = self._made()
+        loop = self._loop or self._made()
         if self._thread is None and not self._is_driven:
             self._thread = threading.Thread(target=self._serve, args=(loop,), name=self.name, daemon=True)
             self._thread.start()
@@ -155,14 +153,11 @@ class Bridge:
             except (SystemExit, KeyboardInterrupt):
                 continue  # one task of a user's raised it, and all others would wait for ever
             with self._lock:
-                if loop is self._loop and not self._is_needed(loop):
+                if loop is self._loop and not (self._is_given_away or self._calls or self._tasks.left_on(loop)):
                     self._thread = None
                     return
                 if loop is not self._loop and loop is not self._ending:
                     return
-
-    def _is_needed(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return bool(self._is_given_away or self._calls) or self._tasks.left_on(loop)
 
     def _ended(self) -> None:
         with self._lock:
@@ -218,14 +213,14 @@ class Bridge:
             if self._thread is not None or self._is_driven:
                 return None
             self._is_driven = True
-            return self._made()
+            return self._loop or self._made()
 
     def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             self._is_driven, self._left_at = False, time.monotonic()
             if loop is not self._loop:  # the bridge was stopped
                 loop.close()
-            elif self._is_needed(loop):
+            elif self._is_given_away or self._calls or self._tasks.left_on(loop):
                 self._served()
 
     @contextmanager

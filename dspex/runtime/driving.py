@@ -75,7 +75,7 @@ class Tasks:
             return bool(asyncio.all_tasks(loop))
         if self._begun:
             self._look()
-        return bool(self._begun)
+        return self._begun != []
 
 
 def look(loop: asyncio.AbstractEventLoop) -> None:
