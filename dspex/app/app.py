@@ -296,6 +296,7 @@ class App:
     def forked(self) -> None:
         """In a forked child: go on without the parent's locks, permits, calls in flight and background work."""
         self._lock = threading.RLock()
+        self.bridge.forked()
         self._workers, self._backgrounds = {}, {}
         for part in (self._background, self._cache, self._plugged, self.bus, self.under_way):
             part.forked()

@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
@@ -99,7 +99,6 @@ class Bridge:
     def __init__(self, name: str = "dspex-bridge") -> None:
         self.name = name
         self.nested_calls = 0
-        self._parents: asyncio.AbstractEventLoop | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -126,9 +125,15 @@ class Bridge:
 
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
-            # A forked child has neither the thread nor a lock it can trust; its parent's loop is not to be closed here.
-            self._parents = self._loop
-            self._begin()
+            self.forked()
+
+    def forked(self) -> None:
+        """In a forked child, which has neither the thread nor a lock it can trust."""
+        if self._inner is not None:
+            self._inner.forked()
+        if self._loop is not None:
+            _forsake(self._loop)
+        self._begin()
 
     def _made(self) -> asyncio.AbstractEventLoop:
         loop = self._loop = asyncio.new_event_loop()
@@ -267,6 +272,14 @@ class Bridge:
         thread.join(CANCEL_GRACE_S * 2)
         if not thread.is_alive():
             loop.close()
+
+
+def _forsake(loop: Any) -> None:
+    # To close a parent's loop as usual, as its end does, would take its self-pipe out of the epoll that both share.
+    with suppress(AttributeError):  # of a loop that is not asyncio's own
+        loop._closed = True
+        for part in (loop._selector, loop._ssock, loop._csock):
+            part.close()
 
 
 def _closed_where_it_stands(loop: asyncio.AbstractEventLoop, pid: int) -> None:

@@ -90,7 +90,7 @@ class Drive(Generic[T]):
     Ctrl-C cancels it, gives it a moment to clean up, and goes on as KeyboardInterrupt; a second one does not wait.
     """
 
-    __slots__ = ("_context", "_coro", "_error", "_giving_up", "_is_left", "_loop", "_result", "_task")
+    __slots__ = ("_context", "_coro", "_error", "_giving_up", "_is_over", "_loop", "_result", "_task")
     _result: T
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], context: Context) -> None:
@@ -99,7 +99,7 @@ class Drive(Generic[T]):
         self._context = context
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
-        self._is_left = False  # the loop is somebody else's now
+        self._is_over = False  # it has ended, or nobody waits for it any more
         self._giving_up: asyncio.TimerHandle | None = None
 
     def run(self, interrupts: Interrupts) -> T:
@@ -110,13 +110,15 @@ class Drive(Generic[T]):
         try:
             if interrupts.count:
                 self._interrupted()
-            loop.run_forever()
+            while not self._is_over:  # others may stop the loop too
+                loop.run_forever()
         except BaseException:  # of a handler of the user's
             self._interrupted()
-            loop.run_forever()
+            while not self._is_over:
+                loop.run_forever()
             raise
         finally:
-            self._is_left = True
+            self._is_over = True
             if self._giving_up is not None:
                 self._giving_up.cancel()
                 self._coro.close()  # where it has not come to its first step
@@ -139,7 +141,8 @@ class Drive(Generic[T]):
             self._stop()
 
     def _stop(self, *_task: object) -> None:
-        if not self._is_left:
+        if not self._is_over:
+            self._is_over = True
             self._loop.stop()
 
     def _interrupted(self) -> None:

@@ -100,6 +100,39 @@ def test_a_task_that_a_call_leaves_behind_goes_on_and_the_loop_stands_again_afte
     assert bridge.run(loop_here())[1] is threading.current_thread()
 
 
+def test_a_call_ends_with_its_result_though_others_stop_the_loop(bridge):
+    async def stops():
+        for _ in range(3):
+            asyncio.get_running_loop().stop()
+            await asyncio.sleep(0)
+        return "done"
+
+    assert bridge.run(stops()) == "done"
+
+
+@pytest.mark.fault("P10")
+def test_the_end_of_a_forked_child_leaves_the_parents_loop_as_it_is(printed):
+    assert printed(FORK) == ["here", "here"]
+
+
+FORK = """
+async def where(): return threading.current_thread() is threading.main_thread() and "here"
+import dspex.app.app
+bridge = dspex.app.app.default_app.get().bridge
+say(bridge.run(where()))
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+    event = asyncio.Event()
+    async def told():
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=loop.call_soon_threadsafe, args=(event.set,)).start()
+        await asyncio.wait_for(event.wait(), 5)
+        return await where()
+    say(bridge.run(told()))
+"""
+
+
 def test_a_loop_that_was_given_away_runs_for_good(bridge):
     loop, heard = bridge.loop, threading.Event()
     assert bridge.run(loop_here()) == (loop, thread_of(bridge))
