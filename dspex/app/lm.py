@@ -281,7 +281,9 @@ class LM:
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
-        request, options = self._carried(request)
+        options = self._options
+        if request.params:
+            request, options = self._carried(request)
         try:
             response = await self.service.complete(request, options)
         except (Exception, asyncio.CancelledError) as error:
