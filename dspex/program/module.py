@@ -369,7 +369,7 @@ def form_of(module: Module, name: str) -> Any:
     return getattr(module, name, None)
 
 
-def _in_time(run: Callable[[], Awaitable[Any]]) -> Callable[[], Coroutine[Any, Any, Any]]:
+def _in_time(run: Callable[[], Coroutine[Any, Any, Any]]) -> Callable[[], Coroutine[Any, Any, Any]]:
     deadline = SCOPE.get().deadline
     return run if deadline is None else partial(deadline.bound, run)
 
