@@ -23,7 +23,7 @@ class ScriptedProvider:
     contained in the last message wins. With `follow_examples` the output of a demo with the same input comes first.
     """
 
-    capabilities = Capabilities(chat=True, n=True)
+    capabilities = Capabilities(chat=True, n=True, images=True)
 
     def __init__(
         self,
