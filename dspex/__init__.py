@@ -157,7 +157,20 @@ _HOMES = MappingProxyType(
     }
 )
 # DSPy's paths, which programs reach without an import of their own.
-_PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming", "teleprompt"})
+_PATHS = frozenset(
+    {
+        "adapters",
+        "clients",
+        "datasets",
+        "dsp",
+        "evaluate",
+        "experimental",
+        "retrievers",
+        "streaming",
+        "teleprompt",
+        "utils",
+    }
+)
 # DSPy's names of what is not carried, and what stands in its place.
 _SANDBOX = "code of models runs in a sandbox, by pip install dspex-monty or dspex-bwrap; see docs/code.md"
 _INSTEAD = MappingProxyType(

@@ -1,5 +1,6 @@
 """Modules that DSPy has are reached after `import dspex` alone, where DSPy itself asks for an import of some."""
 
+import importlib
 import subprocess
 import sys
 
@@ -16,10 +17,49 @@ import dspex
         "evaluate.normalize_text",
         "experimental.Citations",
         "teleprompt.bootstrap_trace_data",
+        "utils.DummyLM",
+        "utils.exceptions.LMError",
+        "clients.lm.LM",
+        "retrievers.Embeddings",
     ],
 )
 def test_a_path_needs_no_import_of_its_own(path, tmp_path):
     subprocess.run([sys.executable, "-c", f"import dspex; dspex.{path}"], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("clients.base_lm", "BaseLM inspect_history"),
+        ("clients.cache", "Cache"),
+        ("clients.embedding", "Embedder"),
+        ("clients.lm", "LM"),
+        ("datasets.dataloader", "DataLoader"),
+        ("dsp.utils.settings", "settings"),
+        ("evaluate.auto_evaluation", "CompleteAndGrounded SemanticF1"),
+        ("evaluate.evaluate", "Evaluate EvaluationResult"),
+        ("evaluate.metrics", "EM answer_exact_match answer_passage_match normalize_text"),
+        ("retrievers.embeddings", "Embeddings EmbeddingsWithScores"),
+        ("retrievers.retrieve", "Retrieve"),
+        ("streaming.messages", "StatusMessage StatusMessageProvider StreamResponse"),
+        ("streaming.streamify", "apply_sync_streaming streamify streaming_response"),
+        ("streaming.streaming_listener", "StreamListener"),
+        ("teleprompt.bootstrap_trace", "FailedPrediction TraceData bootstrap_trace_data"),
+        ("teleprompt.gepa.gepa_utils", "ScoreWithFeedback"),
+        ("teleprompt.teleprompt", "Teleprompter"),
+        ("utils.asyncify", "asyncify"),
+        ("utils.callback", "ACTIVE_CALL_ID BaseCallback"),
+        ("utils.dummies", "DummyLM DummyVectorizer"),
+        ("utils.exceptions", "AdapterParseError LMRateLimitError is_retryable_lm_error"),
+        ("utils.logging_utils", "disable_logging enable_logging"),
+        ("utils.saving", "load"),
+        ("utils.syncify", "syncify"),
+        ("utils.usage_tracker", "UsageTracker track_usage"),
+    ],
+)
+def test_a_module_that_programs_import_from_has_its_names(path, names):
+    found = importlib.import_module(f"dspex.{path}")
+    assert [name for name in names.split() if not hasattr(found, name)] == []
 
 
 def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_install():
