@@ -125,7 +125,7 @@ class Embeddings(Module):
 
     # On disk
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:  # type: ignore[override]  # an index, and no program's state
         """Write the index and `config.json` to a folder, so that it need not be embedded again. Raises RetrieverError."""
         current_app().bridge.run(self.asave(path))
 
@@ -136,7 +136,7 @@ class Embeddings(Module):
         await provider.save(str(folder))
         _write(folder / HEAD, msgspec.json.format(msgspec.json.encode(self._head)))
 
-    def load(self, path: str | os.PathLike[str], embedder: Any = None) -> Self:
+    def load(self, path: str | os.PathLike[str], embedder: Any = None) -> Self:  # type: ignore[override]  # as above
         """Take what `save`, or DSPy's, has written, with the embedder for queries.
 
         Raises FileNotFoundError (a RetrieverError) where there is nothing, RetrieverError for what cannot be used.

@@ -1,0 +1,78 @@
+"""Types, tools and documents as programs for DSPy write and use them."""
+
+import pytest
+
+import dspex
+from dspex.testing import DummyLM, ScriptedProvider
+
+pydantic = pytest.importorskip("pydantic")
+
+
+class Event(dspex.Type):
+    """Its fields are described by pydantic's `Field`."""
+
+    name: str = pydantic.Field(description="what happens")
+    seats: int = pydantic.Field(default=3, description="how many may come")
+    guests: list[str] = pydantic.Field(default_factory=list)
+
+
+def test_pydantics_field_gives_a_types_fields_their_defaults():
+    event = Event(name="tea")
+    assert (event.seats, event.guests, Event(name="x").guests is event.guests) == (3, [], False)
+    with pytest.raises(ValueError, match="name"):
+        Event()
+
+
+def test_pydantics_description_of_a_field_is_told_to_the_model():
+    dspex.configure(lm=DummyLM([{"event": {"name": "tea", "seats": 2}}]))
+    assert dspex.Predict("mail -> event: Event")(mail="?").event == Event(name="tea", seats=2)
+    assert "how many may come" in dspex.settings.lm.history[-1]["messages"][0]["content"]
+
+
+@pytest.mark.parametrize("made", [pydantic.field_validator("name"), pydantic.model_validator(mode="before")])
+def test_a_validator_that_nobody_would_call_is_refused(made):
+    with pytest.raises(dspex.ConfigurationError, match=r"Guest\.checked is a validator"):
+        type("Guest", (dspex.Type,), {"__annotations__": {"name": str}, "checked": made(classmethod(lambda cls, v: v))})
+
+
+def test_a_tool_says_in_words_what_it_is():
+    def add(x: int, y: int = 0) -> int:
+        """Add two integers."""
+        return x + y
+
+    assert str(dspex.Tool(add)) == (
+        'add, Add two integers. Arguments, as JSON schemas: {"x":{"type":"integer"},"y":{"type":"integer","default":0}}'
+    )
+
+
+def test_a_citation_is_made_by_its_name_within_citations():
+    one = dspex.Citations.Citation(cited_text="It rains.", document_index=1, start_char_index=0, end_char_index=9)
+    assert dspex.Citations([one])[0] is one or dspex.Citations([one])[0] == one
+
+
+def test_a_document_may_be_a_pdf():
+    lm = DummyLM([{"answer": "yes"}])
+    dspex.configure(lm=lm)
+    paper = dspex.Document(data="JVBERg==", media_type="application/pdf", title="paper.pdf")
+    assert dspex.Predict("paper: dspex.Document, question -> answer")(paper=paper, question="?").answer == "yes"
+    parts = lm.history[-1]["messages"][-1]["content"]
+    assert {
+        "type": "file",
+        "file": {"file_data": "data:application/pdf;base64,JVBERg==", "filename": "paper.pdf"},
+    } in parts
+    with pytest.raises(ValueError, match="media_type"):
+        dspex.Document(data="x", media_type="text/html")
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", None, ScriptedProvider([])])
+def test_a_second_model_that_is_none_is_refused_before_any_call(model):
+    with pytest.raises(dspex.ConfigurationError, match=r"TwoStepAdapter takes a dspex\.LM"):
+        dspex.TwoStepAdapter(model)
+
+
+def test_an_error_of_a_reply_has_the_signature_that_was_asked():
+    signature = dspex.Signature("question -> answer: int")
+    dspex.configure(lm=DummyLM([{"answer": "none"}] * 2), max_reasks=1)
+    with pytest.raises(dspex.AdapterParseError) as caught:
+        dspex.Predict(signature)(question="?")
+    assert caught.value.signature is signature
