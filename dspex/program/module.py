@@ -293,6 +293,9 @@ class Module:
         return "\n".join([f"{self._title or type(self).__name__}:", *(f"  {line}" for line in lines)])
 
 
+BaseModule = Module  # DSPy's base of it
+
+
 class _Entered:
     """The scope of a module's run, and its callbacks if there are any."""
 
