@@ -190,10 +190,13 @@ class Module:
         """The predictors without their paths."""
         return self.parameters()
 
-    def named_sub_modules(self) -> Iterator[tuple[str, "Module"]]:
-        """Paths and modules, beginning with ("self", this one); a dict's key stands in its path without quotes."""
+    def named_sub_modules(self, type_: type[Any] | None = None) -> Iterator[tuple[str, Any]]:
+        """Paths and modules, of that class if one is given, beginning with ("self", this one).
+
+        A dict's key stands in its path without quotes.
+        """
         for path, part in _walk(self, "self", "[{}]"):
-            if isinstance(part, Module):
+            if isinstance(part, type_ or Module):
                 yield path, part
 
     def map_named_predictors(self, function: Callable[[Any], Any]) -> Self:

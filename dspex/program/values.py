@@ -21,6 +21,7 @@ from dspex.program.json_text import FENCED, UNREADABLE, read_json, refuse_double
 from dspex.program.pydantic_models import Reader, annotated, dumped, reader, reason, validated
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_AS_TYPE = re.compile(r"\A\s*(?:Literal|str)\[(.*)\]\s*\Z", re.DOTALL)  # how a prompt may have written the type
 _WHOLE = re.compile(r"([+-]?\d+)\.0{0,2}")
 _NULLS = ("null", "None")
 
@@ -200,7 +201,8 @@ def _chosen(annotation: Any, values: list[Any], names: Mapping[str, Any]) -> Cod
         raise TypeError(f"{type_text(annotation)} has values that are written alike")
 
     def read(text: str) -> Any:
-        for word in (text, _bare(text), _bare(text).rstrip(".")):
+        bare = _bare(_AS_TYPE.sub(r"\1", text))
+        for word in (text, _bare(text), bare, bare.rstrip(".")):
             for known in (table, names):
                 if word in known:
                     return known[word]

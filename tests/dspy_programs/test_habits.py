@@ -32,6 +32,7 @@ def test_a_copy_shares_what_a_part_cannot_copy():
 def test_sub_modules_are_named_by_their_place():
     names = [name for name, _ in Shelf().named_sub_modules()]
     assert names == ["self", "self.byname[first]", "self.listed[0]", "self.listed[1][0]"]
+    assert [name for name, _ in Shelf().named_sub_modules(dspex.Predict)] == names[1:3]
 
 
 @pytest.mark.parametrize("name", ["self", "cls", "args", "kwargs", "model", "n", "key"])

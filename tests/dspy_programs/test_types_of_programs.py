@@ -76,3 +76,20 @@ def test_an_error_of_a_reply_has_the_signature_that_was_asked():
     with pytest.raises(dspex.AdapterParseError) as caught:
         dspex.Predict(signature)(question="?")
     assert caught.value.signature is signature
+
+
+@pytest.mark.parametrize("said", ["Literal[on time]", "Literal['on time']", " str[On Time] "])
+def test_a_choice_may_be_said_as_its_type(said):
+    dspex.configure(lm=DummyLM([{"verdict": said}]), max_reasks=0)
+    assert dspex.Predict("text -> verdict: Literal['on time', 'late']")(text="?").verdict == "on time"
+
+
+def test_a_choice_that_looks_like_a_type_stays_itself():
+    dspex.configure(lm=DummyLM([{"kind": "str[a]"}]))
+    assert dspex.Predict("text -> kind: Literal['str[a]', 'a']")(text="?").kind == "str[a]"
+
+
+def test_a_download_looks_at_the_certificate():
+    assert dspex.Image.from_url("https://host/a.png", verify=False).url == "https://host/a.png"
+    with pytest.raises(dspex.InputError, match="certificate"):
+        dspex.Image.from_url("https://host/a.png", download=True, verify=False)
