@@ -1,8 +1,11 @@
 """Adapters that programs write in parts, as DSPy's base class puts them together."""
 
+from typing import Literal
+
 import pytest
 
 import dspex
+from dspex.adapters.utils import format_field_value, get_annotation_name, parse_value, serialize_for_json
 from dspex.testing import DummyLM
 
 
@@ -104,3 +107,31 @@ def test_a_part_that_is_needed_and_not_there_is_named():
     assert own.format(signature, [], {"question": "?"})[-1]["content"] == "question=?\nGo on."
     with pytest.raises(NotImplementedError, match=f"Half has no `{lacking}`"):
         own.format(signature, DEMOS, {"question": "?"})
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "wanted"),
+    [
+        ("42", int, 42),
+        ("true", bool, True),
+        ("{'a': 1}", dict[str, int], {"a": 1}),
+        ([1, 2], list[int], [1, 2]),
+        ("'yes'", Literal["yes", "no"], "yes"),
+        ("maybe", int | str, "maybe"),
+        (None, str | None, None),
+    ],
+)
+def test_values_are_read_by_their_type(value, annotation, wanted):
+    assert parse_value(value, annotation) == wanted
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="int"):
+        parse_value("many", int)
+
+
+def test_values_are_written_as_in_a_prompt():
+    field = dspex.Signature("notes: str -> tags: list[str]").input_fields["notes"]
+    assert format_field_value(field, "as it is") == "as it is"
+    assert get_annotation_name(list[str]) == "list[str]"
+    assert serialize_for_json({"history": HISTORY})["history"]["messages"] == HISTORY.messages
