@@ -47,6 +47,7 @@ def in_time(virtual, work, seconds=5.0):
     return error, took
 
 
+@pytest.mark.fault("R8")
 @pytest.mark.parametrize("timeout", [None, 1.0e3])
 @pytest.mark.parametrize("cache", [True, False])
 def test_a_call_ends_with_its_block(virtual, script, timeout, cache):
