@@ -154,6 +154,16 @@ def _optional(annotation: Any) -> Codec:
         quoted = is_text and text[:1] == '"' == text[-1:] and text.strip('"') in _NULLS
         return inner.decode(text[1:-1] if quoted else text)
 
+    def convert(value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return inner.convert(value)
+        except ValueError:
+            if type(value) is str and value in _NULLS:
+                return None
+            raise
+
     def write(value: Any) -> str:
         text = inner.render(value)
         is_null = text.strip('"') in _NULLS or not (text or is_text)
@@ -164,7 +174,7 @@ def _optional(annotation: Any) -> Codec:
         "anyOf": [own, {"type": "null"}],
         **({"$defs": inner.schema["$defs"]} if len(own) < len(inner.schema) else {}),
     }
-    return Codec(decode, lambda v: None if v is None else inner.convert(v), write, inner.choices, schema)
+    return Codec(decode, convert, write, inner.choices, schema)
 
 
 def _annotated(annotation: Any) -> Codec:
@@ -272,7 +282,7 @@ def structured(annotation: Any) -> Codec:
     checked = _finite if may_be_infinite(annotation) else lambda read: read
     if (model := reader(annotation, leaves(annotation))) is not None:
         read = checked(_reader(annotation, model.from_json, model.from_data))
-        return Codec(read, checked(model.from_data), render, (), model.schema())
+        return Codec(read, _or_text(checked(model.from_data), read), render, (), model.schema())
     schema = msgspec.json.schema(annotation, schema_hook=schema_of)
     convert = converter(annotation)
     read = checked(_reader(annotation, msgspec.json.Decoder(annotation, dec_hook=from_plain).decode, convert))
@@ -295,6 +305,21 @@ def structured(annotation: Any) -> Codec:
             return read(value)
 
     return Codec(read, checked(from_data), write, (), schema)
+
+
+def _or_text(convert: Callable[[Any], Any], read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """The value that data are, or that a text among them holds, for models put JSON into JSON."""
+
+    def from_data(value: Any) -> Any:
+        try:
+            return convert(value)
+        except ValueError:
+            if type(value) is str:
+                with suppress(*UNREADABLE):
+                    return read(value)
+            raise
+
+    return from_data
 
 
 def _finite(read: Callable[[Any], Any]) -> Callable[[Any], Any]:

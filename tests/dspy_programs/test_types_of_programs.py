@@ -1,5 +1,7 @@
 """Types, tools and documents as programs for DSPy write and use them."""
 
+import json
+
 import pytest
 
 import dspex
@@ -93,3 +95,46 @@ def test_a_download_looks_at_the_certificate():
     assert dspex.Image.from_url("https://host/a.png", verify=False).url == "https://host/a.png"
     with pytest.raises(dspex.InputError, match="certificate"):
         dspex.Image.from_url("https://host/a.png", download=True, verify=False)
+
+
+class Person(pydantic.BaseModel):
+    """A model among an object's values."""
+
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "wanted"),
+    [
+        ("Person", '{"name": "Ada"}', Person(name="Ada")),
+        ("list[Person]", '[{"name": "Ada"}]', [Person(name="Ada")]),
+        ("Person | None", '{"name": "Ada"}', Person(name="Ada")),
+        ("Person | None", "None", None),
+        ("int | None", "null", None),
+        ("Literal['None', 'some'] | None", "None", "None"),
+        ("str | None", "None", "None"),
+    ],
+)
+def test_a_text_within_a_json_reply_may_hold_the_value(kind, said, wanted):
+    found = dspex.JSONAdapter().parse(dspex.Signature(f"q -> out: {kind}"), json.dumps({"out": said}))
+    assert found == {"out": wanted}
+
+
+@pytest.mark.parametrize(("kind", "said"), [("Person", "Ada"), ("Person", '{"nam": 1}'), ("int | None", "none of it")])
+def test_a_text_that_holds_no_value_is_refused_as_the_text_it_is(kind, said):
+    with pytest.raises(dspex.AdapterParseError, match="out"):
+        dspex.JSONAdapter().parse(dspex.Signature(f"q -> out: {kind}"), json.dumps({"out": said}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("list[str]", []), ("dict[str, int]", {}), ("set[int]", set()), ("list[Person] | None", None)]
+)
+@pytest.mark.parametrize("said", ["<out></out>", "<out>\n</out>", "<out/>"])
+def test_an_empty_tag_is_an_empty_collection(kind, wanted, said):
+    assert dspex.XMLAdapter().parse(dspex.Signature(f"q -> out: {kind}"), said) == {"out": wanted}
+
+
+@pytest.mark.parametrize("kind", ["Person", "int", "tuple[int, str]"])
+def test_an_empty_tag_is_no_value_of_another_type(kind):
+    with pytest.raises(dspex.AdapterParseError, match="out"):
+        dspex.XMLAdapter().parse(dspex.Signature(f"q -> out: {kind}"), "<out></out>")

@@ -7,6 +7,7 @@ value itself has one `amp;` more.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +23,7 @@ from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, joined, mapped
 
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"
+_EMPTY: Mapping[Any, str] = MappingProxyType({"array": "[]", "object": "{}"})
 _LINE_START = re.compile(r"(?:\A|\n)[ \t`*>-]*\Z")
 _MARGIN = 16  # characters before a tag that may be a line's indent or Markdown
 
@@ -227,7 +229,9 @@ def _own(compiled: CompiledSignature, sections: list[tuple[str, str]]) -> list[t
 
 
 def _value(field: FieldInfo, text: str) -> str:
-    """The text, or JSON of it where a value of structure is written in tags. Raises ValueError."""
+    """The text, or JSON of it where a value of structure is written in tags, or as an empty one. Raises ValueError."""
+    if not text and not field.schema.keys() & {"properties", "prefixItems"}:
+        return _EMPTY.get(field.schema.get("type"), text)
     if field.annotation is str or not text.startswith("<"):
         return text
     with suppress(ValueError):
