@@ -164,3 +164,8 @@ def test_a_part_of_an_agent_is_a_predict():
 
 def test_an_example_prints_as_it_is_typed():
     assert repr(dspex.Example(a=1).with_inputs("a")) == "Example(a=1) (inputs: a)"
+
+
+def test_a_value_in_tags_is_read_as_it_stands():
+    text = "a &amp; b < c &lt; d"
+    assert dspex.XMLAdapter().parse(dspex.Signature("a -> b"), f"<b>{text}</b>") == {"b": text}

@@ -138,3 +138,61 @@ def test_an_empty_tag_is_an_empty_collection(kind, wanted, said):
 def test_an_empty_tag_is_no_value_of_another_type(kind):
     with pytest.raises(dspex.AdapterParseError, match="out"):
         dspex.XMLAdapter().parse(dspex.Signature(f"q -> out: {kind}"), "<out></out>")
+
+
+class Team(pydantic.BaseModel):
+    """Holds lists."""
+
+    name: str = ""
+    tags: list[str] = pydantic.Field(default_factory=list)
+    years: list[int] = pydantic.Field(default_factory=list)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "wanted"),
+    [
+        ("list[str]", "<out>a</out><out>b, c</out>", ["a", "b, c"]),
+        ("list[int]", "<out>1</out>\n<out>2</out>", [1, 2]),
+        (
+            "list[Person]",
+            "<out><name>Ada</name></out><out><name>Bo</name></out>",
+            [Person(name="Ada"), Person(name="Bo")],
+        ),
+        (
+            "list[Person]",
+            '<out>{"name": "Ada"}</out><out>{"name": "Bo"}</out>',
+            [Person(name="Ada"), Person(name="Bo")],
+        ),
+        ("list[Person]", "<out><name>Ada</name></out>", [Person(name="Ada")]),
+        ("Team", "<out><tags>a</tags><years>3</years></out>", Team(tags=["a"], years=[3])),
+        ("Team", "<out><tags>a</tags><tags>b</tags></out>", Team(tags=["a", "b"])),
+        # The last whole list, where a model begins anew.
+        ("list[str]", '<out>["a"]</out><out>["b"]</out>', ["b"]),
+        ("list[str]", "<out><i>a</i></out><out><i>b</i></out>", ["b"]),
+        ("str", "<out>a</out><out>b</out>", "b"),
+    ],
+)
+def test_a_list_may_have_a_tag_for_each_item(kind, said, wanted):
+    assert dspex.XMLAdapter().parse(dspex.Signature(f"q -> out: {kind}"), said) == {"out": wanted}
+
+
+@pytest.mark.parametrize("said", ["<tags>a, b</tags>", "<tags>none</tags>", "<tags>- a\n- b</tags>", "<tags>[a</tags>"])
+def test_a_text_that_may_be_several_items_is_no_list_of_one(said):
+    with pytest.raises(dspex.AdapterParseError, match="tags"):
+        dspex.XMLAdapter().parse(dspex.Signature("q -> out: Team"), f"<out>{said}</out>")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['[{"out": 3}]', '<think>Is it {"out": 4}?</think>{"out": 3}', '\n<think>{2, 3}</think>\n```json\n{"out": 3}\n```'],
+)
+def test_an_object_alone_in_a_list_or_after_thoughts_is_read(said):
+    assert dspex.JSONAdapter().parse(dspex.Signature("q -> out: int"), said) == {"out": 3}
+
+
+@pytest.mark.parametrize(
+    "said", ['[{"out": 3}, {"out": 4}]', '<think>{"out": 3}', '{"out": 3} <think></think> {"out": 4}']
+)
+def test_two_objects_or_thoughts_without_an_end_are_not(said):
+    with pytest.raises(dspex.AdapterParseError):
+        dspex.JSONAdapter().parse(dspex.Signature("q -> out: int, more: str"), said)

@@ -20,6 +20,8 @@ from dspex.program.parts import Content, content, joined
 from dspex.program.reply_function import goes_by_function
 from dspex.program.values import render
 
+_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)  # as some models begin, with objects in them
+
 
 class JSONAdapter(Adapter):
     """One JSON object out, held to a schema where the provider can do that, or has functions to call.
@@ -121,7 +123,8 @@ def read_object(adapter: Any, signature: Any, completion: str) -> dict[str, Any]
     """Outputs out of a JSON object, for any adapter whose reply came as one. Raises AdapterParseError."""
     compiled = base.compiled_of(signature)
     try:
-        data = read_json(completion)
+        data = read_json(_THOUGHTS.sub("", completion, count=1))
+        data = data[0] if isinstance(data, list) and len(data) == 1 else data
         if not isinstance(data, dict):
             raise ValueError("it is no object")  # noqa: TRY004  the text is at fault, no caller
         data = _as_written(compiled, _by_output(compiled, data), completion)
