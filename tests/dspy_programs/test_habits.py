@@ -264,3 +264,10 @@ def test_an_own_adapters_error_needs_no_message():
     with pytest.raises(dspex.AdapterParseError, match=r"Strict cannot read the reply: '\[\[ ## answer"):
         dspex.Predict("question -> answer")(question="?")
     assert len(dspex.settings.lm.history) == 1
+
+
+def test_an_examples_fields_are_lists():
+    example = dspex.Example(question="why?", answer="so", dspy_uuid="x")
+    assert (example.keys()[0], example.values()[-1], example.items()[0]) == ("question", "so", ("question", "why?"))
+    assert example.keys(include_dspy=True)[-1] == "dspy_uuid"
+    assert {**dspex.Prediction(score=1.0)} == {"score": 1.0}
