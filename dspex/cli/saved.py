@@ -8,6 +8,7 @@ import msgspec
 
 from dspex.core.errors import ProgramFileError
 from dspex.core.evidence import Evidence
+from dspex.program.provenance import versions_of
 from dspex.program.saving import read_file
 
 
@@ -91,7 +92,7 @@ def read_saved(file: Path) -> SavedProgram:
             tuple(_part(path, one) for path, one in parts.items()),
             str(said.get("class", "")),
             "recipe" in said,
-            {str(name): str(version) for name, version in metadata.get("dependency_versions", {}).items()},
+            versions_of(metadata),
             None if found is None else msgspec.convert(found, Evidence),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

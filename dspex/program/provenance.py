@@ -1,6 +1,8 @@
 """What a saved program says of where it is from, and how that differs from where it is loaded."""
 
+import sys
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from dspex.core.errors import SignatureTypeError
@@ -8,13 +10,16 @@ from dspex.core.identity import digest
 from dspex.core.versions import installed
 from dspex.program.document import facts
 
+# All that DSPy may find there: it looks each name up among its own.
+_VERSIONS = MappingProxyType({"dependency_versions": {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}})
+
 
 def provenance(program: Any) -> dict[str, Any]:
     """Class or recipe, the signatures' texts and hashes, the versions of dspex and its plugins: for a file's metadata."""
     recipe = recipe_of(program)
     made = {"class": place_of(program), **({} if recipe is None else {"recipe": recipe})}
     signatures = {path: signature_facts(part.signature) for path, part in program.named_predictors()}
-    return {"dependency_versions": installed(), "program": made, "signatures": signatures}
+    return {**_VERSIONS, "versions": installed(), "program": made, "signatures": signatures}
 
 
 def place_of(program: Any) -> str:
@@ -56,11 +61,16 @@ def mismatches(program: Any, metadata: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def versions_of(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Versions by package, as a file has them; in older ones they stand where DSPy has its own."""
+    found = metadata.get("versions", metadata.get("dependency_versions"))
+    return {str(name): str(one) for name, one in found.items()} if isinstance(found, Mapping) else {}
+
+
 def other_versions(metadata: Mapping[str, Any]) -> Iterator[str]:
     """Packages that a file was saved with in another version, or that are not here, in words."""
-    saved = metadata.get("dependency_versions")
     here = installed()
-    for name, version in saved.items() if isinstance(saved, Mapping) else ():
+    for name, version in versions_of(metadata).items():
         ours = name in here or name.startswith("dspex")  # DSPy's files name Python and DSPy
         if ours and here.get(name) != version:
             yield f"{name} {version}, here {here.get(name, 'not installed')}"
