@@ -1,11 +1,11 @@
 """Pictures, sounds and files in the demos of a file that DSPy wrote, where each is a text with marks around its part."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from dspex.program.fields import FieldInfo
+from dspex.program.json_text import read_json
 
 _MARKED = re.compile(r"\A<<CUSTOM-TYPE-START-IDENTIFIER>>(.*)<<CUSTOM-TYPE-END-IDENTIFIER>>\Z", re.DOTALL)
 _OF_FILES = ("file_data", "file_id", "filename")
@@ -28,7 +28,7 @@ def _data(value: Any) -> Any:
     if marked is None:
         return value
     try:
-        part = json.loads(marked[1])
+        part = read_json(marked[1])  # before 3.0 it is in Python's spelling
     except ValueError:
         return value
     match part:

@@ -18,7 +18,7 @@ import msgspec
 
 from dspex.program.finite import is_infinite, may_be_infinite
 from dspex.program.json_text import FENCED, UNREADABLE, read_json, refuse_doubles
-from dspex.program.pydantic_models import Reader, annotated, dumped, reader, reason, validated
+from dspex.program.pydantic_models import Reader, annotated, dumped, reader, reason, textual, validated
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 _AS_TYPE = re.compile(r"\A\s*(?:Literal|str)\[(.*)\]\s*\Z", re.DOTALL)  # how a prompt may have written the type
@@ -119,6 +119,11 @@ def from_plain(kind: Any, value: Any) -> Any:
         return read(value)
     if hasattr(kind, "model_validate"):
         return validated(kind, value)
+    if isinstance(value, str) and value:
+        if _is_of_text(kind):
+            return kind(value)
+        if (known := textual(kind)) is not None:
+            return known.from_data(value)
     raise ValueError(f"expected {type_text(kind)}, got {type(value).__name__}")
 
 
@@ -377,4 +382,13 @@ def schema_of(kind: Any) -> Any:
         return own()
     if hasattr(kind, "model_json_schema"):
         return {"type": "object"}
+    if _is_of_text(kind):
+        return {"type": "string"}
+    if (known := textual(kind)) is not None:
+        return known.schema()
     raise TypeError(f"{type_text(kind)} cannot be read from text")
+
+
+def _is_of_text(kind: Any) -> bool:
+    """Whether it is a class of paths or addresses, which are made of their text."""
+    return isinstance(kind, type) and kind.__module__.partition(".")[0] in ("pathlib", "ipaddress")

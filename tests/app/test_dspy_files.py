@@ -31,6 +31,7 @@ class Page(pydantic.BaseModel):
 
 KINDS = [
     ("dspex.Image", marked(IMAGE), [IMAGE]),
+    ("dspex.Image", marked(IMAGE).replace('"', "'"), [IMAGE]),
     ("list[dspex.Image]", [marked(IMAGE)] * 2, [IMAGE, IMAGE]),
     ("Page", {"picture": marked(IMAGE), "title": "t"}, [IMAGE]),
     ("dspex.Audio", marked(SOUND), [SOUND]),

@@ -1,6 +1,8 @@
 """Types, tools and documents as programs for DSPy write and use them."""
 
 import json
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -196,3 +198,30 @@ def test_an_object_alone_in_a_list_or_after_thoughts_is_read(said):
 def test_two_objects_or_thoughts_without_an_end_are_not(said):
     with pytest.raises(dspex.AdapterParseError):
         dspex.JSONAdapter().parse(dspex.Signature("q -> out: int, more: str"), said)
+
+
+TEXTUAL = [
+    ("Path", "/a/b.txt", Path("/a/b.txt")),
+    ("IPv4Address", "10.0.0.1", IPv4Address("10.0.0.1")),
+    ("HttpUrl", "https://example.com/a", pydantic.HttpUrl("https://example.com/a")),
+    ("list[HttpUrl]", '["https://example.com/a"]', [pydantic.HttpUrl("https://example.com/a")]),
+    ("Path | None", "None", None),
+    ("dict[str, Path]", '{"x": "/a"}', {"x": Path("/a")}),
+]
+NAMES = {"Path": Path, "IPv4Address": IPv4Address, "HttpUrl": pydantic.HttpUrl}
+
+
+@pytest.mark.parametrize(("kind", "said", "wanted"), TEXTUAL, ids=[kind for kind, _, _ in TEXTUAL])
+def test_classes_that_a_text_says_may_be_outputs(kind, said, wanted):
+    signature = dspex.Signature(f"q -> out: {kind}", custom_types=NAMES)
+    assert dspex.ChatAdapter().parse(signature, f"[[ ## out ## ]]\n{said}") == {"out": wanted}
+    text = said if said[:1] in "[{" else "null" if wanted is None else json.dumps(said)
+    assert dspex.JSONAdapter().parse(signature, f'{{"out": {text}}}') == {"out": wanted}
+    shown = dspex.ChatAdapter().format(signature, [{"q": "a", "out": wanted}], {"q": "b"})[2]["content"]
+    assert dspex.ChatAdapter().parse(signature, shown) == {"out": wanted}
+
+
+@pytest.mark.parametrize(("kind", "said"), [("HttpUrl", "no url"), ("IPv4Address", "10.0.0"), ("Path", "")])
+def test_a_text_that_does_not_say_one_is_refused(kind, said):
+    with pytest.raises(dspex.AdapterParseError, match="out"):
+        dspex.ChatAdapter().parse(dspex.Signature(f"q -> out: {kind}", custom_types=NAMES), f"[[ ## out ## ]]\n{said}")
