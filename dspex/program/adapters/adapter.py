@@ -49,13 +49,14 @@ class Adapter:
         ask = getattr(self, "format_user_message_content", None)
         if ask is None:
             raise NotImplementedError(f"{type(self).__name__} has no `format`; write format(signature, demos, inputs).")
-        compiled, earlier = base.compiled_of(signature), []
+        whole, earlier = base.compiled_of(signature), []
+        compiled = whole
         if compiled.history is not None:
             earlier = self.format_conversation_history(compiled, compiled.history, dict(inputs))
             compiled = compiled.without_history
         return [
             {"role": "system", "content": self.format_system_message(compiled)},
-            *self.format_demos(compiled, demos),
+            *self.format_demos(whole, demos),
             *earlier,
             {"role": "user", "content": ask(compiled, inputs, main_request=True)},
         ]
@@ -70,7 +71,8 @@ class Adapter:
         compiled = base.compiled_of(signature)
         turns: list[dict[str, Any]] = []
         for demo, _ in base.sorted_demos(compiled, demos) if demos else ():
-            turns += [*self._asked(compiled, demo), *self._answered(compiled, demo, base.NOT_GIVEN)]
+            form = base.shown_for(compiled, demo)
+            turns += [*self._asked(form, demo), *self._answered(compiled, demo, base.NOT_GIVEN)]
         return turns
 
     def format_conversation_history(
