@@ -75,6 +75,16 @@ if TYPE_CHECKING:
         Subscriber,
     )
     from dspex.plugin.decoding import decode_json
+    from dspex.plugin.executors import (
+        Artifact,
+        CallRecord,
+        Chunk,
+        ChunkSettings,
+        ExecutorRecord,
+        Fault,
+        RolloutRecord,
+        Task,
+    )
     from dspex.plugin.hookspecs import hookimpl as hookimpl
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
@@ -84,6 +94,7 @@ __all__ = [
     "API_VERSION",
     "Adapter",
     "AdapterParseError",
+    "Artifact",
     "Audio",
     "AuthError",
     "BadRequest",
@@ -94,8 +105,11 @@ __all__ = [
     "Budget",
     "CacheBackend",
     "CallNext",
+    "CallRecord",
     "Capabilities",
     "Choice",
+    "Chunk",
+    "ChunkSettings",
     "CodeTool",
     "CompileContext",
     "Condition",
@@ -106,6 +120,8 @@ __all__ = [
     "Endpoint",
     "EndpointClient",
     "Executor",
+    "ExecutorRecord",
+    "Fault",
     "FieldPieces",
     "FieldView",
     "File",
@@ -139,6 +155,7 @@ __all__ = [
     "RetrieverError",
     "RetrieverProvider",
     "RetrieverRequest",
+    "RolloutRecord",
     "Sandbox",
     "SandboxError",
     "SandboxLimits",
@@ -151,6 +168,7 @@ __all__ = [
     "Spec",
     "StreamingProvider",
     "Subscriber",
+    "Task",
     "Text",
     "ToolCall",
     "ToolError",
@@ -182,7 +200,15 @@ _HOMES = (
         "core.wire",
         "core.dictionaries",
     ),
-    *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
+    *(
+        "plugin.contracts",
+        "plugin.decoding",
+        "plugin.executors",
+        "plugin.hookspecs",
+        "plugin.per_loop",
+        "plugin.spec",
+        "plugin.statuses",
+    ),
 )
 
 
