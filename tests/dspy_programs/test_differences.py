@@ -81,6 +81,7 @@ def test_nothing_is_traced_or_kept_by_modules_unasked():
             predict(a="y")
     assert [(one, inputs, made.b) for one, inputs, made in trace] == [(predict, {"a": "y"}, "x")]
     assert not hasattr(predict, "history")
+    assert not hasattr(predict, "inspect_history")
 
 
 def test_names_types_and_scores_count():
