@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RetrieverRequest,
         Text,
         ToolCall,
+        ToolCallPiece,
         ToolResult,
         Vectors,
     )
@@ -171,6 +172,7 @@ __all__ = [
     "Task",
     "Text",
     "ToolCall",
+    "ToolCallPiece",
     "ToolError",
     "ToolResult",
     "Unavailable",

@@ -109,7 +109,7 @@ class Module:
         timeout: float = 120,
         straggler_limit: int = 3,
     ) -> Any:
-        """`abatch`, waited for."""
+        """`abatch`, waited for. `outcomes` is the same as a stream, whose memory is flat."""
         return current_app().bridge.run(
             self.abatch(examples, num_threads, max_errors, return_failed_examples, provide_traceback)
         )
@@ -129,7 +129,7 @@ class Module:
 
         A failed one is None and warned of; with `return_failed_examples` the result is (results, failed examples, their
         errors). At `max_errors` (None: the setting) failures EvaluationError is raised, with `.results` so far. The last
-        three arguments are DSPy's and do nothing: no example is ever run twice.
+        three arguments are DSPy's and do nothing: no example is ever run twice. `outcomes` is the same as a stream.
         """
         from dspex.program.batch import collected, runs, side_by_side
 
@@ -139,7 +139,7 @@ class Module:
         )
 
     def outcomes(self, examples: "Inputs", *, num_threads: int | None = None, ordered: bool = True) -> "Outcomes":
-        """What comes of each example, for `async for` or `for`, in the examples' order or (`ordered` False) as they end.
+        """`batch` as a stream: what comes of each example, for `async for` or `for`, in their order or (`ordered` False) as they end.
 
         Each outcome has `index`, `example`, `prediction` and `error`, one of the last two None. Examples come from any
         iterable or async iterable, which is read no further than needed, so memory is flat. Leaving the loop cancels what runs.
@@ -252,15 +252,24 @@ class Module:
         load_state(self, state)
         return self
 
-    def save(self, path: "str | Path", save_program: bool = False, modules_to_serialize: Any = None) -> None:
-        """Write the state as JSON, atomically, readable by this user only.
+    def save(
+        self,
+        path: "str | Path",
+        save_program: bool = False,
+        modules_to_serialize: Any = None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Write the state, and what the program is, as JSON, atomically, readable by this user only.
 
-        The last two arguments are DSPy's, for pickled programs: ProgramFileError where they ask for one.
+        With `whole` ProgramFileError says what `dspex.load` could not make again, as a tool that is a lambda, and
+        nothing is written; without it such a file is one to load into a program. `save_program` and
+        `modules_to_serialize` are DSPy's, for pickled programs: ProgramFileError where they ask for one.
         """
         from dspex.program.saving import refuse_pickle, save_file
 
         refuse_pickle(save_program or modules_to_serialize)
-        save_file(self, path)
+        save_file(self, path, whole=whole)
 
     def load(self, path: "str | Path", allow_pickle: bool = False, allow_unsafe_lm_state: bool = False) -> Self:
         """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit.

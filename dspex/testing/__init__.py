@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dspex.testing.apps import own_app
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.command_contract import CommandContract
-    from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
+    from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, dummy_rm, reset
     from dspex.testing.embedding_contract import EmbeddingContract
     from dspex.testing.executor_contract import ExecutorContract
     from dspex.testing.fault_server import FaultServer
@@ -61,6 +61,7 @@ __all__ = [
     "VirtualLoop",
     "WireMock",
     "WireMockMissing",
+    "dummy_rm",
     "own_app",
     "reset",
     "simulate",
@@ -69,7 +70,7 @@ __all__ = [
 _DUMMIES, _TIME = "dspex.testing.dummies", "dspex.testing.virtual_time"
 _HOMES = MappingProxyType(
     {
-        **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
+        **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "dummy_rm", "reset"], _DUMMIES),
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
         **dict.fromkeys(["FAULTS", "Fault", "Step", "StreamForm"], "dspex.testing.faults"),
         **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),

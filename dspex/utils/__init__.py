@@ -2,8 +2,8 @@
 
 from dspex.streaming.messages import StatusMessage, StatusMessageProvider
 from dspex.utils import exceptions
-from dspex.utils.callback import BaseCallback
-from dspex.utils.dummies import DummyLM, DummyVectorizer
+from dspex.utils.callback import BaseCallback, with_callbacks
+from dspex.utils.dummies import DummyLM, DummyVectorizer, dummy_rm
 from dspex.utils.syncify import syncify
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "DummyVectorizer",
     "StatusMessage",
     "StatusMessageProvider",
+    "dummy_rm",
     "exceptions",
     "syncify",
+    "with_callbacks",
 ]

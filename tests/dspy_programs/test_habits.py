@@ -271,3 +271,10 @@ def test_an_examples_fields_are_lists():
     assert (example.keys()[0], example.values()[-1], example.items()[0]) == ("question", "so", ("question", "why?"))
     assert example.keys(include_dspy=True)[-1] == "dspy_uuid"
     assert {**dspex.Prediction(score=1.0)} == {"score": 1.0}
+
+
+def test_a_predictor_has_what_programs_read_of_it():
+    one, other = dspex.Predict("a -> b"), dspex.Predict("a -> b")
+    assert (one.traces, one.train, one.demos, one.config) == ([], [], [], {})
+    assert int(one.stage, 16)
+    assert one.stage == one.stage != other.stage

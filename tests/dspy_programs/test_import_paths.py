@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import dspex
+from dspex.testing import DummyLM
 
 
 @pytest.mark.parametrize(
@@ -112,3 +113,14 @@ def test_what_is_not_carried_says_what_stands_in_its_place(name, instead):
 def test_a_path_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
         dspex.nowhere.thing  # noqa: B018
+
+
+def test_the_calls_of_all_lms_stand_where_dspy_has_them():
+    from dspex.clients.base_lm import GLOBAL_HISTORY
+
+    GLOBAL_HISTORY.clear()
+    for name in ("first", "second"):
+        dspex.Predict("question -> answer")(question=name, lm=DummyLM([{"answer": "a"}]))
+    assert len(GLOBAL_HISTORY) == len([*GLOBAL_HISTORY]) == 2
+    assert "second" in GLOBAL_HISTORY[-1]["messages"][-1]["content"]
+    assert [entry["model"] for entry in GLOBAL_HISTORY[:1]] == ["dummy"]
