@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dspex.testing.command_contract import CommandContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
     from dspex.testing.embedding_contract import EmbeddingContract
+    from dspex.testing.embedding_provider_contract import EmbeddingProviderContract
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step, StreamForm
     from dspex.testing.lm_asks import ASKS, Ask
@@ -39,6 +40,7 @@ __all__ = [
     "DummyLM",
     "DummyVectorizer",
     "EmbeddingContract",
+    "EmbeddingProviderContract",
     "Fault",
     "FaultServer",
     "LMInProcessContract",
@@ -77,6 +79,7 @@ _HOMES = MappingProxyType(
         "CacheContract": "dspex.testing.cache_contract",
         "CommandContract": "dspex.testing.command_contract",
         "EmbeddingContract": "dspex.testing.embedding_contract",
+        "EmbeddingProviderContract": "dspex.testing.embedding_provider_contract",
         "FaultServer": "dspex.testing.fault_server",
         "RetrieverContract": "dspex.testing.retriever_contract",
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),

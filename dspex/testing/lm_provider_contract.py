@@ -1,7 +1,7 @@
 """What a provider must do that calls models over HTTP, good days and bad, as tests that a plugin's own test class inherits."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
@@ -12,15 +12,13 @@ from dspex.app.lm import LM
 from dspex.core.errors import LMError, LMTimeout, ProtocolError, Unavailable
 from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse, ToolCall
 from dspex.service.pieces import whole
+from dspex.testing.fault_ends import LATER_S, TIMEOUT_S, check_error, in_time
 from dspex.testing.fault_server import FaultServer
 from dspex.testing.faults import FAULTS, SSE, StreamForm, chunked
 from dspex.testing.lm_asks import ASKS, Ask
 from dspex.testing.lm_contract import KEY, LMInProcessContract, refusal
 from dspex.testing.recordings import PlayedHttp, Recording
 
-TIMEOUT_S = 0.15
-LATER_S = 0.05  # and a tenth: so late may a call end
-SHOWN = 1_000
 MANY = 50
 
 
@@ -263,7 +261,7 @@ class LMProviderContract(LMInProcessContract):
                 try:
                     came = await in_time(seconds * 1.1 + LATER_S, self.called(model, streams))
                 except LMError as error:
-                    self.check_error(error, raises)
+                    check_error(error, raises, f"{self.spec().name}/{self.model}")
                 else:
                     assert not raises, f"an answer came of it: {came!r}"
                     assert came == self.text.means.text
@@ -277,30 +275,6 @@ class LMProviderContract(LMInProcessContract):
         if streams:
             return "".join(piece.text for piece in await self.pieces(lm))
         return (await lm.complete(self.asked(lm))).text
-
-    def check_error(self, error: LMError, raises: tuple[type[LMError], ...]) -> None:
-        """It is of a class that the fault may end in, is short, names the model, and holds no key."""
-        message = str(error)
-        assert isinstance(error, raises), (
-            f"{type(error).__name__}, not one of {[one.__name__ for one in raises]}: {message}"
-        )
-        assert error.attempts == 1
-        assert len(message) <= SHOWN
-        assert f"{self.spec().name}/{self.model}" in message
-        assert KEY not in f"{message} {error!r} {error.__cause__!r}"
-
-
-async def in_time(seconds: float, work: Coroutine[Any, Any, str]) -> str:
-    """What `work` gives, which must end within a time by the loop's own timers: a busy machine holds up both alike."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait([task], timeout=seconds)
-        for _ in range(50):  # where both timers ring in one turn of the loop, the other may finish
-            await asyncio.sleep(0)
-        assert task.done(), f"it takes more than {seconds:g} s"
-        return await task
-    finally:
-        task.cancel()
 
 
 def told(choice: Choice) -> tuple[Any, ...]:
