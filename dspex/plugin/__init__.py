@@ -76,9 +76,11 @@ if TYPE_CHECKING:
     )
     from dspex.plugin.decoding import decode_json
     from dspex.plugin.hookspecs import hookimpl as hookimpl
+    from dspex.plugin.parts import by_parts
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
     from dspex.plugin.statuses import status_error
+    from dspex.plugin.tokens import BearerHttp, BearerTokens, Token, tokens_by
 
 __all__ = [
     "API_VERSION",
@@ -91,6 +93,8 @@ __all__ = [
     "BatchSpec",
     "BatchStatus",
     "BatchingProvider",
+    "BearerHttp",
+    "BearerTokens",
     "Budget",
     "CacheBackend",
     "CallNext",
@@ -152,6 +156,7 @@ __all__ = [
     "StreamingProvider",
     "Subscriber",
     "Text",
+    "Token",
     "ToolCall",
     "ToolError",
     "ToolResult",
@@ -159,12 +164,14 @@ __all__ = [
     "Usage",
     "Vectors",
     "all_hold",
+    "by_parts",
     "decode_json",
     "hookimpl",
     "status_error",
     "to_dictionaries",
     "to_message",
     "to_turns",
+    "tokens_by",
 ]
 
 
@@ -182,7 +189,16 @@ _HOMES = (
         "core.wire",
         "core.dictionaries",
     ),
-    *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
+    *(
+        "plugin.contracts",
+        "plugin.decoding",
+        "plugin.hookspecs",
+        "plugin.parts",
+        "plugin.per_loop",
+        "plugin.spec",
+        "plugin.statuses",
+        "plugin.tokens",
+    ),
 )
 
 

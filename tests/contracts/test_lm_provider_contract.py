@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 import dspex
-
 from dspex.plugin import (
     Audio,
     BadRequest,

@@ -142,9 +142,7 @@ async def test_xai_tells_of_a_batch_by_counts_and_gives_its_replies_in_pages():
         "POST files": {"id": "in"},
         "POST batches": {"batch_id": "b1", "state": {}},
         "GET batches/b1": over,
-        "GET batches/b1/results?limit=1000": page(
-            "call-1", "t", response={"chat_get_completion": completion("one")}
-        ),
+        "GET batches/b1/results?limit=1000": page("call-1", "t", response={"chat_get_completion": completion("one")}),
         "GET batches/b1/results?limit=1000&pagination_token=t": page(
             "call-2", None, error={"code": 3, "message": "no"}
         ),

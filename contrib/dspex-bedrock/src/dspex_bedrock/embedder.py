@@ -1,6 +1,5 @@
 """The embedder: Titan's and Cohere's models at Bedrock, by InvokeModel."""
 
-import asyncio
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from dspex.plugin import (
     ProtocolError,
     Usage,
     Vectors,
+    by_parts,
     decode_json,
     status_error,
 )
@@ -23,7 +23,6 @@ from dspex_bedrock.options import BedrockEmbedderOptions, read_options
 from dspex_bedrock.refusals import refined_error
 from dspex_bedrock.signing import Place
 
-AT_ONCE = 8  # requests of one call, where a model takes one text each
 MOST = 96  # texts of one request, where it takes several
 COUNTED = "x-amzn-bedrock-input-token-count"
 
@@ -74,8 +73,7 @@ class BedrockEmbedder:
     async def embed(self, texts: list[str]) -> Vectors:
         """One row a text, in order. Raises LMError classes."""
         size = 1 if self._is_titan else MOST
-        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
-        found = await self._all(parts)
+        found = await by_parts(texts, size, self._asked)
         rows = [row for rows, _ in found for row in rows]
         values = array("f", [value for row in rows for value in row])
         counts = [count for _, count in found if count is not None]
@@ -85,25 +83,7 @@ class BedrockEmbedder:
         """What AWS tells otherwise than most."""
         return refined_error(self.endpoint, self.base_url, status, headers, body)
 
-    async def _all(self, parts: Sequence[list[str]]) -> list[Found]:
-        """What comes of each part; the first failure ends the others."""
-        if len(parts) == 1:
-            return [await self._asked(parts[0])]
-        room = asyncio.Semaphore(AT_ONCE)
-
-        async def one(part: list[str]) -> Found:
-            async with room:
-                return await self._asked(part)
-
-        tasks = [asyncio.ensure_future(one(part)) for part in parts]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _asked(self, texts: list[str]) -> Found:
+    async def _asked(self, texts: Sequence[str]) -> Found:
         try:
             body = msgspec.json.encode(self._titan_body(texts[0]) if self._is_titan else self._cohere_body(texts))
         except (TypeError, ValueError) as error:
@@ -129,7 +109,7 @@ class BedrockEmbedder:
         chosen = self._options.dimensions
         return {"inputText": text} if chosen is None else {"inputText": text, "dimensions": chosen, "normalize": True}
 
-    def _cohere_body(self, texts: list[str]) -> dict[str, Any]:
+    def _cohere_body(self, texts: Sequence[str]) -> dict[str, Any]:
         options = self._options
         body: dict[str, Any] = {"texts": texts, "input_type": options.input_type, "embedding_types": ["float"]}
         if options.truncate is not None:

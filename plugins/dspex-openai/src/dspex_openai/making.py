@@ -43,7 +43,9 @@ def make_azure_lm(endpoint: Endpoint, http: HttpClient) -> AnyProvider:
     place = AzurePlace(endpoint, options.api_version)
     ours = {"stream_usage": options.stream_usage, "model_type": options.model_type}
     placed = msgspec.structs.replace(endpoint, base_url=place.base_url, options=ours)
-    return _provider(placed, AzureHttp(http, place, endpoint, place.base_url), options.model_type, "azure")
+    return _provider(
+        placed, AzureHttp(http, place, endpoint, place.base_url, options.token), options.model_type, "azure"
+    )
 
 
 def make_azure_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
@@ -53,7 +55,7 @@ def make_azure_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
     encoding = "base64" if options.encoding == "auto" else options.encoding
     placed = msgspec.structs.replace(endpoint, base_url=place.base_url)
     ours = EmbedderOptions(options.dimensions, encoding)
-    return OpenAIEmbedder(placed, AzureHttp(http, place, endpoint, place.base_url), ours)
+    return OpenAIEmbedder(placed, AzureHttp(http, place, endpoint, place.base_url, options.token), ours)
 
 
 def _provider(placed: Endpoint, http: HttpClient, model_type: ModelType, batches: str | None) -> AnyProvider:
