@@ -54,9 +54,9 @@ class Signature:
         told = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         made = hmac.digest(self._key_of(keys.secret, day), told.encode(), "sha256").hex()
         credential = f"Credential={keys.access}/{scope}, SignedHeaders={names}, Signature={made}"
-        headers = {"content-type": JSON, "X-Amz-Date": now, "Authorization": f"AWS4-HMAC-SHA256 {credential}"}
+        headers = {"content-type": JSON, "x-amz-date": now, "authorization": f"AWS4-HMAC-SHA256 {credential}"}
         if keys.token is not None:
-            headers["X-Amz-Security-Token"] = keys.token
+            headers["x-amz-security-token"] = keys.token
         return Headers(headers)
 
     def _key_of(self, secret: str, day: str) -> bytes:

@@ -43,12 +43,20 @@ class AwsSigner:
         self._profile = profile
         self._signature = Signature(region)
         self._credentials: Any = None
+        self._written = (0, "")  # a second, and how it is written
 
     async def headers(self, url: str, body: bytes) -> Headers:
         """The headers of one request, signed for it and the present time."""
         found = await self._current()
-        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        return self._signature.headers(url, body, now, Keys(found.access_key, found.secret_key, found.token))
+        keys = Keys(found.access_key, found.secret_key, found.token)
+        return self._signature.headers(url, body, self._now(int(time.time())), keys)
+
+    def _now(self, second: int) -> str:
+        last, text = self._written
+        if last != second:
+            text = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+            self._written = (second, text)
+        return text
 
     async def _current(self) -> Any:
         """The credentials; found, and renewed, in a thread, as botocore may ask over the network for them."""
