@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from dspex.core.usage import Budget, Usage
     from dspex.core.where import Condition, all_hold
     from dspex.core.wire import Framing, HttpReply, MakeFraming, ServerEvent
+    from dspex.plugin.content import DataUrl, call_arguments, data_url
     from dspex.plugin.contracts import (
         Adapter,
         BatchingProvider,
@@ -106,6 +107,7 @@ __all__ = [
     "ConfigurationError",
     "ContentFiltered",
     "ContextWindowExceeded",
+    "DataUrl",
     "EmbeddingProvider",
     "Endpoint",
     "EndpointClient",
@@ -165,6 +167,8 @@ __all__ = [
     "Vectors",
     "all_hold",
     "by_parts",
+    "call_arguments",
+    "data_url",
     "decode_json",
     "hookimpl",
     "status_error",
@@ -190,6 +194,7 @@ _HOMES = (
         "core.dictionaries",
     ),
     *(
+        "plugin.content",
         "plugin.contracts",
         "plugin.decoding",
         "plugin.hookspecs",
