@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from dspex.runtime.callbacks import BaseCallback
     from dspex.testing.adapter_contract import AdapterContract
     from dspex.testing.apps import own_app
+    from dspex.testing.asking import ask, pieces
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.command_contract import CommandContract
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dspex.testing.lm_provider_contract import LMProviderContract
     from dspex.testing.middleware_contract import MiddlewareContract
     from dspex.testing.optimizer_contract import OptimizerContract
+    from dspex.testing.quick_clock import QuickClock
     from dspex.testing.recordings import PlayedHttp, Recording
     from dspex.testing.retriever_contract import RetrieverContract
     from dspex.testing.sandbox_contract import SandboxBehaviour, SandboxContract
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
     from dspex.testing.subscriber_contract import SubscriberContract
     from dspex.testing.virtual_time import Deadlock, VirtualClock, VirtualLoop, simulate
     from dspex.testing.wire_mock import WireMock, WireMockMissing
+    from dspex.testing.wire_mock_contract import MOCKED, WireMockContract
 
 __all__ = [
     "ASKS",
     "FAULTS",
+    "MOCKED",
     "AdapterContract",
     "Ask",
     "BaseCallback",
@@ -48,6 +52,7 @@ __all__ = [
     "MiddlewareContract",
     "OptimizerContract",
     "PlayedHttp",
+    "QuickClock",
     "Recording",
     "RetrieverContract",
     "SandboxBehaviour",
@@ -60,8 +65,11 @@ __all__ = [
     "VirtualClock",
     "VirtualLoop",
     "WireMock",
+    "WireMockContract",
     "WireMockMissing",
+    "ask",
     "own_app",
+    "pieces",
     "reset",
     "simulate",
 ]
@@ -74,6 +82,8 @@ _HOMES = MappingProxyType(
         **dict.fromkeys(["FAULTS", "Fault", "Step", "StreamForm"], "dspex.testing.faults"),
         **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),
         **dict.fromkeys(["WireMock", "WireMockMissing"], "dspex.testing.wire_mock"),
+        **dict.fromkeys(["MOCKED", "WireMockContract"], "dspex.testing.wire_mock_contract"),
+        **dict.fromkeys(["ask", "pieces"], "dspex.testing.asking"),
         "AdapterContract": "dspex.testing.adapter_contract",
         "BaseCallback": "dspex.runtime.callbacks",
         "CacheContract": "dspex.testing.cache_contract",
@@ -85,6 +95,7 @@ _HOMES = MappingProxyType(
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),
         "own_app": "dspex.testing.apps",
         **dict.fromkeys(["PlayedHttp", "Recording"], "dspex.testing.recordings"),
+        "QuickClock": "dspex.testing.quick_clock",
         "LMInProcessContract": "dspex.testing.lm_contract",
         "LMProviderContract": "dspex.testing.lm_provider_contract",
         "MiddlewareContract": "dspex.testing.middleware_contract",
