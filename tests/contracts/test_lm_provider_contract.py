@@ -260,6 +260,10 @@ class CannotBeClosedFresh(Bad):
         await self.opened.aclose()
 
 
+class ClaimsBatches(Bad):
+    capabilities = msgspec.structs.replace(Good.capabilities, batch=True)
+
+
 class ClaimsPictures(Bad):
     capabilities = Capabilities(images=True)
 
@@ -288,6 +292,7 @@ class ClaimsPictures(Bad):
         (LocksInOneProcess, "forked_child", None),
         (LeavesAThread, "nothing_of_it_is_left", None),
         (CannotBeClosedFresh, "let_go_before", None),
+        (ClaimsBatches, "capabilities_are", None),
         (ClaimsPictures, "capabilities_are", None),
     ],
 )

@@ -209,9 +209,8 @@ async def test_a_service_without_batches_says_so_and_is_not_called(name, server)
 
 def test_no_service_has_batches_by_a_form_that_is_not_there():
     for name, preset in PRESETS.items():
-        assert hasattr(make_lm(Endpoint(name, "m", None, None, {}), None), "batch_start") is (
-            preset.batches is not None
-        )
+        made = make_lm(Endpoint(name, "m", None, None, {}), None)
+        assert made.capabilities.batch is hasattr(made, "batch_start") is (preset.batches is not None)
 
 
 class Hurried:

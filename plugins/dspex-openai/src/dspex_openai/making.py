@@ -26,8 +26,10 @@ def make_lm(endpoint: Endpoint, http: HttpClient) -> Any:
     preset = PRESETS.get(endpoint.provider, _OPENAI)
     placed = _placed(endpoint, preset)
     provider = _provider(placed, http, read_options(placed.options).model_type, preset.batches)
-    if preset.capabilities is not None:
-        provider.capabilities = preset.capabilities
+    known = preset.capabilities or provider.capabilities
+    if known is not None or endpoint.provider in PRESETS:
+        has_batches = hasattr(provider, "batch_start")
+        provider.capabilities = msgspec.structs.replace(known or Capabilities(), batch=has_batches)
     return Adapted(provider, preset) if preset.renamed or preset.lacking else provider
 
 
