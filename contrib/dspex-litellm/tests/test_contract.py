@@ -13,7 +13,7 @@ import pytest
 import dspex
 import dspex_litellm
 from dspex.plugin import Choice, LMDelta, LMError, LMRequest, LMResponse, ProtocolError, Spec, ToolCall
-from dspex.testing import FaultServer, LMProviderContract, Recording
+from dspex.testing import EmbeddingProviderContract, FaultServer, LMProviderContract, Recording
 from dspex.testing.faults import LAST, SSE, chunked
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # LiteLLM's own
@@ -112,3 +112,25 @@ class TestLiteLLM(LMProviderContract):
                 await self.pieces(lm)
 
         self.live(work)
+
+
+class TestEmbedder(EmbeddingProviderContract):
+    model = "openai/e-1"
+    base_path = "/v1"
+    bears = MappingProxyType({name: why for name, why in BEARS.items() if "line" not in name and "event" not in name})
+    timeout_s = 2.0
+
+    def spec(self) -> Spec:
+        return dspex_litellm.dspex_embedders()[0]
+
+    def reply(self, asked: Any) -> Any:
+        texts = asked["input"]
+        rows = [
+            {"object": "embedding", "embedding": self.row(text), "index": place} for place, text in enumerate(texts)
+        ]
+        return {
+            "object": "list",
+            "model": "e-1",
+            "data": rows,
+            "usage": {"prompt_tokens": self.tokens(texts), "total_tokens": 1},
+        }

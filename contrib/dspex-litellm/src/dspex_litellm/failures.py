@@ -48,7 +48,7 @@ _UNREADABLE = frozenset(
     {"ClientPayloadError", "ContentLengthError", "DecodingError", "HttpProcessingError", "JSONDecodeError",
      "NonHttpUrlClientError", "RecursionError", "RemoteProtocolError", "TransferEncodingError", "UnicodeDecodeError"}
 )  # fmt: skip
-_NO_REPLY = ("Empty or invalid response", "provider returned a response with no")
+_NO_REPLY = ("Empty or invalid response", "has no attribute 'model_dump'", "provider returned a response with no")
 _NO_SCHEME = "LLM Provider NOT provided"
 
 
@@ -64,6 +64,8 @@ def translated(error: Exception, endpoint: Endpoint) -> Exception:
     if kind is None:
         code = status if isinstance(status, int) and status >= 400 else 500
         return status_error(endpoint, code, headers, text.encode())
+    if kind is Unavailable and any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):
+        return BadRequest(f"The request cannot be written in UTF-8: {text}")
     if kind is Unavailable and (fault := _unreadable(error, text)) is not None:
         return ProtocolError(f"LiteLLM cannot read the reply: {_shown(fault, endpoint)}", code="retry_once")
     if kind is BadRequest and isinstance(status, int):
