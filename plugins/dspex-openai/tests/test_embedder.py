@@ -1,9 +1,13 @@
 """Embeddings: how they travel, options, and what goes wrong."""
 
+from contextlib import contextmanager
+
 import pytest
 
 import dspex
-from dspex.plugin import AuthError, BadRequest, ConfigurationError, ProtocolError, RateLimited, Usage
+import dspex_openai
+from dspex.plugin import AuthError, BadRequest, ConfigurationError, ProtocolError, RateLimited, Spec, Usage
+from dspex.testing import EmbeddingContract
 
 
 @pytest.fixture
@@ -85,3 +89,27 @@ async def test_llamas_vectors_are_the_same_in_either_encoding(llama):
     assert numbers.dim == packed.dim == 640
     for one, other in zip(numbers, packed, strict=True):
         assert list(one) == pytest.approx(list(other), abs=1e-3)
+
+
+@pytest.fixture(scope="class")
+def llama_of_the_class(request, llama):
+    request.cls.llama = llama
+
+
+@pytest.mark.usefixtures("llama_of_the_class")
+class TestLlamaServer(EmbeddingContract):
+    """The embedder with a real model behind a real server that others wrote."""
+
+    model = "gemma-3-270m"
+    same_meaning = ()  # a model that writes: its vectors are all alike
+    nearness = 0.99
+    many = 5
+    batch = 8
+    limit_s = 55.0
+
+    def spec(self) -> Spec:
+        return dspex_openai.dspex_embedders()[0]
+
+    @contextmanager
+    def served(self):
+        yield {"api_base": f"{self.llama.url}/v1", "api_key": self.llama.key}
