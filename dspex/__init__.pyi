@@ -117,6 +117,9 @@ from dspex.core.errors import (
     EvaluationError as EvaluationError,
 )
 from dspex.core.errors import (
+    ExecutorFailed as ExecutorFailed,
+)
+from dspex.core.errors import (
     FallbackFailed as FallbackFailed,
 )
 from dspex.core.errors import (
@@ -153,6 +156,9 @@ from dspex.core.errors import (
     RecursionLimit as RecursionLimit,
 )
 from dspex.core.errors import (
+    RemoteError as RemoteError,
+)
+from dspex.core.errors import (
     RetrieverError as RetrieverError,
 )
 from dspex.core.errors import (
@@ -176,6 +182,9 @@ from dspex.core.errors import (
 from dspex.core.errors import (
     Unavailable as Unavailable,
 )
+from dspex.core.errors import (
+    WorkerLost as WorkerLost,
+)
 from dspex.core.evidence import Comparison as Comparison
 from dspex.core.example import Completions as Completions
 from dspex.core.example import Example as Example
@@ -198,6 +207,7 @@ from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_da
 from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
 from dspex.engine.traces import read_traces as read_traces
 from dspex.engine.traces import write_traces as write_traces
+from dspex.engine.workplace import Workplace as Workplace
 from dspex.evaluate.compare import acompare as acompare
 from dspex.evaluate.compare import compare as compare
 from dspex.evaluate.datasets import load_examples as load_examples

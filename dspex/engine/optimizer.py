@@ -144,7 +144,8 @@ class Optimizer:
         worse than a dearer one), or a function of mean score, dollars and seconds of a run; `max_usd_per_call` leaves
         dearer ones out. `warm_start` is a saved program or a run's folder, which enters the pool, a file of traces (`.jsonl`), whose
         good runs take the place of a teacher's, or a list of them. `group`, a field of the examples or a function of one, names
-        those that belong together: all of a group are held, or none, and no traced run of a held one is learnt from. Raises BudgetExceeded
+        those that belong together: all of a group are held, or none, and no traced run of a held one is learnt from. `executor`, a plugin's name or an object, runs
+        the evaluations in other processes or on other machines; all else stays here, and it is no difference to the run. Raises BudgetExceeded
         if the estimate (`quote`) does not fit, JournalError for a folder of another run.
         """
         return self._begun(

@@ -76,6 +76,16 @@ if TYPE_CHECKING:
         Subscriber,
     )
     from dspex.plugin.decoding import decode_json
+    from dspex.plugin.executors import (
+        Artifact,
+        CallRecord,
+        Chunk,
+        ChunkSettings,
+        ExecutorRecord,
+        Fault,
+        RolloutRecord,
+        Task,
+    )
     from dspex.plugin.hookspecs import hookimpl as hookimpl
     from dspex.plugin.parts import by_parts
     from dspex.plugin.per_loop import PerLoop
@@ -87,6 +97,7 @@ __all__ = [
     "API_VERSION",
     "Adapter",
     "AdapterParseError",
+    "Artifact",
     "Audio",
     "AuthError",
     "BadRequest",
@@ -99,8 +110,11 @@ __all__ = [
     "Budget",
     "CacheBackend",
     "CallNext",
+    "CallRecord",
     "Capabilities",
     "Choice",
+    "Chunk",
+    "ChunkSettings",
     "CodeTool",
     "CompileContext",
     "Condition",
@@ -112,6 +126,8 @@ __all__ = [
     "Endpoint",
     "EndpointClient",
     "Executor",
+    "ExecutorRecord",
+    "Fault",
     "FieldPieces",
     "FieldView",
     "File",
@@ -145,6 +161,7 @@ __all__ = [
     "RetrieverError",
     "RetrieverProvider",
     "RetrieverRequest",
+    "RolloutRecord",
     "Sandbox",
     "SandboxError",
     "SandboxLimits",
@@ -157,6 +174,7 @@ __all__ = [
     "Spec",
     "StreamingProvider",
     "Subscriber",
+    "Task",
     "Text",
     "Token",
     "ToolCall",
@@ -197,6 +215,7 @@ _HOMES = (
         "plugin.content",
         "plugin.contracts",
         "plugin.decoding",
+        "plugin.executors",
         "plugin.hookspecs",
         "plugin.parts",
         "plugin.per_loop",

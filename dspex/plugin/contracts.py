@@ -18,6 +18,7 @@ from dspex.core.sandbox import Output, SandboxLimits
 from dspex.core.usage import Budget
 from dspex.core.where import Condition
 from dspex.core.wire import HttpReply, MakeFraming, ServerEvent
+from dspex.plugin.executors import Chunk, ExecutorRecord
 
 
 class HttpClient(Protocol):
@@ -334,10 +335,19 @@ class SecretSource(Protocol):
 
 
 class Executor(Protocol):
-    """Runs program artifacts elsewhere and streams finished calls and rollouts back in any order."""
+    """Runs tasks elsewhere: in other processes, on other machines.
 
-    def run(self, chunks: Sequence[Any]) -> AsyncIterator[Any]:
-        """CallRecords and Rollouts of these chunks."""
+    `run` is called many times at once, from several loops; each call's chunks are its own. A worker gives them to
+    `dspex.Workplace`, whose records are what `run` yields. Optional: `patience`, the seconds without a record after which it counts as
+    stuck (600; None: it watches its workers itself); `async aclose()`, called once when the App stops.
+    """
+
+    def run(self, chunks: Sequence[Chunk]) -> AsyncIterator[ExecutorRecord]:
+        """An async generator of the calls and rollouts of these chunks, in any order; it ends when all tasks have one.
+
+        A task is reported "lost" if its worker died: it comes again, in a further chunk. One that is reported twice counts once. When
+        the generator is closed, what it had under way ends. What it raises ends the evaluation.
+        """
 
 
 CodeTool = Callable[..., Awaitable[Any]]

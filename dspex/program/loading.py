@@ -25,7 +25,7 @@ from dspex.program.multi_chain_comparison import MultiChainComparison
 from dspex.program.predict import Predict
 from dspex.program.program_of_thought import ProgramOfThought
 from dspex.program.rlm import RLM
-from dspex.program.saving import read_file
+from dspex.program.saving import read_bytes, read_file, take_over
 from dspex.program.signature import Signature, make_signature
 
 Read = Callable[[Any, Mapping[str, Any]], Module]
@@ -46,6 +46,17 @@ def load(path: str | Path, *, allow: Iterable[str] = (), custom_types: Mapping[s
     except ProgramFileError as error:
         raise ProgramFileError(f"{path}: {error}") from error
     return program.load(path)
+
+
+def program_of(written: bytes, name: str, allow: Iterable[str]) -> Module:
+    """The same of what would stand in a file. Raises ProgramFileError that begins with `name`."""
+    state, metadata = read_bytes(written, name)
+    try:
+        program = _made(state, metadata, list(allow), None)
+    except ProgramFileError as error:
+        raise ProgramFileError(f"{name}: {error}") from error
+    take_over(program, name, state, metadata)
+    return program
 
 
 def _made(

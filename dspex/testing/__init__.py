@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
     from dspex.testing.embedding_contract import EmbeddingContract
     from dspex.testing.embedding_provider_contract import EmbeddingProviderContract
+    from dspex.testing.executor_contract import ExecutorContract
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step, StreamForm
     from dspex.testing.lm_asks import ASKS, Ask
@@ -45,6 +46,7 @@ __all__ = [
     "DummyVectorizer",
     "EmbeddingContract",
     "EmbeddingProviderContract",
+    "ExecutorContract",
     "Fault",
     "FaultServer",
     "LMInProcessContract",
@@ -90,6 +92,7 @@ _HOMES = MappingProxyType(
         "CommandContract": "dspex.testing.command_contract",
         "EmbeddingContract": "dspex.testing.embedding_contract",
         "EmbeddingProviderContract": "dspex.testing.embedding_provider_contract",
+        "ExecutorContract": "dspex.testing.executor_contract",
         "FaultServer": "dspex.testing.fault_server",
         "RetrieverContract": "dspex.testing.retriever_contract",
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),
