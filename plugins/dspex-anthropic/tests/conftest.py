@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -130,6 +131,27 @@ def ask_() -> Callable[..., Awaitable[LMResponse]]:
 def stream() -> Callable[..., AsyncIterator[LMDelta]]:
     """As `ask`, in pieces."""
     return pieces
+
+
+@pytest.fixture
+def events() -> Callable[..., list[str]]:
+    """A stream of one text, in pieces."""
+
+    def events(*texts: str, stop_reason: str = "end_turn") -> list[str]:
+        block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        deltas = [
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}} for text in texts
+        ]
+        head = {"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 3, "output_tokens": 1}}}
+        last = {"type": "message_delta", "delta": {"stop_reason": stop_reason}, "usage": {"output_tokens": 2}}
+        return [sse(one) for one in (head, block, *deltas, last, {"type": "message_stop"})]
+
+    return events
+
+
+def sse(event: dict[str, Any]) -> str:
+    """An event as Anthropic writes it."""
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
 
 
 @pytest.fixture

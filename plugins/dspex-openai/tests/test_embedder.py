@@ -6,7 +6,16 @@ import pytest
 
 import dspex
 import dspex_openai
-from dspex.plugin import AuthError, BadRequest, ConfigurationError, ProtocolError, RateLimited, Spec, Usage
+from dspex.plugin import (
+    AuthError,
+    BadRequest,
+    ConfigurationError,
+    ContextWindowExceeded,
+    ProtocolError,
+    RateLimited,
+    Spec,
+    Usage,
+)
 from dspex.testing import EmbeddingContract
 
 
@@ -66,6 +75,14 @@ async def test_refusals_are_told_by_their_classes(server, embedder):
     for kind in (RateLimited, BadRequest, RateLimited):
         with pytest.raises(kind):
             await embedder(headers={"x-test": kind.__name__ + str(len(server.requests))}).embed(["a"])
+
+
+async def test_a_text_that_llamas_server_finds_too_long_is_not_sent_again(server, embedder):
+    said = "input (20002 tokens) is too large to process. increase the physical batch size (current batch size: 512)"
+    server.then(500, json={"error": {"code": 500, "message": said, "type": "server_error"}}, times=None)
+    with pytest.raises(ContextWindowExceeded, match="too large to process"):
+        await embedder(num_retries=3).embed(["long"])
+    assert len(server.requests) == 1
 
 
 async def test_openai_is_not_called_without_a_key():
