@@ -2,11 +2,16 @@
 
 from typing import Any
 
+from dspex import adapters as adapters
+from dspex import clients as clients
 from dspex import datasets as datasets
+from dspex import dsp as dsp
 from dspex import evaluate as evaluate
 from dspex import experimental as experimental
+from dspex import retrievers as retrievers
 from dspex import streaming as streaming
 from dspex import teleprompt as teleprompt
+from dspex import utils as utils
 from dspex.app.accounting import UsageTracker as UsageTracker
 from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage

@@ -64,6 +64,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
             "timestamp": self.timestamp,
             "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.timestamp}/{id(self.response)}")),
             "model": self.model,
+            "response_model": self.response.model or self.model,
             "error": self.error,
         }
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RetrieverRequest,
         Text,
         ToolCall,
+        ToolCallPiece,
         ToolResult,
         Vectors,
     )
@@ -178,6 +179,7 @@ __all__ = [
     "Text",
     "Token",
     "ToolCall",
+    "ToolCallPiece",
     "ToolError",
     "ToolResult",
     "Unavailable",

@@ -14,7 +14,7 @@ from dspex.core.usage import Usage
 from dspex.program.adapters.base import unreadable
 from dspex.program.adapters.choice import reask_adapter, schema_for
 from dspex.program.compiled import CompiledSignature
-from dspex.program.reply_function import held, spoken
+from dspex.program.reply_function import held, is_by_function, spoken, spoken_piece
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import use
 from dspex.service.ledger import estimated_usage
@@ -154,7 +154,8 @@ class Ask:
         self.hearing.begin(adapter, self.compiled)
         if request.n > 1 or self.decide is not None:  # pieces are of one completion, and have no log-probabilities
             return await self.lm.complete(request)
-        reasoning = None if self.plan is None else self.plan.reasoning
+        reasoning, calls = (None, None) if self.plan is None else (self.plan.reasoning, self.plan.calls)
+        is_spoken = is_by_function(request)
         pieces: list[LMDelta] = []
         hearing, kept = self.hearing, 0
         async with aclosing(self.lm.stream(request)) as deltas:
@@ -162,7 +163,7 @@ class Ask:
                 pieces.append(delta)
                 if len(pieces) - kept >= MANY:
                     kept = drawn_together(pieces, kept)
-                if hearing.hear(delta, reasoning):
+                if hearing.hear(spoken_piece(delta) if is_spoken else delta, reasoning, calls):
                     await hearing.room()
                 if hearing.fault is not None:
                     break

@@ -58,8 +58,8 @@ class Call(msgspec.Struct, frozen=True):
             if ask.hearing is not None:
                 ask.hearing.is_watched = app.settings.stop_early
         tools: tuple[Any, ...] = () if plan is None else plan.definitions(inputs)
-        if plan is None and not self.callbacks:
-            rendered = adapter.render(compiled, demos, inputs)
+        if not self.callbacks:  # who hears of it gets a dictionary of each message, which costs more than the messages
+            rendered = adapter.render(compiled, demos, inputs) if plan is None else plan.render(adapter, demos, inputs)
         else:
             render = adapter.render if plan is None else partial(plan.render, adapter)
             of = (compiled, demos, inputs) if plan is None else (demos, inputs)

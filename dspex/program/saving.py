@@ -14,13 +14,16 @@ FORMAT = 1
 METADATA = "metadata"
 
 
-def save_file(program: Any, path: str | Path) -> None:
-    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files."""
-    write_atomically(path, file_of(program, path))
+def save_file(program: Any, path: str | Path, *, whole: bool = False) -> None:
+    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files.
+
+    Raises ProgramFileError, with `whole` also where `load` could not make the program of the file.
+    """
+    write_atomically(path, file_of(program, path, whole=whole))
 
 
-def file_of(program: Any, path: str | Path) -> bytes:
-    """What `save_file` writes. Raises ProgramFileError naming the path where a part has no form in JSON."""
+def file_of(program: Any, path: str | Path, *, whole: bool = False) -> bytes:
+    """What `save_file` writes. Raises as that does, naming the path."""
     import json
 
     try:
@@ -37,9 +40,14 @@ def file_of(program: Any, path: str | Path) -> bytes:
         )
     if list(state) == ["self"]:
         state = state["self"]
-    from dspex.program.provenance import provenance
+    from dspex.program.provenance import obstacles, provenance
 
     metadata = {"version": FORMAT, **provenance(program)}
+    if whole and (lacking := [*obstacles(metadata["program"])]):
+        raise ProgramFileError(
+            f"{path} was not written, as dspex.load could not make the program of it: {'; '.join(lacking)}. Without "
+            "whole=True the state is saved, to be loaded into a program that you make."
+        )
     if program.evidence is not None:
         metadata["evidence"] = msgspec.to_builtins(program.evidence)
     encoded = msgspec.json.encode({**state, METADATA: metadata})

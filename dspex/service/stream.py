@@ -123,6 +123,7 @@ class _Stream:
         self.came: list[LMDelta] = []
         self._kept = 0
         self.size = 0
+        self._called = self._foretold = 0
         self.usage: Usage | None = None
         self.finished = False
         self._pieces: AsyncIterator[LMDelta] | None = None
@@ -170,8 +171,8 @@ class _Stream:
         if len(self.came) - self._kept >= MANY:
             self._kept = drawn_together(self.came, self._kept)
         self.size += len(delta.text)
-        if delta.reasoning or delta.tool_calls:
-            self.size += len(delta.reasoning or "") + sum(len(call.arguments) for call in delta.tool_calls)
+        if delta.reasoning or delta.tool_calls or delta.tool_call_pieces:
+            self.size += len(delta.reasoning or "") + self._grown(delta)
         if self.size > MAX_TEXT:
             raise self._fault(f"The stream goes on beyond {MAX_TEXT} characters; it was closed.", retryable=False)
         if delta.usage is not None:
@@ -179,6 +180,13 @@ class _Stream:
         if delta.finish_reason is not None:
             self.finished = True
         return delta
+
+    def _grown(self, delta: LMDelta) -> int:
+        """Characters of calls that no piece has said before."""
+        before = max(self._called, self._foretold)
+        self._called += sum(len(call.arguments) for call in delta.tool_calls)
+        self._foretold += sum(len(piece.arguments) for piece in delta.tool_call_pieces)
+        return max(self._called, self._foretold) - before
 
     def _fault(self, message: str, retryable: bool | None = None) -> LMError:
         error = ProtocolError(message, retryable=retryable, partial=self.text)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dspex.testing.asking import ask, pieces
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.command_contract import CommandContract
-    from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
+    from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, dummy_rm, reset
     from dspex.testing.embedding_contract import EmbeddingContract
     from dspex.testing.embedding_provider_contract import EmbeddingProviderContract
     from dspex.testing.executor_contract import ExecutorContract
@@ -70,6 +70,7 @@ __all__ = [
     "WireMockContract",
     "WireMockMissing",
     "ask",
+    "dummy_rm",
     "own_app",
     "pieces",
     "reset",
@@ -79,7 +80,7 @@ __all__ = [
 _DUMMIES, _TIME = "dspex.testing.dummies", "dspex.testing.virtual_time"
 _HOMES = MappingProxyType(
     {
-        **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
+        **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "dummy_rm", "reset"], _DUMMIES),
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
         **dict.fromkeys(["FAULTS", "Fault", "Step", "StreamForm"], "dspex.testing.faults"),
         **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
 _MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)
+_SECTION = r"(?m)^\[\[ ## \w+ ## \]\][ \t]*$"
 _END = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*completed[ \t]*##[ \t]*\]\]\s*\Z")
 _ESCAPE = base.Escape(r"\[\[[ \t]*##")
 _GAP = "\n\n"
@@ -229,7 +230,7 @@ class ChatAdapter(Adapter):
             from dspex.program.adapters.json import read_object
 
             return read_object(self, signature, completion)
-        return base.outputs(self, signature, completion, found, from_text=True)
+        return _read(self, signature, completion, found)
 
     def parser(self, signature: Any) -> "ReplyParser":
         """Reads a reply while it comes."""
@@ -292,6 +293,19 @@ def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[s
             sections = sections[:index]
             break
     return base.last_full(compiled, sections)
+
+
+def _read(adapter: ChatAdapter, signature: Any, completion: str, found: dict[str, str]) -> dict[str, Any]:
+    """The values; one that cannot be read ends where the model goes on with a section that nobody asked for."""
+    while True:
+        try:
+            return base.outputs(adapter, signature, completion, found, from_text=True)
+        except AdapterParseError as error:
+            text = found.get(error.field or "", "")
+            shorter = re.split(_SECTION, text, maxsplit=1)[0].rstrip()
+            if shorter == text:
+                raise
+            found = {**found, str(error.field): shorter}
 
 
 CHAT = ChatAdapter()

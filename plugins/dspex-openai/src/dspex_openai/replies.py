@@ -18,6 +18,7 @@ from dspex.plugin import (
     LMResponse,
     ProtocolError,
     ToolCall,
+    ToolCallPiece,
     Usage,
     status_error,
 )
@@ -178,8 +179,10 @@ class ToolCalls:
     def __init__(self) -> None:
         self._open: dict[int, tuple[str, list[str], list[str]]] = {}
 
-    def add(self, piece: WireCall, index: int | None = None) -> None:
-        """Take a piece. Without an index an id begins a new call, and nothing at all goes on with the only one.
+    def add(self, piece: WireCall, index: int | None = None) -> ToolCallPiece:
+        """Take a piece, and give it in our form.
+
+        Without an index an id begins a new call, and nothing at all goes on with the only one.
 
         Raises ProtocolError where it cannot be told to which call a piece belongs.
         """
@@ -196,6 +199,7 @@ class ToolCalls:
             self._open[index] = (piece.id, names, arguments)
         names.append(function.name or "")
         arguments.append(function.text)
+        return ToolCallPiece(index, piece.id or "", function.name or "", function.text)
 
     def done(self) -> tuple[ToolCall, ...]:
         """The calls in order, each with an id of its own."""
@@ -222,6 +226,11 @@ class StreamedReply:
         """The text so far."""
         return "".join(self._texts)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a reader has seen anything of it."""
+        return bool(self._texts)
+
     def add(self, choices: Iterable[WireChoice], usage: WireUsage | None) -> LMDelta | None:
         """Take a chunk; what a reader wants to see of it, if anything. Choices of another index are not ours.
 
@@ -239,17 +248,19 @@ class StreamedReply:
 
     def _take(self, delta: WireMessage) -> LMDelta | None:
         text, thought = delta.text, delta.thought
-        for call in delta.tool_calls or ():
-            self._calls.add(call)
+        calls: tuple[ToolCallPiece, ...] = ()
+        if delta.tool_calls:
+            calls = tuple(map(self._calls.add, delta.tool_calls))
+            self._size += sum(len(call.arguments) for call in calls)
         if delta.refusal:
             self._refusal.append(delta.refusal)
         self._size += len(text) + len(thought or "")
         if self._size > MAX_STREAM_TEXT:
             raise ProtocolError(f"The stream has more than {MAX_STREAM_TEXT} characters.", retryable=False)
-        if not text and not thought:
+        if not text and not thought and not calls:
             return None
         self._texts.append(text)
-        return LMDelta(text, reasoning=thought)
+        return LMDelta(text, reasoning=thought, tool_call_pieces=calls)
 
     def last(self) -> LMDelta:
         """The last piece, with all tool calls. Raises ContentFiltered."""

@@ -139,6 +139,14 @@ class Index:
         found = now.best(normalized(queries) if self._options.normalize else queries, k, conditions)
         return [now.records.passages(places.tolist(), scores.tolist()) for places, scores in found]
 
+    def passages(self) -> list[Passage]:
+        """All that there are now, in the order in which they came."""
+        now = self.snapshot()
+        if now is None:
+            return []
+        places = range(now.view.count) if now.alive is None else np.flatnonzero(now.alive).tolist()
+        return now.records.passages(places, [0.0] * len(places))
+
     def snapshot(self) -> "Snapshot | None":
         """All that there is now; None for nothing."""
         with self._lock:
