@@ -281,7 +281,9 @@ class LM:
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
-        request, options = self._carried(request)
+        options = self._options
+        if request.params:
+            request, options = self._carried(request)
         try:
             response = await self.service.complete(request, options)
         except (Exception, asyncio.CancelledError) as error:
@@ -375,6 +377,10 @@ class LM:
         """An LM from a saved program's state; it never takes an endpoint, a key or a header from there."""
         blocked = NOT_SAVED | DSPY_ONLY
         return LM(**{name: value for name, value in state.items() if name not in blocked and value is not None})
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What it is bound to, and what it heard, are of this process; a key in it cannot be pickled.
+        return {**self.__dict__, "_bound": None, "_history": deque()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Copies of a program share their LM: it is a handle on a service, not state.

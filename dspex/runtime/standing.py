@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from dspex.runtime.bridge import POLL_S
+POLL_S = 0.05
 
 
 def stand(gate: threading.Lock) -> None:

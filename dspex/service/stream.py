@@ -14,6 +14,7 @@ from dspex.core.messages import LMDelta, LMRequest
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE
+from dspex.service.alarm import Timer
 from dspex.service.attempts import Entry
 from dspex.service.call import Call, Options
 from dspex.service.ledger import estimated_usage, within
@@ -89,6 +90,7 @@ async def _pieces(service: LMService, call: Call, request: LMRequest) -> AsyncGe
     running = _Stream(service, request, call)
     report = service.report(call)
     failure: BaseException | None = None
+    timer: Timer | None = None
     cache = service.cache() if call.options.cache else None
     key = b"" if cache is None else service.key(request)
     try:
@@ -97,7 +99,7 @@ async def _pieces(service: LMService, call: Call, request: LMRequest) -> AsyncGe
             call.cached, running.usage = True, hit.usage
             yield last_piece(msgspec.structs.replace(hit, usage=None))
             return
-        service.attempts.under_way.begin(running.call)
+        timer = service.attempts.under_way.begin(running.call)
         delta: LMDelta | None = await service.attempts.run(call, running.open)
         while delta is not None:
             yield delta
@@ -109,7 +111,8 @@ async def _pieces(service: LMService, call: Call, request: LMRequest) -> AsyncGe
         raise
     finally:
         await running.close(failure)
-        service.attempts.under_way.end(running.call)
+        if timer is not None:
+            timer.stop()
         if failure is None or running.came:
             track(call, service.name, running.spent)
         report.end(running.usage, None if isinstance(failure, GeneratorExit) else failure)

@@ -1,6 +1,5 @@
 """A plain generator of what an async one gives."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
 from typing import Any
@@ -35,7 +34,7 @@ def flat(
     context = copy_context()
     bridge = current_app().bridge
     # On the bridge's own thread its loop stands still until we are done.
-    own = Bridge("dspex-stream") if asyncio._get_running_loop() is bridge.loop else None
+    own = Bridge("dspex-stream") if bridge.runs_here else None
     runner = own or bridge
     is_over = False
     try:

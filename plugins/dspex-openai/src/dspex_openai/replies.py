@@ -129,18 +129,26 @@ def to_response(reply: WireReply, n: int, endpoint: Endpoint) -> LMResponse:
     """
     if reply.error is not None:
         raise error_of(reply.error, endpoint)
-    given = reply.choices or []
-    if len(given) > 1:
-        given = sorted(given, key=lambda choice: choice.index or 0)[:n]
+    given = reply.choices
     if not given:
         raise ProtocolError("The reply has no choices.", code="retry_once")
-    kept = [choice for choice in given if choice.finish_reason != "content_filter"]
+    if len(given) == 1 == n and given[0].finish_reason != "content_filter":
+        choices: tuple[Choice, ...] = (to_choice(given[0]),)
+    else:
+        choices = tuple(map(to_choice, _kept(given, n, endpoint)))
+    usage = reply.usage.to_usage() if reply.usage else None
+    return LMResponse(choices, usage, reply.model or "", reply.id or "")
+
+
+def _kept(given: list[WireChoice], n: int, endpoint: Endpoint) -> list[WireChoice]:
+    """Those of several that no policy cut, in order."""
+    first = sorted(given, key=lambda choice: choice.index or 0)[:n]
+    kept = [choice for choice in first if choice.finish_reason != "content_filter"]
     if not kept:
         raise filtered(None)
     if len(kept) < n:
-        warnings.warn(f"{endpoint.model} gave {len(kept)} of {n} choices asked for.", RuntimeWarning, stacklevel=2)
-    usage = reply.usage.to_usage() if reply.usage else None
-    return LMResponse(tuple(map(to_choice, kept)), usage, reply.model or "", reply.id or "")
+        warnings.warn(f"{endpoint.model} gave {len(kept)} of {n} choices asked for.", RuntimeWarning, stacklevel=3)
+    return kept
 
 
 def to_choice(choice: WireChoice) -> Choice:
