@@ -22,7 +22,7 @@ class LiteLLMProvider:
         self.endpoint = endpoint
         self.base_url = endpoint.base_url
         self.options = read_options(endpoint.options, LiteLLMOptions)
-        self.capabilities = Capabilities(chat=True, stream=True, grammar=False)
+        self.capabilities = Capabilities(chat=True, stream=True, grammar=False, batch=False)
         self._desk: Desk | None = None
 
     async def start(self) -> None:

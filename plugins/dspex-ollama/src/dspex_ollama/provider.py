@@ -25,7 +25,7 @@ from dspex_ollama.replies import StreamedReply, WireReply, check, to_response
 from dspex_ollama.wire import to_body
 
 # What every model can do there, or none; the rest is the model's own.
-_SERVED = Capabilities(chat=True, stream=True, n=False, json_schema=True, grammar=False)
+_SERVED = Capabilities(chat=True, stream=True, n=False, json_schema=True, grammar=False, batch=False)
 
 
 class WireShown(msgspec.Struct):
