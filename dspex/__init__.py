@@ -9,7 +9,7 @@ from typing import Any
 
 _HOMES = MappingProxyType(
     {
-        "dspex.app.accounting": ("UsageTracker", "budget", "track_usage"),
+        "dspex.app.accounting": ("UsageTracker", "budget", "deadline", "track_usage"),
         "dspex.app.app": ("App", "configure"),
         "dspex.app.base_lm": ("BaseLM",),
         "dspex.app.cache": ("cache", "configure_cache"),
@@ -68,6 +68,7 @@ _HOMES = MappingProxyType(
             "ContentFiltered",
             "ContextWindowExceeded",
             "DatasetError",
+            "DeadlineExceeded",
             "DspexError",
             "EvaluationError",
             "FallbackFailed",

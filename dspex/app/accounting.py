@@ -1,14 +1,16 @@
-"""Budgets and usage around a block of code, whatever runs in it."""
+"""Budgets, deadlines and usage around a block of code, whatever runs in it."""
 
+import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from dspex.app.app import current_app
-from dspex.core.errors import BudgetExceeded
+from dspex.core.errors import BudgetExceeded, ConfigurationError, DeadlineExceeded
 from dspex.core.usage import Budget, Usage
-from dspex.runtime.scope import SCOPE, use
+from dspex.runtime.deadline import Deadline
+from dspex.runtime.scope import SCOPE, Scope, use
 from dspex.service.ledger import BudgetScope
 
 
@@ -26,9 +28,29 @@ def budget(
         yield scope
 
 
-def is_wall(error: BudgetExceeded, scopes: Sequence[BudgetScope]) -> bool:
-    """Whether it is the App's budget or one of these, and not one that a program opens for itself within them."""
-    walls = [current_app().settings.own("budget"), *(scope.limits for scope in scopes)]
+@contextmanager
+def deadline(seconds: float) -> Iterator[Deadline]:
+    """All that dspex waits for in a block ends in so many seconds: what then runs is cancelled, and nothing more is sent.
+
+    DeadlineExceeded, a TimeoutError, is raised. Of nested ones the earliest holds. `left` of what it gives are seconds. Code of
+    your own that waits for nothing of dspex's, as a loop in a function does, is not interrupted.
+    Raises ConfigurationError for what is no number.
+    """
+    given: Any = seconds
+    if not isinstance(given, (int, float)) or math.isnan(given):
+        raise ConfigurationError(f"deadline({seconds!r}): it takes a number of seconds.")
+    clock, outer = current_app().clock, SCOPE.get().deadline
+    mine = Deadline(clock, seconds, clock.monotonic() + seconds)
+    earliest = mine if outer is None or mine.left < outer.left else outer
+    with use(deadline=earliest):
+        yield earliest
+
+
+def is_wall(error: BudgetExceeded, scope: Scope) -> bool:
+    """Whether it is the App's budget, or one or the deadline of this scope, and not what a program opens for itself within."""
+    if isinstance(error, DeadlineExceeded):
+        return scope.deadline is not None and scope.deadline.is_over
+    walls = [current_app().settings.own("budget"), *(one.limits for one in scope.budgets)]
     return any(isinstance(wall, Budget) and getattr(wall, error.unit) == error.limit for wall in walls)
 
 

@@ -5,27 +5,29 @@ import itertools
 import math
 import os
 import threading
-import warnings
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from functools import cached_property
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from dspex.app.background import Background
+from dspex.app.cache_slot import CacheSlot
+from dspex.app.plugged import Plugged, made
+from dspex.app.services import Services, endpoint_identity
 from dspex.app.settings import Settings, checked
 from dspex.core.clock import Clock, SystemClock
 from dspex.core.endpoint import Endpoint
-from dspex.core.errors import ConfigurationError, PluginError
-from dspex.core.events import CacheFailed, ChildRestarted, LoopBlocked, SecretAsked
+from dspex.core.events import CacheFailed
 from dspex.core.guests import PASSING
 from dspex.core.secret import Secret
 from dspex.core.usage import Budget
+from dspex.core.warn import warn
 from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
 from dspex.runtime.scope import SCOPE
 from dspex.service.attempts import Attempts, Terms
-from dspex.service.cache import Cache, CacheService
+from dspex.service.cache import CacheService
 from dspex.service.call import Shared
 from dspex.service.ledger import BudgetScope
 from dspex.service.limits import Limiter, Pace
@@ -35,17 +37,13 @@ from dspex.service.under_way import UnderWay
 
 if TYPE_CHECKING:
     from dspex.core.errors import SupervisorFailed
-    from dspex.plugin.contracts import Middleware
-    from dspex.runtime.supervisor import ChildSpec, Restart, Row, Supervisor
-    from dspex.runtime.watchdog import Watchdog
+    from dspex.runtime.supervisor import Restart, Row, Supervisor
     from dspex.service.http import HttpService
 
 ServiceT = TypeVar("ServiceT")
 
 EMPTY: tuple[Any, ...] = ()
 CLOSE_LIMIT_S = 5.0
-LIFE = ("start", "background", "aclose")  # what a provider has that has a life of its own
-KEPT_GUESTS = 64  # services of the user's own objects that are kept though nobody holds them
 DRAIN_S = 5.0  # what calls under way may still take when their App is closed
 END_S = 1.0  # and then, to give back what they hold
 
@@ -69,42 +67,33 @@ class App:
         self.settings = Settings(**settings)
         self.bridge = Bridge()
         self.bus = Bus(warn)
-        self._plugins = plugins
-        self._seed = os.urandom(8).hex() if seed is None else seed
-        self._lock = threading.RLock()
-        self._services: dict[Any, Any] = {}
-        self._guests: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
-        self._recent: deque[Any] = deque(maxlen=KEPT_GUESTS)
-        self._clients: list[HttpService] = []
-        self._cache: CacheService | None = None
-        self._cache_made = False
-        self._caches: dict[int, CacheService] = {}  # also those that another has replaced
-        self._middleware: tuple[Middleware, ...] | None = None
-        self._ceilings: tuple[BudgetScope, ...] | None = None
-        self._sandboxes: dict[str, Any] = {}
-        self._workers: dict[int, Limiter] = {}
-        self._backgrounds: dict[int, Any] = {}  # providers whose background work is supervised
-        self._vault: dict[str, Secret | None] = {}
-        self._watchdog: Watchdog | None = None
         self.prices = Prices(self.settings.in_force)
         self.under_way = UnderWay()
         self.history: deque[Any] = deque()
+        self._plugins = plugins
+        self._seed = os.urandom(8).hex() if seed is None else seed
+        self._lock = threading.RLock()
+        self._services = Services(self._keep_alive)
+        self._plugged = Plugged(self)
+        self._background = Background(self.clock, self.bus, self.under_way)
+        self._cache = CacheSlot(self, lambda: self.settings.own("cache"), self._cache_failed)
+        self._clients: list[HttpService] = []
+        self._ceilings: tuple[BudgetScope, ...] | None = None
+        self._workers: dict[int, Limiter] = {}
+        self._backgrounds: dict[int, Any] = {}  # providers whose background work is supervised
         self._loop: asyncio.AbstractEventLoop | None = None
         self._token: Any = None
-        self._supervising = False
-        self._adding: set[asyncio.Task[None]] = set()
-        self._subscribed = False
         self.shared = Shared(
             self.clock,
             self.bus,
-            self.cache_service,
-            self._middlewares,
+            self._cache.get,
+            self._plugged.middleware,
             self._budget_ceilings,
             self.prices,
             itertools.count(1),
             self.under_way,
         )
-        self._watch(self.settings.own("watchdog"))
+        self._background.watch(self.settings.own("watchdog"))
 
     # Settings
 
@@ -112,17 +101,16 @@ class App:
         """Change settings; allowed from any thread or task. One that is given as it was goes on as it is."""
         given = {name: value for name, value in checked(given).items() if value is not self.settings.own(name)}
         if "watchdog" in given:
-            self._watch(given["watchdog"])
+            self._background.watch(given["watchdog"])
         self.settings.update(given)
-        with self._lock:
-            if "middleware" in given:
-                self._middleware = None
-            if "budget" in given:
-                self._ceilings = None
-            if "prefer" in given:
-                self.plugins.prefer.update(given["prefer"] or {})
-            if "cache" in given:
-                self._cache_made, self._cache = False, None
+        if "middleware" in given:
+            self._plugged.forget_middleware()
+        if "budget" in given:
+            self._ceilings = None
+        if "prefer" in given:
+            self.plugins.prefer.update(given["prefer"] or {})
+        if "cache" in given:
+            self._cache.reset()
 
     @property
     def plugins(self) -> PluginManager:
@@ -139,35 +127,19 @@ class App:
         """The service for an endpoint, made at first use; equal endpoints share one."""
 
         def make() -> LMService:
-            made, attempts = provider, self.attempts(endpoint, terms)
-            if made is None:
+            made_by, attempts = provider, self.attempts(endpoint, terms)
+            if made_by is None:
                 asked = f"dspex.LM('{endpoint.provider}/{endpoint.model}')"
-                made = self.provider("lm_providers", endpoint, asked, attempts)
-            return LMService(endpoint, made, self.shared, attempts)
+                made_by = self.provider("lm_providers", endpoint, asked, attempts)
+            return LMService(endpoint, made_by, self.shared, attempts)
 
         # By id: the service keeps the provider alive for as long as the key stands there.
         return self.service((LMService, endpoint_identity(endpoint), id(provider), terms), make, provider)
 
     def service(self, identity: Any, make: Callable[[], ServiceT], guest: Any = None) -> ServiceT:
-        """The service of that identity, made at first use.
-
-        That of a `guest`, an object of the user's, goes some time after its last handle, unless the App must close it.
-        """
-        with self._lock:
-            service: ServiceT | None = self._services.get(identity) or self._guests.get(identity)
-            if service is None:
-                self._subscribe()
-                service = make()
-                if guest is None or any(hasattr(guest, name) for name in LIFE):
-                    self._services[identity] = service
-                    self._keep_alive(service)
-                else:
-                    self._guests[identity] = service
-                    self._recent.append(service)
-            return service
-
-    def _all_services(self) -> list[Any]:
-        return [*self._services.values(), *self._guests.values()]
+        """The service of that identity, made at first use; `guest` is an object of the user's that it stands around."""
+        self._plugged.subscribe()
+        return self._services.get(identity, make, guest)
 
     def _keep_alive(self, service: Any) -> None:
         background = getattr(service.provider, "background", None)
@@ -187,35 +159,20 @@ class App:
         spec = self.plugins.spec(kind, endpoint.provider, asked)
         from dspex.service.http import HttpService
 
-        made: list[Any] = []
-        error, told = (lambda *reply: _refined(made, reply)), attempts.limits.hear
+        providers: list[Any] = []
+        error, told = (lambda *reply: _refined(providers, reply)), attempts.limits.hear
         client = HttpService(endpoint, error=error, limits=attempts.terms.http, told=told, clock=self.clock)
-        provider = _made(spec.load(), spec.name, *(arguments(client) if arguments else (endpoint, client)))
-        made.append(provider)
+        provider = made(spec.load(), spec.name, *(arguments(client) if arguments else (endpoint, client)))
+        providers.append(provider)
         self._clients.append(client)
         return provider
 
     def key_of(self, provider: str) -> Secret | None:
-        """The key of a provider: OPENAI_API_KEY, the file that OPENAI_API_KEY_FILE names, or what a secret source has.
+        """The key of a provider, from the environment, a file or a secret source.
 
-        A source is asked once an App, for the names of the providers that are used and no others.
         Raises ConfigurationError for what cannot be a key, PluginError for a source that fails.
         """
-        from dspex.app.keys import environment_key, key_variables, vault_key
-
-        self._subscribe()
-        name, _ = key_variables(provider)
-        key, sources = environment_key(provider), self.plugins.specs("secret_sources")
-        if key is not None or not sources:
-            return key
-
-        def told(source: str, found: bool) -> None:
-            if self.bus.active:
-                self.bus.publish(SecretAsked(self.clock.now(), 0, name, source, found))
-
-        if name not in self._vault:
-            self._vault[name] = self.bridge.run(vault_key(sources, name, told))
-        return self._vault[name]
+        return self._plugged.key_of(provider)
 
     def attempts(self, endpoint: Endpoint, terms: Terms) -> Attempts:
         """How the calls of a new service go out to its endpoint."""
@@ -223,62 +180,16 @@ class App:
 
     def cache_service(self) -> CacheService | None:
         """The cache, made at first use; None where there is none."""
-        if not self._cache_made:
-            with self._lock:
-                if not self._cache_made:
-                    self._cache = self._make_cache()
-                    self._cache_made = True
-                    if self._cache is not None:
-                        self._caches[id(self._cache.backend)] = self._cache
-        return self._cache
+        return self._cache.get()
 
-    def _make_cache(self) -> CacheService | None:
-        wanted = self.settings.own("cache")
-        if wanted is False:
-            return None
-        if wanted is None or wanted is True:
-            if self.plugins.find("caches", "default") is None:
-                return None
-            wanted = Cache("default")
-        elif isinstance(wanted, str):
-            wanted = Cache(wanted)
-        backend = wanted
-        if isinstance(wanted, Cache):
-            factory = self.plugins.spec("caches", wanted.name, f"configure(cache={wanted.name!r})").load()
-            backend = _made(factory, wanted.name, wanted.options, self.clock)
-        if not hasattr(backend, "set"):
-            raise ConfigurationError(f"cache={wanted!r} is no CacheBackend, nor a name, a dspex.Cache or False.")
-        background = getattr(backend, "background", None)
-        if background is not None:
-            self.supervise("cache", background, on_failure=self._cache_gave_up)
-        return CacheService(backend, self._cache_failed, self.clock)
-
-    def _cache_failed(self, message: str) -> None:
+    def _cache_failed(self, backend: str, message: str) -> None:
         warn(message)
-        if self.bus.active and self._cache is not None:
-            self.bus.publish(CacheFailed(self.clock.now(), 0, type(self._cache.backend).__name__, message))
-
-    def _cache_gave_up(self, error: "SupervisorFailed") -> None:
-        # As with any other fault of a cache: it costs misses, and no call.
-        self._cache_failed(f"The cache is off until it is configured again. {error}")
-        self._cache = None
+        if self.bus.active and backend:
+            self.bus.publish(CacheFailed(self.clock.now(), 0, backend, message))
 
     def sandbox(self, name: str, asked: str) -> Any:
         """A plugin's sandbox, made at first use and closed with the App. Raises ConfigurationError if none offers it."""
-        with self._lock:
-            if name not in self._sandboxes:
-                self._sandboxes[name] = _made(self.plugins.spec("sandboxes", name, asked).load(), name, {})
-            return self._sandboxes[name]
-
-    def _middlewares(self) -> "tuple[Middleware, ...]":
-        chain = self._middleware
-        if chain is None:
-            with self._lock:
-                given = self.settings.own("middleware")
-                if given is None:
-                    given = [_made(spec.load(), spec.name) for spec in self.plugins.specs("middleware")]
-                chain = self._middleware = tuple(given)
-        return chain
+        return self._plugged.sandbox(name, asked)
 
     def _budget_ceilings(self) -> tuple[BudgetScope, ...]:
         ceilings = self._ceilings
@@ -295,40 +206,17 @@ class App:
 
     def redact(self, text: str) -> str:
         """`text` without any key that a service of this App holds."""
-        for service in self._all_services():
+        for service in self._services:
             key = service.endpoint.api_key
             text = text if key is None else key.redact(text)
         return text
 
-    def _subscribe(self) -> None:
-        if self._subscribed:
-            return
-        self._subscribed = True
-        for spec in self.plugins.specs("subscribers"):
-            try:
-                self.bus.subscribe(_made(spec.load(), spec.name).on_event, spec.name)
-            except (PluginError, AttributeError) as error:
-                warn(f"Subscriber {spec.name!r} hears nothing: {error}")
-
     # Background work and life
 
-    @cached_property
+    @property
     def supervisor(self) -> "Supervisor":
         """The root of the supervised children."""
-        from dspex.runtime.supervisor import Supervisor
-
-        # Per child, so that one cause that kills many of them once is no storm.
-        return Supervisor("app", per_child=True, clock=self.clock, on_restart=self._restarted, on_failure=self._gave_up)
-
-    def _gave_up(self, error: "SupervisorFailed") -> None:
-        why = f"This App has stopped. {error}"
-        self.under_way.fail(why)
-        warn(why)
-
-    def _restarted(self, child: str, error: BaseException | None, restarts: int) -> None:
-        if self.bus.active:
-            what = type(error).__name__ if error is not None else "it returned"
-            self.bus.publish(ChildRestarted(self.clock.now(), 0, child, what, restarts))
+        return self._background.supervisor
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -347,53 +235,17 @@ class App:
         One that dies more than 3 times in 5 s is given up: `on_failure(error)` is told, or without it the App stops, and
         every call that is under way or comes later gets Unavailable.
         """
-        from dspex.runtime.supervisor import ChildSpec
-
-        spec = ChildSpec(name, start, restart, on_failure=on_failure)
-        self.loop.call_soon_threadsafe(self._begin_child, spec)
-
-    def _begin_child(self, spec: "ChildSpec") -> None:
-        task = asyncio.get_running_loop().create_task(self._add_child(spec))
-        self._adding.add(task)
-        task.add_done_callback(self._adding.discard)
-
-    async def _add_child(self, spec: "ChildSpec") -> None:
-        if not self._supervising:
-            self._supervising = True
-            self.__dict__.pop("supervisor", None)
-            await self.supervisor.start()
-        await self.supervisor.remove(spec.name)
-        self.supervisor.add(spec)
+        self._background.supervise(self.loop, name, start, restart, on_failure)
 
     def tree(self) -> "list[Row]":
         """Services, subscribers, then supervised children, with their states, restarts and last errors; a row prints as a line."""
         from dspex.runtime.supervisor import Row
 
         return [
-            *(service.attempts.row() for service in self._all_services()),
+            *(service.attempts.row() for service in self._services),
             *(Row(f"events to {one.name}", "running", 0, one.trouble) for one in self.bus.channels),
             *self.supervisor.tree(),
         ]
-
-    # Watching loops
-
-    def _watch(self, limit: float | None) -> None:
-        watchdog = None if limit is None else self._new_watchdog(limit)
-        before, self._watchdog = self._watchdog, watchdog
-        self.under_way.watch = None if watchdog is None else watchdog.watch
-        if before is not None:
-            before.stop()
-
-    def _new_watchdog(self, limit: float) -> "Watchdog":
-        from dspex.runtime.watchdog import Watchdog
-
-        return Watchdog(limit, self._blocked)
-
-    def _blocked(self, what: str, where: str, seconds: float) -> None:
-        if self.bus.active:
-            self.bus.publish(LoopBlocked(self.clock.now(), 0, what, where, seconds))
-        limit = self.settings.own("watchdog")  # not the seconds: equal warnings are shown once
-        warn(f"{what} ({where}) holds an event loop for more than {limit:g} s: make it async, or give it a thread.")
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -409,24 +261,12 @@ class App:
 
         A call that takes longer than `drain` seconds is ended with Unavailable.
         """
-        # A child that was asked for and has not begun would outlive the supervisor.
-        loop = asyncio.get_running_loop()
-        await asyncio.gather(*(task for task in self._adding if task.get_loop() is loop), return_exceptions=True)
+        await self._background.settled()
         await self._end_calls(drain)
-        if self._supervising:
-            self._supervising = False
-            await self.supervisor.stop()
-        with self._lock:
-            services, self._services = list(self._services.values()), {}
-            self._guests.clear()
-            self._recent.clear()
-            clients, self._clients = self._clients, []
-            caches, self._caches = list(self._caches.values()), {}
-            sandboxes, self._sandboxes = self._sandboxes, {}
-            self._cache, self._cache_made = None, False
-            self._backgrounds = {}
-        providers = {id(service.provider): service for service in services}
-        for service in providers.values():
+        await self._background.stop()
+        services, caches, sandboxes = self._services.emptied(), self._cache.emptied(), self._plugged.emptied()
+        clients, self._clients, self._backgrounds = self._clients, [], {}
+        for service in services:
             await _closed(service.name, service)
         for client in clients:
             await _closed("An HTTP client", client)
@@ -436,13 +276,11 @@ class App:
             if hasattr(sandbox, "aclose"):
                 await _closed(f"The sandbox {name!r}", sandbox)
         self.bus.close()
-        self._watch(self.settings.own("watchdog"))
+        self._background.watch(self.settings.own("watchdog"))
         self.under_way.failure = None
 
     async def _end_calls(self, drain: float) -> None:
-        for spec in self.supervisor.children if self._supervising else ():
-            if spec.restart == "temporary":  # a job, which would make ever more of them
-                await self.supervisor.remove(spec.name)
+        await self._background.end_jobs()
         await self.under_way.drained(drain, self.clock)
         self.under_way.abort("Its App was closed while it was under way.")
         await self.under_way.drained(END_S, self.clock)
@@ -450,15 +288,11 @@ class App:
     def forked(self) -> None:
         """In a forked child: go on without the parent's locks, permits, calls in flight and background work."""
         self._lock = threading.RLock()
-        self._supervising = False
-        self.__dict__.pop("supervisor", None)
-        self._cache, self._cache_made, self._caches, self._sandboxes = None, False, {}, {}
-        self._workers, self._backgrounds, self._adding = {}, {}, set()
-        self.bus.forked()
-        self.under_way.forked()
-        self._watch(self.settings.own("watchdog"))
-        for service in self._all_services():
-            service.forked()
+        self._workers, self._backgrounds = {}, {}
+        for part in (self._background, self._cache, self._plugged, self.bus, self.under_way):
+            part.forked()
+        self._background.watch(self.settings.own("watchdog"))
+        self._services.forked()
         for ceiling in self._ceilings or ():
             ceiling.forked()
 
@@ -519,34 +353,6 @@ def configure(**given: Any) -> None:
     current_app().configure(**given)
 
 
-def warn(message: str) -> None:
-    """Tell the user once, through Python's own warnings."""
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-def endpoint_identity(endpoint: Endpoint) -> Any:
-    """What is equal for equal endpoints, and can be a key."""
-    key = endpoint.api_key
-    options: Mapping[str, Any] = endpoint.options
-    return (
-        endpoint.provider,
-        endpoint.model,
-        endpoint.base_url,
-        key,
-        tuple(sorted(endpoint.headers.items())),
-        repr(sorted(options.items())),
-    )
-
-
-def _made(factory: Callable[..., Any], name: str, *arguments: Any) -> Any:
-    try:
-        return factory(*arguments)
-    except (PluginError, ConfigurationError, *PASSING):
-        raise
-    except BaseException as error:  # the factory is a plugin's
-        raise PluginError(f"{name!r} could not be made: {type(error).__name__}: {error}", plugin=name) from error
-
-
 async def _closed(name: str, owner: Any) -> None:
     try:
         async with asyncio.timeout(CLOSE_LIMIT_S):
@@ -557,6 +363,6 @@ async def _closed(name: str, owner: Any) -> None:
         warn(f"{name} could not be closed: {type(error).__name__}: {error}")
 
 
-def _refined(made: list[Any], reply: tuple[Any, ...]) -> Any:
-    refine = getattr(made[0], "error", None) if made else None
+def _refined(providers: list[Any], reply: tuple[Any, ...]) -> Any:
+    refine = getattr(providers[0], "error", None) if providers else None
     return refine(*reply) if refine else None

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import msgspec
 
-from dspex.app.app import App, current_app, endpoint_identity
+from dspex.app.app import App, current_app
 from dspex.app.endpoints import Connection, terms
+from dspex.app.services import endpoint_identity
 from dspex.core.errors import ConfigurationError, InputError, ProtocolError
 from dspex.core.messages import Vectors
 from dspex.core.secret import Secret

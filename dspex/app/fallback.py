@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Self
 
-from dspex.app.app import current_app, warn
+from dspex.app.app import current_app
 from dspex.app.history import HistoryEntry, keep
 from dspex.app.lm import LM
 from dspex.core.endpoint import Capabilities
@@ -22,6 +22,7 @@ from dspex.core.errors import (
     Unavailable,
 )
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
+from dspex.core.warn import warn
 from dspex.runtime.scope import SCOPE, Proceed, ProceedToBytes, use
 from dspex.service.lm import LMService
 from dspex.service.pieces import whole

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, overload
 
 import msgspec
 
-from dspex.app.app import App, current_app, endpoint_identity
+from dspex.app.app import App, current_app
 from dspex.app.embedder import Embedder
 from dspex.app.endpoints import Connection, terms
+from dspex.app.services import endpoint_identity
 from dspex.core.errors import ConfigurationError, DspexError, InputError, LMError, RetrieverError
 from dspex.core.identity import digest
 from dspex.core.messages import Passage, RetrieverRequest
@@ -153,11 +155,15 @@ class Retriever:
         method: Callable[[Any], Awaitable[None]] | None = getattr(service.provider, what, None)
         if method is None:
             raise RetrieverError(f"The retriever {self.name!r} offers no `{what}`.")
+        work: Callable[[], Awaitable[None]] = partial(method, argument)
+        deadline = SCOPE.get().deadline
         limit = asyncio.timeout(self._call_options.timeout)
+        if deadline is not None:
+            work = partial(deadline.bound, work)
         try:
             async with limit:
                 await service.ready()
-                await method(argument)
+                await work()
         except LMError as error:
             raise RetrieverError(f"The retriever {self.name!r} failed at `{what}`: {error}") from error
         except DspexError:

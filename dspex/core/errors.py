@@ -20,6 +20,7 @@ DspexError
 │   └── SignatureTypeError
 ├── InputError                 a call lacks an input, or has one of the wrong name or type
 ├── BudgetExceeded             the next attempt would pass a budget
+│   └── DeadlineExceeded       the time of `dspex.deadline` is over
 ├── JournalError               a run folder is damaged, foreign or owned by another process
 ├── CassetteError              a cassette is damaged, foreign, of another version, or in use
 │   └── CassetteMiss           a run asks for what its cassette does not have
@@ -197,6 +198,10 @@ class BudgetExceeded(DspexError):
         self.unit = unit
         self.limit = limit
         self.spent = spent
+
+
+class DeadlineExceeded(BudgetExceeded, TimeoutError):
+    """The time that `dspex.deadline` gives a block is over: what ran has been cancelled, and nothing more is sent."""
 
 
 class JournalError(DspexError):

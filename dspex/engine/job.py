@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.app import App, current_app, default_app, warn
+from dspex.app.app import App, current_app, default_app
 from dspex.core.candidate import Candidate
 from dspex.core.errors import DspexError, EvaluationError, JournalError
 from dspex.core.events import ChildRestarted
 from dspex.core.evidence import Arm, Evidence
 from dspex.core.usage import Budget
+from dspex.core.warn import warn
 from dspex.engine import report
 from dspex.engine.artifact import extracted
 from dspex.engine.attached import CONTROL, AttachedJob

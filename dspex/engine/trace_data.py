@@ -5,9 +5,10 @@ from typing import Any, NotRequired, TypedDict
 
 import msgspec
 
-from dspex.app.app import current_app, warn
+from dspex.app.app import current_app
 from dspex.core.errors import AdapterParseError, BudgetExceeded, EvaluationError, LMError
 from dspex.core.example import Example
+from dspex.core.warn import warn
 from dspex.evaluate.evaluate import Evaluate
 from dspex.evaluate.running import Row, Scorer, runner
 from dspex.runtime.scope import use

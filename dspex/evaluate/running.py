@@ -162,7 +162,7 @@ class Worker:
             task = asyncio.current_task()
             return task is not None and task.cancelling() > 0
         if isinstance(failure, BudgetExceeded):
-            return is_wall(failure, (self._judge or self._scope).budgets)
+            return is_wall(failure, self._judge or self._scope)
         return isinstance(failure, ExecutorDied) or (index == 0 and isinstance(failure, InputError))
 
 

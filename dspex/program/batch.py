@@ -22,9 +22,10 @@ from typing import Any
 import msgspec
 
 from dspex.app.accounting import is_wall
-from dspex.app.app import current_app, warn
+from dspex.app.app import current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, InputError
 from dspex.core.example import Example
+from dspex.core.warn import warn
 from dspex.program.shared_iterator import SharedIterator
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE
@@ -159,7 +160,7 @@ def _ends_all(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
-    return isinstance(error, BudgetExceeded) and is_wall(error, SCOPE.get().budgets)
+    return isinstance(error, BudgetExceeded) and is_wall(error, SCOPE.get())
 
 
 def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:

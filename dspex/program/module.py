@@ -84,12 +84,14 @@ class Module:
         if aforward is None and forward is None:
             raise ConfigurationError(f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them.")
         async with _Entered(self, args, kwargs) as emission:
-            if aforward is not None:
-                run = aforward(*args, **kwargs)
-                # Modules as deep as they may be would not fit into Python's stack, and a task begins a new one.
-                emission.outputs = await (asyncio.create_task(run) if emission.depth % STACKED == 0 else run)
-            elif forward is not None:
-                emission.outputs = await in_thread(forward, *args, **kwargs)
+            run = (
+                partial(in_thread, forward, *args, **kwargs) if aforward is None else partial(aforward, *args, **kwargs)
+            )
+            deadline = SCOPE.get().deadline
+            if deadline is not None:
+                run = partial(deadline.bound, run)
+            # Modules as deep as they may be would not fit into Python's stack, and a task begins a new one.
+            emission.outputs = await (asyncio.create_task(run()) if emission.depth % STACKED == 0 else run())
         return emission.outputs
 
     # Running on many inputs

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
+from dspex.runtime.deadline import Deadline
 
 Proceed = Callable[[LMRequest], Awaitable[LMResponse]]
 ProceedToBytes = Callable[[], Awaitable[tuple[bytes, Usage]]]
@@ -29,7 +30,7 @@ class Scope:
     """The surroundings of a call; immutable, `child` makes a changed copy.
 
     `request` stands for the outermost block or program that runs here, None outside of any: its calls share one turn
-    where calls queue. `overlay` holds the settings that `context()` overrides; `deadline` is in the loop's time; `trace` collects
+    where calls queue. `overlay` holds the settings that `context()` overrides; `deadline` bounds all that is waited for; `trace` collects
     (predictor, inputs, prediction) where somebody asked for it, `weighed` the log-probabilities of an output's choices by the `id`
     of those inputs; `path` names the modules that are running. `listener`
     hears replies while they come (`streamify`), `tape` is the cassette that calls are recorded on or played from; a `patient`
@@ -56,7 +57,7 @@ class Scope:
         self,
         app: Any = None,
         overlay: Mapping[str, Any] = {},
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
         budgets: tuple[Any, ...] = (),
         trackers: tuple[Any, ...] = (),
         trace: list[Any] | None = None,

@@ -82,7 +82,7 @@ class Attempts:
         """
         timer = call.timer = self.under_way.begin(call)
         try:
-            if call.options.timeout is not None:
+            if call.starts_at_once:
                 call.start_clock()
             try:
                 result = await work()
@@ -250,10 +250,13 @@ class Attempts:
             attempts=call.attempts,
         )
 
-    def late(self, call: Call) -> LMError:
-        """The error of a call whose own time is over, or that was ended before."""
+    def late(self, call: Call) -> DspexError:
+        """The error of a call whose time is over, or that was ended before."""
         if call.aborted is not None:
             return self.named(call.aborted, call)
+        outer = call.scope.deadline
+        if outer is not None and outer.is_over:
+            return outer.exceeded()
         seconds = call.options.limit_s
         late = LMTimeout(f"No reply within {seconds:g} s; raise it by timeout=.", code="deadline")
         return self.named(late, call)

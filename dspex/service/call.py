@@ -124,11 +124,19 @@ class Call:
         self.timer: Timer | asyncio.Timeout | None = None
         self.aborted: LMError | None = None  # what it ends with, by another's will
 
+    @property
+    def starts_at_once(self) -> bool:
+        """Whether its time runs from its beginning, and not from its first permit."""
+        return self.options.timeout is not None or self.scope.deadline is not None
+
     def start_clock(self) -> None:
-        """Let the time of the whole call run from now on, if it does not yet."""
+        """Let the time of the whole call run from now on, if it does not yet. Raises DeadlineExceeded if none is left."""
         if self.deadline is None:
-            now = asyncio.get_running_loop().time()
-            self.deadline = now + self.options.limit_s
+            limit, outer = self.options.limit_s, self.scope.deadline
+            if outer is not None:
+                outer.check()
+                limit = min(limit, outer.left)
+            self.deadline = asyncio.get_running_loop().time() + limit
             if self.timer is not None:
                 self.timer.reschedule(self.deadline)
 

@@ -56,7 +56,7 @@ class Calls(Generic[Reply]):
             reply, call.cached = await self._flights.join(key, lead)
             return reply
 
-        return await (join() if call.options.timeout is None else self.attempts.in_time(call, join))
+        return await (self.attempts.in_time(call, join) if call.starts_at_once else join())
 
     async def _sent(self, call: Call, ask: Ask[Reply]) -> Reply:
         attempt = partial(self._attempt, call, ask)

@@ -225,7 +225,7 @@ class LMService:
             reply, call.cached = await self._flights.join(key, lead)
             return reply
 
-        if call.options.timeout is not None:
+        if call.starts_at_once:
             return await self.attempts.in_time(call, join)
         reply, call.cached = await self._flights.join(key, lead)
         return reply

@@ -130,10 +130,10 @@ class _Stream:
 
     async def open(self) -> LMDelta | None:
         """One attempt, up to its first piece."""
+        if self.call.starts_at_once:
+            self.call.start_clock()
         await self.service.ready()
         self.service.check(self.request)
-        if self.call.options.timeout is not None:
-            self.call.start_clock()
         self._entry = await self._timed(
             self.service.attempts.enter(self.call, lambda needs_price: self.service.bound(self.request, needs_price))
         )
@@ -223,9 +223,10 @@ class _Stream:
         except StopAsyncIteration:
             return None
 
-    def _late(self) -> LMError:
+    def _late(self) -> DspexError:
         late = self.service.attempts.late(self.call)
-        late.partial = self.text
+        if isinstance(late, LMError):
+            late.partial = self.text
         return late
 
     async def _timed(self, work: Awaitable[T]) -> T:

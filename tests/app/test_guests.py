@@ -5,7 +5,7 @@ import gc
 import pytest
 
 import dspex
-from dspex.app.app import KEPT_GUESTS
+from dspex.app.services import KEPT_GUESTS
 from dspex.plugin import LMResponse
 from dspex.plugin.manager import PluginManager
 

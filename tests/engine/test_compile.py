@@ -111,6 +111,17 @@ def test_the_time_is_a_wall_too_and_a_replay_ends_there(lab, tmp_path):
     assert second.prompts == []
 
 
+def test_a_deadline_around_the_compile_stops_it_with_the_best_so_far(lab, tmp_path):
+    async def main():
+        async with App(clock=VirtualClock()):
+            with dspex.deadline(8):
+                return (await lab.compiled(lab.Model(delayed(1)), run_dir=tmp_path / "run")).evidence.stopped
+
+    stopped, seconds = simulate(main)
+    assert stopped == "budget"
+    assert seconds == pytest.approx(8, abs=0.1)
+
+
 # Examples set apart
 
 

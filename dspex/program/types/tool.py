@@ -149,7 +149,8 @@ class Tool:
             raise ToolInputError(
                 f"Tool {self.name!r} is async: await its acall, or set allow_tool_async_sync_conversion=True."
             )
-        if self._is_async or self.timeout_s is not None or SCOPE.get().recorder is not None:
+        scope = SCOPE.get()
+        if self._is_async or self.timeout_s is not None or scope.recorder is not None or scope.deadline is not None:
             return app.bridge.run(self.acall(*positional, **given))
         with Emission(app.settings.callbacks, "tool", self, given, app.bridge.run) as emission:
             values = self._checked(positional, given)
@@ -164,12 +165,14 @@ class Tool:
 
     async def acall(self, /, *positional: Any, **given: Any) -> Any:
         """Run it: an async function on this loop, a sync one in a thread of its own, with this context."""
-        listener = SCOPE.get().listener
-        if listener is not None:
-            await listener.room()  # a stream's reader who is behind holds tools back too
+        scope = SCOPE.get()
+        if scope.listener is not None:
+            await scope.listener.room()  # a stream's reader who is behind holds tools back too
         async with Emission(current_app().settings.callbacks, "tool", self, given) as emission:
-            run, recorder = partial(self._ran, self._checked(positional, given)), SCOPE.get().recorder
-            result = await (run() if recorder is None else recorded(recorder, self.name, given, run))
+            run: Callable[[], Awaitable[Any]] = partial(self._ran, self._checked(positional, given))
+            if scope.deadline is not None:
+                run = partial(scope.deadline.bound, run)
+            result = await (run() if scope.recorder is None else recorded(scope.recorder, self.name, given, run))
             emission.outputs = self._bounded(result)
         return emission.outputs
 
