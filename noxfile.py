@@ -97,6 +97,8 @@ def uv(session: nox.Session) -> None:
             part.mkdir()
             break
     part.rename(UV)
+    # What nox found when it began, it remembers.
+    getattr(nox.virtualenv.find_uv, "cache_clear", int)()
 
 
 @nox.session(reuse_venv=True, requires=["uv"], tags=["release"])
