@@ -399,6 +399,8 @@ def show_pyenv_interpreters() -> None:
 
 
 show_pyenv_interpreters()
+# uv leaves compiling to the first import: without a place to keep it, each process of the tests would do it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Behind the user's own.
 os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(UV / "bin")])
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
