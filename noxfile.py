@@ -60,7 +60,7 @@ nox.options.report = str(REPORTS / "sessions.json")
 
 if not sys.argv[1:]:
     # A whole run takes two sessions at a time, and shows what each said when it ends. The kernel's tests, which measure
-    # time, run by themselves.
+    # time, run by themselves. Sessions begin in the order of this file: short ones last, so that none is waited for alone.
     nox.options.parallel = 2
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -154,16 +154,6 @@ def plugins(session: nox.Session, plugin: str) -> None:
 
 
 @nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
-@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
-def lowest(session: nox.Session, plugin: str) -> None:
-    """One first-party plugin alone, with the oldest releases that it and the kernel say they work with, by its tests/test_smoke.py."""
-    versions = Path(session.create_tmp()) / "lowest.txt"
-    versions.write_text("\n".join(lowest_versions(plugin, *siblings(plugin))))
-    install(session, "dspex", *siblings(plugin), f"{plugin}[test]", versions=versions)
-    run_pytest(session, f"plugins/{plugin}/tests/test_smoke.py")
-
-
-@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
 def scaffold(session: nox.Session) -> None:
     """What `dspex plugin new` writes, for each kind: built, installed beside the kernel's wheel, tested and used."""
     install(session, "dspex", others=group("types", "lint"))
@@ -203,6 +193,16 @@ def docs(session: nox.Session) -> None:
     run_pytest(
         session, f"--config-file={ROOT / 'pyproject.toml'}", f"--rootdir={ROOT}", *map(str, filter(Path.exists, pages))
     )
+
+
+@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
+def lowest(session: nox.Session, plugin: str) -> None:
+    """One first-party plugin alone, with the oldest releases that it and the kernel say they work with, by its tests/test_smoke.py."""
+    versions = Path(session.create_tmp()) / "lowest.txt"
+    versions.write_text("\n".join(lowest_versions(plugin, *siblings(plugin))))
+    install(session, "dspex", *siblings(plugin), f"{plugin}[test]", versions=versions)
+    run_pytest(session, f"plugins/{plugin}/tests/test_smoke.py")
 
 
 @nox.session(requires=["wheels"], tags=["release"], allow_parallel=True)
