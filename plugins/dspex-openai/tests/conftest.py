@@ -16,7 +16,6 @@ import dspex
 from dspex.plugin import LMDelta, LMResponse, Message
 from dspex.testing import FaultServer, WireMock, WireMockMissing, reset
 
-
 FIXTURES = [
     {
         "match": {"userMessage": "plain"},
