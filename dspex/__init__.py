@@ -4,6 +4,7 @@ Importing this package is cheap: every name is loaded at its first use, and plug
 """
 
 import importlib
+import sys
 from types import MappingProxyType
 from typing import Any
 
@@ -71,6 +72,7 @@ _HOMES = MappingProxyType(
             "DeadlineExceeded",
             "DspexError",
             "EvaluationError",
+            "ExecutorFailed",
             "FallbackFailed",
             "InputError",
             "JournalError",
@@ -83,6 +85,7 @@ _HOMES = MappingProxyType(
             "ProtocolError",
             "RateLimited",
             "RecursionLimit",
+            "RemoteError",
             "RetrieverError",
             "SandboxError",
             "SignatureError",
@@ -91,6 +94,7 @@ _HOMES = MappingProxyType(
             "ToolError",
             "ToolInputError",
             "Unavailable",
+            "WorkerLost",
         ),
         "dspex.core.example": ("Completions", "Example", "Prediction"),
         "dspex.core.finetune": ("FineTuneSpec", "FineTuneStatus"),
@@ -106,6 +110,7 @@ _HOMES = MappingProxyType(
         "dspex.engine.optimizer": ("Optimizer",),
         "dspex.engine.trace_data": ("abootstrap_trace_data", "bootstrap_trace_data"),
         "dspex.engine.traces": ("read_traces", "write_traces"),
+        "dspex.engine.workplace": ("Workplace",),
         "dspex.evaluate.compare": ("acompare", "compare"),
         "dspex.evaluate.datasets": ("load_examples", "read_examples"),
         "dspex.evaluate.evaluate": ("Evaluate", "EvaluationResult"),
@@ -157,7 +162,20 @@ _HOMES = MappingProxyType(
     }
 )
 # DSPy's paths, which programs reach without an import of their own.
-_PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming", "teleprompt"})
+_PATHS = frozenset(
+    {
+        "adapters",
+        "clients",
+        "datasets",
+        "dsp",
+        "evaluate",
+        "experimental",
+        "retrievers",
+        "streaming",
+        "teleprompt",
+        "utils",
+    }
+)
 # DSPy's names of what is not carried, and what stands in its place.
 _SANDBOX = "code of models runs in a sandbox, by pip install dspex-monty or dspex-bwrap; see docs/code.md"
 _INSTEAD = MappingProxyType(
@@ -171,10 +189,12 @@ _INSTEAD = MappingProxyType(
 )
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
+_IMPORTLIB = "<frozen importlib._bootstrap>"
+
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table
 
 
-def __getattr__(name: str) -> Any:
+def _found(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is not None:
         value = globals()[name] = getattr(importlib.import_module(home), name)
@@ -188,6 +208,16 @@ def __getattr__(name: str) -> Any:
     if name[:1].isupper():
         return importlib.import_module("dspex.engine.optimizer").optimizer_class(name, __all__)
     raise AttributeError(f"module 'dspex' has no attribute {name!r}")
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _found(name)
+    except AttributeError as error:
+        # `from dspex import X` asks by importlib's own code first, and would drop what an AttributeError says.
+        if name[:1].isupper() and sys._getframe(1).f_code.co_filename == _IMPORTLIB:
+            raise ImportError(f"cannot import name {name!r} from 'dspex': {error}", name="dspex") from error
+        raise
 
 
 def __dir__() -> list[str]:

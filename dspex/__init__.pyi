@@ -2,11 +2,16 @@
 
 from typing import Any
 
+from dspex import adapters as adapters
+from dspex import clients as clients
 from dspex import datasets as datasets
+from dspex import dsp as dsp
 from dspex import evaluate as evaluate
 from dspex import experimental as experimental
+from dspex import retrievers as retrievers
 from dspex import streaming as streaming
 from dspex import teleprompt as teleprompt
+from dspex import utils as utils
 from dspex.app.accounting import UsageTracker as UsageTracker
 from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage
@@ -117,6 +122,9 @@ from dspex.core.errors import (
     EvaluationError as EvaluationError,
 )
 from dspex.core.errors import (
+    ExecutorFailed as ExecutorFailed,
+)
+from dspex.core.errors import (
     FallbackFailed as FallbackFailed,
 )
 from dspex.core.errors import (
@@ -153,6 +161,9 @@ from dspex.core.errors import (
     RecursionLimit as RecursionLimit,
 )
 from dspex.core.errors import (
+    RemoteError as RemoteError,
+)
+from dspex.core.errors import (
     RetrieverError as RetrieverError,
 )
 from dspex.core.errors import (
@@ -176,6 +187,9 @@ from dspex.core.errors import (
 from dspex.core.errors import (
     Unavailable as Unavailable,
 )
+from dspex.core.errors import (
+    WorkerLost as WorkerLost,
+)
 from dspex.core.evidence import Comparison as Comparison
 from dspex.core.example import Completions as Completions
 from dspex.core.example import Example as Example
@@ -198,6 +212,7 @@ from dspex.engine.trace_data import abootstrap_trace_data as abootstrap_trace_da
 from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
 from dspex.engine.traces import read_traces as read_traces
 from dspex.engine.traces import write_traces as write_traces
+from dspex.engine.workplace import Workplace as Workplace
 from dspex.evaluate.compare import acompare as acompare
 from dspex.evaluate.compare import compare as compare
 from dspex.evaluate.datasets import load_examples as load_examples

@@ -189,7 +189,11 @@ class App:
 
     def sandbox(self, name: str, asked: str) -> Any:
         """A plugin's sandbox, made at first use and closed with the App. Raises ConfigurationError if none offers it."""
-        return self._plugged.sandbox(name, asked)
+        return self._plugged.kept("sandboxes", name, asked)
+
+    def executor(self, name: str, asked: str) -> Any:
+        """A plugin's executor, made at first use and closed with the App. Raises ConfigurationError if none offers it."""
+        return self._plugged.kept("executors", name, asked)
 
     def _budget_ceilings(self) -> tuple[BudgetScope, ...]:
         ceilings = self._ceilings
@@ -261,10 +265,14 @@ class App:
 
         A call that takes longer than `drain` seconds is ended with Unavailable.
         """
+        with self.bridge.kept():  # what belongs to its loop is closed there
+            await self._close(drain)
+
+    async def _close(self, drain: float) -> None:
         await self._background.settled()
         await self._end_calls(drain)
         await self._background.stop()
-        services, caches, sandboxes = self._services.emptied(), self._cache.emptied(), self._plugged.emptied()
+        services, caches, kept = self._services.emptied(), self._cache.emptied(), self._plugged.emptied()
         clients, self._clients, self._backgrounds = self._clients, [], {}
         for service in services:
             await _closed(service.name, service)
@@ -272,9 +280,9 @@ class App:
             await _closed("An HTTP client", client)
         for cache in caches:
             await _closed("A cache", cache.backend)
-        for name, sandbox in sandboxes.items():
-            if hasattr(sandbox, "aclose"):
-                await _closed(f"The sandbox {name!r}", sandbox)
+        for name, one in kept.items():
+            if hasattr(one, "aclose"):
+                await _closed(name, one)
         self.bus.close()
         self._background.watch(self.settings.own("watchdog"))
         self.under_way.failure = None
@@ -288,6 +296,7 @@ class App:
     def forked(self) -> None:
         """In a forked child: go on without the parent's locks, permits, calls in flight and background work."""
         self._lock = threading.RLock()
+        self.bridge.forked()
         self._workers, self._backgrounds = {}, {}
         for part in (self._background, self._cache, self._plugged, self.bus, self.under_way):
             part.forked()

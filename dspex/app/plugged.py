@@ -1,4 +1,4 @@
-"""What plugins give an App beside its services: middleware, subscribers, sandboxes and keys, each made at first use."""
+"""What plugins give an App beside its services: middleware, subscribers, sandboxes, executors and keys, each made at first use."""
 
 import threading
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from dspex.core.events import SecretAsked
 from dspex.core.guests import PASSING
 from dspex.core.secret import Secret
 from dspex.core.warn import warn
+from dspex.plugin.catalog import KIND_WORDS
 from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
@@ -50,7 +51,7 @@ class Plugged:
         self._app = app
         self._lock = threading.RLock()
         self._middleware: tuple[Middleware, ...] | None = None
-        self._sandboxes: dict[str, Any] = {}
+        self._kept: dict[tuple[str, str], Any] = {}
         self._vault: dict[str, Secret | None] = {}
         self._has_subscribed = False
 
@@ -70,12 +71,12 @@ class Plugged:
         with self._lock:
             self._middleware = None
 
-    def sandbox(self, name: str, asked: str) -> Any:
-        """A plugin's sandbox. Raises ConfigurationError if none offers it."""
+    def kept(self, kind: str, name: str, asked: str) -> Any:
+        """A plugin's sandbox or executor, which ends with the App. Raises ConfigurationError if none offers it."""
         with self._lock:
-            if name not in self._sandboxes:
-                self._sandboxes[name] = made(self._app.plugins.spec("sandboxes", name, asked).load(), name, {})
-            return self._sandboxes[name]
+            if (kind, name) not in self._kept:
+                self._kept[kind, name] = made(self._app.plugins.spec(kind, name, asked).load(), name, {})
+            return self._kept[kind, name]
 
     def subscribe(self) -> None:
         """Let the plugins' subscribers hear events, once."""
@@ -112,12 +113,12 @@ class Plugged:
         return self._vault[name]
 
     def emptied(self) -> dict[str, Any]:
-        """The sandboxes, to be closed; there are none any more."""
+        """The sandboxes and executors, to be closed, by what they are called; there are none any more."""
         with self._lock:
-            sandboxes, self._sandboxes = self._sandboxes, {}
-        return sandboxes
+            kept, self._kept = self._kept, {}
+        return {f"The {KIND_WORDS[kind]} {name!r}": one for (kind, name), one in kept.items()}
 
     def forked(self) -> None:
-        """In a forked child: the parent's sandboxes are not ours."""
+        """In a forked child: what the parent has begun is not ours."""
         self._lock = threading.RLock()
-        self._sandboxes = {}
+        self._kept = {}

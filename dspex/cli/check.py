@@ -45,7 +45,7 @@ CONTRACTS = MappingProxyType(
         ),
         "optimizers": Contract(None, ("run",), ("estimate", "compile"), "OptimizerContract"),
         "adapters": Contract(("options",), (), ("format", "render", "parse"), "AdapterContract"),
-        "executors": Contract(("options",), (), ("run",), ""),
+        "executors": Contract(("options",), (), ("run",), "ExecutorContract"),
         "sandboxes": Contract(("options",), ("run",), (), "SandboxContract"),
         "middleware": Contract((), ("__call__",), (), "MiddlewareContract"),
         "subscribers": Contract((), (), ("on_event",), "SubscriberContract"),
@@ -184,9 +184,6 @@ def _lacking(made: type, contract: Contract) -> Iterator[str]:
 
 def _kit(manager: PluginManager, record: PluginRecord, kind: str, specs: Sequence[Any]) -> Iterator[Finding]:
     name = CONTRACTS[kind].kit
-    if not name:
-        yield "kit", ADVICE, f"there is none for an {KIND_WORDS[kind]} yet"
-        return
     parts = [part for part in (_parts(kind, one, manager, record) for one in specs) if part is not None]
     if not parts:
         yield "kit", ADVICE, f"not run, as it needs data of yours: subclass dspex.testing.{name} in the package's tests"

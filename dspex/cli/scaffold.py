@@ -51,6 +51,14 @@ KINDS = MappingProxyType(
             "Code kept in by {spec}",
             ("msgspec>=0.21",),
         ),
+        "executor": Kind(
+            "executors",
+            "executor",
+            "Executor",
+            'Evaluate(executor="{spec}")',
+            "Programs run by {spec}",
+            ("msgspec>=0.21",),
+        ),
         "middleware": Kind("middleware", "middleware", "Middleware", "Around every call", "Slow calls told by {spec}"),
         "subscriber": Kind(
             "subscribers",

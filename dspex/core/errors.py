@@ -14,6 +14,9 @@ DspexError
 │   └── FallbackFailed         no model of a Fallback answered (`.errors` has the failure of each)
 ├── AdapterParseError          a reply that does not fit the signature
 ├── PluginError                a plugin broke its contract
+│   └── ExecutorFailed         an executor broke its contract, or can do no more work
+├── RemoteError                what a program raised in another process, where that is no class of dspex
+│   └── WorkerLost             a worker died of it, or with it, too often
 ├── ConfigurationError         a setting, name or argument is wrong
 │   └── MissingPlugin          dspex.NAME is offered by no installed plugin
 ├── SignatureError             a signature is wrong, shown with a caret
@@ -167,6 +170,18 @@ class PluginError(DspexError):
         self.attempts = attempts
 
 
+class ExecutorFailed(PluginError):
+    """An executor broke its contract, or can do no more work, so the evaluation ends; what was finished is kept."""
+
+
+class RemoteError(DspexError):
+    """What a program raised in another process; the class bears the name of what was raised there, a note its traceback."""
+
+
+class WorkerLost(RemoteError):
+    """Each worker that was given this example died before it was done."""
+
+
 class ConfigurationError(DspexError, ValueError):
     """A setting, a name or an argument is wrong."""
 
@@ -257,7 +272,7 @@ class CodeError(SandboxError, RuntimeError):
         self.error = error
 
 
-class ToolError(DspexError):
+class ToolError(DspexError, RuntimeError):
     """A tool failed; `__cause__` has its own error."""
 
 

@@ -86,6 +86,7 @@ class Evaluations:
         program, paths = self.setup.programs.runnable(work.candidate)
         how, scope = work.how, SCOPE.get()
         trace = work.trace = [] if how.traced else None
+        kept: tuple[TraceStep, ...] | None = None
         settings = {**scope.overlay, **self.setup.roles[how.role].overlay}
         if how.params:
             settings["lm_params"] = {**settings.get("lm_params", {}), **how.params}
@@ -93,7 +94,11 @@ class Evaluations:
         weighed: dict[int, Any] = {}
         SCOPE.set(inner := scope.child(overlay=settings, trace=trace, weighed=weighed, recorder=recorder))
         fields, inputs = work.example._store, work.example._input_keys or ()
-        prediction = await program.acall(**{name: value for name, value in fields.items() if name in inputs})
+        given = {name: value for name, value in fields.items() if name in inputs}
+        if self.steps.away is None:
+            prediction = await program.acall(**given)
+        else:
+            prediction, kept = await self.steps.away.run(work, program, given, recorder)
         score, feedback = 1.0, None  # without a metric a run that ends is a good one
         if self.scorer is not None:
             if trace is not None or settings != scope.overlay:  # a judge has the caller's settings, not the role's
@@ -102,7 +107,7 @@ class Evaluations:
         outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
         return Rollout(
             work.example_key, work.candidate.key, score, True, outputs, feedback, None, recorder.usage,
-            None if trace is None else _kept(trace, paths, weighed),
+            kept_steps(trace, paths, weighed) if kept is None and trace is not None else kept,
         )  # fmt: skip
 
     def failed(self, work: "Evaluation", error: BaseException, usage: Usage) -> Rollout:
@@ -112,21 +117,12 @@ class Evaluations:
         if not isinstance(error, LMError | AdapterParseError):
             self.faults[work.step] = text
         score = float(getattr(self.setup.optimizer, "failure_score", 0.0))
-        trace = None if work.trace is None else self._broken_off(work, work.trace, error)
+        trace = work.kept
+        if trace is None and work.trace is not None:
+            program, paths = self.setup.programs.runnable(work.candidate)
+            inputs = {name: work.example._store[name] for name in work.example._input_keys or ()}
+            trace = broken_off(work.trace, program, paths, inputs, error)
         return Rollout(work.example_key, work.candidate.key, score, False, {}, None, text, usage, trace)
-
-    def _broken_off(self, work: "Evaluation", trace: list[Any], error: BaseException) -> tuple[TraceStep, ...]:
-        """The calls of a run that failed, and last the one whose reply could not be read, if that was it."""
-        program, paths = self.setup.programs.runnable(work.candidate)
-        steps = _kept(trace, paths, {})
-        if not isinstance(error, AdapterParseError):
-            return steps
-        found = next((part for part in program.predictors() if is_of(part, error.signature)), None)
-        if found is None:
-            return steps
-        inputs = {name: work.example._store[name] for name in work.example._input_keys or ()}
-        reply = error.lm_response.encode(errors="replace").decode()
-        return (*steps, TraceStep(paths[id(found)], inputs, {}, reply))
 
     def check(self, work: "Evaluation", last: Rollout, fault: BaseException | None) -> None:
         """End a run that nothing can come of. Raises EvaluationError."""
@@ -147,7 +143,7 @@ class Evaluation(StepWork):
 
     kind = "evaluate"
     type = Rollout
-    __slots__ = ("candidate", "example", "example_key", "how", "runs", "trace")
+    __slots__ = ("candidate", "example", "example_key", "how", "kept", "runs", "trace")
 
     def __init__(  # noqa: PLR0917  made at one place
         self, run: str, bound: Spend, step: str, runs: Evaluations, candidate: Candidate, example: Example,
@@ -160,6 +156,7 @@ class Evaluation(StepWork):
         self.example_key = example_key
         self.how = how
         self.trace: list[Any] | None = None  # of a run that was begun
+        self.kept: tuple[TraceStep, ...] | None = None  # the same as data, of one that failed in a worker
 
     async def make(self, recorder: StepRecorder) -> Rollout:
         """The run and its score."""
@@ -182,10 +179,24 @@ class Evaluation(StepWork):
         self.runs.check(self, value, fault)
 
 
-def _kept(trace: list[Any], paths: dict[int, str], weighed: dict[int, Any]) -> tuple[TraceStep, ...]:
+def kept_steps(trace: list[Any], paths: dict[int, str], weighed: dict[int, Any]) -> tuple[TraceStep, ...]:
     """The calls of the program's own predictors, as data."""
     return tuple(
         TraceStep(paths[id(part)], given, dict(made.items()), scores=weighed.get(id(given), {}))
         for part, given, made in trace
         if id(part) in paths
     )
+
+
+def broken_off(
+    trace: list[Any], program: Any, paths: dict[int, str], inputs: dict[str, Any], error: BaseException
+) -> tuple[TraceStep, ...]:
+    """The calls of a run that failed, and last the one whose reply could not be read, if that was it."""
+    steps = kept_steps(trace, paths, {})
+    if not isinstance(error, AdapterParseError):
+        return steps
+    found = next((part for part in program.predictors() if is_of(part, error.signature)), None)
+    if found is None:
+        return steps
+    reply = error.lm_response.encode(errors="replace").decode()
+    return (*steps, TraceStep(paths[id(found)], inputs, {}, reply))

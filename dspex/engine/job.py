@@ -23,6 +23,7 @@ from dspex.core.warn import warn
 from dspex.engine import report
 from dspex.engine.artifact import extracted
 from dspex.engine.attached import CONTROL, AttachedJob
+from dspex.engine.away import Away
 from dspex.engine.context import Context
 from dspex.engine.controls import control_arms
 from dspex.engine.evidence import weighed
@@ -36,6 +37,7 @@ from dspex.engine.results import CandidatePrograms
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend, Stop
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps
+from dspex.evaluate.dispatch import Dispatch
 from dspex.evaluate.statistics import running_interval
 from dspex.program.module import Module
 from dspex.runtime.journal import Journal
@@ -116,6 +118,9 @@ class Job:
         setup = msgspec.structs.replace(self._setup, held=())  # no search sees them, nor has them within reach
         steps = Steps(self._tape, limit, setup.concurrency, setup.shape.calls_per_run, self._app)
         steps.held = frozenset(setup.keys[id(one)] for one in self._setup.held)
+        if setup.executor is not None:
+            sizes = len(setup.train), len(setup.val)
+            steps.away = Away(Dispatch(*setup.executor), self._tape, self._app, max(sizes))
         return Context(setup, steps, self._elapsed)
 
     # Looking
@@ -316,6 +321,8 @@ class Job:
             ticking.cancel()
             context.steps.scheduler.cancel()
             await context.steps.scheduler.drained()
+            if context.steps.away is not None:
+                await context.steps.away.aclose()
             await asyncio.gather(ticking, return_exceptions=True)
         program: Any = self._setup.programs.fresh(kept)
         entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])

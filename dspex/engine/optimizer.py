@@ -21,6 +21,7 @@ from dspex.engine.preparing import Options, constructed, prepared, within
 from dspex.engine.progress import shown
 from dspex.engine.quote import Quote
 from dspex.engine.setup import Setup
+from dspex.engine.told import is_told, told
 from dspex.evaluate.report import ProgressBar
 from dspex.program.module import Module
 from dspex.runtime.callbacks import Emission
@@ -44,6 +45,11 @@ class Optimizer:
     failure_score: float = 0.0
     compile_arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     takes_teachers: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "compile" in vars(cls):  # of whose own way callbacks hear as well
+            cls.compile = told(cls.compile)  # type: ignore[method-assign]
 
     def estimate(self, shape: Shape) -> Estimate:
         """Bounds of LM calls by role, before anything runs."""
@@ -78,6 +84,10 @@ class Optimizer:
         """What tells it from another of its class: the constructor's arguments."""
         return constructed(self)
 
+    def get_params(self) -> dict[str, Any]:
+        """Its settings by name, as they are now."""
+        return dict(vars(self))
+
     def compile(self, student: M, *, trainset: Sequence[Example], **options: Any) -> M:
         """`start`, a progress bar on a terminal, and wait. Ctrl-C leaves a run folder that the same call goes on from."""
         jobs: list[Job] = []
@@ -92,6 +102,8 @@ class Optimizer:
         return await self._watched(student, [], trainset=trainset, **options)
 
     async def _watched(self, student: M, jobs: list[Job], **options: Any) -> M:
+        if is_told(self):
+            return await self._compiled(student, jobs, **options)
         inputs = {"student": student, **options}
         async with Emission(current_app().settings.callbacks, "compile", self, inputs) as emission:
             emission.outputs = compiled = await self._compiled(student, jobs, **options)
@@ -144,7 +156,8 @@ class Optimizer:
         worse than a dearer one), or a function of mean score, dollars and seconds of a run; `max_usd_per_call` leaves
         dearer ones out. `warm_start` is a saved program or a run's folder, which enters the pool, a file of traces (`.jsonl`), whose
         good runs take the place of a teacher's, or a list of them. `group`, a field of the examples or a function of one, names
-        those that belong together: all of a group are held, or none, and no traced run of a held one is learnt from. Raises BudgetExceeded
+        those that belong together: all of a group are held, or none, and no traced run of a held one is learnt from. `executor`, a plugin's name or an object, runs
+        the evaluations in other processes or on other machines; all else stays here, and it is no difference to the run. Raises BudgetExceeded
         if the estimate (`quote`) does not fit, JournalError for a folder of another run.
         """
         return self._begun(

@@ -16,6 +16,7 @@ from dspex.core.identity import digest
 from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
+from dspex.engine.away import check_can_leave
 from dspex.engine.groups import check_group
 from dspex.engine.holdout import Shown, demos_in, sealed_by, set_apart
 from dspex.engine.objective import check_objective
@@ -23,6 +24,7 @@ from dspex.engine.opening import Terms, held_before
 from dspex.engine.quote import Quote, bounds_of, check, quoted
 from dspex.engine.setup import Setup, roles_of
 from dspex.engine.warm import Apart, known_programs, warmed
+from dspex.evaluate.dispatch import executor_for
 from dspex.program.batch import side_by_side
 from dspex.program.module import Module
 
@@ -71,8 +73,7 @@ class Data(msgspec.Struct, frozen=True):
 
 def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     """Raises ConfigurationError, EvaluationError for wrong data, BudgetExceeded if it does not fit; nothing is written."""
-    if options.executor is not None:
-        raise ConfigurationError("compile(executor=...) is not there yet; leave it out to run in this process.")
+    executor = None if options.executor is None else executor_for(options.executor, "executor")
     if options.keep not in ("estimate", "better"):
         raise ConfigurationError(f'keep={options.keep!r}: "estimate" or "better".')
     check_objective(options.objective, options.max_usd_per_call)
@@ -96,6 +97,9 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     )
     data = Data(train, val, held, keys)
     optimizer, setup, quote, said = _within_budget(optimizer, student, options, data, given)
+    if executor is not None:
+        check_can_leave([student, *teachers_of(options.teacher), *known], setup.roles, current_app())
+        setup = msgspec.structs.replace(setup, executor=executor)
     identity = {
         "optimizer": [f"{type(optimizer).__module__}.{type(optimizer).__qualname__}", optimizer.identity],
         "arguments": fingerprint({**given, "keep": options.keep, **_unusual(options)}),
@@ -196,7 +200,7 @@ def _unusual(options: Options) -> dict[str, Any]:
 
 
 def _known(optimizer: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    names = [name for name in Options.__struct_fields__ if name not in ("arguments", "executor")]
+    names = [name for name in Options.__struct_fields__ if name != "arguments"]
     for name in arguments.keys() - optimizer.compile_arguments.keys():
         hint = did_you_mean(name, [*optimizer.compile_arguments, *names])
         raise ConfigurationError(f"{type(optimizer).__name__}.compile has no argument {name!r}.{hint}")

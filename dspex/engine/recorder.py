@@ -3,9 +3,9 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -138,24 +138,61 @@ def _paid(call: Call) -> Usage:
     return msgspec.structs.replace(usage or Usage(), calls=_calls_paid(call))
 
 
+class Lines(Protocol):
+    """Where records are written."""
+
+    def append(self, record: Any) -> None:
+        """Write one."""
+
+
+class Keeping(Protocol):
+    """What a StepRecorder needs of a Tape: what is known of calls, and where they are told."""
+
+    clock: Clock
+
+    @property
+    def done(self) -> Mapping[str, Call]:
+        """Calls that need not be made."""
+
+    @property
+    def journal(self) -> Lines:
+        """Where it is written that a call leaves."""
+
+    def begun(self, key: str, call: Any) -> None:
+        """A call goes out."""
+
+    def over(self, key: str) -> None:
+        """It is no longer under way."""
+
+    def reuse(self, owner: str) -> None:
+        """A step begins."""
+
+    def ended(self, call: Call) -> None:
+        """A call has ended."""
+
+
 class StepRecorder:
     """Stands around the calls of one step; `usage` sums them, `failure` is an error that must end the run."""
 
-    __slots__ = ("_counts", "_owner", "_tape", "failure", "usage")
+    __slots__ = ("_counts", "_owner", "_taken", "_tape", "failure", "usage")
 
-    def __init__(self, tape: Tape, owner: str) -> None:
+    def __init__(self, tape: Keeping, owner: str) -> None:
         tape.reuse(owner)
         self._tape = tape
         self._owner = owner
         self._counts: dict[bytes, int] = {}
+        self._taken: Collection[str] = ()
         self.usage = NOTHING
         self.failure: BaseException | None = None
 
+    def worked_elsewhere(self, usage: Usage, keys: Collection[str]) -> None:
+        """A worker has made calls of this step, under these keys; the next one that is like one of them is another one."""
+        self.usage += usage
+        self._taken = keys
+
     async def record(self, request: LMRequest, proceed: Proceed) -> LMResponse:
         """Answer from the journal, or `proceed` between a `sent` line and a `call` line."""
-        content = _encoder.encode(request)
-        number = self._counts[content] = self._counts.get(content, 0) + 1
-        key = hashlib.blake2b(b"%b/%d/%b" % (self._owner.encode(), number, content), digest_size=16).hexdigest()
+        key = self._key(_encoder.encode(request), b"%b/%d/%b")
         known = self._tape.done.get(key)
         if known is None:
             known = await self._sent(key, proceed, partial(_asked, request, proceed))
@@ -168,11 +205,15 @@ class StepRecorder:
 
     async def record_bytes(self, request: bytes, proceed: ProceedToBytes) -> bytes:
         """The same for a call whose reply is bytes; what it asks of others itself is part of it."""
-        number = self._counts[request] = self._counts.get(request, 0) + 1
-        key = hashlib.blake2b(b"%b/%d/data/%b" % (self._owner.encode(), number, request), digest_size=16).hexdigest()
+        key = self._key(request, b"%b/%d/data/%b")
         known = self._tape.done.get(key) or await self._sent(key, proceed, partial(_fetched, proceed))
         self.usage += known.usage or Usage()
         return known.data or b""
+
+    def _key(self, content: bytes, form: bytes) -> str:
+        number = self._counts[content] = self._counts.get(content, 0) + 1
+        key = hashlib.blake2b(form % (self._owner.encode(), number, content), digest_size=16).hexdigest()
+        return self._key(content, form) if key in self._taken else key
 
     async def _sent(self, key: str, proceed: Any, fetch: Callable[[], Awaitable[Found]]) -> Call:
         tape, clock = self._tape, self._tape.clock

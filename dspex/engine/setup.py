@@ -48,6 +48,7 @@ class Setup(msgspec.Struct, frozen=True):
     controls: bool = False
     bounds: Mapping[tuple[str, str], Charge] = {}  # the most a call takes, by ("run" or "ask", role): under a budget
     warm: Warm = Warm()
+    executor: tuple[Any, str] | None = None  # what runs the evaluations, if not this process, and its name
 
 
 def roles_of(

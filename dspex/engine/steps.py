@@ -21,6 +21,7 @@ from dspex.core.errors import (
 )
 from dspex.core.events import Progressed, StepFinished
 from dspex.core.usage import Usage
+from dspex.engine.away import Away
 from dspex.engine.pool import Pool
 from dspex.engine.recorder import StepRecorder, Tape
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Branch, Scheduler, Spend, Stop, Work
@@ -114,6 +115,7 @@ class Steps:
         self.done = 0
         self.outage = self.failures = 0
         self.metric = ""  # the identity of that which the pool is scored by
+        self.away: Away | None = None  # where evaluations are run, if not here
         self.limit = limit
         self._concurrency = concurrency
         self._calls_per_run = calls_per_run

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, aclosing, nullcontext
+from contextlib import AsyncExitStack, aclosing, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dspex.app.app import current_app
-from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError
+from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, ExecutorFailed
 from dspex.core.example import Example
 from dspex.core.usage import Budget
 from dspex.evaluate.devset import Numbered, checked, length
@@ -48,6 +48,9 @@ class Evaluate(msgspec.Struct, eq=False):
 
     `run_dir` is a folder in which each finished example is kept: the same evaluation on it runs the others only, failed
     ones included; predictions come back from it as JSON data. Raises JournalError if it belongs to another.
+
+    `executor`, the name of a plugin or an object, runs the program in other processes or on other machines; metrics run here.
+    Raises ConfigurationError for a program that no other process could make again, ExecutorFailed if the executor does.
     """
 
     devset: Iterable[Example] | AsyncIterable[Example] | None = None
@@ -65,6 +68,7 @@ class Evaluate(msgspec.Struct, eq=False):
     judge_budget: Budget | None = None
     slice_by: SliceBy | None = None
     run_dir: "str | Path | None" = None
+    executor: Any = None
 
     def __call__(self, program: Any, *args: Any, **kwargs: Any) -> EvaluationResult:
         """`acall`, waited for."""
@@ -114,7 +118,7 @@ class Evaluate(msgspec.Struct, eq=False):
                             if not row.ok:
                                 errors += 1
                                 self._check_errors(errors, len(rows), row)
-        except (EvaluationError, BudgetExceeded) as error:
+        except (EvaluationError, BudgetExceeded, ExecutorFailed) as error:
             error.results = pairs(rows)  # type: ignore[union-attr]  # no other error of these classes has them
             raise
         if not rows:
@@ -125,14 +129,19 @@ class Evaluate(msgspec.Struct, eq=False):
         metrics = named(self.metric)
         scorers = {name: Scorer(one, self.metric_executor) for name, one in metrics.items()}
         examples, limit = checked(self.devset, program, self.slice_by), self._limit(program)
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             kept: Finished | None = None
             if self.run_dir is not None:
                 from dspex.evaluate.finished import opening  # late: journal and fingerprints
 
                 opened = opening(self.run_dir, program, metrics, self.devset, self.judge_lm)
                 kept = stack.enter_context(await in_thread(opened))
-            new = partial(Worker, runner(program), scorers, self.failure_score, self._judge())
+            run = runner(program)
+            if self.executor is not None:
+                from dspex.evaluate.elsewhere import elsewhere  # late: it loads what makes programs of files
+
+                run = await stack.enter_async_context(elsewhere(self.executor, program, length(self.devset)))
+            new = partial(Worker, run, scorers, self.failure_score, self._judge())
             async with aclosing(Crew(limit, new, kept).batches(examples)) as batches:
                 async for batch in batches:
                     yield batch

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RetrieverRequest,
         Text,
         ToolCall,
+        ToolCallPiece,
         ToolResult,
         Vectors,
     )
@@ -75,6 +76,16 @@ if TYPE_CHECKING:
         Subscriber,
     )
     from dspex.plugin.decoding import decode_json
+    from dspex.plugin.executors import (
+        Artifact,
+        CallRecord,
+        Chunk,
+        ChunkSettings,
+        ExecutorRecord,
+        Fault,
+        RolloutRecord,
+        Task,
+    )
     from dspex.plugin.hookspecs import hookimpl as hookimpl
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
@@ -84,6 +95,7 @@ __all__ = [
     "API_VERSION",
     "Adapter",
     "AdapterParseError",
+    "Artifact",
     "Audio",
     "AuthError",
     "BadRequest",
@@ -94,8 +106,11 @@ __all__ = [
     "Budget",
     "CacheBackend",
     "CallNext",
+    "CallRecord",
     "Capabilities",
     "Choice",
+    "Chunk",
+    "ChunkSettings",
     "CodeTool",
     "CompileContext",
     "Condition",
@@ -106,6 +121,8 @@ __all__ = [
     "Endpoint",
     "EndpointClient",
     "Executor",
+    "ExecutorRecord",
+    "Fault",
     "FieldPieces",
     "FieldView",
     "File",
@@ -139,6 +156,7 @@ __all__ = [
     "RetrieverError",
     "RetrieverProvider",
     "RetrieverRequest",
+    "RolloutRecord",
     "Sandbox",
     "SandboxError",
     "SandboxLimits",
@@ -151,8 +169,10 @@ __all__ = [
     "Spec",
     "StreamingProvider",
     "Subscriber",
+    "Task",
     "Text",
     "ToolCall",
+    "ToolCallPiece",
     "ToolError",
     "ToolResult",
     "Unavailable",
@@ -182,7 +202,15 @@ _HOMES = (
         "core.wire",
         "core.dictionaries",
     ),
-    *("plugin.contracts", "plugin.decoding", "plugin.hookspecs", "plugin.per_loop", "plugin.spec", "plugin.statuses"),
+    *(
+        "plugin.contracts",
+        "plugin.decoding",
+        "plugin.executors",
+        "plugin.hookspecs",
+        "plugin.per_loop",
+        "plugin.spec",
+        "plugin.statuses",
+    ),
 )
 
 

@@ -52,6 +52,7 @@ PACKAGES = MappingProxyType(
         ("optimizers", "MIPROv2"): "dspex-mipro",
         ("optimizers", "SIMBA"): "dspex-optimizers",
         ("optimizers", "StrategyRace"): "dspex-optimizers",
+        ("executors", "processes"): "dspex-processes",
         ("sandboxes", "bwrap"): "dspex-bwrap",
         ("sandboxes", "monty"): "dspex-monty",
         ("commands", "cache"): "dspex-cache",

@@ -18,6 +18,7 @@ from dspex.core.sandbox import Output, SandboxLimits
 from dspex.core.usage import Budget
 from dspex.core.where import Condition
 from dspex.core.wire import HttpReply, MakeFraming, ServerEvent
+from dspex.plugin.executors import Chunk, ExecutorRecord
 
 
 class HttpClient(Protocol):
@@ -88,7 +89,10 @@ class StreamingProvider(LMProvider, Protocol):
     """An LMProvider that streams natively."""
 
     def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
-        """The reply in pieces, as they arrive."""
+        """The reply in pieces, as they arrive.
+
+        Whole `tool_calls` come in the last piece; what comes of them before may be told by `tool_call_pieces`.
+        """
 
 
 class FineTuningProvider(LMProvider, Protocol):
@@ -334,10 +338,19 @@ class SecretSource(Protocol):
 
 
 class Executor(Protocol):
-    """Runs program artifacts elsewhere and streams finished calls and rollouts back in any order."""
+    """Runs tasks elsewhere: in other processes, on other machines.
 
-    def run(self, chunks: Sequence[Any]) -> AsyncIterator[Any]:
-        """CallRecords and Rollouts of these chunks."""
+    `run` is called many times at once, from several loops; each call's chunks are its own. A worker gives them to
+    `dspex.Workplace`, whose records are what `run` yields. Optional: `patience`, the seconds without a record after which it counts as
+    stuck (600; None: it watches its workers itself); `async aclose()`, called once when the App stops.
+    """
+
+    def run(self, chunks: Sequence[Chunk]) -> AsyncIterator[ExecutorRecord]:
+        """An async generator of the calls and rollouts of these chunks, in any order; it ends when all tasks have one.
+
+        A task is reported "lost" if its worker died: it comes again, in a further chunk. One that is reported twice counts once. When
+        the generator is closed, what it had under way ends. What it raises ends the evaluation.
+        """
 
 
 CodeTool = Callable[..., Awaitable[Any]]
@@ -372,6 +385,10 @@ class SandboxSession(Protocol):
     """Code in pieces: what one defines, the next one finds.
 
     A piece that meets a limit of time or memory may take all variables with it: its output is `lost` then, the files stay.
+
+    Optional: `async dump() -> bytes`, the variables as they are between two pieces, and `async restore(state)`, which has them
+    again in a session that no piece was run in, also of another process. Both raise SandboxError: `restore` for what it cannot
+    take, as another version's, and it leaves the session as new.
     """
 
     async def run(self, code: str) -> Output:

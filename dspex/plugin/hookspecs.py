@@ -59,7 +59,7 @@ def dspex_adapters() -> list[Spec]:
 
 @hookspec
 def dspex_executors() -> list[Spec]:
-    """Evaluate(executor="NAME"): `factory(options) -> Executor`."""
+    """Evaluate(executor="NAME") and compile(executor="NAME"): `factory(options) -> Executor`."""
     return []
 
 

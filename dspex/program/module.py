@@ -107,7 +107,7 @@ class Module:
         timeout: float = 120,
         straggler_limit: int = 3,
     ) -> Any:
-        """`abatch`, waited for."""
+        """`abatch`, waited for. `outcomes` is the same as a stream, whose memory is flat."""
         return current_app().bridge.run(
             self.abatch(examples, num_threads, max_errors, return_failed_examples, provide_traceback)
         )
@@ -127,7 +127,7 @@ class Module:
 
         A failed one is None and warned of; with `return_failed_examples` the result is (results, failed examples, their
         errors). At `max_errors` (None: the setting) failures EvaluationError is raised, with `.results` so far. The last
-        three arguments are DSPy's and do nothing: no example is ever run twice.
+        three arguments are DSPy's and do nothing: no example is ever run twice. `outcomes` is the same as a stream.
         """
         from dspex.program.batch import collected, runs, side_by_side
 
@@ -137,7 +137,7 @@ class Module:
         )
 
     def outcomes(self, examples: "Inputs", *, num_threads: int | None = None, ordered: bool = True) -> "Outcomes":
-        """What comes of each example, for `async for` or `for`, in the examples' order or (`ordered` False) as they end.
+        """`batch` as a stream: what comes of each example, for `async for` or `for`, in their order or (`ordered` False) as they end.
 
         Each outcome has `index`, `example`, `prediction` and `error`, one of the last two None. Examples come from any
         iterable or async iterable, which is read no further than needed, so memory is flat. Leaving the loop cancels what runs.
@@ -248,11 +248,15 @@ class Module:
         load_state(self, state)
         return self
 
-    def save(self, path: "str | Path") -> None:
-        """Write the state as JSON, atomically, readable by this user only."""
+    def save(self, path: "str | Path", *, whole: bool = False) -> None:
+        """Write the state, and what the program is, as JSON, atomically, readable by this user only.
+
+        With `whole` ProgramFileError says what `dspex.load` could not make again, as a tool that is a lambda, and
+        nothing is written; without it such a file is one to load into a program.
+        """
         from dspex.program.saving import save_file
 
-        save_file(self, path)
+        save_file(self, path, whole=whole)
 
     def load(self, path: "str | Path") -> Self:
         """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit.

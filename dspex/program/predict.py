@@ -61,6 +61,11 @@ class Predict(SignatureModule[P, S_co]):
         self.traces: list[Any] = []
         self.train: list[Any] = []
 
+    @property
+    def stage(self) -> str:
+        """DSPy's: a text that tells this predictor from all others of the process."""
+        return f"{id(self):016x}"
+
     async def _acall(self, /, *args: Any, **kwargs: Any) -> Prediction:
         """One prediction; inputs by keyword only."""
         if args:

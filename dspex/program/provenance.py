@@ -7,14 +7,47 @@ from dspex.core.errors import SignatureTypeError
 from dspex.core.identity import digest
 from dspex.core.versions import installed
 from dspex.program.document import facts
+from dspex.program.named_functions import entries, tool_facts, tool_mismatches
+
+OURS = "dspex.program."
 
 
 def provenance(program: Any) -> dict[str, Any]:
     """Class or recipe, the signatures' texts and hashes, the versions of dspex and its plugins: for a file's metadata."""
-    recipe = recipe_of(program)
-    made = {"class": place_of(program), **({} if recipe is None else {"recipe": recipe})}
+    tools = tool_facts(program)
     signatures = {path: signature_facts(part.signature) for path, part in program.named_predictors()}
-    return {"dependency_versions": installed(), "program": made, "signatures": signatures}
+    told = {"dependency_versions": installed(), "program": said_of(program), "signatures": signatures}
+    return {**told, "tools": tools} if tools else told
+
+
+def said_of(program: Any) -> dict[str, Any]:
+    """Where its class is, and how it is made without that, if it can be."""
+    recipe = recipe_of(program)
+    return {"class": place_of(program), **({} if recipe is None else {"recipe": recipe})}
+
+
+def obstacles(said: Mapping[str, Any]) -> Iterator[str]:
+    """Why `load` could not make a program of what its file says of it, in words."""
+    recipe, place = said.get("recipe"), str(said.get("class"))
+    if isinstance(recipe, Mapping):
+        yield from (f"{one['name']!r} cannot be imported: {one['why']}" for one in entries(recipe) if "why" in one)
+        if isinstance(inner := recipe.get("module"), Mapping) and "recipe" not in inner:
+            yield from obstacles(inner)
+    elif place.startswith(OURS):
+        yield f"a {place.partition(':')[2]} was made with what no file can hold, as a sandbox of its own, or a type of your own"
+    elif place.startswith("__main__:") or "<" in place:
+        yield f"{place} cannot be imported: define it at the top of a module"
+
+
+def modules_of(said: Mapping[str, Any]) -> list[str]:
+    """The modules that making a program imports: those of its functions, or that of its class."""
+    recipe = said.get("recipe")
+    if not isinstance(recipe, Mapping):
+        return [str(said.get("class")).partition(":")[0]]
+    inner = recipe.get("module")
+    places = [str(one["function"]) for one in entries(recipe) if "function" in one]
+    found = {place.partition(":")[0] for place in places}
+    return sorted(found.union(modules_of(inner) if isinstance(inner, Mapping) else ()))
 
 
 def place_of(program: Any) -> str:
@@ -25,7 +58,7 @@ def place_of(program: Any) -> str:
 
 def recipe_of(program: Any) -> dict[str, Any] | None:
     """How `load` makes it again without an import; None for a program that is more than dspex's own modules."""
-    if not type(program).__module__.startswith("dspex.program."):  # a subclass is a user's own
+    if not type(program).__module__.startswith(OURS):  # a subclass is a user's own
         return None
     try:
         arguments = program._recipe()
@@ -43,7 +76,10 @@ def signature_facts(signature: Any) -> dict[str, str]:
 
 
 def mismatches(program: Any, metadata: Mapping[str, Any]) -> Iterator[str]:
-    """Where a program's signatures are not those that a file was saved with, in words."""
+    """Where a program's signatures and tools are not those that a file was saved with, in words."""
+    tools = metadata.get("tools")
+    if isinstance(tools, Mapping):
+        yield from tool_mismatches(program, tools)
     saved = metadata.get("signatures")
     for path, part in program.named_predictors() if isinstance(saved, Mapping) else ():
         then = saved.get(path) if isinstance(saved, Mapping) else None

@@ -14,8 +14,16 @@ FORMAT = 1
 METADATA = "metadata"
 
 
-def save_file(program: Any, path: str | Path) -> None:
-    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files."""
+def save_file(program: Any, path: str | Path, *, whole: bool = False) -> None:
+    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files.
+
+    Raises ProgramFileError, with `whole` also where `load` could not make the program of the file.
+    """
+    write_atomically(path, file_of(program, path, whole=whole))
+
+
+def file_of(program: Any, path: str | Path, *, whole: bool = False) -> bytes:
+    """What `save_file` writes. Raises as that does, naming the path."""
     import json
 
     try:
@@ -32,13 +40,18 @@ def save_file(program: Any, path: str | Path) -> None:
         )
     if list(state) == ["self"]:
         state = state["self"]
-    from dspex.program.provenance import provenance
+    from dspex.program.provenance import obstacles, provenance
 
     metadata = {"version": FORMAT, **provenance(program)}
+    if whole and (lacking := [*obstacles(metadata["program"])]):
+        raise ProgramFileError(
+            f"{path} was not written, as dspex.load could not make the program of it: {'; '.join(lacking)}. Without "
+            "whole=True the state is saved, to be loaded into a program that you make."
+        )
     if program.evidence is not None:
         metadata["evidence"] = msgspec.to_builtins(program.evidence)
     encoded = msgspec.json.encode({**state, METADATA: metadata})
-    write_atomically(path, msgspec.json.format(encoded, indent=2) + b"\n")
+    return msgspec.json.format(encoded, indent=2) + b"\n"
 
 
 def write_atomically(place: str | Path, data: bytes) -> None:
@@ -65,6 +78,12 @@ def write_atomically(place: str | Path, data: bytes) -> None:
 def load_file(program: Any, path: str | Path) -> None:
     """Read a state and its evidence into a program. Raises ProgramFileError naming the file and the cause."""
     state, metadata = read_file(path)
+    take_over(program, path, state, metadata)
+    _warn_of_others(program, path, metadata)
+
+
+def take_over(program: Any, path: str | Path, state: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Give a program a file's state and evidence, all or nothing. Raises ProgramFileError naming the file and the cause."""
     found = metadata.get("evidence")
     try:
         evidence = None if found is None else msgspec.convert(found, Evidence)
@@ -74,7 +93,6 @@ def load_file(program: Any, path: str | Path) -> None:
     except ProgramFileError as error:
         raise type(error)(f"{path}: {error}") from error
     program.evidence = evidence
-    _warn_of_others(program, path, metadata)
 
 
 def _warn_of_others(program: Any, path: str | Path, metadata: dict[str, Any]) -> None:
@@ -89,9 +107,16 @@ def _warn_of_others(program: Any, path: str | Path, metadata: dict[str, Any]) ->
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """State and metadata of a saved program. Raises ProgramFileError naming the file and the cause."""
     try:
-        content = msgspec.json.decode(Path(path).read_bytes())
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ProgramFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return read_bytes(content, path)
+
+
+def read_bytes(written: bytes, path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same of a file's content."""
+    try:
+        content = msgspec.json.decode(written)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProgramFileError(f"{path} is no saved program: {error}.") from error
     if not isinstance(content, dict):

@@ -19,6 +19,7 @@ from dspex.service.prices import Prices
 T = TypeVar("T")
 
 DEFAULT_OUTPUT_TOKENS = 4_096
+SMALLEST_USD = 1e-6
 
 
 class Holder(Protocol):
@@ -175,6 +176,24 @@ async def reserve_all(scopes: Sequence[BudgetScope], bound: Charge) -> None:
         for scope in done:
             scope.settle(bound, Charge())
         raise
+
+
+async def lease_all(scopes: Sequence[BudgetScope], most: Charge) -> Charge:
+    """Reserve `most` in all scopes, or as much of it as each of them has; what it is.
+
+    Raises BudgetExceeded where one has not even a call, or nothing of another unit, and none is open that may give it back.
+    """
+    for scope in scopes:
+        left = scope.left
+        calls, tokens, usd = left.calls, left.tokens, left.usd
+        # Of what is all taken the least is asked for: it may come back, and else `reserve` says that it is short.
+        most = Charge(
+            most.calls if calls is None else max(1, min(most.calls, calls)),
+            most.tokens if tokens is None else max(1, min(most.tokens, tokens)),
+            most.usd if usd is None else max(SMALLEST_USD, min(most.usd, usd)),
+        )
+    await reserve_all(scopes, most)
+    return most
 
 
 def bound_of(request: LMRequest, model: str, max_output: int | None, prices: Prices, needs_price: bool) -> Charge:

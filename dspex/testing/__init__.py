@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from dspex.testing.apps import own_app
     from dspex.testing.cache_contract import CacheContract
     from dspex.testing.command_contract import CommandContract
-    from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, reset
+    from dspex.testing.dummies import DummyLM, DummyVectorizer, ScriptedProvider, dummy_rm, reset
     from dspex.testing.embedding_contract import EmbeddingContract
+    from dspex.testing.executor_contract import ExecutorContract
     from dspex.testing.fault_server import FaultServer
     from dspex.testing.faults import FAULTS, Fault, Step, StreamForm
     from dspex.testing.lm_asks import ASKS, Ask
@@ -39,6 +40,7 @@ __all__ = [
     "DummyLM",
     "DummyVectorizer",
     "EmbeddingContract",
+    "ExecutorContract",
     "Fault",
     "FaultServer",
     "LMInProcessContract",
@@ -59,6 +61,7 @@ __all__ = [
     "VirtualLoop",
     "WireMock",
     "WireMockMissing",
+    "dummy_rm",
     "own_app",
     "reset",
     "simulate",
@@ -67,7 +70,7 @@ __all__ = [
 _DUMMIES, _TIME = "dspex.testing.dummies", "dspex.testing.virtual_time"
 _HOMES = MappingProxyType(
     {
-        **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "reset"], _DUMMIES),
+        **dict.fromkeys(["DummyLM", "DummyVectorizer", "ScriptedProvider", "dummy_rm", "reset"], _DUMMIES),
         **dict.fromkeys(["Deadlock", "VirtualClock", "VirtualLoop", "simulate"], _TIME),
         **dict.fromkeys(["FAULTS", "Fault", "Step", "StreamForm"], "dspex.testing.faults"),
         **dict.fromkeys(["SandboxBehaviour", "SandboxContract"], "dspex.testing.sandbox_contract"),
@@ -77,6 +80,7 @@ _HOMES = MappingProxyType(
         "CacheContract": "dspex.testing.cache_contract",
         "CommandContract": "dspex.testing.command_contract",
         "EmbeddingContract": "dspex.testing.embedding_contract",
+        "ExecutorContract": "dspex.testing.executor_contract",
         "FaultServer": "dspex.testing.fault_server",
         "RetrieverContract": "dspex.testing.retriever_contract",
         **dict.fromkeys(["ASKS", "Ask"], "dspex.testing.lm_asks"),

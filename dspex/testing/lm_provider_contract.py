@@ -96,7 +96,9 @@ class LMProviderContract(LMInProcessContract):
             raise
         if not pieces or pieces[-1].finish_reason is None:
             raise ProtocolError("The stream ended before its last piece.")
-        return whole(pieces)
+        reply = whole(pieces)
+        _check_foretold(pieces, reply.choices[0].tool_calls)
+        return reply
 
     # The contract: what comes
 
@@ -306,6 +308,20 @@ async def in_time(seconds: float, work: Coroutine[Any, Any, str]) -> str:
 def told(choice: Choice) -> tuple[Any, ...]:
     """What tells one answer from another; the arguments of calls are JSON, however they are written."""
     return choice.text, choice.reasoning, choice.finish_reason, [*map(_call, choice.tool_calls)]
+
+
+def _check_foretold(pieces: list[LMDelta], calls: tuple[ToolCall, ...]) -> None:
+    """Pieces of calls, where there are any, say the names and, where they say them, the arguments of the whole ones."""
+    told: dict[int, tuple[str, str]] = {}
+    for piece in (one for delta in pieces for one in delta.tool_call_pieces):
+        name, arguments = told.get(piece.index, ("", ""))
+        told[piece.index] = name + piece.name, arguments + piece.arguments
+    if told:
+        said = [
+            (name, arguments or call.arguments)
+            for (_, (name, arguments)), call in zip(sorted(told.items()), calls, strict=True)
+        ]
+        assert said == [(call.name, call.arguments) for call in calls], "tool_call_pieces say something else"
 
 
 def _call(call: ToolCall) -> tuple[str, str, Any]:

@@ -263,3 +263,10 @@ def test_an_own_adapters_error_needs_no_message():
     with pytest.raises(dspex.AdapterParseError, match=r"Strict cannot read the reply: '\[\[ ## answer"):
         dspex.Predict("question -> answer")(question="?")
     assert len(dspex.settings.lm.history) == 1
+
+
+def test_a_predictor_has_what_programs_read_of_it():
+    one, other = dspex.Predict("a -> b"), dspex.Predict("a -> b")
+    assert (one.traces, one.train, one.demos, one.config) == ([], [], [], {})
+    assert int(one.stage, 16)
+    assert one.stage == one.stage != other.stage

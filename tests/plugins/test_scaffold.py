@@ -18,10 +18,10 @@ def new(tmp_path):
     return lambda *words: CliRunner().invoke(cli, ["plugin", "new", *words, "--into", str(tmp_path)])
 
 
-def test_there_is_a_kind_for_each_hook_but_executors_which_nothing_uses_yet():
+def test_there_is_a_kind_for_each_hook():
     hooks = {name.removeprefix("dspex_") for name in vars(hookspecs) if name.startswith("dspex_")}
     assert hooks == KIND_WORDS.keys()
-    assert {kind.hook for kind in KINDS.values()} == hooks - {"executors"}
+    assert {kind.hook for kind in KINDS.values()} == hooks
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_a_name_that_a_package_of_ours_offers_is_told(new):
     assert "The name is that of dspex-openai" in new("openai", "--kind", "provider").output
 
 
-@pytest.mark.parametrize("kind", ["executor", "hammer", ""])
+@pytest.mark.parametrize("kind", ["hammer", ""])
 def test_a_kind_that_does_not_exist_is_refused_with_those_that_do(kind, new):
     told = new("acme", "--kind", kind)
     assert told.exit_code == 2

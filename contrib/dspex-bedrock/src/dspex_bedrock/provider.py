@@ -79,7 +79,7 @@ class BedrockProvider:
                 raise ProtocolError("The stream ended before its last piece.")
         except LMError as error:
             if streamed.stop_reason is None or not isinstance(error, BROKEN):
-                if streamed.text:
+                if streamed.has_begun:
                     error.partial, error.retryable = streamed.text, False
                 raise
         yield streamed.last()

@@ -63,7 +63,7 @@ class LiteLLMProvider:
         if failure is None and streamed.finish_reason is None:
             failure = ProtocolError("The stream ended before its last piece.")
         if failure is not None:
-            if isinstance(failure, LMError) and streamed.text:
+            if isinstance(failure, LMError) and streamed.has_begun:
                 failure.partial, failure.retryable = streamed.text, False
             raise failure
         yield streamed.last()

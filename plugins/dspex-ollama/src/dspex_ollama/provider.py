@@ -93,7 +93,7 @@ class OllamaProvider:
             if not streamed.is_over:
                 raise ProtocolError("The stream ended before its last piece.")
         except LMError as error:
-            await self._interrupted(error, streamed.text)
+            await self._interrupted(error, streamed)
             raise
         yield streamed.last()
 
@@ -107,11 +107,11 @@ class OllamaProvider:
                     to_response(piece, self.endpoint)  # which says what is wrong with it
                 yield piece
 
-    async def _interrupted(self, error: LMError, text: str) -> None:
+    async def _interrupted(self, error: LMError, streamed: StreamedReply) -> None:
         if isinstance(error, BadRequest):
             await self._explain(error)
-        if text:
-            error.partial = text
+        if streamed.has_begun:
+            error.partial = streamed.text
             error.retryable = False
 
     async def _explain(self, error: BadRequest) -> None:

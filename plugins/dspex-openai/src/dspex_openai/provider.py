@@ -83,7 +83,7 @@ class OpenAIProvider:
                 raise ProtocolError("The stream ended before its last piece.")
         except LMError as error:
             if streamed.finish_reason is None or not isinstance(error, BROKEN):
-                _mark_interrupted(error, streamed.text)
+                _mark_interrupted(error, streamed)
                 raise
         yield streamed.last()
 
@@ -121,7 +121,7 @@ class OpenAIProvider:
         return known_capabilities(self.endpoint.model) if self.base_url == OPENAI else None
 
 
-def _mark_interrupted(error: LMError, text: str) -> None:
-    if text:
-        error.partial = text
+def _mark_interrupted(error: LMError, streamed: StreamedReply) -> None:
+    if streamed.has_begun:
+        error.partial = streamed.text
         error.retryable = False

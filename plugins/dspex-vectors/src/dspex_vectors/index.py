@@ -142,6 +142,14 @@ class Index:
             for places, scores in found
         ]
 
+    def passages(self) -> list[Passage]:
+        """All that there are now, in the order in which they came."""
+        now = self.snapshot()
+        if now is None:
+            return []
+        places = range(now.view.count) if now.alive is None else np.flatnonzero(now.alive)
+        return [to_passage(now.records[int(place)], 0.0) for place in places]
+
     def snapshot(self) -> "Snapshot | None":
         """All that there is now; None for nothing."""
         with self._lock:
