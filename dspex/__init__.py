@@ -132,7 +132,7 @@ _HOMES = MappingProxyType(
         "dspex.program.knn": ("KNN",),
         "dspex.program.loading": ("load",),
         "dspex.program.majority": ("majority",),
-        "dspex.program.module": ("Module",),
+        "dspex.program.module": ("BaseModule", "Module"),
         "dspex.program.multi_chain_comparison": ("MultiChainComparison",),
         "dspex.program.nearest_demos": ("NearestDemos",),
         "dspex.program.parallel": ("Parallel",),
@@ -170,7 +170,10 @@ _PATHS = frozenset(
         "dsp",
         "evaluate",
         "experimental",
+        "predict",
+        "primitives",
         "retrievers",
+        "signatures",
         "streaming",
         "teleprompt",
         "utils",
@@ -180,11 +183,16 @@ _PATHS = frozenset(
 _SANDBOX = "code of models runs in a sandbox, by pip install dspex-monty or dspex-bwrap; see docs/code.md"
 _INSTEAD = MappingProxyType(
     {
+        "BAMLAdapter": "JSONAdapter writes short schemas, and the reply is held to them where the LM can do that",
+        "CodeExecutionError": _SANDBOX,
         "CodeInterpreter": _SANDBOX,
+        "CodeInterpreterError": _SANDBOX,
         "ColBERTv2": "give a function of (query, k) that asks your server: dspex.configure(rm=...)",
+        "FinalOutput": _SANDBOX,
         "Flex": "programs are optimised as they stand",
         "LocalInterpreter": _SANDBOX,
         "PythonInterpreter": _SANDBOX,
+        "SandboxSerializable": _SANDBOX,
     }
 )
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})

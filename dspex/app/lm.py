@@ -378,6 +378,10 @@ class LM:
         blocked = NOT_SAVED | DSPY_ONLY
         return LM(**{name: value for name, value in state.items() if name not in blocked and value is not None})
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What it is bound to, and what it heard, are of this process; a key in it cannot be pickled.
+        return {**self.__dict__, "_bound": None, "_history": deque()}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Copies of a program share their LM: it is a handle on a service, not state.
         return self

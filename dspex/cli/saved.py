@@ -9,6 +9,7 @@ import msgspec
 from dspex.core.errors import ProgramFileError
 from dspex.core.evidence import Evidence
 from dspex.program.named_functions import entries
+from dspex.program.provenance import versions_of
 from dspex.program.saving import read_file
 
 
@@ -103,7 +104,7 @@ def read_saved(file: Path) -> SavedProgram:
             tuple(_part(path, one) for path, one in parts.items()),
             str(said.get("class", "")),
             "recipe" in said,
-            {str(name): str(version) for name, version in metadata.get("dependency_versions", {}).items()},
+            versions_of(metadata),
             None if found is None else msgspec.convert(found, Evidence),
             {str(one["name"]): str(one.get("function", "")) for one in entries(said.get("recipe") or {})},
             {path: dict(tools) for path, tools in (metadata.get("tools") or {}).items()},

@@ -112,6 +112,7 @@ class Ask:
                 await self.lm.forget(request)
                 fault.add_note(f"It was asked for again after this: {error}")
                 error = fault
+        error.signature = self.signature
         error.usage = sum(self.spent, error.usage or Usage())  # what an adapter's own calls took, and ours
         raise error
 

@@ -148,7 +148,7 @@ class Embeddings(Module):
         await provider.save(str(folder))
         _write(folder / HEAD, msgspec.json.format(msgspec.json.encode(self._head)))
 
-    def load(self, path: str | os.PathLike[str], embedder: Any = None) -> Self:
+    def load(self, path: str | os.PathLike[str], embedder: Any = None) -> Self:  # type: ignore[override]  # as above
         """Take what `save`, or DSPy's, has written, with the embedder for queries.
 
         Raises FileNotFoundError (a RetrieverError) where there is nothing, RetrieverError for what cannot be used.

@@ -1,6 +1,8 @@
 """What a saved program says of where it is from, and how that differs from where it is loaded."""
 
+import sys
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from dspex.core.errors import SignatureTypeError
@@ -11,12 +13,15 @@ from dspex.program.named_functions import entries, tool_facts, tool_mismatches
 
 OURS = "dspex.program."
 
+# All that DSPy may find there: it looks each name up among its own.
+_VERSIONS = MappingProxyType({"dependency_versions": {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}})
+
 
 def provenance(program: Any) -> dict[str, Any]:
     """Class or recipe, the signatures' texts and hashes, the versions of dspex and its plugins: for a file's metadata."""
     tools = tool_facts(program)
     signatures = {path: signature_facts(part.signature) for path, part in program.named_predictors()}
-    told = {"dependency_versions": installed(), "program": said_of(program), "signatures": signatures}
+    told = {**_VERSIONS, "versions": installed(), "program": said_of(program), "signatures": signatures}
     return {**told, "tools": tools} if tools else told
 
 
@@ -92,11 +97,16 @@ def mismatches(program: Any, metadata: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def versions_of(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Versions by package, as a file has them; in older ones they stand where DSPy has its own."""
+    found = metadata.get("versions", metadata.get("dependency_versions"))
+    return {str(name): str(one) for name, one in found.items()} if isinstance(found, Mapping) else {}
+
+
 def other_versions(metadata: Mapping[str, Any]) -> Iterator[str]:
     """Packages that a file was saved with in another version, or that are not here, in words."""
-    saved = metadata.get("dependency_versions")
     here = installed()
-    for name, version in saved.items() if isinstance(saved, Mapping) else ():
+    for name, version in versions_of(metadata).items():
         ours = name in here or name.startswith("dspex")  # DSPy's files name Python and DSPy
         if ours and here.get(name) != version:
             yield f"{name} {version}, here {here.get(name, 'not installed')}"

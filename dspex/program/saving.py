@@ -54,6 +54,24 @@ def file_of(program: Any, path: str | Path, *, whole: bool = False) -> bytes:
     return msgspec.json.format(encoded, indent=2) + b"\n"
 
 
+def refuse_pickle(wanted: Any) -> None:
+    """Raise ProgramFileError where a program is to be saved with its code."""
+    if wanted:
+        raise ProgramFileError(
+            "save_program= and modules_to_serialize= write pickle, which dspex does not. Save to a .json file: "
+            "dspex.load makes the program from it, its own classes too where allow= names their package."
+        )
+
+
+def refuse_endpoints(wanted: bool) -> None:
+    """Raise ProgramFileError where the address of a model is to be taken from a file."""
+    if wanted:
+        raise ProgramFileError(
+            "allow_unsafe_lm_state=True would send prompts, and the key, wherever the file says. Load without it, and "
+            "give the LM: program.set_lm(dspex.LM(..., api_base=...))."
+        )
+
+
 def write_atomically(place: str | Path, data: bytes) -> None:
     """Replace a file by new bytes, mode 0600; on any error the old file stays. Raises ProgramFileError."""
     import tempfile

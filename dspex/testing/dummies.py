@@ -25,7 +25,7 @@ class ScriptedProvider:
     serves several signatures. With `follow_examples` the output of a demo with the same input comes first.
     """
 
-    capabilities = Capabilities(chat=True, n=True)
+    capabilities = Capabilities(chat=True, n=True, images=True)
 
     def __init__(
         self,

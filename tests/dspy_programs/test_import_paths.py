@@ -18,6 +18,10 @@ from dspex.testing import DummyLM
         "evaluate.normalize_text",
         "experimental.Citations",
         "teleprompt.bootstrap_trace_data",
+        "adapters.types.History",
+        "predict.react.ReAct",
+        "primitives.Example",
+        "signatures.signature.ensure_signature",
         "utils.DummyLM",
         "utils.exceptions.LMError",
         "clients.lm.LM",
@@ -31,6 +35,25 @@ def test_a_path_needs_no_import_of_its_own(path, tmp_path):
 @pytest.mark.parametrize(
     ("path", "names"),
     [
+        ("adapters", "Adapter ChatAdapter History Image Tool Type"),
+        ("adapters.base", "Adapter"),
+        ("adapters.chat_adapter", "ChatAdapter"),
+        ("adapters.json_adapter", "JSONAdapter"),
+        ("adapters.two_step_adapter", "TwoStepAdapter"),
+        ("adapters.types", "Audio Citations Code Document File History Image Reasoning Tool ToolCalls Type"),
+        ("adapters.types.image", "Image"),
+        ("adapters.types.tool", "Tool ToolCalls"),
+        ("adapters.xml_adapter", "XMLAdapter"),
+        ("predict", "BestOfN ChainOfThought KNN MultiChainComparison Parallel Predict ReAct Refine Tool majority"),
+        ("predict.aggregation", "majority"),
+        ("predict.predict", "Predict"),
+        ("predict.react", "ReAct Tool"),
+        ("predict.react_v2", "ReActV2"),
+        ("predict.rlm", "RLM"),
+        ("primitives", "BaseModule Completions Example Module Prediction"),
+        ("primitives.prediction", "Completions Prediction"),
+        ("signatures", "InputField OutputField Signature SignatureMeta ensure_signature infer_prefix make_signature"),
+        ("signatures.signature", "Signature SignatureMeta ensure_signature"),
         ("clients.base_lm", "BaseLM inspect_history"),
         ("clients.cache", "Cache"),
         ("clients.embedding", "Embedder"),
@@ -73,7 +96,13 @@ def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_ins
 
 @pytest.mark.parametrize(
     ("name", "instead"),
-    [("PythonInterpreter", "dspex-monty or dspex-bwrap"), ("ColBERTv2", "configure\\(rm="), ("Flex", "as they stand")],
+    [
+        ("PythonInterpreter", "dspex-monty or dspex-bwrap"),
+        ("CodeInterpreterError", "sandbox"),
+        ("BAMLAdapter", "JSONAdapter"),
+        ("ColBERTv2", "configure\\(rm="),
+        ("Flex", "as they stand"),
+    ],
 )
 def test_what_is_not_carried_says_what_stands_in_its_place(name, instead):
     with pytest.raises(AttributeError, match=f"dspex has no {name}: .*{instead}"):

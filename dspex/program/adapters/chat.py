@@ -59,7 +59,7 @@ class ChatAdapter(Adapter):
         content = self.format_user_message_content(signature, inputs, main_request=True)
         return [
             {"role": "system", "content": self.format_system_message(signature)},
-            *self.format_demos(signature, demos),
+            *self.format_demos(compiled, demos),
             *earlier,
             {"role": "user", "content": content},
         ]
@@ -124,7 +124,8 @@ class ChatAdapter(Adapter):
         compiled = base.compiled_of(signature)
         messages = []
         for demo, is_whole in base.sorted_demos(compiled, demos) if demos else ():
-            asked = self.format_user_message_content(compiled, demo, prefix="" if is_whole else _LEFT_OUT)
+            form = base.shown_for(compiled, demo)
+            asked = self.format_user_message_content(form, demo, prefix="" if is_whole else _LEFT_OUT)
             answered = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
             messages.append({"role": "user", "content": asked})
             messages.append({"role": "assistant", "content": self._closed(compiled, answered)})
