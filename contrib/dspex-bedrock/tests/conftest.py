@@ -17,12 +17,6 @@ from dspex.testing import MOCKED, FaultServer, QuickClock, WireMock, WireMockMis
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def pytest_collection_finish() -> None:
-    """Take all that exists now out of garbage collection, so that a full collection after each test is cheap."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(scope="session")
 def mock() -> Iterator[WireMock]:
     """aimock; before any test has a cache folder of its own, so that it is installed once."""
@@ -38,6 +32,8 @@ def mock() -> Iterator[WireMock]:
 @pytest.fixture(autouse=True)
 def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No key, address or cache of the machine's user, and an App of its own for each test."""
+    gc.collect()
+    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
     for name in [name for name in os.environ if name.startswith(("AWS_", "BEDROCK_"))]:
         monkeypatch.delenv(name)
     # No look at the user's own configuration, and none for a role of the machine, which would ask over the network.

@@ -16,12 +16,6 @@ from dspex.testing import MOCKED, FaultServer, QuickClock, WireMock, WireMockMis
 from dspex.testing.fault_ends import in_time
 
 
-def pytest_collection_finish() -> None:
-    """Take all that exists now out of garbage collection, so that a full collection after each test is cheap."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(scope="session")
 def mock() -> Iterator[WireMock]:
     """aimock; before any test has a cache folder of its own, so that it is installed once."""
@@ -37,6 +31,8 @@ def mock() -> Iterator[WireMock]:
 @pytest.fixture(autouse=True)
 def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No key, address or cache of the machine's user, and an App of its own for each test."""
+    gc.collect()
+    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
     for name in [name for name in os.environ if name.endswith(("_API_KEY", "_API_BASE", "_BASE_URL", "_ENDPOINT"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
