@@ -4,7 +4,10 @@
 environments of the last run. A plain `nox` runs all checks and ends with one line that counts every test of the run.
 """
 
+import ast
 import fcntl
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -23,6 +26,19 @@ WHEELS = OURS / "wheels"
 REPORTS = OURS / "reports"
 CACHE = OURS / "cache"
 RUNS = OURS / "runs"
+# A uv of this checkout's own, for who has none.
+UV = OURS / "uv"
+UV_SETTINGS = OURS / "uv.json"
+# What uv calls a setting of pip's, which it does not read by itself.
+UV_NAMES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "constraint": "UV_CONSTRAINT",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+}
+UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
 # Tests that run type checkers, which only the session of types has.
 CHECKERS = "tests/typing"
 # Tests that look at the sources, which are the same for every Python.
@@ -44,7 +60,7 @@ nox.options.report = str(REPORTS / "sessions.json")
 
 if not sys.argv[1:]:
     # A whole run takes two sessions at a time, and shows what each said when it ends. The kernel's tests, which measure
-    # time, run by themselves.
+    # time, run by themselves. Sessions begin in the order of this file: short ones last, so that none is waited for alone.
     nox.options.parallel = 2
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -55,7 +71,37 @@ PLUGINS = sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.tom
 CONTRIB = sorted(path.parent.name for path in ROOT.glob("contrib/*/pyproject.toml"))
 
 
-@nox.session(reuse_venv=True, tags=["release"])
+@nox.session(python=False, tags=["release"])
+def uv(session: nox.Session) -> None:
+    """Have uv, which makes an environment in a tenth of pip's time: the user's own, else one that pip brings.
+
+    That is tried once. Where it can't be had, or finds no package, nox goes on with virtualenv and pip.
+    """
+    settings = settings_for_uv()
+    UV_SETTINGS.write_text(json.dumps(settings))
+    if UV.exists() or os.environ.get("UV") or shutil.which("uv") or importlib.util.find_spec("uv"):
+        return
+    session.log("Fetching uv")
+    part = UV.with_name("uv.part")
+    shutil.rmtree(part, ignore_errors=True)
+    options = ("--quiet", "--no-deps", "--only-binary=:all:", "-c", "constraints.txt", "--target", part)
+    fetch = [sys.executable, "-m", "pip", "install", *options, "uv"]
+    try_it = [part / "bin" / "uv", "pip", "compile", "--quiet", "-"]
+    for command in (fetch, try_it):
+        done = subprocess.run(
+            command, input="hatchling", capture_output=True, text=True, check=False, env=os.environ | settings
+        )
+        if done.returncode:
+            session.warn(f"Going on without uv, more slowly. To try again: rm -r {UV.relative_to(ROOT)}\n{done.stderr}")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            break
+    part.rename(UV)
+    # What nox found when it began, it remembers.
+    getattr(nox.virtualenv.find_uv, "cache_clear", int)()
+
+
+@nox.session(reuse_venv=True, requires=["uv"], tags=["release"])
 def wheels(session: nox.Session) -> None:
     """Build the wheel of the kernel and of each plugin, once: all other sessions install what a user would install.
 
@@ -64,14 +110,14 @@ def wheels(session: nox.Session) -> None:
     for folder in (WHEELS, REPORTS, CACHE, RUNS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    session.install("-c", "constraints.txt", "hatchling")
+    bring(session, "-c", "constraints.txt", "hatchling")
     build_wheels(session, [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)])
 
 
-@nox.session(tags=["release"], allow_parallel=True)
+@nox.session(requires=["uv"], tags=["release"], allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Ruff's rules and its format."""
-    session.install("-c", "constraints.txt", *group("lint"))
+    bring(session, "-c", "constraints.txt", *group("lint"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
 
@@ -108,16 +154,6 @@ def plugins(session: nox.Session, plugin: str) -> None:
 
 
 @nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
-@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
-def lowest(session: nox.Session, plugin: str) -> None:
-    """One first-party plugin alone, with the oldest releases that it and the kernel say they work with, by its tests/test_smoke.py."""
-    versions = Path(session.create_tmp()) / "lowest.txt"
-    versions.write_text("\n".join(lowest_versions(plugin, *siblings(plugin))))
-    install(session, "dspex", *siblings(plugin), f"{plugin}[test]", versions=versions)
-    run_pytest(session, f"plugins/{plugin}/tests/test_smoke.py")
-
-
-@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
 def scaffold(session: nox.Session) -> None:
     """What `dspex plugin new` writes, for each kind: built, installed beside the kernel's wheel, tested and used."""
     install(session, "dspex", others=group("types", "lint"))
@@ -140,7 +176,7 @@ def contrib(session: nox.Session) -> None:
     """The packages of contrib/, together: types, tests and README. No release waits for it: `nox -t release` leaves it out."""
     if not CONTRIB:
         session.skip("contrib/ holds no package")
-    session.install("-c", "constraints.txt", "hatchling")
+    bring(session, "-c", "constraints.txt", "hatchling")
     build_wheels(session, [ROOT / "contrib" / name for name in CONTRIB])
     install(session, "dspex", *(f"{name}[test]" for name in CONTRIB), others=group("docs", "types"))
     session.run("mypy", "--follow-imports=silent", *(f"contrib/{name}/src" for name in CONTRIB))
@@ -159,10 +195,20 @@ def docs(session: nox.Session) -> None:
     )
 
 
+@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
+def lowest(session: nox.Session, plugin: str) -> None:
+    """One first-party plugin alone, with the oldest releases that it and the kernel say they work with, by its tests/test_smoke.py."""
+    versions = Path(session.create_tmp()) / "lowest.txt"
+    versions.write_text("\n".join(lowest_versions(plugin, *siblings(plugin))))
+    install(session, "dspex", *siblings(plugin), f"{plugin}[test]", versions=versions)
+    run_pytest(session, f"plugins/{plugin}/tests/test_smoke.py")
+
+
 @nox.session(requires=["wheels"], tags=["release"], allow_parallel=True)
 def packaging(session: nox.Session) -> None:
     """Build the sdist of each package and a wheel from it, and let twine judge their metadata."""
-    session.install("-c", "constraints.txt", *group("packaging"))
+    bring(session, "-c", "constraints.txt", *group("packaging"))
     dist = Path(session.create_tmp()) / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     for folder in (ROOT, *(ROOT / "plugins" / name for name in PLUGINS)):
@@ -257,10 +303,10 @@ def install(
     """
     system_packages(session, names)
     files = [f"{name} @ {wheel(name)}" for name in names]
-    session.install("-c", str(versions), *others, *files)
+    bring(session, "-c", str(versions), *others, *files)
     # An environment that was kept holds the same versions of older code, which pip and uv would leave as they are.
     if getattr(session.virtualenv, "_reused", True):
-        session.install("--no-deps", "--force-reinstall", *files)
+        bring(session, "--no-deps", "--force-reinstall", *files)
 
 
 def system_packages(session: nox.Session, names: Iterable[str]) -> None:
@@ -302,6 +348,30 @@ def run_scripts(session: nox.Session, scripts: list[str]) -> None:
         session.run("python", script)
 
 
+def bring(session: nox.Session, *requirements: str) -> None:
+    """Install from the user's indexes."""
+    session.install(*requirements, env=json.loads(UV_SETTINGS.read_text()) if UV_SETTINGS.exists() else None)
+
+
+def settings_for_uv() -> dict[str, str]:
+    """The user's settings of pip, as variables for uv; none where uv has been told of an index itself."""
+    if any(name in os.environ for name in UV_INDEXES):
+        return {}
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
+    lines = [re.fullmatch(r"(global|install|:env:)\.([\w-]+)=(['\"].*)", line) for line in listed.stdout.splitlines()]
+    # In this order, the later overrides.
+    found = {one[2]: one[3] for kind in ("global", "install", ":env:") for one in lines if one and one[1] == kind}
+    told = {
+        variable: ("," if name == "find-links" else " ").join(ast.literal_eval(found[name]).split())
+        for name, variable in UV_NAMES.items()
+        if name in found and variable not in os.environ
+    }
+    # pip takes the best that any index has, uv what the first one has that knows the name.
+    return {"UV_INDEX_STRATEGY": "unsafe-best-match", **told}
+
+
 def answers(python: str | Path, version: str) -> bool:
     """True if an interpreter starts and is of a version. A pyenv shim is on PATH even where it only prints an error."""
     program = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -329,6 +399,10 @@ def show_pyenv_interpreters() -> None:
 
 
 show_pyenv_interpreters()
+# uv leaves compiling to the first import: without a place to keep it, each process of the tests would do it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Behind the user's own.
+os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(UV / "bin")])
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts us in the background ignores Ctrl-C for all that we start, and tests send it to what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable
 
 import dspex
 from dspex.core.messages import ToolCall
-from dspex.plugin import Choice, LMRequest, LMResponse
+from dspex.plugin import Choice, LMRequest, LMResponse, Usage
 
 PAGE = "A line of what stands on the page. " * 10
 THOUGHT = "What is known does not suffice, so look further. " * 2
 ANSWER = {"reasoning": "It follows.", "answer": "4"}
-LENGTHS = (5, 20, 80, 160)
+LENGTHS = (5, 20, 100, 200)
+USAGE = Usage(100, 20)  # as providers say it: dspex would have to guess it of each prompt's length
 
 
 async def search(query: str) -> str:
@@ -42,12 +43,12 @@ class Works:
         self._asked += 1
         form = dspex.ChatAdapter().format_fields
         if self._steps and self._asked > self._steps:
-            return LMResponse.from_text(str(form(ANSWER)))
+            return LMResponse.from_text(str(form(ANSWER)), USAGE)
         tool, args = ("search", f'{{"query": "{self._asked}"}}') if self._asked != self._steps else ("finish", "{}")
         if self._natively:
-            return LMResponse((Choice("", (ToolCall(str(self._asked), tool, args),), "tool_calls"),))
+            return LMResponse((Choice("", (ToolCall(str(self._asked), tool, args),), "tool_calls"),), USAGE)
         return LMResponse.from_text(
-            str(form({"next_thought": THOUGHT, "next_tool_name": tool, "next_tool_args": args}))
+            str(form({"next_thought": THOUGHT, "next_tool_name": tool, "next_tool_args": args})), USAGE
         )
 
 

@@ -59,10 +59,17 @@ def vectors() -> None:
         for first in range(0, count, 4096):
             index.add(passages[first : first + 4096], matrix[first : first + 4096])
 
-        def raw(query: Any, matrix: Any = matrix) -> Any:
+        texts, ids = [passage.text for passage in passages], [passage.id for passage in passages]
+
+        def raw(query: Any, matrix: Any = matrix, texts: Any = texts, ids: Any = ids) -> Any:
             scores = matrix @ (query / np.linalg.norm(query))
             best = np.argpartition(scores, len(scores) - 10)[-10:]
-            return best[np.argsort(-scores[best])]
+            best = best[np.argsort(-scores[best])]
+            # Whoever searches wants to know what was found: of each its id, its text and its score.
+            return [
+                (ids[place], texts[place], score)
+                for place, score in zip(best.tolist(), scores[best].tolist(), strict=True)
+            ]
 
         queries = rng.standard_normal((max(20, 2_000_000 // count), DIM), dtype=np.float32)
         compared(

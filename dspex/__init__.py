@@ -4,6 +4,7 @@ Importing this package is cheap: every name is loaded at its first use, and plug
 """
 
 import importlib
+import sys
 from types import MappingProxyType
 from typing import Any
 
@@ -131,7 +132,7 @@ _HOMES = MappingProxyType(
         "dspex.program.knn": ("KNN",),
         "dspex.program.loading": ("load",),
         "dspex.program.majority": ("majority",),
-        "dspex.program.module": ("Module",),
+        "dspex.program.module": ("BaseModule", "Module"),
         "dspex.program.multi_chain_comparison": ("MultiChainComparison",),
         "dspex.program.nearest_demos": ("NearestDemos",),
         "dspex.program.parallel": ("Parallel",),
@@ -161,26 +162,49 @@ _HOMES = MappingProxyType(
     }
 )
 # DSPy's paths, which programs reach without an import of their own.
-_PATHS = frozenset({"datasets", "evaluate", "experimental", "streaming", "teleprompt"})
+_PATHS = frozenset(
+    {
+        "adapters",
+        "clients",
+        "datasets",
+        "dsp",
+        "evaluate",
+        "experimental",
+        "predict",
+        "primitives",
+        "retrievers",
+        "signatures",
+        "streaming",
+        "teleprompt",
+        "utils",
+    }
+)
 # DSPy's names of what is not carried, and what stands in its place.
 _SANDBOX = "code of models runs in a sandbox, by pip install dspex-monty or dspex-bwrap; see docs/code.md"
 _INSTEAD = MappingProxyType(
     {
         "AvatarOptimizer": "in DSPy it cannot be made; SIMBA and GEPA improve programs with tools",
+        "BAMLAdapter": "JSONAdapter writes short schemas, and the reply is held to them where the LM can do that",
+        "CodeExecutionError": _SANDBOX,
         "CodeInterpreter": _SANDBOX,
+        "CodeInterpreterError": _SANDBOX,
         "ColBERTv2": "give a function of (query, k) that asks your server: dspex.configure(rm=...)",
+        "FinalOutput": _SANDBOX,
         "Flex": "programs are optimised as they stand",
         "GRPO": "BootstrapFinetune trains a model on good runs; reinforcement is not there",
         "LocalInterpreter": _SANDBOX,
         "PythonInterpreter": _SANDBOX,
+        "SandboxSerializable": _SANDBOX,
     }
 )
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
+_IMPORTLIB = "<frozen importlib._bootstrap>"
+
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table
 
 
-def __getattr__(name: str) -> Any:
+def _found(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is not None:
         value = globals()[name] = getattr(importlib.import_module(home), name)
@@ -194,6 +218,16 @@ def __getattr__(name: str) -> Any:
     if name[:1].isupper():
         return importlib.import_module("dspex.engine.optimizer").optimizer_class(name, __all__)
     raise AttributeError(f"module 'dspex' has no attribute {name!r}")
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _found(name)
+    except AttributeError as error:
+        # `from dspex import X` asks by importlib's own code first, and would drop what an AttributeError says.
+        if name[:1].isupper() and sys._getframe(1).f_code.co_filename == _IMPORTLIB:
+            raise ImportError(f"cannot import name {name!r} from 'dspex': {error}", name="dspex") from error
+        raise
 
 
 def __dir__() -> list[str]:

@@ -2,11 +2,19 @@
 
 from typing import Any
 
+from dspex import adapters as adapters
+from dspex import clients as clients
 from dspex import datasets as datasets
+from dspex import dsp as dsp
 from dspex import evaluate as evaluate
 from dspex import experimental as experimental
+from dspex import predict as predict
+from dspex import primitives as primitives
+from dspex import retrievers as retrievers
+from dspex import signatures as signatures
 from dspex import streaming as streaming
 from dspex import teleprompt as teleprompt
+from dspex import utils as utils
 from dspex.app.accounting import UsageTracker as UsageTracker
 from dspex.app.accounting import budget as budget
 from dspex.app.accounting import track_usage as track_usage
@@ -234,6 +242,7 @@ from dspex.program.function_module import module as module
 from dspex.program.knn import KNN as KNN
 from dspex.program.loading import load as load
 from dspex.program.majority import majority as majority
+from dspex.program.module import BaseModule as BaseModule
 from dspex.program.module import Module as Module
 from dspex.program.multi_chain_comparison import MultiChainComparison as MultiChainComparison
 from dspex.program.nearest_demos import NearestDemos as NearestDemos

@@ -81,6 +81,9 @@ def nothing_left_running(request: pytest.FixtureRequest) -> None:
     # Hypothesis hides the test in a function that is not async.
     inner = getattr(getattr(test, "hypothesis", None), "inner_test", test)
     if inspect.iscoroutinefunction(inner):
+        # What other tests have left in place, such as modules, is set aside, so that a collection looks at this test's only.
+        gc.collect()
+        gc.freeze()
         request.getfixturevalue("watched_loop")
 
 

@@ -265,6 +265,10 @@ class App:
 
         A call that takes longer than `drain` seconds is ended with Unavailable.
         """
+        with self.bridge.kept():  # what belongs to its loop is closed there
+            await self._close(drain)
+
+    async def _close(self, drain: float) -> None:
         await self._background.settled()
         await self._end_calls(drain)
         await self._background.stop()
@@ -292,6 +296,7 @@ class App:
     def forked(self) -> None:
         """In a forked child: go on without the parent's locks, permits, calls in flight and background work."""
         self._lock = threading.RLock()
+        self.bridge.forked()
         self._workers, self._backgrounds = {}, {}
         for part in (self._background, self._cache, self._plugged, self.bus, self.under_way):
             part.forked()

@@ -14,14 +14,17 @@ from dspex.runtime.scope import SCOPE, Scope, use
 def context(**given: Any) -> Iterator[Scope]:
     """Override settings inside a block; it reaches tasks, our threads and nothing beside it.
 
-    Those that belong to the whole App may be given as they are, so that `context(**settings.copy())` is good elsewhere.
+    `usage_tracker`, which counts what the block pays, is no setting that lasts, but may be given here too. Those that belong to the whole App may be given as they are, so that `context(**settings.copy())` is good elsewhere.
     Raises ConfigurationError for one that does not exist, or that only `configure` can change.
     """
+    tracker = given.pop("usage_tracker", None)
     overlay = checked(given)
     for name in APP_WIDE & overlay.keys():
         if overlay.pop(name) is not current_app().settings.own(name):
             raise ConfigurationError(f"{name!r} belongs to the whole App: use dspex.configure({name}=...).")
     changes: dict[str, Any] = {"trace": overlay.pop("trace")} if "trace" in overlay else {}
+    if tracker is not None:
+        changes["trackers"] = (*SCOPE.get().trackers, tracker)
     with use(overlay={**SCOPE.get().overlay, **overlay}, **changes) as scope:
         yield scope
 
@@ -36,6 +39,15 @@ class CurrentSettings:
 
     def __setattr__(self, name: str, value: Any) -> None:
         configure(**{name: value})
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        configure(**{name: value})
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.copy()
 
     configure = staticmethod(configure)
     context = staticmethod(context)

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any, Literal, Self, TextIO
 
 import msgspec
@@ -39,6 +40,16 @@ DSPY_ONLY = frozenset(
         *("engine", "async_engine", "prompt_cache", "callbacks"),
     }
 )
+INSTEAD = MappingProxyType(
+    {
+        "async_engine": "providers are plugins, or an object: provider=",
+        "engine": "providers are plugins, or an object: provider=",
+        "prompt_cache": "what a provider's own cache of prompts takes is a parameter of the provider",
+    }
+)
+
+MODEL_TYPES = ("chat", "text", "responses")
+Turns = Sequence[Mapping[str, Any]]
 
 
 class LM:
@@ -51,7 +62,7 @@ class LM:
     `http_limits` bounds each exchange. `hedge_after` is that of `dspex.Hedged`. With `dispatch="batch"` calls are put
     together and answered later, within a day and for about half the price, where the provider has that. Keywords that the provider's
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
-    object instead of a plugin's. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
+    object instead of a plugin's. `train_kwargs` and `finetuning_model` are for a training of it, and never sent. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
     `hedge_after` and `dispatch`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
     """
 
@@ -84,6 +95,8 @@ class LM:
     ) -> None:
         if provider is None and "/" not in model:
             raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
+        if model_type not in MODEL_TYPES:
+            raise ConfigurationError(f"LM(model_type={model_type!r}): it is {', '.join(map(repr, MODEL_TYPES))}.")
         self.model = model
         self.model_type = model_type
         self.cache = cache
@@ -93,6 +106,10 @@ class LM:
         self.retry = retry
         self.hedge_after = hedge_after
         self.dispatch = dispatch
+        self.finetuning_model: str | None = None
+        self.launch_kwargs: Mapping[str, Any] = {}  # DSPy's, for servers that it starts; here nothing does
+        self.train_kwargs: Mapping[str, Any] = {}
+        self._take(kwargs)
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
         also = self.kwargs.pop("extra_headers", None) or {}  # as LiteLLM calls them
@@ -108,7 +125,24 @@ class LM:
         self._options = self._wanted()
         self._bound: tuple[Any, LMService] | None = None  # with the App or tape that it is of
         self._params: dict[str, Any] = {}
+        self._seen: dict[str, Any] = {}  # `kwargs` as they were when it was bound: a user may change them in place
         self._history: History = deque()
+
+    def _take(self, given: dict[str, Any]) -> None:
+        """Out of keywords those of DSPy's that are no parameters of a request. Raises ConfigurationError for what is not here."""
+        for name in DSPY_ONLY & given.keys():
+            value = given.pop(name)
+            if name in INSTEAD and value and value != "auto":
+                raise ConfigurationError(f"LM({self.model!r}, {name}={value!r:.60}): {INSTEAD[name]}.")
+            if name == "finetuning_model":
+                self.finetuning_model = value
+            elif name in ("launch_kwargs", "train_kwargs"):
+                setattr(self, name, value or {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name in CALLS_OWN and "_options" in self.__dict__:  # else it is being made
+            self._options = self._wanted()
 
     # What Predict and the engine use
 
@@ -134,6 +168,7 @@ class LM:
         else:
             endpoint, self._params = self._endpoint(owner)
             service = owner.lm_service(endpoint, self._provider, self._terms)
+        self._seen = dict(self.kwargs)
         self._bound = (owner, service)
         return service
 
@@ -161,6 +196,21 @@ class LM:
         return self.service.capabilities
 
     @property
+    def supports_function_calling(self) -> bool:
+        """Whether it is known to take tools."""
+        return bool(self.capabilities.tools)
+
+    @property
+    def supports_reasoning(self) -> bool:
+        """Whether it is known to think before it answers."""
+        return bool(self.capabilities.reasoning)
+
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether it is known to hold to a JSON schema."""
+        return bool(self.capabilities.json_schema)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What tells this model's answers from another's: endpoint, options and parameters; no key, header or retry."""
         service = self.service
@@ -182,7 +232,12 @@ class LM:
         schema: Mapping[str, Any] | None = None,
         n: int = 1,
     ) -> LMRequest:
-        """A request with this handle's own parameters under `params`; None removes one. Raises ConfigurationError."""
+        """A request with this handle's own parameters under `params`; None removes one. Raises ConfigurationError.
+
+        A `response_format` that is a pydantic model is its schema.
+        """
+        if self._bound is not None and self.kwargs != self._seen:
+            self._bound = None
         _, service = self._bound or (None, self.service)  # of whichever App: the names are the same
         merged = self._params
         overlay = SCOPE.get().overlay.get("lm_params")
@@ -194,6 +249,10 @@ class LM:
         if "n" in merged:
             n = merged["n"] if n == 1 else n
             merged = {name: value for name, value in merged.items() if name != "n"}
+        form: Any = merged.get("response_format")
+        if form is not None and hasattr(form, "model_json_schema"):
+            schema = schema or form.model_json_schema()
+            merged = {name: value for name, value in merged.items() if name != "response_format"}
         return LMRequest(service.endpoint.model, messages, merged, tools, schema, n)
 
     def _refuse(self, params: Mapping[str, Any]) -> None:
@@ -222,7 +281,9 @@ class LM:
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
-        request, options = self._carried(request)
+        options = self._options
+        if request.params:
+            request, options = self._carried(request)
         try:
             response = await self.service.complete(request, options)
         except (Exception, asyncio.CancelledError) as error:
@@ -265,18 +326,16 @@ class LM:
 
     # What a user calls
 
-    def __call__(
-        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
-    ) -> list[Any]:
-        """The completions' texts; dictionaries where a completion has more than text."""
+    def __call__(self, prompt: str | Turns | None = None, messages: Turns | None = None, **kwargs: Any) -> list[Any]:
+        """The completions' texts; dictionaries where a completion has more than text. A list as the prompt is the messages."""
         return run_stepped(current_app().bridge, self.acall(prompt, messages, **kwargs))
 
-    async def acall(
-        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
-    ) -> list[Any]:
+    async def acall(self, prompt: str | Turns | None = None, messages: Turns | None = None, **kwargs: Any) -> list[Any]:
         """As calling it."""
         if messages is None:
-            messages = [{"role": "user", "content": prompt or ""}]
+            messages = (
+                [{"role": "user", "content": prompt or ""}] if prompt is None or isinstance(prompt, str) else prompt
+            )
         n = kwargs.pop("n", None) or 1
         request = self.request(tuple(to_message(one) for one in messages), kwargs, n=n)
         callbacks = [*current_app().settings.callbacks, *self.callbacks]
@@ -294,6 +353,7 @@ class LM:
             setattr(twin, name, changes.pop(name))
         twin.callbacks = list(changes.pop("callbacks", self.callbacks))
         twin._provider = changes.pop("provider", self._provider)
+        twin._take(changes)
         twin._connection, twin._terms = self._connection.changed(changes), changed_terms(self._terms, changes)
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
         twin._options = twin._wanted()
@@ -317,6 +377,10 @@ class LM:
         """An LM from a saved program's state; it never takes an endpoint, a key or a header from there."""
         blocked = NOT_SAVED | DSPY_ONLY
         return LM(**{name: value for name, value in state.items() if name not in blocked and value is not None})
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What it is bound to, and what it heard, are of this process; a key in it cannot be pickled.
+        return {**self.__dict__, "_bound": None, "_history": deque()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Copies of a program share their LM: it is a handle on a service, not state.

@@ -78,6 +78,8 @@ class Settings:
         try:
             return self._own[name]
         except KeyError:
+            if name == "usage_tracker":
+                return next((one for one in reversed(scope.trackers) if hasattr(one, "add_usage")), None)
             raise AttributeError(f"There is no setting {name!r}.") from None
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -59,6 +59,7 @@ def _told(changes: Sequence[Change], first: Path, second: Path) -> Iterator[str]
 def changed(one: SavedProgram, other: SavedProgram) -> Iterator[Change]:
     """All differences."""
     yield from _row("", "program", one.program, other.program)
+    yield from _rows("", "tools", _tools(one), _tools(other))
     yield from _rows("", "versions", _pairs(one.versions), _pairs(other.versions))
     yield from _row("", "evidence", _headline(one), _headline(other))
     parts, others = ({part.path: part for part in saved.parts} for saved in (one, other))
@@ -70,6 +71,14 @@ def changed(one: SavedProgram, other: SavedProgram) -> Iterator[Change]:
             )
         else:
             yield from _of_part(before, after)
+
+
+def _tools(saved: SavedProgram) -> list[str]:
+    return [
+        f"{'' if path == 'self' else f'{path}: '}{name}({takes})"
+        for path, tools in saved.tools.items()
+        for name, takes in tools.items()
+    ]
 
 
 def _of_part(one: SavedPart, other: SavedPart) -> Iterator[Change]:

@@ -1,7 +1,7 @@
 """`dspex run`: a saved program, once, with inputs from the command line."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,8 @@ import msgspec
 from dspex.cli.programs import load_program
 from dspex.core.errors import InputError
 from dspex.core.identity import plain
-from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.fields import FieldInfo
 from dspex.program.module import Module
-from dspex.program.predict import Predict
 
 
 @click.command()
@@ -33,8 +31,8 @@ def run(
 ) -> None:
     """Run the program that was saved in FILE and print its outputs.
 
-    One of dspex's own modules that was saved by itself is made from its file. For another --allow lets the class that the
-    file names be imported, or --program names the class or an instance. Nothing else is imported.
+    One of dspex's own modules that was saved by itself is made from its file. For another --allow lets the class, and for an
+    agent the tools, that the file names be imported; or --program names the class or an instance. Nothing else is imported.
     """
     program = load_program(file, named, model, allow)
     outputs = plain(program(**_inputs(given, program)))
@@ -46,8 +44,7 @@ def run(
 
 
 def _inputs(given: Sequence[str], program: Module) -> dict[str, Any]:
-    part = program.predict if isinstance(program, ChainOfThought) else program
-    fields = part.signature.input_fields if isinstance(part, Predict) else {}
+    fields = _input_fields(program)
     inputs: dict[str, Any] = {}
     for item in given:
         match = re.fullmatch(r"(\w+)(:?=)(.*)", item, re.DOTALL)
@@ -59,6 +56,17 @@ def _inputs(given: Sequence[str], program: Module) -> dict[str, Any]:
         except ValueError as error:
             raise InputError(f"--input {item!r:.100}: {error}") from error
     return inputs
+
+
+def _input_fields(program: Module) -> Mapping[str, FieldInfo]:
+    """What it takes, as far as it says: by its signature, or that of the one module that it runs."""
+    part: Any = program
+    while not hasattr(part, "signature"):
+        part = getattr(part, "predict", None) or getattr(part, "module", None)
+        if not isinstance(part, Module):
+            return {}
+    fields: Mapping[str, FieldInfo] = part.signature.input_fields
+    return fields
 
 
 def _value(text: str, is_json: bool, one: FieldInfo | None) -> Any:

@@ -1,6 +1,6 @@
 """A saved program as it stands in its file: read without making it, so nothing is imported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,8 @@ import msgspec
 
 from dspex.core.errors import ProgramFileError
 from dspex.core.evidence import Evidence
+from dspex.program.named_functions import entries
+from dspex.program.provenance import versions_of
 from dspex.program.saving import read_file
 
 
@@ -61,7 +63,10 @@ _KNOWN = frozenset("traces train demos signature lm config".split())
 
 
 class SavedProgram(msgspec.Struct, frozen=True):
-    """All that a file says; `place` is the program's class, `is_whole` says that the file is enough to make it."""
+    """All that a file says; `place` is the program's class, `is_whole` says that its file and `functions` are enough to make it.
+
+    `functions` are places to import, or "" for what no file can name; `tools` what the tools take, by their modules' paths.
+    """
 
     file: str
     parts: tuple[SavedPart, ...]
@@ -69,6 +74,8 @@ class SavedProgram(msgspec.Struct, frozen=True):
     is_whole: bool = False
     versions: Mapping[str, str] = {}
     evidence: Evidence | None = None
+    functions: Mapping[str, str] = {}
+    tools: Mapping[str, Mapping[str, str]] = {}
 
     @property
     def program(self) -> str:
@@ -76,7 +83,13 @@ class SavedProgram(msgspec.Struct, frozen=True):
         if not self.place:
             return "unknown: the file does not say"
         name = self.place.partition(":")[2] if self.is_whole else self.place
-        return f"{name}, {'made from the file' if self.is_whole else 'which has to be imported'}"
+        made = "made from the file and functions" if self.functions else "made from the file"
+        return f"{name}, {made if self.is_whole else 'which has to be imported'}"
+
+    @property
+    def wants(self) -> Sequence[str]:
+        """The modules of its functions, which have to be imported."""
+        return sorted({place.partition(":")[0] for place in self.functions.values() if place})
 
 
 def read_saved(file: Path) -> SavedProgram:
@@ -91,8 +104,10 @@ def read_saved(file: Path) -> SavedProgram:
             tuple(_part(path, one) for path, one in parts.items()),
             str(said.get("class", "")),
             "recipe" in said,
-            {str(name): str(version) for name, version in metadata.get("dependency_versions", {}).items()},
+            versions_of(metadata),
             None if found is None else msgspec.convert(found, Evidence),
+            {str(one["name"]): str(one.get("function", "")) for one in entries(said.get("recipe") or {})},
+            {path: dict(tools) for path, tools in (metadata.get("tools") or {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ProgramFileError(f"{file} is no saved program: {error!r:.200}.") from error

@@ -38,7 +38,7 @@ def show(file: Path, all_demos: bool, as_json: bool, named: str | None, allow: S
         return
     for line in described(saved, all_demos=all_demos):
         click.echo(line)
-    if named or allow or saved.is_whole:
+    if named or allow or (saved.is_whole and not saved.functions):
         click.echo(f"fits       {'; '.join(_checked(file, named, allow)) or 'yes'}")
 
 
@@ -57,6 +57,16 @@ def described(saved: SavedProgram, *, all_demos: bool = False) -> Iterator[str]:
     """The file in lines."""
     yield f"file       {saved.file}"
     yield f"program    {saved.program}"
+    for path, tools in saved.tools.items():
+        of = "" if path == "self" else f"{path}: "
+        yield from (
+            f"tool       {of}{name}({takes}){_from(saved.functions.get(name))}" for name, takes in tools.items()
+        )
+    for name, place in saved.functions.items():
+        if not any(name in tools for tools in saved.tools.values()):
+            yield f"function   {name}{_from(place)}"
+    if saved.wants:
+        yield f"imports    {', '.join(saved.wants)}, where --allow says so"
     yield f"versions   {', '.join(f'{name} {version}' for name, version in saved.versions.items()) or 'unknown'}"
     yield from (f"other      {line}" for line in other_versions({"dependency_versions": saved.versions}))
     yield f"evidence   {saved.evidence.headline if saved.evidence else 'none'}"
@@ -65,6 +75,13 @@ def described(saved: SavedProgram, *, all_demos: bool = False) -> Iterator[str]:
     for part in saved.parts:
         yield ""
         yield from _of_part(part, all_demos)
+
+
+def _from(place: str | None) -> str:
+    """Where a function comes from; None where the program's own class brings it."""
+    if place is None:
+        return ""
+    return f" from {place}" if place else ", which no file can name"
 
 
 def _of_part(part: SavedPart, all_demos: bool) -> Iterator[str]:

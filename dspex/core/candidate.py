@@ -86,9 +86,15 @@ class Candidate(msgspec.Struct, frozen=True, dict=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What stands for an answer that a model did not give, or that could not be read."""
+    """What stands for an answer that a model did not give, or that could not be read; `kind` is the name of the error's class."""
 
     error: str
+    kind: str = ""
+
+    @classmethod
+    def of(cls, error: str) -> "Failure":
+        """Of a record's words, which begin with the class."""
+        return cls(error, error.partition(":")[0] if ":" in error else "")
 
 
 class TraceStep(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

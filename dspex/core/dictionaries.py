@@ -73,9 +73,9 @@ def to_turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
     """The dictionary forms of messages, in a list as it is sent."""
     turns: list[dict[str, Any]] = []
     for message in messages:
-        first, *others = message.parts or (None,)
-        if type(first) is Text and not others:  # nearly all, and this is done at each call
-            turns.append({"role": message.role, "content": first.text})
+        parts = message.parts
+        if len(parts) == 1 and type(part := parts[0]) is Text:  # nearly all, and this is done at each call
+            turns.append({"role": message.role, "content": part.text})
         else:
             turns += to_dictionaries(message)
     return turns

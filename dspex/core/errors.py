@@ -272,7 +272,7 @@ class CodeError(SandboxError, RuntimeError):
         self.error = error
 
 
-class ToolError(DspexError):
+class ToolError(DspexError, RuntimeError):
     """A tool failed; `__cause__` has its own error."""
 
 

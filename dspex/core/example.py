@@ -1,6 +1,6 @@
 """Example and Prediction: records of fields, reached as items or attributes."""
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from reprlib import Repr
 from typing import Any, Self
 
@@ -75,17 +75,17 @@ class Example:
     def __len__(self) -> int:
         return len(self._store) - sum(key.startswith("dspy_") for key in self._store)
 
-    def keys(self, include_dspy: bool = False) -> KeysView[str]:
+    def keys(self, include_dspy: bool = False) -> list[str]:
         """Names of the fields; those that begin with `dspy_` only when asked for."""
-        return self._shown(include_dspy).keys()
+        return [*self._shown(include_dspy)]
 
-    def values(self, include_dspy: bool = False) -> ValuesView[Any]:
+    def values(self, include_dspy: bool = False) -> list[Any]:
         """Values of the fields."""
-        return self._shown(include_dspy).values()
+        return [*self._shown(include_dspy).values()]
 
-    def items(self, include_dspy: bool = False) -> ItemsView[str, Any]:
+    def items(self, include_dspy: bool = False) -> list[tuple[str, Any]]:
         """Names and values of the fields."""
-        return self._shown(include_dspy).items()
+        return [*self._shown(include_dspy).items()]
 
     def get(self, name: str, default: Any = None) -> Any:
         """The field's value, or `default`."""

@@ -120,14 +120,28 @@ class LMResponse(msgspec.Struct, frozen=True, gc=False):
         return self.choices[0].text
 
 
+class ToolCallPiece(msgspec.Struct, frozen=True, gc=False):
+    """What has come of a call while the model writes it: `index` is the call's in its reply, the rest is added to what came."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
 class LMDelta(msgspec.Struct, frozen=True, gc=False):
-    """A piece of a streamed reply; the last one carries `finish_reason` and, where known, `usage`."""
+    """A piece of a streamed reply; the last one carries `finish_reason` and, where known, `usage`.
+
+    `tool_calls` are whole calls, and those of all pieces are the reply's. `tool_call_pieces` say before what they will be:
+    a provider that has them gives each as it comes, and nobody has to read them.
+    """
 
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
     reasoning: str | None = None
+    tool_call_pieces: tuple[ToolCallPiece, ...] = ()
 
 
 class Vectors(msgspec.Struct, frozen=True):

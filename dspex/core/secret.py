@@ -1,7 +1,7 @@
 """API keys, and headers that may hold one, that cannot be printed, encoded or pickled by accident."""
 
 from collections.abc import Iterator, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dspex.core.errors import ConfigurationError
 
@@ -80,8 +80,10 @@ class Headers(Mapping[str, str]):
     def __repr__(self) -> str:
         return f"Headers({', '.join(f'{name}=***' for name in self._values)})"
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("Headers may hold a key, so they cannot be pickled or copied to disk.")
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._values:
+            raise TypeError("Headers may hold a key, so they cannot be pickled or copied to disk.")
+        return Headers, ({},)
 
     def __deepcopy__(self, _memo: object) -> "Headers":
         return self

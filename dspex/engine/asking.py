@@ -88,7 +88,7 @@ class Asking(StepWork):
     def read(self, value: Asked) -> list[Prediction | Failure]:
         """Typed answers, or as many failures."""
         if not value.ok:
-            return [Failure(value.error)] * self._n
+            return [Failure.of(value.error)] * self._n
         fields = {field.name: field for field in self._signature.compiled.outputs}
         return [
             Prediction({name: fields[name].convert(one) if name in fields else one for name, one in row.items()})

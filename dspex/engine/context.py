@@ -181,7 +181,7 @@ class Context:
         """
         work = TrainingWork(self.steps, lm, spec, usd)
         made = (await self.steps.wave([work]))[0]
-        return reference(lm, made.model) if made.ok else Failure(made.error)
+        return reference(lm, made.model) if made.ok else Failure.of(made.error)
 
     async def check_finetune(self, lm: Any, *, usd: float | None = None, train_kwargs: Mapping[str, Any] = {}) -> None:
         """Raises ConfigurationError for a model that cannot be trained, before anything is paid for its data.

@@ -22,6 +22,7 @@ from dspex.engine.preparing import Options, constructed, prepared, within
 from dspex.engine.progress import shown
 from dspex.engine.quote import Quote
 from dspex.engine.setup import Setup
+from dspex.engine.told import is_told, told
 from dspex.evaluate.report import ProgressBar
 from dspex.program.module import Module
 from dspex.runtime.callbacks import Emission
@@ -45,6 +46,11 @@ class Optimizer:
     failure_score: float = 0.0
     compile_arguments: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     takes_teachers: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "compile" in vars(cls):  # of whose own way callbacks hear as well
+            cls.compile = told(cls.compile)  # type: ignore[method-assign]
 
     def estimate(self, shape: Shape) -> Estimate:
         """Bounds of LM calls by role, before anything runs."""
@@ -90,6 +96,10 @@ class Optimizer:
         """What tells it from another of its class: the constructor's arguments."""
         return constructed(self)
 
+    def get_params(self) -> dict[str, Any]:
+        """Its settings by name, as they are now."""
+        return dict(vars(self))
+
     def compile(self, student: M, *, trainset: Sequence[Example], **options: Any) -> M:
         """`start`, a progress bar on a terminal, and wait. Ctrl-C leaves a run folder that the same call goes on from."""
         jobs: list[Job] = []
@@ -104,6 +114,8 @@ class Optimizer:
         return await self._watched(student, [], trainset=trainset, **options)
 
     async def _watched(self, student: M, jobs: list[Job], **options: Any) -> M:
+        if is_told(self):
+            return await self._compiled(student, jobs, **options)
         inputs = {"student": student, **options}
         async with Emission(current_app().settings.callbacks, "compile", self, inputs) as emission:
             emission.outputs = compiled = await self._compiled(student, jobs, **options)

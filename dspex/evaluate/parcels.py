@@ -19,7 +19,7 @@ from dspex.program.adapters.choice import BUILT_IN
 from dspex.program.fingerprint import fingerprint
 from dspex.program.loading import program_of
 from dspex.program.module import Module
-from dspex.program.provenance import place_of, recipe_of
+from dspex.program.provenance import modules_of, obstacles, place_of, said_of
 from dspex.program.saving import file_of
 from dspex.program.types.history import History
 from dspex.program.types.media import Audio, File, Image
@@ -39,7 +39,12 @@ def artifact_of(program: Any) -> Artifact:
     """A program as data. Raises ConfigurationError for one that no other process could make again."""
     if not isinstance(program, Module):
         raise ConfigurationError(f"An executor runs dspex.Modules, which it can make again; {program!r:.80} is none.")
-    allow = () if recipe_of(program) is not None else (_importable(place_of(program)),)
+    said = said_of(program)
+    if "recipe" not in said:
+        _importable(place_of(program))
+    elif lacking := [*obstacles(said)]:
+        raise ConfigurationError(f"A worker could not make {type(program).__name__} again: {'; '.join(lacking)}.")
+    allow = tuple(modules_of(said))
     try:
         file = file_of(program, "The program")
     except ProgramFileError as error:

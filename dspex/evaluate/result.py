@@ -101,7 +101,8 @@ class EvaluationResult(Prediction):
         return sum((row.judge_usage for row in self.rows), NOTHING)
 
     def __repr__(self) -> str:
-        return f"EvaluationResult(score={self.score}, results=<{len(self.results)} results>, failures={len(self.failures)})"
+        failed = f", failures={count}" if (count := len(self.failures)) else ""
+        return f"EvaluationResult(score={self.score}, results=<list of {len(self.results)} results>{failed})"
 
 
 def measured(scores: Sequence[float], failures: int = 0) -> Measure:

@@ -286,8 +286,9 @@ def _ways(n: int, k: int) -> int:
 
 def _skew(values: Sequence[float]) -> float:
     mean = sum(values) / len(values)
-    square = sum((value - mean) ** 2 for value in values) / len(values)
-    return sum((value - mean) ** 3 for value in values) / len(values) / square**1.5 if square else 0.0
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+    # Divided first: the powers of tiny differences are 0.
+    return sum(((value - mean) / deviation) ** 3 for value in values) / len(values) if deviation else 0.0
 
 
 def _quantile(level: float) -> float:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RetrieverRequest,
         Text,
         ToolCall,
+        ToolCallPiece,
         ToolResult,
         Vectors,
     )
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from dspex.core.usage import Budget, Usage
     from dspex.core.where import Condition, all_hold
     from dspex.core.wire import Framing, HttpReply, MakeFraming, ServerEvent
+    from dspex.plugin.content import DataUrl, call_arguments, data_url
     from dspex.plugin.contracts import (
         Adapter,
         BatchingProvider,
@@ -86,9 +88,11 @@ if TYPE_CHECKING:
         Task,
     )
     from dspex.plugin.hookspecs import hookimpl as hookimpl
+    from dspex.plugin.parts import by_parts
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
     from dspex.plugin.statuses import status_error
+    from dspex.plugin.tokens import BearerHttp, BearerTokens, Token, tokens_by
 
 __all__ = [
     "API_VERSION",
@@ -102,6 +106,8 @@ __all__ = [
     "BatchSpec",
     "BatchStatus",
     "BatchingProvider",
+    "BearerHttp",
+    "BearerTokens",
     "Budget",
     "CacheBackend",
     "CallNext",
@@ -116,6 +122,7 @@ __all__ = [
     "ConfigurationError",
     "ContentFiltered",
     "ContextWindowExceeded",
+    "DataUrl",
     "EmbeddingProvider",
     "Endpoint",
     "EndpointClient",
@@ -170,19 +177,25 @@ __all__ = [
     "Subscriber",
     "Task",
     "Text",
+    "Token",
     "ToolCall",
+    "ToolCallPiece",
     "ToolError",
     "ToolResult",
     "Unavailable",
     "Usage",
     "Vectors",
     "all_hold",
+    "by_parts",
+    "call_arguments",
+    "data_url",
     "decode_json",
     "hookimpl",
     "status_error",
     "to_dictionaries",
     "to_message",
     "to_turns",
+    "tokens_by",
 ]
 
 
@@ -201,13 +214,16 @@ _HOMES = (
         "core.dictionaries",
     ),
     *(
+        "plugin.content",
         "plugin.contracts",
         "plugin.decoding",
         "plugin.executors",
         "plugin.hookspecs",
+        "plugin.parts",
         "plugin.per_loop",
         "plugin.spec",
         "plugin.statuses",
+        "plugin.tokens",
     ),
 )
 

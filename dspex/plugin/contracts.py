@@ -89,7 +89,10 @@ class StreamingProvider(LMProvider, Protocol):
     """An LMProvider that streams natively."""
 
     def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
-        """The reply in pieces, as they arrive."""
+        """The reply in pieces, as they arrive.
+
+        Whole `tool_calls` come in the last piece; what comes of them before may be told by `tool_call_pieces`.
+        """
 
 
 class FineTuningProvider(LMProvider, Protocol):
@@ -382,6 +385,10 @@ class SandboxSession(Protocol):
     """Code in pieces: what one defines, the next one finds.
 
     A piece that meets a limit of time or memory may take all variables with it: its output is `lost` then, the files stay.
+
+    Optional: `async dump() -> bytes`, the variables as they are between two pieces, and `async restore(state)`, which has them
+    again in a session that no piece was run in, also of another process. Both raise SandboxError: `restore` for what it cannot
+    take, as another version's, and it leaves the session as new.
     """
 
     async def run(self, code: str) -> Output:

@@ -1,18 +1,23 @@
 """An agent's run on disk: what has been answered is not asked again, and no finished call of a tool is run again."""
 
+import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from dspex.core.errors import InputError, JournalError
+from dspex.core.errors import InputError, JournalError, ProgramFileError
 from dspex.core.identity import digest, plain
+from dspex.program.saving import write_atomically
 from dspex.program.types.observed import text_of
 from dspex.runtime.journal import FORMAT, Journal
 from dspex.runtime.records import Run, Sent, Step
 
 T = TypeVar("T")
+
+VARIABLES = "variables.bin"
 
 
 class Memory(Protocol):
@@ -23,6 +28,12 @@ class Memory(Protocol):
 
     def keep(self, key: str, value: Any) -> None:
         """Keep what came of something."""
+
+    def keep_variables(self, key: str, variables: bytes) -> None:
+        """Keep a sandbox's variables as they are behind what that key names, in place of older ones."""
+
+    def variables(self) -> tuple[str, bytes] | None:
+        """Those that were kept last, and behind what."""
 
     def begin(self, key: str) -> bool:
         """Say that something is about to be done that must not be done twice. Returns False if it was begun before."""
@@ -37,6 +48,13 @@ class Forgetful:
 
     def keep(self, key: str, value: Any) -> None:
         """Nothing is kept."""
+
+    def keep_variables(self, key: str, variables: bytes) -> None:
+        """Nothing is kept."""
+
+    def variables(self) -> tuple[str, bytes] | None:
+        """Nothing."""
+        return None
 
     def begin(self, key: str) -> bool:
         """It is the first time."""
@@ -78,6 +96,21 @@ class AgentJournal:
     def keep(self, key: str, value: Any) -> None:
         """Keep a value; what has no form in JSON, as its text."""
         self._journal.append(Step(key, "agent", msgspec.Raw(msgspec.json.encode(value, enc_hook=_as_data))))
+
+    def keep_variables(self, key: str, variables: bytes) -> None:
+        """In a file of their own; where that cannot be written they are made again instead."""
+        head = msgspec.json.encode([key, hashlib.blake2b(variables, digest_size=16).hexdigest()])
+        with suppress(ProgramFileError):
+            write_atomically(self._journal.folder / VARIABLES, head + b"\n" + variables)
+
+    def variables(self) -> tuple[str, bytes] | None:
+        """None too for a file that is damaged."""
+        try:
+            head, _, variables = (self._journal.folder / VARIABLES).read_bytes().partition(b"\n")
+            key, known = msgspec.json.decode(head, type=tuple[str, str])
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return (key, variables) if hashlib.blake2b(variables, digest_size=16).hexdigest() == known else None
 
     def begin(self, key: str) -> bool:
         """On disk before it is done, also if the power goes."""

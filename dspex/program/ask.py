@@ -14,7 +14,7 @@ from dspex.core.usage import Usage
 from dspex.program.adapters.base import unreadable
 from dspex.program.adapters.choice import reask_adapter, schema_for
 from dspex.program.compiled import CompiledSignature
-from dspex.program.reply_function import held, spoken
+from dspex.program.reply_function import held, is_by_function, spoken, spoken_piece
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import use
 from dspex.service.ledger import estimated_usage
@@ -28,6 +28,19 @@ ENDED_EARLY = frozenset({"length", STOPPED})
 
 # Reads a reply's choices again, with the biases: (what parses a text, the reply, what was read) -> what holds.
 Decide = Callable[[Callable[[str], dict[str, Any]], Choice, dict[str, Any]], dict[str, Any]]
+
+
+def read_at_once(adapter: Any, compiled: CompiledSignature, reply: LMResponse) -> list[dict[str, Any]] | None:
+    """The fields of each completion where all are whole and parse, as nearly always; None: `Ask.read` is to see to it."""
+    outputs: list[dict[str, Any]] = []
+    for choice in reply.choices:
+        if choice.finish_reason in ENDED_EARLY:
+            return None
+        try:
+            outputs.append(adapter.parse(compiled, choice.text))
+        except AdapterParseError:
+            return None
+    return outputs
 
 
 class Ask:
@@ -58,6 +71,8 @@ class Ask:
         shown: Callable[[Any], Any] = lambda made: made,
     ) -> Any:
         """Run one step of an adapter with its callbacks around it, which see what `shown` makes of its result."""
+        if not self.callbacks:
+            return work()
         async with Emission(self.callbacks, kind, adapter, {"signature": self.signature, **inputs}) as emission:
             made = work()
             emission.outputs = shown(made)
@@ -65,12 +80,15 @@ class Ask:
 
     async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
         """The fields of each completion; one that does not parse is asked for again."""
-        reply = self._took(request, await self._reply(adapter, request))
+        return await self.read(adapter, request, await self._reply(adapter, request))
+
+    async def read(self, adapter: Any, request: LMRequest, reply: LMResponse) -> list[dict[str, Any]]:
+        """As `outputs`, of a reply that has come."""
+        reply = self._took(request, reply)
         outputs = []
-        is_plain = self.plan is None and self.decide is None and not self.callbacks and not hasattr(adapter, "aparse")
         for choice in reply.choices:
             try:
-                outputs.append(self._read(adapter, choice) if is_plain else await self.parsed(adapter, choice))
+                outputs.append(await self.parsed(adapter, choice))
             except AdapterParseError as error:
                 await self.lm.forget(request)
                 outputs.append(await self.asked_again(adapter, request, choice, error))
@@ -94,6 +112,7 @@ class Ask:
                 await self.lm.forget(request)
                 fault.add_note(f"It was asked for again after this: {error}")
                 error = fault
+        error.signature = self.signature
         error.usage = sum(self.spent, error.usage or Usage())  # what an adapter's own calls took, and ours
         raise error
 
@@ -154,7 +173,8 @@ class Ask:
         self.hearing.begin(adapter, self.compiled)
         if request.n > 1 or self.decide is not None:  # pieces are of one completion, and have no log-probabilities
             return await self.lm.complete(request)
-        reasoning = None if self.plan is None else self.plan.reasoning
+        reasoning, calls = (None, None) if self.plan is None else (self.plan.reasoning, self.plan.calls)
+        is_spoken = is_by_function(request)
         pieces: list[LMDelta] = []
         hearing, kept = self.hearing, 0
         async with aclosing(self.lm.stream(request)) as deltas:
@@ -162,7 +182,7 @@ class Ask:
                 pieces.append(delta)
                 if len(pieces) - kept >= MANY:
                     kept = drawn_together(pieces, kept)
-                if hearing.hear(delta, reasoning):
+                if hearing.hear(spoken_piece(delta) if is_spoken else delta, reasoning, calls):
                     await hearing.room()
                 if hearing.fault is not None:
                     break
@@ -187,13 +207,6 @@ class Ask:
             return await self.plan.read(choice, lambda: self._parsed(adapter, choice))
         return await self._parsed(adapter, choice)
 
-    def _read(self, adapter: Any, choice: Choice) -> dict[str, Any]:
-        """As `parsed`, where the adapter's `parse` is all there is to do."""
-        if choice.finish_reason in ENDED_EARLY:
-            self._refuse(adapter, choice)
-        found: dict[str, Any] = adapter.parse(self.compiled, choice.text)
-        return found
-
     def _refuse(self, adapter: Any, choice: Choice) -> None:
         """Raise what is wrong with a reply that was cut or given up, if it is not whole all the same."""
         if choice.finish_reason == STOPPED and self.stopped is not None:
@@ -211,10 +224,9 @@ class Ask:
         compiled, text = self.compiled, choice.text
         aparse = getattr(adapter, "aparse", None)
         if aparse is None:
-            found: dict[str, Any] = (
-                await self.told("adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text))
-                if self.callbacks
-                else adapter.parse(compiled, text)
+            found: dict[str, Any]
+            found = await self.told(
+                "adapter_parse", adapter, {"completion": text}, lambda: adapter.parse(compiled, text)
             )
             return self.decide(lambda other: adapter.parse(compiled, other), choice, found) if self.decide else found
         told = {"signature": self.signature, "completion": text}

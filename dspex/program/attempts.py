@@ -11,6 +11,8 @@ import msgspec
 from dspex.app.app import current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, RecursionLimit
 from dspex.program.module import Module
+from dspex.program.named_functions import function_data
+from dspex.program.provenance import said_of
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE, use
 
@@ -130,6 +132,13 @@ def held(reward_fn: Reward) -> Reward:
             f"A reward function is called with (inputs, prediction), not a {type(reward_fn).__name__}."
         )
     return _Held(reward_fn) if isinstance(reward_fn, Module) else reward_fn
+
+
+def attempts_recipe(program: Any) -> dict[str, Any]:
+    """What makes a module of attempts again: the module that is run, and the place of the reward."""
+    reward = program.reward_fn.func if isinstance(program.reward_fn, _Held) else program.reward_fn
+    kept = {name: getattr(program, name) for name in ("N", "threshold", "fail_count")}
+    return {"module": said_of(program.module), "reward_fn": function_data("reward_fn", reward), **kept}
 
 
 def checked(module: Any, n: int, fail_count: int | None) -> int:

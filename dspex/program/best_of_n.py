@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dspex.program.attempts import Attempts, Reward, checked, held
+from dspex.program.attempts import Attempts, Reward, attempts_recipe, checked, held
 from dspex.program.module import Module
 
 
@@ -40,6 +40,9 @@ class BestOfN(Module):
             if attempt is not None and self.threshold is not None and attempt.reward >= self.threshold:
                 break
         return await attempts.result()
+
+    def _recipe(self) -> dict[str, Any]:
+        return attempts_recipe(self)
 
     def _traits(self) -> Mapping[str, Any]:
         names = ("N", "threshold", "fail_count", "reward_fn")

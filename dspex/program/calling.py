@@ -13,9 +13,9 @@ from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError
 from dspex.core.messages import Message
 from dspex.program.adapters.choice import AdapterChoice, choose, schema_for
-from dspex.program.ask import Ask
+from dspex.program.ask import Ask, read_at_once
 from dspex.program.compiled import CompiledSignature
-from dspex.program.reply_function import held
+from dspex.program.reply_function import held, spoken
 from dspex.runtime.scope import SCOPE
 
 if TYPE_CHECKING:
@@ -43,29 +43,45 @@ class Call(msgspec.Struct, frozen=True):
 
     async def outputs(self, app: App) -> list[dict[str, Any]]:
         """The fields of each completion. Raises AdapterParseError, LMError classes."""
-        lm, config, demos, inputs, compiled = self.lm, self.config, self.demos, self.inputs, self.signature.compiled
-        capabilities = lm.capabilities
+        lm, config = self.lm, self.config
+        compiled, capabilities = self.signature.compiled, lm.capabilities
         if self.wanted is None and capabilities.chat is None and not lm.is_ready:
             await lm.ready()
             capabilities = lm.capabilities
         chosen, plan = chosen_for(self.wanted, compiled, capabilities, app, (*lm.kwargs, *config))
         adapter = chosen.adapter
+        is_plain = plan is None and not self.choice_bias and not hasattr(adapter, "aparse")
+        if not is_plain or self.callbacks or lm.callbacks or SCOPE.get().listener is not None:
+            return await self._in_full(app, chosen, plan, capabilities)
+        params = _params(adapter, compiled, capabilities, config, lm)
+        request = lm.request(adapter.render(compiled, self.demos, self.inputs), params)
+        if chosen.schema is not None:
+            request = held(request, chosen.schema, capabilities)
+        reply = await lm.complete(request)
+        outputs = read_at_once(adapter, compiled, reply if chosen.schema is None else spoken(request, reply))
+        return await self._ask(app).read(adapter, request, reply) if outputs is None else outputs
+
+    def _ask(self, app: App, plan: "NativePlan | None" = None) -> Ask:
         reasks = app.settings.max_reasks if self.max_reasks is None else self.max_reasks
-        ask = Ask(lm, self.signature, self.callbacks, reasks, plan)
+        return Ask(self.lm, self.signature, self.callbacks, reasks, plan)
+
+    async def _in_full(
+        self, app: App, chosen: AdapterChoice, plan: "NativePlan | None", capabilities: Capabilities
+    ) -> list[dict[str, Any]]:
+        """As `outputs`, with all that may stand around prompt and reply."""
+        lm, demos, inputs, adapter = self.lm, self.demos, self.inputs, chosen.adapter
+        ask, compiled = self._ask(app, plan), self.signature.compiled
         listener = SCOPE.get().listener
         if listener is not None and self.predictor is not None:
             ask.hearing = listener.hearing(self.predictor, compiled)
             if ask.hearing is not None:
                 ask.hearing.is_watched = app.settings.stop_early
         tools: tuple[Any, ...] = () if plan is None else plan.definitions(inputs)
-        if plan is None and not self.callbacks:
-            rendered = adapter.render(compiled, demos, inputs)
-        else:
-            render = adapter.render if plan is None else partial(plan.render, adapter)
-            of = (compiled, demos, inputs) if plan is None else (demos, inputs)
-            given = {"demos": demos, "inputs": inputs}
-            rendered = await ask.told("adapter_format", adapter, given, partial(render, *of), _as_dictionaries)
-        params = _params(adapter, ask.compiled, capabilities, config, lm)
+        render = adapter.render if plan is None else partial(plan.render, adapter)
+        of = (compiled, demos, inputs) if plan is None else (demos, inputs)
+        given = {"demos": demos, "inputs": inputs}
+        rendered = await ask.told("adapter_format", adapter, given, partial(render, *of), _as_dictionaries)
+        params = _params(adapter, ask.compiled, capabilities, self.config, lm)
         if self.choice_bias:
             from dspex.program.choice_bias import bias_of, with_logprobs
 
@@ -120,6 +136,8 @@ def _params(
     adapter: Any, compiled: Any, capabilities: Capabilities, config: Mapping[str, Any], lm: LM
 ) -> Mapping[str, Any]:
     form = getattr(adapter, "params", None)
+    if form is None and not config:
+        return config
     params = {**form(compiled, capabilities), **config} if form else config
     if (params.get("n") or 1) > 1 and params.get("temperature", lm.kwargs.get("temperature")) is None:
         # n equal answers at the model's greedy setting would be n times the price of one.

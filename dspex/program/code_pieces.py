@@ -1,7 +1,8 @@
 """Code in pieces, in a run that may be on disk: what was asked and called before a kill is not asked or called again.
 
-A sandbox's variables do not outlive it. So when a run goes on, its finished pieces are run once more where a further one
-needs what they defined: their calls of tools are answered by what these gave before, and what they printed is known.
+A sandbox's variables do not outlive it. Where its sessions can write them down, they are kept behind each piece. Else, when a
+run goes on, its finished pieces are run once more where a further one needs what they defined: their calls of tools are
+answered by what these gave before, and what they printed is known.
 """
 
 from collections import Counter
@@ -23,7 +24,10 @@ from dspex.program.fitting import Fitting, unread
 from dspex.program.predict import Predict
 from dspex.program.tool_use import CUT_OFF
 from dspex.program.trajectory import Trajectory
+from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
+
+MAX_VARIABLES = 16 << 20  # bytes; more are made again instead of kept
 
 Open = Callable[[Mapping[str, CodeTool]], AbstractAsyncContextManager[SandboxSession]]
 
@@ -124,14 +128,41 @@ class Pieces:
         self._memory.keep(key, output)
         if output.lost:
             await self._set_up(session)
+        else:
+            await self._keep_variables(session, key)
         return output
+
+    async def _keep_variables(self, session: Any, key: str) -> None:
+        dump = getattr(session, "dump", None)
+        if dump is None or isinstance(self._memory, Forgetful):
+            return
+        try:
+            variables = await dump()
+        except SandboxError:  # the pieces are run again, if it comes to that
+            return
+        if len(variables) <= MAX_VARIABLES:
+            await in_thread(self._memory.keep_variables, key, variables)  # the disk may be slow
+
+    async def _restored(self, session: Any) -> bool:
+        """Whether it has the variables that were kept; pieces behind them are still to be run."""
+        restore, kept = getattr(session, "restore", None), self._memory.variables()
+        keys = [key for key, _ in self._before]
+        if restore is None or kept is None or kept[0] not in keys:
+            return False
+        try:
+            await restore(kept[1])
+        except SandboxError:  # another version of the sandbox wrote them
+            return False
+        self._before = self._before[keys.index(kept[0]) + 1 :]
+        return True
 
     async def begin(self) -> SandboxSession:
         """The session, with all that was defined in it. Raises SandboxError."""
         if self._session is None:
             async with self._told("interpreter_startup", {}):
                 self._session = await self._stack.enter_async_context(self._open(self._tools))
-            await self._set_up(self._session)
+            if not await self._restored(self._session):
+                await self._set_up(self._session)
         before, self._before = self._before, []
         self._is_again = True
         for key, code in before:

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from dspex.app.app import current_app
+from dspex.app.lm import LM
 from dspex.core.errors import ConfigurationError, ToolError, ToolInputError
 from dspex.core.identity import plain
 from dspex.core.sandbox import Output
 from dspex.plugin.contracts import CodeTool
+from dspex.program.named_functions import function_data, tool_data
 from dspex.program.types.code import Code
 from dspex.program.types.tool import Tool
 from dspex.program.values import render
@@ -57,12 +59,22 @@ def told(output: Output) -> str:
 
 
 def recipe(program: Any, *names: str) -> dict[str, Any] | None:
-    """What makes a program of code again; None where it was given functions, a model or a sandbox of the user's."""
-    given = (getattr(program, name, None) for name in ("tools", "summarise", "sub_lm"))
-    if any(given) or not (program.sandbox is None or isinstance(program.sandbox, str)):
+    """What makes a program of code again; None where it was given a sandbox of the user's, or a model that has no name."""
+    sub_lm = getattr(program, "sub_lm", None)
+    if not (program.sandbox is None or isinstance(program.sandbox, str)) or not (
+        sub_lm is None or isinstance(sub_lm, LM)
+    ):
         return None
     kept = {name: getattr(program, name) for name in ("max_iters", "sandbox", *names)}
-    return {"signature": program.signature.to_json_schema(), **kept, "limits": msgspec.to_builtins(program.limits)}
+    functions: dict[str, Any] = {}
+    if tools := getattr(program, "tools", None):
+        functions["tools"] = [tool_data(tool) for tool in tools.values()]
+    if summarise := getattr(program, "summarise", None):
+        functions["summarise"] = function_data("summarise", summarise)
+    if sub_lm is not None:
+        functions["sub_lm"] = sub_lm.dump_state()
+    limits = msgspec.to_builtins(program.limits)
+    return {"signature": program.signature.to_json_schema(), **kept, "limits": limits, **functions}
 
 
 # Functions in the code

@@ -66,6 +66,11 @@ class Corpus:
         found: list[Passage] = await (await self.ready()).retrieve(query, k)
         return found
 
+    async def texts(self) -> list[str]:
+        """All texts of an index that was opened, in their order."""
+        passages = await (await self.ready()).passages()
+        return [one.text for one in sorted(passages, key=lambda one: int(one.id))]
+
     async def search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
         found: list[list[Passage]] = await (await self.ready()).search(queries, k, where)
         return found
@@ -91,7 +96,7 @@ class Embeddings(Module):
     ) -> None:
         super().__init__(callbacks)
         texts = _checked(corpus)
-        self.corpus = texts
+        self._texts: list[str] | None = texts
         name = f"embeddings-{digest([texts, normalize])}"
         self._set(embedder, Head(k, normalize, brute_force_threshold, name), cache=cache, path=None)
 
@@ -100,11 +105,18 @@ class Embeddings(Module):
         self.k, self.normalize = head.k, head.normalize
         self.brute_force_threshold = head.brute_force_threshold
         options = {"normalize": head.normalize, "approximate_from": head.brute_force_threshold, "path": path}
-        self._provider = Corpus(self.corpus, self.embedder, options)
+        self._provider = Corpus(self._texts or (), self.embedder, options)
         # It has the embedder's name too: where results are kept, played or replayed, another model's are others.
         self._head = head
         name = f"{head.name}-{digest(self.embedder.dump_state())[:8]}"
         self._retriever = Retriever(name, provider=self._provider, k=head.k, cache=cache, num_retries=0)
+
+    @property
+    def corpus(self) -> list[str]:
+        """The texts, by their indices; those of a saved index are read when they are first looked at."""
+        if self._texts is None:
+            self._texts = current_app().bridge.run(self._provider.texts())
+        return self._texts
 
     async def prepare(self) -> Self:
         """Embed the corpus now. Raises ConfigurationError where dspex-vectors is missing, and what embedding raises."""
@@ -125,7 +137,7 @@ class Embeddings(Module):
 
     # On disk
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:  # type: ignore[override]  # a folder of vectors, as DSPy's
         """Write the index and `config.json` to a folder, so that it need not be embedded again. Raises RetrieverError."""
         current_app().bridge.run(self.asave(path))
 
@@ -136,14 +148,14 @@ class Embeddings(Module):
         await provider.save(str(folder))
         _write(folder / HEAD, msgspec.json.format(msgspec.json.encode(self._head)))
 
-    def load(self, path: str | os.PathLike[str], embedder: Any = None) -> Self:
+    def load(self, path: str | os.PathLike[str], embedder: Any = None) -> Self:  # type: ignore[override]  # as above
         """Take what `save`, or DSPy's, has written, with the embedder for queries.
 
         Raises FileNotFoundError (a RetrieverError) where there is nothing, RetrieverError for what cannot be used.
         """
         folder = Path(path)
         head = _read(folder / HEAD)
-        self.corpus = []
+        self._texts = None
         self._set(embedder or self.embedder, head, cache=False, path=str(folder))
         return self
 

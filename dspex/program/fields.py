@@ -84,7 +84,9 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
         return deepcopy(default) if isinstance(default, (list, dict, set)) else default
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (self.role, self.options, self.name, self.annotation, bool(self.prefix))
+        # Pickle looks for UNSET in every module there is, and those of ours that look for plugins' names import them then.
+        options = {name: value for name, value in self.options.items() if value is not msgspec.UNSET}
+        return _made_again, (self.role, options, self.name, self.annotation, bool(self.prefix))
 
     def bound(self, name: str, annotation: Any) -> "FieldInfo":
         """This field under a name and with a type, whose notes (`Annotated`) tell what the field itself does not."""

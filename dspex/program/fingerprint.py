@@ -1,5 +1,6 @@
 """What tells programs, examples and metrics apart, in any process: identity by state and by code."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from types import CodeType
@@ -101,9 +102,18 @@ def _cell(cell: Any) -> Any:
 
 def _plain_or_kind(thing: Any) -> Any:
     try:
-        return plain(thing)
-    except (TypeError, ValueError, NotImplementedError):
+        return _in_json(plain(thing))
+    except (TypeError, ValueError, NotImplementedError, RecursionError):
         return _kind(thing)
+
+
+def _in_json(data: Any) -> Any:
+    """Plain data whose numbers that JSON has no form for are words."""
+    if isinstance(data, float) and not math.isfinite(data):
+        return ["float", repr(data)]
+    if isinstance(data, dict):
+        return {name: _in_json(value) for name, value in data.items()}
+    return [_in_json(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def _code(code: CodeType) -> list[Any]:

@@ -7,42 +7,56 @@ any other one the file names the class, which is imported only where whoever loa
 import copy
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from dspex.app.fallback import lm_from_state
 from dspex.core.errors import DspexError, ProgramFileError
 from dspex.core.sandbox import SandboxLimits
 from dspex.program import grammar
+from dspex.program.best_of_n import BestOfN
 from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.code_act import CodeAct
 from dspex.program.fields import FieldInfo, field
+from dspex.program.found_functions import Functions, is_allowed
 from dspex.program.module import Module
 from dspex.program.multi_chain_comparison import MultiChainComparison
 from dspex.program.predict import Predict
 from dspex.program.program_of_thought import ProgramOfThought
+from dspex.program.provenance import OURS
+from dspex.program.react import ReAct
+from dspex.program.refine import Refine
 from dspex.program.rlm import RLM
 from dspex.program.saving import read_bytes, read_file, take_over
 from dspex.program.signature import Signature, make_signature
 
-Read = Callable[[Any, Mapping[str, Any]], Module]
+Read = Callable[..., Module]
 
 _LITERALS = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+\.\d+|\.\.\."
 
 
-def load(path: str | Path, *, allow: Iterable[str] = (), custom_types: Mapping[str, Any] | None = None) -> Module:
+def load(
+    path: str | Path,
+    *,
+    allow: Iterable[str] = (),
+    custom_types: Mapping[str, Any] | None = None,
+    functions: Mapping[str, Any] | None = None,
+) -> Module:
     """The program that `Module.save` wrote to a file, with its state and evidence.
 
-    Where the file names a class or a function, `allow` has to name its module, or a package around it: its code runs.
-    Classes of fields that are more than their fields, such as pydantic models, are given by name in `custom_types`.
-    Raises ProgramFileError.
+    Where the file names a class or a function, as an agent's tools, `allow` has to name its module, or a package around
+    it: its code runs. `functions` gives tools and other functions by their names instead, as of those that no file
+    can name. Classes of fields that are more than their fields, such as pydantic models, are given by name in
+    `custom_types`. Raises ProgramFileError; warns of what takes other arguments now.
     """
     state, metadata = read_file(path)
+    allowed = [allow] if isinstance(allow, str) else list(allow)
     try:
-        program = _made(state, metadata, [allow] if isinstance(allow, str) else list(allow), custom_types)
+        program = _made(state, metadata, Functions(allowed, functions or {}), custom_types)
     except ProgramFileError as error:
         raise ProgramFileError(f"{path}: {error}") from error
     return program.load(path)
@@ -52,7 +66,7 @@ def program_of(written: bytes, name: str, allow: Iterable[str]) -> Module:
     """The same of what would stand in a file. Raises ProgramFileError that begins with `name`."""
     state, metadata = read_bytes(written, name)
     try:
-        program = _made(state, metadata, list(allow), None)
+        program = _made(state, metadata, Functions(list(allow), {}), None)
     except ProgramFileError as error:
         raise ProgramFileError(f"{name}: {error}") from error
     take_over(program, name, state, metadata)
@@ -60,20 +74,35 @@ def program_of(written: bytes, name: str, allow: Iterable[str]) -> Module:
 
 
 def _made(
-    state: Mapping[str, Any], metadata: Mapping[str, Any], allow: list[str], custom_types: Mapping[str, Any] | None
+    state: Mapping[str, Any], metadata: Mapping[str, Any], functions: Functions, custom_types: Mapping[str, Any] | None
 ) -> Module:
     said = metadata.get("program")
     if not isinstance(said, Mapping):
         return _from_fields(state)
+    try:
+        functions.check(said["recipe"] if isinstance(said.get("recipe"), Mapping) else {})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, ProgramFileError):
+            raise
+        raise ProgramFileError(f"Its recipe is damaged: {error!r}.") from error
+    return _from_said(said, functions, custom_types)
+
+
+def _from_said(said: Mapping[str, Any], functions: Functions, custom_types: Mapping[str, Any] | None) -> Module:
     if isinstance(recipe := said.get("recipe"), Mapping):
-        return _from_recipe(recipe, custom_types)
-    return _from_place(str(said.get("class")), allow)
+        return _from_recipe(recipe, functions, custom_types)
+    return _from_place(str(said.get("class")), functions.allow)
 
 
-def _from_place(place: str, allow: list[str]) -> Module:
+def _from_place(place: str, allow: Sequence[str]) -> Module:
     """What a class makes without arguments, or a copy of the object."""
     module, _, name = place.partition(":")
-    if not any(module == one or module.startswith(f"{one}.") for one in allow):
+    if place.startswith(OURS):
+        raise ProgramFileError(
+            f"Its program is a {name} that was made with what no file can hold, as a sandbox of its own, or a type of your "
+            "own: make the program yourself and load the file into it."
+        )
+    if not is_allowed(place, allow):
         raise ProgramFileError(
             f"Its program is {place}, whose module would have to be imported, which runs its code. Allow it, "
             f"allow=[{module.partition('.')[0]!r}], or make the program yourself and load the file into it."
@@ -92,12 +121,14 @@ def _from_place(place: str, allow: list[str]) -> Module:
     return made
 
 
-def _from_recipe(recipe: Mapping[str, Any], custom_types: Mapping[str, Any] | None = None) -> Module:
+def _from_recipe(recipe: Mapping[str, Any], functions: Functions, custom_types: Mapping[str, Any] | None) -> Module:
     read = _KINDS.get(str(recipe.get("kind")))
     if read is None:
         raise ProgramFileError(f"Its recipe is of a {recipe.get('kind')!r:.80}; this dspex makes {', '.join(_KINDS)}.")
     try:
-        return read(Signature.from_json_schema(recipe["signature"], custom_types), recipe)
+        if "module" in recipe:
+            return _attempts(read, recipe, _from_said(recipe["module"], functions, custom_types), functions)
+        return read(Signature.from_json_schema(recipe["signature"], custom_types), recipe, functions)
     except ProgramFileError:
         raise
     except (DspexError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -114,7 +145,7 @@ def _from_fields(state: Mapping[str, Any]) -> Module:
         raise ProgramFileError(
             f"It does not say what its program is ({names}): {error}. Make the program, and load the file into it."
         ) from error
-    return Predict(signature) if part is state else _chain(signature, {})
+    return Predict(signature) if part is state else _chain(signature, {}, Functions((), {}))
 
 
 def _field(row: Mapping[str, Any]) -> tuple[str, tuple[Any, FieldInfo]]:
@@ -128,14 +159,14 @@ def _field(row: Mapping[str, Any]) -> tuple[str, tuple[Any, FieldInfo]]:
 # By kind
 
 
-def _chain(signature: Any, _recipe: Mapping[str, Any]) -> Module:
+def _chain(signature: Any, _recipe: Mapping[str, Any], _functions: Functions) -> Module:
     first, *_ = signature.output_fields
     made = ChainOfThought(signature.delete(first))
     made.predict.signature = signature
     return made
 
 
-def _comparison(signature: Any, recipe: Mapping[str, Any]) -> Module:
+def _comparison(signature: Any, recipe: Mapping[str, Any], _functions: Functions) -> Module:
     bare = signature.delete("rationale")
     for number in range(1, recipe["M"] + 1):
         bare = bare.delete(f"reasoning_attempt_{number}")
@@ -145,20 +176,41 @@ def _comparison(signature: Any, recipe: Mapping[str, Any]) -> Module:
 
 
 def _coding(make: Callable[..., Module]) -> Read:
-    def read(signature: Any, recipe: Mapping[str, Any]) -> Module:
+    def read(signature: Any, recipe: Mapping[str, Any], functions: Functions) -> Module:
         given = {name: value for name, value in recipe.items() if name not in ("kind", "signature", "limits")}
+        if "tools" in given:
+            given["tools"] = functions.tools(recipe)
+        if "summarise" in given:
+            given["summarise"] = functions.function(recipe["summarise"])
+        if "sub_lm" in given:
+            given["sub_lm"] = lm_from_state(recipe["sub_lm"])
         return make(signature, limits=msgspec.convert(recipe["limits"], SandboxLimits), **given)
 
     return read
 
 
+def _agent(signature: Any, recipe: Mapping[str, Any], functions: Functions) -> Module:
+    given = {name: value for name, value in recipe.items() if name not in ("kind", "signature", "tools", "summarise")}
+    summarise = functions.optional(recipe, "summarise")
+    return ReAct(signature, functions.tools(recipe), summarise=summarise, **given)
+
+
+def _attempts(make: Read, recipe: Mapping[str, Any], module: Module, functions: Functions) -> Module:
+    given = {name: value for name, value in recipe.items() if name not in ("kind", "module", "reward_fn")}
+    made: Module = make(module, reward_fn=functions.function(recipe["reward_fn"]), **given)
+    return made
+
+
 _KINDS: Mapping[str, Read] = MappingProxyType(
     {
-        "Predict": lambda signature, _recipe: Predict(signature),
+        "Predict": lambda signature, _recipe, _functions: Predict(signature),
         "ChainOfThought": _chain,
         "MultiChainComparison": _comparison,
         "ProgramOfThought": _coding(ProgramOfThought),
-        "CodeAct": _coding(lambda signature, **given: CodeAct(signature, [], **given)),
+        "CodeAct": _coding(lambda signature, **given: CodeAct(signature, **{"tools": [], **given})),
         "RLM": _coding(RLM),
+        "ReAct": _agent,
+        "BestOfN": BestOfN,
+        "Refine": Refine,
     }
 )

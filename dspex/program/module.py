@@ -43,7 +43,8 @@ class Module:
 
     `acall` of a module that has only `forward` runs it in a thread of its own; calling one that has only `aforward`
     runs it on the background loop. Either way the context goes with it. A class that overrides one of them has that in
-    both forms, and calls what it overrides by `super().forward` or `super().aforward`.
+    both forms, and calls what it overrides by `super().forward` or `super().aforward`; one that overrides `__call__`
+    has that, but for `aforward`, in `acall` too.
     """
 
     MAX_DEPTH = 100
@@ -76,20 +77,21 @@ class Module:
             with _Entered(self, args, kwargs) as emission:
                 emission.outputs = forward(*args, **kwargs)
             return emission.outputs
+        if form_of(self, "aforward") is None:
+            raise _formless(self)
         return _result(self, self.acall(*args, **kwargs))
 
     async def acall(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the program on the caller's loop."""
         aforward, forward = form_of(self, "aforward"), form_of(self, "forward")
+        if aforward is None and type(self).__call__ is not Module.__call__:
+            return await _in_time(partial(in_thread, self, *args, **kwargs))()  # what the class wrote is to be run
         if aforward is None and forward is None:
-            raise ConfigurationError(f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them.")
+            raise _formless(self)
         async with _Entered(self, args, kwargs) as emission:
-            run = (
+            run = _in_time(
                 partial(in_thread, forward, *args, **kwargs) if aforward is None else partial(aforward, *args, **kwargs)
             )
-            deadline = SCOPE.get().deadline
-            if deadline is not None:
-                run = partial(deadline.bound, run)
             # Modules as deep as they may be would not fit into Python's stack, and a task begins a new one.
             emission.outputs = await (asyncio.create_task(run()) if emission.depth % STACKED == 0 else run())
         return emission.outputs
@@ -107,7 +109,7 @@ class Module:
         timeout: float = 120,
         straggler_limit: int = 3,
     ) -> Any:
-        """`abatch`, waited for."""
+        """`abatch`, waited for. `outcomes` is the same as a stream, whose memory is flat."""
         return current_app().bridge.run(
             self.abatch(examples, num_threads, max_errors, return_failed_examples, provide_traceback)
         )
@@ -127,7 +129,7 @@ class Module:
 
         A failed one is None and warned of; with `return_failed_examples` the result is (results, failed examples, their
         errors). At `max_errors` (None: the setting) failures EvaluationError is raised, with `.results` so far. The last
-        three arguments are DSPy's and do nothing: no example is ever run twice.
+        three arguments are DSPy's and do nothing: no example is ever run twice. `outcomes` is the same as a stream.
         """
         from dspex.program.batch import collected, runs, side_by_side
 
@@ -137,7 +139,7 @@ class Module:
         )
 
     def outcomes(self, examples: "Inputs", *, num_threads: int | None = None, ordered: bool = True) -> "Outcomes":
-        """What comes of each example, for `async for` or `for`, in the examples' order or (`ordered` False) as they end.
+        """`batch` as a stream: what comes of each example, for `async for` or `for`, in their order or (`ordered` False) as they end.
 
         Each outcome has `index`, `example`, `prediction` and `error`, one of the last two None. Examples come from any
         iterable or async iterable, which is read no further than needed, so memory is flat. Leaving the loop cancels what runs.
@@ -166,9 +168,7 @@ class Module:
         return events_of(self, self._streamed(*args, **kwargs)).sync_items()
 
     def _streamed(self, *args: Any, **kwargs: Any) -> Callable[[], Awaitable[Any]]:
-        kind = type(self)
-        is_sync = kind.__call__ is not Module.__call__ and kind.acall is Module.acall and not hasattr(self, "aforward")
-        return partial(in_thread, self, *args, **kwargs) if is_sync else partial(self.acall, *args, **kwargs)
+        return partial(self.acall, *args, **kwargs)
 
     # Parts
 
@@ -190,10 +190,13 @@ class Module:
         """The predictors without their paths."""
         return self.parameters()
 
-    def named_sub_modules(self) -> Iterator[tuple[str, "Module"]]:
-        """Paths and modules, beginning with ("self", this one); a dict's key stands in its path without quotes."""
+    def named_sub_modules(self, type_: type[Any] | None = None) -> Iterator[tuple[str, Any]]:
+        """Paths and modules, of that class if one is given, beginning with ("self", this one).
+
+        A dict's key stands in its path without quotes.
+        """
         for path, part in _walk(self, "self", "[{}]"):
-            if isinstance(part, Module):
+            if isinstance(part, type_ or Module):
                 yield path, part
 
     def map_named_predictors(self, function: Callable[[Any], Any]) -> Self:
@@ -241,26 +244,43 @@ class Module:
         """The state of all predictors, by path, as JSON data."""
         return {path: part.dump_state() for path, part in self.named_parameters()}
 
-    def load_state(self, state: dict[str, Any]) -> Self:
-        """Take a state over; all of it or, with an error, nothing."""
-        from dspex.program.saving import load_state
+    def load_state(self, state: dict[str, Any], *, allow_unsafe_lm_state: bool = False) -> Self:
+        """Take a state over; all of it or, with an error, nothing. `allow_unsafe_lm_state` is refused, as by `load`."""
+        from dspex.program.saving import load_state, refuse_endpoints
 
+        refuse_endpoints(allow_unsafe_lm_state)
         load_state(self, state)
         return self
 
-    def save(self, path: "str | Path") -> None:
-        """Write the state as JSON, atomically, readable by this user only."""
-        from dspex.program.saving import save_file
+    def save(
+        self,
+        path: "str | Path",
+        save_program: bool = False,
+        modules_to_serialize: Any = None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Write the state, and what the program is, as JSON, atomically, readable by this user only.
 
-        save_file(self, path)
+        With `whole` ProgramFileError says what `dspex.load` could not make again, as a tool that is a lambda, and
+        nothing is written; without it such a file is one to load into a program. `save_program` and
+        `modules_to_serialize` are DSPy's, for pickled programs: ProgramFileError where they ask for one.
+        """
+        from dspex.program.saving import refuse_pickle, save_file
 
-    def load(self, path: "str | Path") -> Self:
+        refuse_pickle(save_program or modules_to_serialize)
+        save_file(self, path, whole=whole)
+
+    def load(self, path: "str | Path", allow_pickle: bool = False, allow_unsafe_lm_state: bool = False) -> Self:
         """Read a state that `save`, or DSPy, wrote. Raises ProgramFileError that says what does not fit.
 
-        Warns where it was saved for other types of the same fields. `dspex.load` makes the program too.
+        Warns where it was saved for other types of the same fields. `dspex.load` makes the program too. The last two
+        arguments are DSPy's: there is no pickle to allow, and an endpoint that a file names is never used, which asking
+        for it is told by ProgramFileError.
         """
-        from dspex.program.saving import load_file
+        from dspex.program.saving import load_file, refuse_endpoints
 
+        refuse_endpoints(allow_unsafe_lm_state)
         load_file(self, path)
         return self
 
@@ -283,6 +303,9 @@ class Module:
     def __repr__(self) -> str:
         lines = [f"{path} = {part!r}" for path, part in self.named_parameters() if part is not self]
         return "\n".join([f"{self._title or type(self).__name__}:", *(f"  {line}" for line in lines)])
+
+
+BaseModule = Module  # DSPy's base of it
 
 
 class _Entered:
@@ -359,6 +382,15 @@ def form_of(module: Module, name: str) -> Any:
     if name not in given and (other in given or type(module)._last_form == other):
         return None
     return getattr(module, name, None)
+
+
+def _in_time(run: Callable[[], Coroutine[Any, Any, Any]]) -> Callable[[], Coroutine[Any, Any, Any]]:
+    deadline = SCOPE.get().deadline
+    return run if deadline is None else partial(deadline.bound, run)
+
+
+def _formless(module: Module) -> ConfigurationError:
+    return ConfigurationError(f"{type(module).__name__} has neither `forward` nor `aforward`; write one of them.")
 
 
 def _result(module: Module, coroutine: Coroutine[Any, Any, Any]) -> Any:

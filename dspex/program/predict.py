@@ -14,6 +14,7 @@ from dspex.program.adapters.adapter import own_call
 from dspex.program.adapters.choice import AdapterChoice
 from dspex.program.calling import Call, chosen_for, model
 from dspex.program.demo_selection import DemoSelector, select_demos, selector_from, selector_state
+from dspex.program.marked_parts import unmarked
 from dspex.program.signature import Signature, ensure_signature
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 from dspex.runtime.bridge import HOP
@@ -60,6 +61,11 @@ class Predict(SignatureModule[P, S_co]):
         self.choice_bias: Mapping[Any, Any] | None = None
         self.traces: list[Any] = []
         self.train: list[Any] = []
+
+    @property
+    def stage(self) -> str:
+        """DSPy's: a text that tells this predictor from all others of the process."""
+        return f"{id(self):016x}"
 
     async def _acall(self, /, *args: Any, **kwargs: Any) -> Prediction:
         """One prediction; inputs by keyword only."""
@@ -188,8 +194,8 @@ class Predict(SignatureModule[P, S_co]):
         """Check a state against this predictor; what is returned takes it over."""
         if not isinstance(state, Mapping) or not isinstance(state.get("demos", []), list):
             raise ProgramFileError(f"a predictor's state is an object with a list of demos, not {state!r:.80}")
-        demos = [dict(demo) for demo in state.get("demos", [])]
         signature = self.signature.load_state(state["signature"])
+        demos = [unmarked(signature.fields, demo) for demo in state.get("demos", [])]
         config = dict(state.get("config", self.config))
         lm = _lm(state["lm"]) if state.get("lm") else self.lm
         bias = _bias(signature, state["choice_bias"]) if state.get("choice_bias") else None

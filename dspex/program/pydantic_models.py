@@ -6,7 +6,7 @@ A model is written by its fields' names, as a saved program has it, and read by 
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 # In the context of a dump: values that become parts of a message are refused, for JSON has no place for them.
@@ -42,6 +42,16 @@ def annotated(annotation: Any) -> Reader | None:
     except pydantic.PydanticUserError:  # a type that it does not know, as a Struct
         return None
     return Reader(adapter.validate_json, adapter.validate_python, adapter.json_schema)
+
+
+@cache
+def textual(kind: Any) -> Reader | None:
+    """Pydantic's way to a class of its own that a text says, as HttpUrl; None for any other."""
+    if not (hasattr(kind, "__get_pydantic_core_schema__") and "pydantic" in sys.modules):
+        return None
+    adapter = sys.modules["pydantic"].TypeAdapter(kind)
+    found = Reader(adapter.validate_json, adapter.validate_python, adapter.json_schema)
+    return found if found.schema().get("type") == "string" else None
 
 
 def is_pydantics(note: Any) -> bool:

@@ -10,6 +10,7 @@ from dspex.program.agent_journal import Memory, opened, run_words
 from dspex.program.chain_of_thought import ChainOfThought
 from dspex.program.fields import InputField
 from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
+from dspex.program.named_functions import function_data, tool_data
 from dspex.program.predict import Predict
 from dspex.program.react_form import Asker, Turn, agent_signature, asked_of, asker
 from dspex.program.signature import ensure_signature
@@ -124,6 +125,13 @@ class ReAct(AgentModule[P, S_co]):
             reason = await run.turns(max_iters)
             found = await run.answer()
         return Prediction(trajectory=run.trajectory.flat(), termination_reason=reason, **dict(found.items()))
+
+    def _recipe(self) -> dict[str, Any]:
+        names = ("max_iters", "max_tool_calls", "max_repeats", "max_trajectory", "native")
+        tools = [tool_data(tool) for name, tool in self.tools.items() if name != FINISH]
+        more = {} if self.summarise is None else {"summarise": function_data("summarise", self.summarise)}
+        kept = {name: getattr(self, name) for name in names}
+        return {"signature": self.signature.to_json_schema(), "tools": tools, **kept, **more}
 
     def _traits(self) -> Mapping[str, Any]:
         names = ("max_iters", "max_tool_calls", "max_repeats", "max_trajectory", "summarise", "native")

@@ -17,6 +17,7 @@ from dspex.program.adapters.plain import PlainAdapter
 from dspex.program.calling import model
 from dspex.program.fields import InputField, OutputField
 from dspex.program.signature import Signature, make_signature
+from dspex.program.streaming.call_texts import FIRST_CALL
 from dspex.program.tool_use import FINISH, Result
 from dspex.program.trajectory import Trajectory, short
 from dspex.program.types.history import History, Turns
@@ -232,7 +233,9 @@ def _with_calls(signature: Any) -> Any:
         fields[TOOLS] = (list[Tool], InputField(default=None))
         fields["next_thought"] = (str, OutputField(default="", desc=signature.fields["next_thought"].desc))
         fields["tool_calls"] = (ToolCalls | None, OutputField())
-        kept["agent calls"] = make_signature(fields, signature.instructions, signature.__name__)
+        made = kept["agent calls"] = make_signature(fields, signature.instructions, signature.__name__)
+        spelled = signature.compiled.fields
+        made.compiled.templates[FIRST_CALL] = [spelled[name] for name in ("next_tool_name", "next_tool_args")]
     return kept["agent calls"]
 
 

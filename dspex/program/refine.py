@@ -8,7 +8,7 @@ from dspex.app.app import current_app
 from dspex.core.errors import AdapterParseError, LMError
 from dspex.core.example import Example
 from dspex.core.identity import plain
-from dspex.program.attempts import Attempt, Attempts, Reward, Trace, checked, held
+from dspex.program.attempts import Attempt, Attempts, Reward, Trace, attempts_recipe, checked, held
 from dspex.program.fields import InputField, OutputField
 from dspex.program.module import Module
 from dspex.program.predict import Predict
@@ -91,6 +91,9 @@ class Refine(Module):
         except (AdapterParseError, LMError):
             return {}
         return {path: text for path, text in said.advice.items() if text.strip().casefold() not in _NOTHING}
+
+    def _recipe(self) -> dict[str, Any]:
+        return attempts_recipe(self)
 
     def _traits(self) -> Mapping[str, Any]:
         names = ("N", "threshold", "fail_count", "reward_fn")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from dspex.core.endpoint import Capabilities
-from dspex.core.messages import Choice, LMRequest, LMResponse
+from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse
 
 _NAME = "give_reply"
 _CHOICE: Mapping[str, Any] = MappingProxyType({"type": "function", "function": {"name": _NAME}})
@@ -32,9 +32,20 @@ def held(request: LMRequest, schema: Mapping[str, Any] | None, capabilities: Cap
 
 def spoken(request: LMRequest, reply: LMResponse) -> LMResponse:
     """A reply whose text is what the function was called with, if it had to be called."""
-    if request.params.get("tool_choice") != _CHOICE:
+    if not is_by_function(request):
         return reply
     return msgspec.structs.replace(reply, choices=tuple(map(_spoken, reply.choices)))
+
+
+def is_by_function(request: LMRequest) -> bool:
+    """Whether the reply has to be a call of the one function."""
+    return bool(request.params.get("tool_choice") == _CHOICE)
+
+
+def spoken_piece(delta: LMDelta) -> LMDelta:
+    """A piece of such a reply: what comes of the function's arguments is its text."""
+    told = "".join(piece.arguments for piece in delta.tool_call_pieces)
+    return msgspec.structs.replace(delta, text=told, tool_call_pieces=()) if told else delta
 
 
 def _spoken(choice: Choice) -> Choice:

@@ -14,13 +14,16 @@ FORMAT = 1
 METADATA = "metadata"
 
 
-def save_file(program: Any, path: str | Path) -> None:
-    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files."""
-    write_atomically(path, file_of(program, path))
+def save_file(program: Any, path: str | Path, *, whole: bool = False) -> None:
+    """Write a program's state beside what it is, versions and evidence; holds no time, so equal programs are equal files.
+
+    Raises ProgramFileError, with `whole` also where `load` could not make the program of the file.
+    """
+    write_atomically(path, file_of(program, path, whole=whole))
 
 
-def file_of(program: Any, path: str | Path) -> bytes:
-    """What `save_file` writes. Raises ProgramFileError naming the path where a part has no form in JSON."""
+def file_of(program: Any, path: str | Path, *, whole: bool = False) -> bytes:
+    """What `save_file` writes. Raises as that does, naming the path."""
     import json
 
     try:
@@ -37,13 +40,36 @@ def file_of(program: Any, path: str | Path) -> bytes:
         )
     if list(state) == ["self"]:
         state = state["self"]
-    from dspex.program.provenance import provenance
+    from dspex.program.provenance import obstacles, provenance
 
     metadata = {"version": FORMAT, **provenance(program)}
+    if whole and (lacking := [*obstacles(metadata["program"])]):
+        raise ProgramFileError(
+            f"{path} was not written, as dspex.load could not make the program of it: {'; '.join(lacking)}. Without "
+            "whole=True the state is saved, to be loaded into a program that you make."
+        )
     if program.evidence is not None:
         metadata["evidence"] = msgspec.to_builtins(program.evidence)
     encoded = msgspec.json.encode({**state, METADATA: metadata})
     return msgspec.json.format(encoded, indent=2) + b"\n"
+
+
+def refuse_pickle(wanted: Any) -> None:
+    """Raise ProgramFileError where a program is to be saved with its code."""
+    if wanted:
+        raise ProgramFileError(
+            "save_program= and modules_to_serialize= write pickle, which dspex does not. Save to a .json file: "
+            "dspex.load makes the program from it, its own classes too where allow= names their package."
+        )
+
+
+def refuse_endpoints(wanted: bool) -> None:
+    """Raise ProgramFileError where the address of a model is to be taken from a file."""
+    if wanted:
+        raise ProgramFileError(
+            "allow_unsafe_lm_state=True would send prompts, and the key, wherever the file says. Load without it, and "
+            "give the LM: program.set_lm(dspex.LM(..., api_base=...))."
+        )
 
 
 def write_atomically(place: str | Path, data: bytes) -> None:

@@ -18,9 +18,10 @@ import msgspec
 
 from dspex.program.finite import is_infinite, may_be_infinite
 from dspex.program.json_text import FENCED, UNREADABLE, read_json, refuse_doubles
-from dspex.program.pydantic_models import Reader, annotated, dumped, reader, reason, validated
+from dspex.program.pydantic_models import Reader, annotated, dumped, reader, reason, textual, validated
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_AS_TYPE = re.compile(r"\A\s*(?:Literal|str)\[(.*)\]\s*\Z", re.DOTALL)  # how a prompt may have written the type
 _WHOLE = re.compile(r"([+-]?\d+)\.0{0,2}")
 _NULLS = ("null", "None")
 
@@ -118,6 +119,11 @@ def from_plain(kind: Any, value: Any) -> Any:
         return read(value)
     if hasattr(kind, "model_validate"):
         return validated(kind, value)
+    if isinstance(value, str) and value:
+        if _is_of_text(kind):
+            return kind(value)
+        if (known := textual(kind)) is not None:
+            return known.from_data(value)
     raise ValueError(f"expected {type_text(kind)}, got {type(value).__name__}")
 
 
@@ -153,6 +159,16 @@ def _optional(annotation: Any) -> Codec:
         quoted = is_text and text[:1] == '"' == text[-1:] and text.strip('"') in _NULLS
         return inner.decode(text[1:-1] if quoted else text)
 
+    def convert(value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return inner.convert(value)
+        except ValueError:
+            if type(value) is str and value in _NULLS:
+                return None
+            raise
+
     def write(value: Any) -> str:
         text = inner.render(value)
         is_null = text.strip('"') in _NULLS or not (text or is_text)
@@ -163,7 +179,7 @@ def _optional(annotation: Any) -> Codec:
         "anyOf": [own, {"type": "null"}],
         **({"$defs": inner.schema["$defs"]} if len(own) < len(inner.schema) else {}),
     }
-    return Codec(decode, lambda v: None if v is None else inner.convert(v), write, inner.choices, schema)
+    return Codec(decode, convert, write, inner.choices, schema)
 
 
 def _annotated(annotation: Any) -> Codec:
@@ -200,7 +216,8 @@ def _chosen(annotation: Any, values: list[Any], names: Mapping[str, Any]) -> Cod
         raise TypeError(f"{type_text(annotation)} has values that are written alike")
 
     def read(text: str) -> Any:
-        for word in (text, _bare(text), _bare(text).rstrip(".")):
+        bare = _bare(_AS_TYPE.sub(r"\1", text))
+        for word in (text, _bare(text), bare, bare.rstrip(".")):
             for known in (table, names):
                 if word in known:
                     return known[word]
@@ -270,7 +287,7 @@ def structured(annotation: Any) -> Codec:
     checked = _finite if may_be_infinite(annotation) else lambda read: read
     if (model := reader(annotation, leaves(annotation))) is not None:
         read = checked(_reader(annotation, model.from_json, model.from_data))
-        return Codec(read, checked(model.from_data), render, (), model.schema())
+        return Codec(read, _or_text(checked(model.from_data), read), render, (), model.schema())
     schema = msgspec.json.schema(annotation, schema_hook=schema_of)
     convert = converter(annotation)
     read = checked(_reader(annotation, msgspec.json.Decoder(annotation, dec_hook=from_plain).decode, convert))
@@ -293,6 +310,21 @@ def structured(annotation: Any) -> Codec:
             return read(value)
 
     return Codec(read, checked(from_data), write, (), schema)
+
+
+def _or_text(convert: Callable[[Any], Any], read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """The value that data are, or that a text among them holds, for models put JSON into JSON."""
+
+    def from_data(value: Any) -> Any:
+        try:
+            return convert(value)
+        except ValueError:
+            if type(value) is str:
+                with suppress(*UNREADABLE):
+                    return read(value)
+            raise
+
+    return from_data
 
 
 def _finite(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -350,4 +382,13 @@ def schema_of(kind: Any) -> Any:
         return own()
     if hasattr(kind, "model_json_schema"):
         return {"type": "object"}
+    if _is_of_text(kind):
+        return {"type": "string"}
+    if (known := textual(kind)) is not None:
+        return known.schema()
     raise TypeError(f"{type_text(kind)} cannot be read from text")
+
+
+def _is_of_text(kind: Any) -> bool:
+    """Whether it is a class of paths or addresses, which are made of their text."""
+    return isinstance(kind, type) and kind.__module__.partition(".")[0] in ("pathlib", "ipaddress")

@@ -1,29 +1,41 @@
-"""The sync facade: one background loop thread that runs the same coroutines an async caller would await."""
+"""The sync facade: one background loop that runs the same coroutines an async caller would await."""
 
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Generator
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Generic, TypeVar
 
+from dspex.runtime.driving import CANCEL_GRACE_S, Drive, Interrupts, Tasks, look
+from dspex.runtime.standing import stand
+
 T = TypeVar("T")
 
-CANCEL_GRACE_S = 1.0
-POLL_S = 0.05
+UNSEEN_S = 0.1  # a loop that stood still for longer looks first at what came meanwhile
 WORK = "dspex-work "  # what the names of threads of `in_thread` begin with
 
 
 class Call(Generic[T]):
     """A coroutine handed to a loop of another thread; `wait` blocks the caller until it has ended."""
 
-    __slots__ = ("_context", "_coro", "_done", "_error", "_loop", "_result", "_task")
+    __slots__ = ("_context", "_coro", "_done", "_error", "_loop", "_on_end", "_result", "_task")
     _result: T
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], context: Context) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coro: Coroutine[Any, Any, T],
+        context: Context,
+        on_end: Callable[[], object],
+    ) -> None:
         self._loop = loop
         self._coro = coro
         self._context = context
+        self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._done = threading.Lock()
@@ -40,6 +52,7 @@ class Call(Generic[T]):
         except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
             self._error = error
         finally:
+            self._on_end()
             self._done.release()
 
     def cancel(self) -> None:
@@ -49,7 +62,7 @@ class Call(Generic[T]):
     def wait(self) -> T:
         """Its result or error; Ctrl-C cancels it, gives it a moment to clean up, and goes on as KeyboardInterrupt."""
         try:
-            self._block()
+            stand(self._done)
         except BaseException:
             self.cancel()
             self._done.acquire(timeout=CANCEL_GRACE_S)
@@ -61,93 +74,163 @@ class Call(Generic[T]):
                 self._error = None
         return self._result
 
-    def _block(self) -> None:
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:
-            task = None
-        if task is None:
-            self._done.acquire()
-            return
-        # This loop stands still, so a cancellation of its task, as Ctrl-C in asyncio.run is one, must be looked for.
-        before = task.cancelling()
-        while not self._done.acquire(timeout=POLL_S):
-            if task.cancelling() > before:
-                raise asyncio.CancelledError
-
 
 class Bridge:
-    """A daemon thread with one event loop, started at first use, and again in a forked child."""
+    """One event loop for sync calls, made at first use, and again in a forked child.
+
+    It stands still while nobody needs it. A thread that makes the only call runs it meanwhile itself; a daemon thread does
+    while there are several, where something stays behind on it, and for good once it was given away as `loop`.
+    """
 
     def __init__(self, name: str = "dspex-bridge") -> None:
         self.name = name
         self.nested_calls = 0
-        self._blocked = 0
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()  # a call that is collected as garbage ends in whichever thread it is
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks = Tasks()  # of the loop
+        self._thread: threading.Thread | None = None
+        self._is_driven = False  # by a caller's thread
+        self._left_at = 0.0
+        self._is_given_away = False
+        self._ending: asyncio.AbstractEventLoop | None = None
+        self._calls = 0  # handed over and not ended
+        self._blocked = 0
         self._inner: Bridge | None = None
         self._pid = os.getpid()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, running."""
-        loop = self._loop
-        if loop is not None and self._pid == os.getpid():
-            return loop
-        return self._start()
-
-    def _start(self) -> asyncio.AbstractEventLoop:
-        if self._pid != os.getpid():
-            # A forked child has neither the thread nor a lock it can trust.
-            self._lock, self._loop, self._inner, self._pid = threading.Lock(), None, None, os.getpid()
-            self._blocked = 0
+        """The loop, running from now on."""
+        self._check_fork()
         with self._lock:
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._serve, args=(loop,), name=self.name, daemon=True)
-                self._thread.start()
-                self._loop = loop
-            return self._loop
+            self._is_given_away = True
+            return self._served()
 
-    @staticmethod
-    def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    def _check_fork(self) -> None:
+        if self._pid != os.getpid():
+            self.forked()
+
+    def forked(self) -> None:
+        """In a forked child, which has neither the thread nor a lock it can trust."""
+        if self._inner is not None:
+            self._inner.forked()
+        if self._loop is not None:
+            _forsake(self._loop)
+        self._begin()
+
+    def _made(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop = asyncio.new_event_loop()
+        self._tasks = Tasks()
+        loop.set_task_factory(self._tasks)
+        weakref.finalize(self, _closed_where_it_stands, loop, self._pid)
+        return loop
+
+    def _served(self) -> asyncio.AbstractEventLoop:
+        """The loop, that runs or is about to; under the lock."""
+        loop = self._loop or self._made()
+        if self._thread is None and not self._is_driven:
+            self._thread = threading.Thread(target=self._serve, args=(loop,), name=self.name, daemon=True)
+            self._thread.start()
+        return loop
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         while True:
             try:
                 loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
                 continue  # one task of a user's raised it, and all others would wait for ever
-            return
+            with self._lock:
+                if loop is self._loop and not (self._is_given_away or self._calls or self._tasks.left_on(loop)):
+                    self._thread = None
+                    return
+                if loop is not self._loop and loop is not self._ending:
+                    return
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._calls -= 1
+            if not self._calls and self._thread is not None and not self._is_given_away and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
     def start(self, coro: Coroutine[Any, Any, T], context: Context | None = None) -> Call[T]:
         """Begin a coroutine on the loop and return at once."""
-        return Call(self.loop, coro, context or copy_context())
+        self._check_fork()
+        with self._lock:
+            self._calls += 1
+            return Call(self._served(), coro, context or copy_context(), self._ended)
 
     def run(self, coro: Coroutine[Any, Any, T], context: Context | None = None) -> T:
         """Run a coroutine to its end in a copy of the caller's context.
 
-        Called on the loop's own thread, as sync user code may do, it is served by a second bridge; and while that
-        thread waits there, so is every other call, since what it waits for may need one of them.
+        Called where the loop runs, as sync user code may do, it is served by a second bridge; and while the loop
+        waits there, so does every other call, since what it waits for may need one of them.
         """
-        loop = asyncio._get_running_loop()
-        if loop is not None:
+        self._check_fork()
+        running, abandoned, context = asyncio._get_running_loop(), _ABANDONED.get(), context or copy_context()
+        if running is not None:
             self.nested_calls += 1
-            context = context or copy_context()
-            context.run(STANDING.set, STANDING.get() | {loop})
-        if self._thread is not None and self._pid == os.getpid():
-            if threading.get_ident() == self._thread.ident:
+            context.run(STANDING.set, STANDING.get() | {running})
+            if running is self._loop:
                 self._blocked += 1
                 try:
                     return self._second().run(coro, context)
                 finally:
                     self._blocked -= 1
-            if self._blocked:
-                return self._second().run(coro, context)
-        abandoned = _ABANDONED.get()
-        if abandoned is None:
-            return self.start(coro, context).wait()
-        return abandoned.run(self, coro, context)
+        if self._blocked:
+            return self._second().run(coro, context)
+        if abandoned is not None:
+            return abandoned.run(self, coro, context)
+        return self.start(coro, context).wait() if running is not None else self._run_here(coro, context)
+
+    def _run_here(self, coro: Coroutine[Any, Any, T], context: Context) -> T:
+        """As `run`; where the loop stands still by this thread itself, for which no other has to wake up."""
+        with Interrupts() as interrupts:
+            loop = self._taken()
+            if loop is not None:
+                try:
+                    if time.monotonic() - self._left_at > UNSEEN_S:
+                        look(loop)
+                    return Drive(loop, coro, context).run(interrupts)
+                finally:
+                    self._leave(loop)
+        return self.start(coro, context).wait()
+
+    def _taken(self) -> asyncio.AbstractEventLoop | None:
+        with self._lock:
+            if self._thread is not None or self._is_driven:
+                return None
+            self._is_driven = True
+            return self._loop or self._made()
+
+    def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._is_driven, self._left_at = False, time.monotonic()
+            if loop is not self._loop:  # the bridge was stopped
+                loop.close()
+            elif self._is_given_away or self._calls or self._tasks.left_on(loop):
+                self._served()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """While it is entered the loop, if there is one, runs."""
+        self._check_fork()
+        with self._lock:
+            self._calls += 1
+            if self._loop is not None:
+                self._served()
+        try:
+            yield
+        finally:
+            self._ended()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether its loop is the running one, and stands still until the caller is done."""
+        return self._loop is not None and asyncio._get_running_loop() is self._loop
 
     def _second(self) -> "Bridge":
         with self._lock:
@@ -156,17 +239,38 @@ class Bridge:
 
     def stop(self) -> None:
         """Cancel what runs, stop the loop and join the thread."""
-        loop, thread, inner = self._loop, self._thread, self._inner
-        self._loop = self._thread = self._inner = None
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            loop, inner = self._loop, self._inner
+            if loop is not None:
+                self._served()
+            thread, self._ending = self._thread, loop
+            self._loop = self._thread = self._inner = None
+            self._is_given_away = False
         if inner is not None:
             inner.stop()
-        if loop is None or thread is None or self._pid != os.getpid():
+        if loop is None or thread is None:
             return
         asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(CANCEL_GRACE_S * 2)
+        self._ending = None
         loop.call_soon_threadsafe(loop.stop)
         thread.join(CANCEL_GRACE_S * 2)
         if not thread.is_alive():
             loop.close()
+
+
+def _forsake(loop: Any) -> None:
+    # To close a parent's loop as usual, as its end does, would take its self-pipe out of the epoll that both share.
+    with suppress(AttributeError):  # of a loop that is not asyncio's own
+        loop._closed = True
+        for part in (loop._selector, loop._ssock, loop._csock):
+            part.close()
+
+
+def _closed_where_it_stands(loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    if pid == os.getpid() and not loop.is_running():
+        loop.close()
 
 
 async def _cancel_all() -> None:
@@ -191,7 +295,7 @@ HOP = _Hop()
 def run_stepped(bridge: Bridge, coro: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on this thread up to its first `await HOP`, and only the rest on the bridge.
 
-    A call that is answered before it needs a loop, such as a cache hit, crosses no thread.
+    A call that is answered before it needs a loop, such as a cache hit, runs none.
     """
     context = copy_context()
     context.run(_STEPPING.set, True)
@@ -201,32 +305,34 @@ def run_stepped(bridge: Bridge, coro: Coroutine[Any, Any, T]) -> T:
         result: T = stop.value
         return result
     context.run(_STEPPING.set, False)
-    return bridge.run(_rest(coro), context)
+    return bridge.run(_Started(coro), context)
 
 
-class _Started:
-    """Awaits a coroutine that has begun already, which `await` itself refuses."""
+class _Started(Coroutine[Any, Any, T]):
+    """A coroutine that has begun already, which `await` itself refuses."""
 
-    __slots__ = ("close", "send", "throw")
+    __slots__ = ("_coro",)
 
-    def __init__(self, coro: Coroutine[Any, Any, Any]) -> None:
-        self.send = coro.send
-        self.throw = coro.throw
-        self.close = coro.close
+    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
+        self._coro = coro
 
-    def __await__(self) -> "_Started":
+    def send(self, value: Any) -> Any:
+        return self._coro.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coro.throw(*error)
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> "_Started[T]":
         return self
 
-    def __iter__(self) -> "_Started":
+    def __iter__(self) -> "_Started[T]":
         return self
 
     def __next__(self) -> Any:
-        return self.send(None)
-
-
-async def _rest(coro: Coroutine[Any, Any, T]) -> T:
-    result: T = await _Started(coro)
-    return result
+        return self._coro.send(None)
 
 
 class Abandoned:

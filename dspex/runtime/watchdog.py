@@ -80,6 +80,8 @@ class _Beat:
         if self._answered:
             self._ask()
             return None
+        if not self._loop.is_running():  # it stands still, and its thread is at something else
+            return None
         innermost = sys._current_frames().get(self._thread)
         step = _step(innermost)
         if step is not self._step:

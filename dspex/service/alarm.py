@@ -3,33 +3,42 @@
 import asyncio
 import math
 import weakref
-from typing import Any
+from typing import Any, Protocol
 
+from dspex.core.errors import LMError
 from dspex.service.crowd import Crowd
 
 LOOK_S = 1e-6  # a timer; looking is rarer the more there are, so that it takes a few hundredths of the time at most
 
 
+class Ending(Protocol):
+    """What can be ended by another."""
+
+    def abort(self, error: LMError) -> None:
+        """End with this error; on its own loop."""
+
+
 class Timer:
-    """The time limit of one task's work, with the meaning of asyncio.timeout; begin it where the work begins."""
+    """The time limit of a call in its task, with the meaning of asyncio.timeout; begin it where the call begins.
 
-    __slots__ = ("_cancelling", "_is_ours", "_is_over", "alarm", "task", "when")
+    From its making until its `stop` it stands in its alarm's `timers`, with the call.
+    """
 
-    def __init__(self, alarm: "Alarm", task: "asyncio.Task[Any]") -> None:
+    when = math.inf
+    _is_over = False
+    _is_ours: bool | None = None
+
+    def __init__(self, alarm: "Alarm", task: "asyncio.Task[Any]", call: Ending) -> None:
         self.alarm = alarm
-        self._cancelling = task.cancelling()
-        self._is_over = False
-        self._is_ours: bool | None = None
         self.task = task
-        self.when = math.inf
+        self._cancelling = task.cancelling()
+        alarm.timers[self] = call
 
     def reschedule(self, when: float) -> None:
         """Cancel the work at that time of its loop."""
         self.when = when
-        alarm = self.alarm
-        alarm.timers[self] = None
-        if when < alarm.next_at:
-            alarm.set(when)
+        if when < self.alarm.next_at:
+            self.alarm.set(when)
 
     def ring(self) -> None:
         """The time is over."""
@@ -61,7 +70,7 @@ class Alarm:
         self._handle: asyncio.TimerHandle | None = None
         self.crowd = Crowd()
         self.next_at = math.inf
-        self.timers: dict[Timer, None] = {}
+        self.timers: dict[Timer, Ending] = {}
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -81,6 +90,6 @@ class Alarm:
         self.next_at, self._handle = math.inf, None
         for timer in [timer for timer in self.timers if timer.when <= now]:
             timer.ring()
-        if self.timers:
-            earliest = min(timer.when for timer in self.timers)
+        earliest = min((timer.when for timer in self.timers), default=math.inf)
+        if earliest < math.inf:
             self.set(max(earliest, now + LOOK_S * len(self.timers)))

@@ -11,6 +11,7 @@ from dspex.core.endpoint import Endpoint
 from dspex.core.errors import BudgetExceeded, CircuitOpen, DspexError, LMError, LMTimeout, PluginError
 from dspex.core.events import AttemptFailed, BreakerChanged, BudgetRefused
 from dspex.core.wire import HttpLimits
+from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE
 from dspex.service.alarm import Timer
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
@@ -80,6 +81,7 @@ class Attempts:
 
         `again`: it is an attempt, and made once more as `run` would.
         """
+        await HOP
         timer = call.timer = self.under_way.begin(call)
         try:
             if call.starts_at_once:
@@ -97,7 +99,7 @@ class Attempts:
             if not timer.stop():
                 raise
         finally:
-            self.under_way.end(call)
+            timer.stop()
         raise self.late(call)  # outside the block: what was cancelled has the request's headers in its frames
 
     async def run(self, call: Call, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -95,34 +95,21 @@ class Ticket(msgspec.Struct, frozen=True):
 class Call:
     """The state of one logical call; `deadline` is in the running loop's time, None before its clock has started."""
 
-    __slots__ = (
-        "aborted",
-        "attempts",
-        "cached",
-        "deadline",
-        "lost",
-        "number",
-        "options",
-        "paid",
-        "salt",
-        "scope",
-        "ticket",
-        "timer",
-    )
+    # Not set at each call, as most calls leave them as they are.
+    attempts = 0
+    cached = False
+    lost: Charge | None = None  # what an attempt took that lost a race, where there is one
+    paid: Usage | None = None  # where it is not that of the reply
+    ticket: Ticket | None = None
+    deadline: float | None = None
+    timer: Timer | asyncio.Timeout | None = None
+    aborted: LMError | None = None  # what it ends with, by another's will
 
     def __init__(self, options: Options, scope: Scope, number: int, salt: tuple[int, int] = (1, 0)) -> None:
         self.options = options
         self.scope = scope
         self.number = number
         self.salt = salt
-        self.attempts = 0
-        self.cached = False
-        self.lost: Charge | None = None  # what an attempt took that lost a race, where there is one
-        self.paid: Usage | None = None  # where it is not that of the reply
-        self.ticket: Ticket | None = None
-        self.deadline: float | None = None
-        self.timer: Timer | asyncio.Timeout | None = None
-        self.aborted: LMError | None = None  # what it ends with, by another's will
 
     @property
     def starts_at_once(self) -> bool:

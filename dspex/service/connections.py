@@ -49,10 +49,13 @@ class Pool:
             await self._ending.aclose()  # never waits now, so that the loop's end cannot meet it half-way
 
     def leave(self) -> None:
-        """Close at the process's end, on the loop if it still runs, which then is in another thread."""
-        if self._loop.is_running() and os.getpid() == self._pid:
+        """Close at the process's end, on the loop: it stands still, or runs in another thread."""
+        if not self._loop.is_closed() and os.getpid() == self._pid:
             with suppress(Exception):
-                asyncio.run_coroutine_threadsafe(self.aclose(), self._loop).result(timeout=1.0)
+                if self._loop.is_running():
+                    asyncio.run_coroutine_threadsafe(self.aclose(), self._loop).result(timeout=1.0)
+                else:
+                    self._loop.run_until_complete(self.aclose())
         self._hush()
 
     def __del__(self) -> None:

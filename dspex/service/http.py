@@ -8,7 +8,6 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from io import BytesIO
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -159,28 +158,24 @@ class HttpService:
         names = self._names(headers, encoding, json is not None)
         if json is not None:
             body = _encoded(json)
-        pool, url = self._pool.get(), self._url(path)
-        for resends_left in range(resends, -1, -1):
+        pool, url = self._pool.get(), self._urls.get(path) or self._url(path)
+        while True:
             made: list[None] = []
-            token = NEW_SOCKETS.set(made)
+            NEW_SOCKETS.set(made)  # and left set, as nobody else looks at it
             try:
                 data: Any = body
                 if body:
                     data = BytesIO(body) if len(body) > LARGE else pool.payload(body)
                 return await pool.session.request(method, url, data=data, headers=names, allow_redirects=False)
             except Exception as error:
-                if made or not resends_left or not _died_in_silence(error):
+                if made or not resends or not _died_in_silence(error):
                     raise
-            finally:
-                NEW_SOCKETS.reset(token)
-        raise AssertionError("the last resend returns or raises")
+            resends -= 1
 
     def _names(self, headers: Headers, encoding: str, is_json: bool) -> Mapping[str, str]:
         kept = self._kept
-        if (
-            kept is not None and kept[0] is headers and kept[1] == (encoding, is_json)
-        ):  # a provider's are mostly the same
-            return kept[2]
+        if kept is not None and kept[0] is headers and kept[1] == (encoding, is_json):
+            return kept[2]  # a provider's are mostly the same
         names = {**headers.lowered, **self._headers}
         if encoding != "gzip":
             names = {"accept-encoding": encoding, **names}
@@ -190,14 +185,12 @@ class HttpService:
         return names
 
     def _url(self, path: str) -> Any:
-        found = self._urls.get(path)
-        if found is None:
-            from yarl import URL
+        from yarl import URL
 
-            found = URL(self._address(path))
-            if len(self._urls) < 64:
-                self._urls[path] = found
-        return found
+        url = URL(self._address(path))
+        if len(self._urls) < 64:
+            self._urls[path] = url
+        return url
 
     def _address(self, path: str) -> str:
         if path[:8].lower().startswith(("http://", "https://")):
@@ -213,7 +206,9 @@ class HttpService:
         content, encoding = response.content, response.headers.get("content-encoding", "identity")
         if encoding == "identity" and content.is_eof():  # the usual case: all of it came with the headers
             whole = content.read_nowait()
-            if len(whole) > limit and not cut:
+            if len(whole) <= limit:
+                return whole
+            if not cut:
                 raise _too_large(f"has {len(whole)} bytes", limit)
             return whole[:limit]
         announced = response.content_length or 0
@@ -237,10 +232,13 @@ class HttpService:
         return b"".join(parts)[:limit]
 
     def _headers_of(self, response: "ClientResponse") -> dict[str, str]:
-        if sum(map(len, chain.from_iterable(response.raw_headers))) > self._limits.headers:
+        size, headers = 0, {}
+        for name, value in response.headers.items():
+            size += len(name) + len(value)
+            headers[name.lower()] = value
+        if size > self._limits.headers:
             raise ProtocolError(f"The reply's headers have more than {self._limits.headers} bytes.")
-        headers = response.headers
-        return dict(zip(map(str.lower, headers), headers.values(), strict=True))
+        return headers
 
     async def _refusal(self, response: "ClientResponse") -> LMError:
         from email.utils import formatdate

@@ -82,7 +82,8 @@ class LMService:
         else:
             reply = await self._enter(call, request)
         paid = None if call.cached else call.paid or reply.usage
-        track(call, self.name, paid)
+        if call.scope.trackers:
+            track(call, self.name, paid)
         return reply if paid is reply.usage else msgspec.structs.replace(reply, usage=paid)
 
     def budgets(self, call: Call) -> tuple[BudgetScope, ...]:
@@ -230,8 +231,7 @@ class LMService:
         reply, call.cached = await self._flights.join(key, lead)
         return reply
 
-    async def _timed(self, call: Call, request: LMRequest) -> LMResponse:
-        await HOP
+    def _timed(self, call: Call, request: LMRequest) -> Awaitable[LMResponse]:
         send = partial(self.provider.complete, on_wire(request))
         if call.options.dispatch == "batch":
             send = partial(self._in_batch, call, on_wire(request))
@@ -245,8 +245,8 @@ class LMService:
         if call.options.hedge_after is not None:
             attempt = partial(self._hedged, call, request, attempt)
         if call.timer is not None:
-            return await self.attempts.run(call, attempt)
-        return await self.attempts.in_time(call, attempt, again=True)
+            return self.attempts.run(call, attempt)
+        return self.attempts.in_time(call, attempt, again=True)
 
     async def _in_batch(self, call: Call, request: LMRequest) -> LMResponse:
         """An answer that comes later, at the price that batches have."""

@@ -68,7 +68,7 @@ class RetryTokens:
         """Put a deposit in."""
         if self._tokens < self._limit:
             with self._lock:
-                self._tokens = min(self._limit, self._tokens + self._deposit)
+                self._tokens += self._deposit
 
     def take(self) -> bool:
         """Take the token of one retry; False when there is none."""

@@ -67,9 +67,11 @@ class EventReader:
         self._data.append(data)
 
     def _complete(self) -> ServerEvent:
-        event = self._event.decode("utf-8", "replace") or "message"
-        made = ServerEvent(event, b"\n".join(self._data).decode("utf-8", "replace"))
-        self._data.clear()
+        data = self._data
+        event = self._event.decode("utf-8", "replace") or "message" if self._event else "message"
+        text = data[0] if len(data) == 1 else b"\n".join(data)  # nearly always it is one
+        made = ServerEvent(event, text.decode("utf-8", "replace"))
+        data.clear()
         self._size = 0
         return made
 

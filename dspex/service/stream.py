@@ -14,6 +14,7 @@ from dspex.core.messages import LMDelta, LMRequest
 from dspex.core.usage import Usage
 from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE
+from dspex.service.alarm import Timer
 from dspex.service.attempts import Entry
 from dspex.service.call import Call, Options
 from dspex.service.ledger import estimated_usage, within
@@ -89,6 +90,7 @@ async def _pieces(service: LMService, call: Call, request: LMRequest) -> AsyncGe
     running = _Stream(service, request, call)
     report = service.report(call)
     failure: BaseException | None = None
+    timer: Timer | None = None
     cache = service.cache() if call.options.cache else None
     key = b"" if cache is None else service.key(request)
     try:
@@ -97,7 +99,7 @@ async def _pieces(service: LMService, call: Call, request: LMRequest) -> AsyncGe
             call.cached, running.usage = True, hit.usage
             yield last_piece(msgspec.structs.replace(hit, usage=None))
             return
-        service.attempts.under_way.begin(running.call)
+        timer = service.attempts.under_way.begin(running.call)
         delta: LMDelta | None = await service.attempts.run(call, running.open)
         while delta is not None:
             yield delta
@@ -109,7 +111,8 @@ async def _pieces(service: LMService, call: Call, request: LMRequest) -> AsyncGe
         raise
     finally:
         await running.close(failure)
-        service.attempts.under_way.end(running.call)
+        if timer is not None:
+            timer.stop()
         if failure is None or running.came:
             track(call, service.name, running.spent)
         report.end(running.usage, None if isinstance(failure, GeneratorExit) else failure)
@@ -123,6 +126,7 @@ class _Stream:
         self.came: list[LMDelta] = []
         self._kept = 0
         self.size = 0
+        self._called = self._foretold = 0
         self.usage: Usage | None = None
         self.finished = False
         self._pieces: AsyncIterator[LMDelta] | None = None
@@ -170,8 +174,8 @@ class _Stream:
         if len(self.came) - self._kept >= MANY:
             self._kept = drawn_together(self.came, self._kept)
         self.size += len(delta.text)
-        if delta.reasoning or delta.tool_calls:
-            self.size += len(delta.reasoning or "") + sum(len(call.arguments) for call in delta.tool_calls)
+        if delta.reasoning or delta.tool_calls or delta.tool_call_pieces:
+            self.size += len(delta.reasoning or "") + self._grown(delta)
         if self.size > MAX_TEXT:
             raise self._fault(f"The stream goes on beyond {MAX_TEXT} characters; it was closed.", retryable=False)
         if delta.usage is not None:
@@ -179,6 +183,13 @@ class _Stream:
         if delta.finish_reason is not None:
             self.finished = True
         return delta
+
+    def _grown(self, delta: LMDelta) -> int:
+        """Characters of calls that no piece has said before."""
+        before = max(self._called, self._foretold)
+        self._called += sum(len(call.arguments) for call in delta.tool_calls)
+        self._foretold += sum(len(piece.arguments) for piece in delta.tool_call_pieces)
+        return max(self._called, self._foretold) - before
 
     def _fault(self, message: str, retryable: bool | None = None) -> LMError:
         error = ProtocolError(message, retryable=retryable, partial=self.text)

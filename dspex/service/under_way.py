@@ -3,21 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 from dspex.core.clock import Clock
-from dspex.core.errors import LMError, Unavailable
+from dspex.core.errors import Unavailable
 from dspex.runtime.bridge import STANDING
-from dspex.service.alarm import Alarm, Timer
+from dspex.service.alarm import Alarm, Ending, Timer
 
 POLL_S = 0.02
-
-
-class Ending(Protocol):
-    """What can be ended by another."""
-
-    def abort(self, error: LMError) -> None:
-        """End with this error; on its own loop."""
 
 
 class UnderWay:
@@ -27,17 +19,20 @@ class UnderWay:
     one begins on another loop, so that they give back what they hold.
     """
 
-    __slots__ = ("_alarm", "_alarms", "_calls", "failure", "watch")
+    __slots__ = ("_alarm", "_alarms", "failure", "watch")
+    _alarms: tuple[Alarm, ...]
+    _alarm: Alarm | None  # that of the last call's loop
 
     def __init__(self) -> None:
         self.failure: str | None = None
         self.watch: Callable[[asyncio.AbstractEventLoop], None] | None = None
-        self._calls: dict[Ending, Timer] = {}
-        self._alarms: tuple[Alarm, ...] = ()
-        self._alarm: Alarm | None = None  # that of the last call's loop
+        self.forked()
 
     def begin(self, call: Ending) -> Timer:
-        """A call begins on the running loop; its timer, which is not set yet. Raises Unavailable after a failure."""
+        """A call begins on the running loop, and ends when its timer is stopped, which is not set yet.
+
+        Raises Unavailable after a failure.
+        """
         if self.failure is not None:
             raise Unavailable(self.failure, retryable=False)
         task = asyncio.current_task()
@@ -47,19 +42,15 @@ class UnderWay:
             alarm = self._alarm = self._alarm_of(loop)
         if self.watch is not None:
             self.watch(loop)
-        timer = self._calls[call] = Timer(alarm, task)
-        return timer
+        return Timer(alarm, task, call)
 
-    def end(self, call: Ending) -> None:
-        """It has ended."""
-        timer = self._calls.pop(call, None)
-        if timer is not None:
-            timer.stop()
+    def _calls(self) -> list[tuple[Timer, Ending]]:
+        return [item for alarm in self._alarms for item in tuple(alarm.timers.items())]
 
     @property
     def count(self) -> int:
         """How many have not ended and can go on: their loop runs, and does not stand still for the caller."""
-        standing, loops = STANDING.get(), [timer.task.get_loop() for timer in tuple(self._calls.values())]
+        standing, loops = STANDING.get(), [timer.task.get_loop() for timer, _ in self._calls()]
         return sum(loop.is_running() and loop not in standing for loop in loops)
 
     async def drained(self, seconds: float, clock: Clock) -> None:
@@ -70,7 +61,7 @@ class UnderWay:
 
     def abort(self, why: str) -> None:
         """End all that are under way with Unavailable, each on its own loop."""
-        for call, timer in tuple(self._calls.items()):
+        for timer, call in self._calls():
             with suppress(RuntimeError):  # its loop is closed, so nobody waits for it
                 timer.task.get_loop().call_soon_threadsafe(call.abort, Unavailable(why, retryable=False))
 
@@ -82,9 +73,9 @@ class UnderWay:
     def _alarm_of(self, loop: asyncio.AbstractEventLoop) -> Alarm:
         known = {alarm: one for alarm in self._alarms if (one := alarm.loop) is not None}
         closed = [one for one in known.values() if one.is_closed()]
-        for call, timer in tuple(self._calls.items()) if closed else ():
+        for timer, _ in self._calls() if closed else ():
             if timer.task.get_loop() in closed:
-                self.end(call)
+                timer.stop()
                 with suppress(RuntimeError, ValueError):  # it waits for more, or is just being closed
                     timer.task.get_coro().close()
         found = next((alarm for alarm, one in known.items() if one is loop), None) or Alarm(loop)
@@ -93,4 +84,4 @@ class UnderWay:
 
     def forked(self) -> None:
         """In a forked child: the parent's calls are not ours."""
-        self._calls = {}
+        self._alarms, self._alarm = (), None

@@ -1,14 +1,15 @@
 """Doubles for tests of programs: a scripted LM behind the real service, and a vectoriser without a model."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import mul
 from typing import Any
 
 from dspex.app.app import default_app
 from dspex.app.lm import LM
 from dspex.core.dictionaries import to_dictionaries
 from dspex.core.endpoint import Capabilities
-from dspex.core.messages import Choice, LMRequest, LMResponse
+from dspex.core.messages import Choice, LMRequest, LMResponse, Passage
 from dspex.core.usage import Usage
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.vectorizer import CharacterVectorizer
@@ -20,10 +21,11 @@ class ScriptedProvider:
     """An LMProvider that answers from a script; safe to use from several threads, each answer is given once.
 
     A list (or iterator) of dictionaries is read in order; a dictionary maps a text to an answer, and the first key
-    contained in the last message wins. With `follow_examples` the output of a demo with the same input comes first.
+    contained in the last message wins. Fields that a prompt in chat form does not ask for are left out, so that one script
+    serves several signatures. With `follow_examples` the output of a demo with the same input comes first.
     """
 
-    capabilities = Capabilities(chat=True, n=True)
+    capabilities = Capabilities(chat=True, n=True, images=True)
 
     def __init__(
         self,
@@ -50,10 +52,10 @@ class ScriptedProvider:
         if self._by_text is not None:
             asked = request.messages[-1].text
             fields = next((fields for text, fields in self._by_text.items() if text in asked), None)
-            return NO_MORE if fields is None else self._formatted(fields)
+            return NO_MORE if fields is None else self._formatted(_asked(fields, request))
         with self._lock:
             fields = next(self._in_order, None)
-        return self._formatted({"answer": NO_MORE} if fields is None else fields)
+        return self._formatted({"answer": NO_MORE} if fields is None else _asked(fields, request))
 
     def _demo_answer(self, request: LMRequest) -> str | None:
         *earlier, last = request.messages
@@ -65,6 +67,13 @@ class ScriptedProvider:
 
     def _formatted(self, fields: Mapping[str, Any]) -> str:
         return str(self._adapter.format_fields(fields))
+
+
+def _asked(fields: Mapping[str, Any], request: LMRequest) -> Mapping[str, Any]:
+    """Those that the prompt has a marker for, as of a model that does what it is told; all, where it has none."""
+    prompt = "\n".join(message.text for message in request.messages)
+    wanted = {name: value for name, value in fields.items() if f"[[ ## {name} ## ]]" in prompt}
+    return wanted or fields
 
 
 def _inputs_of(text: str) -> str:
@@ -94,6 +103,20 @@ class DummyLM(LM):
 
 
 DummyVectorizer = CharacterVectorizer  # DSPy's name
+
+
+def dummy_rm(passages: Iterable[str] = ()) -> Callable[..., list[Passage]]:
+    """A retriever for `configure(rm=...)` that finds among these texts those with the most spelling in common."""
+    texts = list(passages)
+    vectors = CharacterVectorizer()(texts)
+
+    def search(query: str, *, k: int = 3, **_ignored: Any) -> list[Passage]:
+        (asked,) = CharacterVectorizer()([query])
+        scores = [sum(map(mul, asked, one)) for one in vectors]
+        best = sorted(range(len(texts)), key=lambda place: -scores[place])[:k]
+        return [Passage(texts[place], score=scores[place], id=str(place)) for place in best]
+
+    return search
 
 
 def reset() -> None:

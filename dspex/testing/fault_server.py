@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from dspex.testing.faults import FAULTS, LAST, SSE, Step, StreamForm, chunked, head, stream_faults
+from dspex.testing.faults import FAULTS, LAST, SSE, Step, StreamForm, chunked, head, stream_faults, whole
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -80,6 +80,10 @@ class FaultServer:
         """Bytes as they are, and the connection's end."""
         return self._then(Step(chunks=chunks, **{"end": "close", **how}), times)
 
+    def then_made(self, make: Callable[[Any], Any], *, times: int | None = 1, **how: Any) -> Self:
+        """The JSON that `make` gives for the request's own, decoded; 400 where it raises LookupError, TypeError or ValueError."""
+        return self._then(Step(made=lambda body: _made(make, body), **{"end": "keep", **how}), times)
+
     def _then(self, step: Step, times: int | None) -> Self:
         if times is None:
             self._always = step
@@ -144,7 +148,7 @@ class FaultServer:
             async with self._gathered:
                 self._gathered.notify_all()
                 await self._gathered.wait_for(lambda: len(self.requests) >= step.gather)
-            await self._send(step, writer)
+            await self._send(step, request, writer)
         finally:
             self._note("in_flight", -1)
         if step.end == "hang":
@@ -154,9 +158,9 @@ class FaultServer:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         return step.end == "keep"
 
-    async def _send(self, step: Step, writer: asyncio.StreamWriter) -> None:
+    async def _send(self, step: Step, request: Seen, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(step.delay)
-        for chunk in step.chunks:
+        for chunk in step.chunks if step.made is None else (*step.chunks, step.made(request.body)):
             writer.write(chunk)
             await writer.drain()
             self._note("sent", len(chunk))
@@ -171,6 +175,13 @@ class FaultServer:
         with self._changed:
             setattr(self, figure, getattr(self, figure) + more)
             self._changed.notify_all()
+
+
+def _made(make: Callable[[Any], Any], body: bytes) -> bytes:
+    try:
+        return whole(msgspec.json.encode(make(msgspec.json.decode(body))))
+    except (LookupError, TypeError, ValueError) as error:
+        return whole(msgspec.json.encode({"error": {"message": f"{type(error).__name__}: {error}"}}), 400)
 
 
 async def _request(reader: asyncio.StreamReader, connection: int) -> Seen:

@@ -26,10 +26,12 @@ PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """How one answer is sent: `delay` seconds late, or once `gather` requests have come in all; then its chunks, `every`
-    seconds one, then `endless` again and again; then the connection is kept, closed, reset or left hanging.
+    seconds one, then what `made` gives for the request's body, then `endless` again and again; then the connection is kept,
+    closed, reset or left hanging.
     """
 
-    chunks: tuple[bytes, ...]
+    chunks: tuple[bytes, ...] = ()
+    made: Callable[[bytes], bytes] | None = None
     end: Literal["keep", "close", "reset", "hang"] = "keep"
     delay: float = 0.0
     every: float = 0.0

@@ -166,6 +166,8 @@ class LMInProcessContract:
             assert isinstance(said, Capabilities)
             for name in ASKS.keys() & set(Capabilities.__struct_fields__):
                 assert getattr(said, name) is not (name in self.cannot), f"it says of {name} what is not so"
+            has_batches = hasattr(lm.service.provider, "batch_start")
+            assert said.batch in (None, has_batches), "it says of batches what is not so"
 
         self.live(work)
 

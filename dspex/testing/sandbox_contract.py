@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dspex.core.errors import ToolError
+from dspex.core.errors import SandboxError, ToolError
 from dspex.core.sandbox import Output, SandboxLimits
 from dspex.plugin.contracts import CodeTool, Sandbox
 from dspex.testing import escapes
@@ -148,6 +148,28 @@ class SandboxBehaviour:
                 assert (await session.run("open('a.txt').read()")).value == "a"
             async with sandbox.session() as session:
                 assert "NameError" in (await session.run("y")).error
+
+        self.live(work)
+
+    def test_variables_that_it_writes_down_are_there_in_another_session(self) -> None:
+        async def work(sandbox: Any) -> None:
+            async with sandbox.session() as session:
+                if not hasattr(session, "dump"):
+                    return
+                await session.run("def double(x):\n    return 2 * x\ny = {'a': [1, 2.5, None, 'ü']}")
+                assert "ZeroDivisionError" in (await session.run("1 / 0")).error
+                state = await session.dump()
+                assert await session.run("double(3)") == Output("", 6)
+            async with sandbox.session() as session:
+                try:
+                    await session.restore(b"something else")
+                except SandboxError:
+                    assert "NameError" in (await session.run("y")).error
+                else:
+                    raise AssertionError("it has restored what is no state")
+            async with sandbox.session() as session:
+                await session.restore(state)
+                assert (await session.run("[double(4), y]")).value == [8, {"a": [1, 2.5, None, "ü"]}]
 
         self.live(work)
 

@@ -43,6 +43,14 @@ def test_a_field_keeps_markers_of_no_field():
     assert CHAT.parse(QA, reply)["reasoning"] == "see\n[[ ## note ## ]]\nthere"
 
 
+def test_a_section_that_nobody_asked_for_is_no_part_of_a_value_that_is_no_text():
+    two = Signature("question -> score: int, tags: list[str]")
+    reply = '[[ ## score ## ]]\n4\n\n[[ ## note ## ]]\nhm\n\n[[ ## tags ## ]]\n["a"]\n\n[[ ## confidence ## ]]\nhigh'
+    assert CHAT.parse(two, reply) == {"score": 4, "tags": ["a"]}
+    with pytest.raises(AdapterParseError, match="score"):
+        CHAT.parse(two, reply.replace("\n4\n", "\nfour\n"))
+
+
 @pytest.mark.parametrize(
     "reply",
     [

@@ -240,16 +240,21 @@ def test_a_damaged_recipe_is_named(tmp_path, change, why):
         dspex.load(tmp_path / "p.json")
 
 
-def test_programs_with_functions_have_no_recipe_and_are_loaded_into_what_has_them(tmp_path):
-    for make in (
-        lambda: dspex.ReAct("question -> answer", [look]),
-        lambda: dspex.CodeAct("question -> answer", [look]),
-        lambda: dspex.BestOfN(dspex.Predict("a -> b"), 2, lambda inputs, made: 1.0, None),
-    ):
-        make().save(tmp_path / "p.json")
+def test_what_was_made_with_more_than_a_file_can_hold_is_loaded_into_what_has_it(tmp_path):
+    class Own:
+        pass
+
+    def make():
+        return dspex.CodeAct("question -> answer", [look], sandbox=Own())
+
+    make().save(tmp_path / "p.json")
+    for allow in ((), ("tests", "dspex")):
         with pytest.raises(dspex.ProgramFileError, match="make the program yourself and load the file into it"):
-            dspex.load(tmp_path / "p.json")
-        assert make().load(tmp_path / "p.json").dump_state() == make().dump_state()
+            dspex.load(tmp_path / "p.json", allow=allow)
+    with pytest.raises(dspex.ProgramFileError, match=r"was not written, as dspex\.load could not make the program"):
+        make().save(tmp_path / "q.json", whole=True)
+    assert not (tmp_path / "q.json").exists()
+    assert make().load(tmp_path / "p.json").dump_state() == make().dump_state()
 
 
 def test_a_pydantic_field_is_given_again_by_its_class(tmp_path):
@@ -288,8 +293,11 @@ def test_a_file_from_before_recipes_is_made_of_its_fields_and_one_of_dspy_needs_
 def test_a_file_says_what_its_program_is_of_which_versions_and_signatures(tmp_path):
     dspex.ReAct(Sort, [look]).save(tmp_path / "p.json")
     said = json.loads((tmp_path / "p.json").read_text())["metadata"]
-    assert said["program"] == {"class": "dspex.program.react:ReAct"}
-    assert said["dependency_versions"]["dspex"]
+    assert said["program"]["class"] == "dspex.program.react:ReAct"
+    assert said["program"]["recipe"]["kind"] == "ReAct"
+    assert said["tools"] == {"self": {"look": "query: string"}}
+    assert said["versions"]["dspex"]
+    assert said["dependency_versions"].keys() == {"python"}  # DSPy knows no other name of these, and loads the file
     assert set(said["signatures"]) == {"react", "extract.predict"}
     assert "letter: str" in said["signatures"]["extract.predict"]["fields"]
     assert len(said["signatures"]["react"]["hash"]) == 16

@@ -11,6 +11,7 @@ import aiohttp  # noqa: F401  the first call would load it
 import msgspec
 import pytest
 
+import dspex
 from dspex.plugin import (
     Audio,
     BadRequest,
@@ -152,6 +153,12 @@ class DecodesByHand(Bad):
         return Reply(**json.loads(body))
 
 
+class TakesNaN(Bad):
+    def read(self, body):
+        given = json.loads(body)
+        return Reply(**{name: value for name, value in given.items() if name in Reply.__struct_fields__})
+
+
 class TakesAnErrorForAnAnswer(Bad):
     def read(self, body):
         return msgspec.structs.replace(decode_json(body, Reply), error=None, why="stop")
@@ -253,6 +260,10 @@ class CannotBeClosedFresh(Bad):
         await self.opened.aclose()
 
 
+class ClaimsBatches(Bad):
+    capabilities = msgspec.structs.replace(Good.capabilities, batch=True)
+
+
 class ClaimsPictures(Bad):
     capabilities = Capabilities(images=True)
 
@@ -281,6 +292,7 @@ class ClaimsPictures(Bad):
         (LocksInOneProcess, "forked_child", None),
         (LeavesAThread, "nothing_of_it_is_left", None),
         (CannotBeClosedFresh, "let_go_before", None),
+        (ClaimsBatches, "capabilities_are", None),
         (ClaimsPictures, "capabilities_are", None),
     ],
 )
@@ -288,6 +300,20 @@ def test_a_bad_provider_fails_the_test_that_is_about_it(provider, about, value):
     [name] = [name for name in TESTS if about in name]
     with pytest.raises((AssertionError, AttributeError, LMError, PluginError, TimeoutError)):
         getattr(kit(provider), name)(*([] if value is None else [value]))
+
+
+def test_what_a_client_of_anothers_bears_is_no_fault_of_the_provider_but_only_where_it_is_said_why():
+    name = "test_a_fault_ends_as_it_says_and_the_next_call_is_a_good_one"
+    one = kit(TakesNaN)
+    for bears in ({}, {"NaN": ""}):
+        one.bears = bears
+        with pytest.raises(AssertionError):
+            getattr(one, name)("NaN")
+    one.bears = {"NaN": "its client reads NaN"}
+    getattr(one, name)("NaN")
+    one.bears = {"JSON cut off": "its client raises what it likes"}
+    with pytest.raises((AssertionError, dspex.PluginError)):  # that is no error of ours
+        getattr(one, name)("JSON cut off")
 
 
 def test_in_process_the_same_is_held_without_a_wire():

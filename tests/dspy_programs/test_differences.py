@@ -81,6 +81,7 @@ def test_nothing_is_traced_or_kept_by_modules_unasked():
             predict(a="y")
     assert [(one, inputs, made.b) for one, inputs, made in trace] == [(predict, {"a": "y"}, "x")]
     assert not hasattr(predict, "history")
+    assert not hasattr(predict, "inspect_history")
 
 
 def test_names_types_and_scores_count():
@@ -104,3 +105,68 @@ def test_a_compiled_part_is_found_and_saved():
     outer.part._compiled = True
     outer.part.demos = [{"a": "x", "b": "y"}]
     assert outer.dump_state()["part"]["demos"] == outer.part.demos
+
+
+class Failing(dspex.BaseLM):
+    """Raises an error of its own."""
+
+    def forward(self, prompt=None, messages=None, **kwargs):
+        raise KeyError("mine")
+
+
+def test_an_own_lms_own_error_is_the_cause_of_ours():
+    with dspex.context(lm=Failing("x/y", num_retries=0)), pytest.raises(dspex.PluginError, match="mine") as caught:
+        dspex.Predict("a -> b")(a="x")
+    assert type(caught.value.__cause__) is KeyError
+
+
+class Replies:
+    """An LM that gives these texts, one a call, and can call functions."""
+
+    capabilities = dspex.Capabilities(chat=True, tools=True)
+
+    def __init__(self, *texts):
+        self.texts = list(texts)
+
+    async def complete(self, request):
+        return LMResponse.from_text(self.texts.pop(0))
+
+
+BROKEN = '[[ ## b ## ]]\n[{"x": 1]'
+
+
+@pytest.mark.parametrize(
+    ("adapter", "texts", "wanted"),
+    [
+        (dspex.ChatAdapter(), [BROKEN, '{"b": [{"x": 2}]}'], [{"x": 2}]),
+        (dspex.ChatAdapter(use_json_adapter_fallback=False), [BROKEN, '[[ ## b ## ]]\n[{"x": 3}]'], [{"x": 3}]),
+    ],
+)
+def test_json_that_ends_badly_is_asked_for_again(adapter, texts, wanted):
+    lm = dspex.LM("x/y", provider=Replies(*texts))
+    with dspex.context(lm=lm, adapter=adapter):
+        assert dspex.Predict("a -> b: list[dict[str, int]]")(a="x").b == wanted
+
+
+def test_no_calls_are_an_empty_list_of_them():
+    signature = dspex.Signature("tools: list[dspex.Tool], a -> b, tool_calls: dspex.ToolCalls")
+    adapter = dspex.JSONAdapter(use_native_function_calling=True)
+    lm = dspex.LM("x/y", provider=Replies('{"b": "done"}'))
+    [found] = adapter(lm, {}, signature, [], {"tools": [dspex.Tool(len, name="count")], "a": "x"})
+    assert (found["b"], len(found["tool_calls"])) == ("done", 0)
+
+
+def test_a_part_of_an_agent_is_a_predict():
+    agent = dspex.ReAct("a -> b", tools=[])
+    agent.react = lambda **inputs: dspex.Prediction()
+    with pytest.raises(AttributeError, match="signature"):
+        agent(a="x")
+
+
+def test_an_example_prints_as_it_is_typed():
+    assert repr(dspex.Example(a=1).with_inputs("a")) == "Example(a=1) (inputs: a)"
+
+
+def test_a_value_in_tags_is_read_as_it_stands():
+    text = "a &amp; b < c &lt; d"
+    assert dspex.XMLAdapter().parse(dspex.Signature("a -> b"), f"<b>{text}</b>") == {"b": text}

@@ -32,6 +32,7 @@ def test_a_copy_shares_what_a_part_cannot_copy():
 def test_sub_modules_are_named_by_their_place():
     names = [name for name, _ in Shelf().named_sub_modules()]
     assert names == ["self", "self.byname[first]", "self.listed[0]", "self.listed[1][0]"]
+    assert [name for name, _ in Shelf().named_sub_modules(dspex.Predict)] == names[1:3]
 
 
 @pytest.mark.parametrize("name", ["self", "cls", "args", "kwargs", "model", "n", "key"])
@@ -263,3 +264,17 @@ def test_an_own_adapters_error_needs_no_message():
     with pytest.raises(dspex.AdapterParseError, match=r"Strict cannot read the reply: '\[\[ ## answer"):
         dspex.Predict("question -> answer")(question="?")
     assert len(dspex.settings.lm.history) == 1
+
+
+def test_an_examples_fields_are_lists():
+    example = dspex.Example(question="why?", answer="so", dspy_uuid="x")
+    assert (example.keys()[0], example.values()[-1], example.items()[0]) == ("question", "so", ("question", "why?"))
+    assert example.keys(include_dspy=True)[-1] == "dspy_uuid"
+    assert {**dspex.Prediction(score=1.0)} == {"score": 1.0}
+
+
+def test_a_predictor_has_what_programs_read_of_it():
+    one, other = dspex.Predict("a -> b"), dspex.Predict("a -> b")
+    assert (one.traces, one.train, one.demos, one.config) == ([], [], [], {})
+    assert int(one.stage, 16)
+    assert one.stage == one.stage != other.stage

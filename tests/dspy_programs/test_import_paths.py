@@ -1,11 +1,13 @@
 """Modules that DSPy has are reached after `import dspex` alone, where DSPy itself asks for an import of some."""
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 
 import dspex
+from dspex.testing import DummyLM
 
 
 @pytest.mark.parametrize(
@@ -16,10 +18,72 @@ import dspex
         "evaluate.normalize_text",
         "experimental.Citations",
         "teleprompt.bootstrap_trace_data",
+        "adapters.types.History",
+        "predict.react.ReAct",
+        "primitives.Example",
+        "signatures.signature.ensure_signature",
+        "utils.DummyLM",
+        "utils.exceptions.LMError",
+        "clients.lm.LM",
+        "retrievers.Embeddings",
     ],
 )
 def test_a_path_needs_no_import_of_its_own(path, tmp_path):
     subprocess.run([sys.executable, "-c", f"import dspex; dspex.{path}"], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("adapters", "Adapter ChatAdapter History Image Tool Type"),
+        ("adapters.base", "Adapter"),
+        ("adapters.chat_adapter", "ChatAdapter"),
+        ("adapters.json_adapter", "JSONAdapter"),
+        ("adapters.two_step_adapter", "TwoStepAdapter"),
+        ("adapters.types", "Audio Citations Code Document File History Image Reasoning Tool ToolCalls Type"),
+        ("adapters.types.image", "Image"),
+        ("adapters.types.tool", "Tool ToolCalls"),
+        ("adapters.xml_adapter", "XMLAdapter"),
+        ("predict", "BestOfN ChainOfThought KNN MultiChainComparison Parallel Predict ReAct Refine Tool majority"),
+        ("predict.aggregation", "majority"),
+        ("predict.predict", "Predict"),
+        ("predict.react", "ReAct Tool"),
+        ("predict.react_v2", "ReActV2"),
+        ("predict.rlm", "RLM"),
+        ("primitives", "BaseModule Completions Example Module Prediction"),
+        ("primitives.prediction", "Completions Prediction"),
+        ("signatures", "InputField OutputField Signature SignatureMeta ensure_signature infer_prefix make_signature"),
+        ("signatures.signature", "Signature SignatureMeta ensure_signature"),
+        ("clients.base_lm", "BaseLM inspect_history"),
+        ("clients.cache", "Cache"),
+        ("clients.embedding", "Embedder"),
+        ("clients.lm", "LM"),
+        ("datasets.dataloader", "DataLoader"),
+        ("dsp.utils.settings", "settings"),
+        ("evaluate.auto_evaluation", "CompleteAndGrounded SemanticF1"),
+        ("evaluate.evaluate", "Evaluate EvaluationResult"),
+        ("evaluate.metrics", "EM answer_exact_match answer_passage_match normalize_text"),
+        ("retrievers.embeddings", "Embeddings EmbeddingsWithScores"),
+        ("retrievers.retrieve", "Retrieve"),
+        ("streaming.messages", "StatusMessage StatusMessageProvider StreamResponse"),
+        ("streaming.streamify", "apply_sync_streaming streamify streaming_response"),
+        ("streaming.streaming_listener", "StreamListener"),
+        ("teleprompt.bootstrap_trace", "FailedPrediction TraceData bootstrap_trace_data"),
+        ("teleprompt.gepa.gepa_utils", "ScoreWithFeedback"),
+        ("teleprompt.teleprompt", "Teleprompter"),
+        ("utils.asyncify", "asyncify"),
+        ("utils.callback", "ACTIVE_CALL_ID BaseCallback"),
+        ("utils.dummies", "DummyLM DummyVectorizer"),
+        ("utils.exceptions", "AdapterParseError LMRateLimitError is_retryable_lm_error"),
+        ("utils.logging_utils", "disable_logging enable_logging"),
+        ("utils.saving", "load"),
+        ("utils.syncify", "syncify"),
+        ("utils.usage_tracker", "UsageTracker track_usage"),
+    ],
+)
+def test_a_module_that_programs_import_from_has_its_names(path, names):
+    found = importlib.import_module(f"dspex.{path}")
+    assert [name for name in names.split() if not hasattr(found, name)] == []
 
 
 def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_install():
@@ -34,6 +98,8 @@ def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_ins
     ("name", "instead"),
     [
         ("PythonInterpreter", "dspex-monty or dspex-bwrap"),
+        ("CodeInterpreterError", "sandbox"),
+        ("BAMLAdapter", "JSONAdapter"),
         ("ColBERTv2", "configure\\(rm="),
         ("Flex", "as they stand"),
         ("AvatarOptimizer", "SIMBA"),
@@ -48,3 +114,14 @@ def test_what_is_not_carried_says_what_stands_in_its_place(name, instead):
 def test_a_path_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
         dspex.nowhere.thing  # noqa: B018
+
+
+def test_the_calls_of_all_lms_stand_where_dspy_has_them():
+    from dspex.clients.base_lm import GLOBAL_HISTORY
+
+    GLOBAL_HISTORY.clear()
+    for name in ("first", "second"):
+        dspex.Predict("question -> answer")(question=name, lm=DummyLM([{"answer": "a"}]))
+    assert len(GLOBAL_HISTORY) == len([*GLOBAL_HISTORY]) == 2
+    assert "second" in GLOBAL_HISTORY[-1]["messages"][-1]["content"]
+    assert [entry["model"] for entry in GLOBAL_HISTORY[:1]] == ["dummy"]

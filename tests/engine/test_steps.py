@@ -86,6 +86,7 @@ async def test_an_answer_that_does_not_come_is_a_failure_and_not_the_end(lab, ap
     async def run(ctx):
         got = await ctx.ask("question -> total: int", question="n=4", n=2)
         assert [type(one) for one in got] == [dspex.Failure, dspex.Failure]
+        assert [one.kind for one in got] == [says] * 2
         assert says in got[0].error
 
     optimizer = algorithm(lab, run)

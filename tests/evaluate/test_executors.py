@@ -11,7 +11,7 @@ import dspex
 from dspex.app.sent_lm import lm_as_data, lm_of_data
 from dspex.core.errors import ConfigurationError, ExecutorFailed
 from dspex.evaluate.dispatch import chunk_size
-from dspex.evaluate.parcels import packed, unpacked
+from dspex.evaluate.parcels import artifact_of, check_made_again, packed, program_of_artifact, unpacked
 from dspex.plugin import CallRecord, Chunk, Fault, RolloutRecord
 from dspex.testing import DummyLM
 from dspex.testing.errands import Acts, Chained, Doubles, Noted, acts, ended, notes, questions, right
@@ -358,7 +358,10 @@ def local():
         (local, "Local is defined in a function, where a worker cannot import it"),
         (lambda: Wanting("x"), "could not make Wanting again"),
         (lambda: Tooled("question -> answer: int"), "would not make the same Tooled again"),
-        (lambda: dspex.ReAct("question -> answer", tools=[len]), "could not make ReAct again"),
+        (
+            lambda: dspex.ReAct("question -> answer", tools=[dspex.Tool(lambda x: x, "it")]),
+            "could not make ReAct again: 'it' cannot be imported: it is a lambda",
+        ),
     ],
 )
 async def test_a_program_that_no_worker_could_make_is_refused_before_anything_is_run(evaluated, program, why):
@@ -452,3 +455,16 @@ async def test_a_cassette_is_refused_as_it_would_hear_nothing(evaluated, tmp_pat
 async def test_what_is_no_executor_is_refused(evaluated, executor):
     with pytest.raises(ConfigurationError, match="executor="):
         await evaluated(executor)
+
+
+def shout(text: str) -> str:
+    """Says it louder."""
+    return text.upper()
+
+
+def test_an_agent_goes_to_a_worker_with_the_tools_that_can_be_imported():
+    agent = dspex.BestOfN(dspex.ReAct("question -> answer", [dspex.Tool(shout, timeout_s=3)]), 2, shout, None)
+    artifact = artifact_of(agent)
+    assert artifact.allow == (__name__,)
+    check_made_again(agent, artifact)
+    assert program_of_artifact(artifact).module.tools["shout"].func is shout

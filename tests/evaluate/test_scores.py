@@ -30,7 +30,7 @@ def test_a_result_is_a_prediction_with_a_score(run, echo, questions, exact):
     assert isinstance(result, Prediction)
     assert result.score == 33.33
     assert float(result) < 50
-    assert repr(result) == "EvaluationResult(score=33.33, results=<3 results>, failures=0)"
+    assert repr(result) == "EvaluationResult(score=33.33, results=<list of 3 results>)"
 
 
 def test_every_score_has_an_interval(run, echo, questions, exact):

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from dspex.core.endpoint import Endpoint
+from dspex.runtime.bridge import Bridge
 from dspex.service.http import HttpService
 
 ANSWER = b"4"
@@ -79,6 +80,27 @@ def test_a_client_may_be_closed_while_its_loop_ends(server, service):
     assert server.wait(lambda s: s.closed == s.connections, 1.0)
 
 
+def test_connections_of_a_loop_that_stands_still_may_end_unseen(server, service):
+    bridge = Bridge()
+    server.then(200, ANSWER, end="close", times=3)
+    assert [bridge.run(answer(service)) for _ in range(3)] == [ANSWER] * 3
+    bridge.run(service.aclose())
+    bridge.stop()
+
+
+def test_connections_of_a_loop_that_stands_still_are_closed_from_another(server, service):
+    bridge = Bridge()
+    bridge.run(answer(service))
+
+    async def close():
+        with bridge.kept():
+            await service.aclose()
+
+    asyncio.run(close())
+    assert server.wait(lambda s: s.closed == s.connections, 1.0)
+    bridge.stop()
+
+
 EXITS = {
     "run": "asyncio.run(call()); asyncio.run(call())",
     "loop-left-open": "loop = asyncio.new_event_loop(); loop.run_until_complete(call()); loop.close(); asyncio.run(call())",
@@ -86,6 +108,8 @@ EXITS = {
     "loop-in-a-daemon-thread": "run_in_daemon(call())",
     "stream-in-a-daemon-thread": "run_in_daemon(leave_a_stream())",
     "fork": "run_in_daemon(call()); warnings.simplefilter('ignore'); os.fork() or sys.exit(0); os.wait()",
+    "loop-that-stands": "bridge = Bridge(); bridge.run(call()); bridge.run(call())",
+    "loop-that-stands-forked": "bridge = Bridge(); bridge.run(call()); os.fork() or bridge.run(call()) or sys.exit(0); os.wait()",
     "thread": "t = threading.Thread(target=asyncio.run, args=(call(),)); t.start(); t.join()",
     "in-flight": "asyncio.run(leave())",
     "stream": "asyncio.run(leave_a_stream())",
@@ -93,6 +117,7 @@ EXITS = {
 PROGRAM = """
 import asyncio, os, sys, threading, warnings
 from dspex.core.endpoint import Endpoint
+from dspex.runtime.bridge import Bridge
 from dspex.service.http import HttpService
 
 http = HttpService(Endpoint("acme", "acme-1", sys.argv[1]))

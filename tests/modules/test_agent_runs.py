@@ -50,6 +50,23 @@ def test_what_was_done_is_not_done_again(run, provider, step, tmp_path):
     assert 'result: {"page":"b"}' in script.asked[0].messages[-1].text
 
 
+@pytest.mark.parametrize("kept", [float("nan"), {"most": float("inf")}, [1.0, float("-inf")]], ids=str)
+def test_a_tool_may_hold_numbers_that_json_has_no_form_for(run, provider, step, tmp_path, kept):
+    def agent(held):
+        def search(query: str) -> str:
+            """Finds pages."""
+            return f"{query} {held}"
+
+        return dspex.ReAct("question -> answer: int", tools=[search])
+
+    script = provider(step("a", "search", query="a"), BUSY)
+    with pytest.raises(dspex.RateLimited):
+        asked(run, script, agent(kept), tmp_path / "run")
+    with pytest.raises(dspex.JournalError, match="of another run"):
+        asked(run, provider(FINISH, ANSWER), agent(1.0), tmp_path / "run")
+    assert asked(run, provider(FINISH, ANSWER), agent(kept), tmp_path / "run").answer == 4
+
+
 class Wordless:
     def __repr__(self):
         raise LookupError("no words")

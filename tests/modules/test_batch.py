@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import time
+import tracemalloc
 import weakref
 
 import pytest
@@ -217,6 +218,39 @@ async def test_ten_thousand_inputs_of_a_generator_take_the_memory_of_a_few(order
         total += outcome.prediction
     assert total == 10_000 * 9_999
     assert most <= 2 * 8 + 8
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["in order", "as they end"])
+@pytest.mark.parametrize("form", ["async", "sync"])
+def test_ten_thousand_items_take_no_more_memory_than_a_few_hundred(form, ordered):
+    """Each prediction is 1 kB; every tenth item fails, and its error has the input in its frames."""
+
+    class Pages(dspex.Module):
+        async def aforward(self, page):
+            await asyncio.sleep(0)
+            if page.startswith("0"):
+                raise ValueError(page)
+            return dspex.Prediction(page=page + " ")
+
+    def source(count):
+        return ({"page": f"{number % 10}" + "x" * 1_000} for number in range(count))
+
+    async def count_async(stream):
+        return sum([outcome.ok and len(outcome.prediction.page) == 1_002 async for outcome in stream])
+
+    def peak(count):
+        stream = Pages().outcomes(source(count), num_threads=8, ordered=ordered)
+        tracemalloc.start()
+        try:
+            good = asyncio.run(count_async(stream)) if form == "async" else sum(outcome.ok for outcome in stream)
+            assert good == count * 9 // 10
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(100)
+    few, many = peak(300), peak(10_000)
+    assert many < few + 100_000  # 10,000 pages are 10 MB
 
 
 async def test_an_item_costs_the_same_however_many_there_are():

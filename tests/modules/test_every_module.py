@@ -1,15 +1,19 @@
-"""What holds of every module that is made of others: both forms, failures, cancelling, streams, files, optimizers."""
+"""What holds of every module: both forms, failures, cancelling, streams, files, optimizers."""
 
 import asyncio
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 import dspex
+from dspex.app.app import default_app
 from dspex.core.candidate import Candidate
 from dspex.engine.artifact import Programs, extracted
+from dspex.plugin.manager import PluginManager, Source
 from dspex.program.fingerprint import structure_of
-from dspex.streaming import StreamListener, StreamResponse
+from dspex.streaming import FieldDelta, Finished, StreamListener, StreamResponse, ToolFinished, ToolStarted
+from dspex.testing import reset
 
 ANSWER = {"reasoning": "r", "answer": "4"}
 OTHER = {"reasoning": "r", "answer": "44"}
@@ -97,6 +101,47 @@ def found_pages(query, k):
     return [f"{query} {number}" for number in range(k)]
 
 
+def length(texts):
+    return [[float(len(text))] for text in texts]
+
+
+class Searches(dspex.Module):
+    """Answers from texts that are near by their vectors."""
+
+    def __init__(self):
+        self.search = dspex.Embeddings(["a", "bb", "ccc"], length, k=2, normalize=False)
+        self.predict = dspex.Predict("context: list[str], question -> answer")
+
+    async def aforward(self, question):
+        found = await self.search.acall(question)
+        assert found.passages == ["ccc", "bb"]
+        return await self.predict.acall(context=found.passages, question=question)
+
+
+class Index:
+    """An index of vectors, as small as can be."""
+
+    def __init__(self, options, http, embedder):
+        self.embedder, self.kept = embedder, []
+
+    async def add(self, passages):
+        rows = await self.embedder.embed([passage.text for passage in passages])
+        self.kept += [(passage, row[0]) for passage, row in zip(passages, rows, strict=True)]
+
+    async def retrieve(self, query, k):
+        return [passage for passage, _ in sorted(self.kept, key=lambda one: -one[1])[:k]]
+
+
+@pytest.fixture
+def index():
+    """A plugin for Embeddings, in a default App with nothing else."""
+    hook = dspex.hookimpl(lambda: [dspex.Spec("vectors", Index)])
+    plugins = PluginManager(lambda: [Source("vectors", lambda: SimpleNamespace(dspex_retrievers=hook))], environ={})
+    default_app.replace(dspex.App(plugins=plugins))
+    yield
+    reset()
+
+
 class Pairs(dspex.Module):
     """Asks twice at once, and gives the longer answer."""
 
@@ -125,6 +170,7 @@ KINDS = {
     "majority": (Votes, [{"answer": "4"}, {"answer": "5"}, {"answer": "4"}], "4"),
     "KNN": (Nearest, [{"answer": "4"}], "4"),
     "Retrieve": (Reads, [{"answer": "4"}], "4"),
+    "Embeddings": (Searches, [{"answer": "4"}], "4"),
     "Parallel": (Pairs, [{"answer": "4"}, {"answer": "44"}], "44"),
     "ReActV2": (
         lambda: dspex.ReActV2("question -> answer", tools=[search]),
@@ -174,7 +220,7 @@ KINDS = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("sandbox")
+pytestmark = pytest.mark.usefixtures("index", "sandbox")
 
 
 class Holds(dspex.Module):
@@ -205,7 +251,9 @@ def test_it_works_in_another_module_and_counts_usage(run, provider, kind):
     make, said, answer = kind
     with dspex.context(lm=provider(*said).lm), dspex.track_usage() as usage:
         assert run(Holds(make()), question="?").answer == answer
-    assert usage.total.calls == len(said)
+    assert usage.get_total_tokens()["my/model"]["prompt_tokens"] == 10 * len(
+        said
+    )  # an embedder's calls are counted beside
 
 
 def test_a_failing_model_is_an_error_of_its_own(run, provider, kind):
@@ -248,6 +296,75 @@ async def test_a_stream_ends_with_what_a_plain_call_gives(provider, kind):
     chunks = [item for item in items if isinstance(item, StreamResponse)]
     assert "".join(chunk.chunk for chunk in chunks) == answer
     assert {chunk.predict_name for chunk in chunks} == {path}
+
+
+def told(events):
+    """Events without the numbers of calls."""
+    kinds = (ToolStarted, ToolFinished)
+    return [msgspec.structs.replace(one, call_id="") if isinstance(one, kinds) else one for one in events]
+
+
+def test_its_events_are_the_same_in_both_forms(provider, kind):
+    make, said, answer = kind
+
+    async def async_form(program):
+        return [event async for event in program.astream(question="?")]
+
+    with dspex.context(lm=provider(*said).lm):
+        one = asyncio.run(async_form(make()))
+    with dspex.context(lm=provider(*said).lm):
+        other = list(make().stream(question="?"))
+    assert isinstance(one[-1], Finished)
+    assert one[-1].prediction.answer == answer
+    assert any(isinstance(event, FieldDelta) for event in one)
+    assert told(one) == told(other)
+
+
+def test_a_failure_inside_is_raised_behind_what_was_streamed(provider, kind):
+    make, said, _ = kind
+    program, events = make(), []
+    # Of attempts the last may fail: then the best one before counts.
+    before = [] if isinstance(program, dspex.BestOfN | dspex.Refine) else said[:-1]
+    script = provider(*before, *[dspex.AuthError("no key")] * len(said))
+
+    def read():
+        for event in program.stream(question="?"):
+            events.append(event)  # noqa: PERF402  what came before the error has to stand
+
+    with dspex.context(lm=script.lm), pytest.raises(dspex.AuthError):
+        read()
+    assert bool(before) == any(isinstance(event, FieldDelta) for event in events)
+    assert not any(isinstance(event, Finished) for event in events)
+
+
+async def test_a_reader_that_leaves_its_stream_leaves_nothing_running(provider, kind):
+    make, said, _ = kind
+    script = provider(*said[:-1], None)
+
+    async def read():
+        async for _ in make().astream(question="?"):
+            pass
+
+    with dspex.context(lm=script.lm):
+        task = asyncio.create_task(read())
+        await script.entered()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await script.left()
+    assert script.ended == len(script.asked) == len(said)
+
+
+def test_its_file_is_enough_where_its_functions_may_be_imported(run, provider, kind, tmp_path):
+    make, said, answer = kind
+    program = make()
+    program.save(tmp_path / "p.json", whole=True)
+    loaded = dspex.load(tmp_path / "p.json", allow=["tests"])
+    assert loaded.dump_state() == program.dump_state()
+    script = provider(*said)
+    with dspex.context(lm=script.lm):
+        assert run(loaded, question="?").answer == answer
+    assert not script.replies
 
 
 def test_what_is_saved_comes_back(kind, tmp_path):

@@ -1,6 +1,7 @@
 """ReAct with the provider's own functions: one conversation of calls and results, the same trace as in text."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -316,3 +317,16 @@ def test_a_turn_is_rendered_once_however_long_the_run(run, provider):
         return Counts.rendered - before
 
     assert cost(40) <= 2 * cost(20) + 3
+
+
+def test_a_turn_costs_the_same_however_many_were_before(provider):
+    def cost(turns):
+        said = [calls((f"c{turn}", "search", f'{{"query": "{turn}"}}')) for turn in range(turns)]
+        script = provider(*said, DONE, ANSWER, tools=True)
+        with dspex.context(lm=script.lm, disable_history=True):
+            began = time.process_time()
+            agent(max_iters=turns + 1)(question="2+2?")
+            return (time.process_time() - began) / turns
+
+    few = min(cost(20) for _ in range(5))
+    assert min(cost(400) for _ in range(3)) < 2 * few

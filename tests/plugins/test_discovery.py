@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -216,6 +217,32 @@ def test_a_kernel_without_plugins_says_which_package_to_install(install):
         dspex.LM("x/y", provider=Provider)("hello")
     with pytest.raises(AttributeError, match='pip install "dspex-optimizers"'):
         _ = dspex.BootstrapFewShot
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "BootstrapFewShot",
+            r'cannot import name \'BootstrapFewShot\' from \'dspex\': .*pip install "dspex-optimizers"',
+        ),
+        ("PythonInterpreter", "pip install dspex-monty or dspex-bwrap"),
+        ("Predit", "Did you mean 'Predict'"),
+        ("no_such_name", "cannot import name 'no_such_name'"),
+    ],
+)
+def test_an_import_of_what_is_not_there_says_what_to_do(install, name, says):
+    install()
+    with pytest.raises(ImportError, match=says):
+        exec(f"from dspex import {name}")
+    assert not hasattr(dspex, name)
+    assert getattr(dspex, name, None) is None
+
+
+def test_a_package_inside_is_still_imported_by_from():
+    for name in ("testing", "cli", "engine", "streaming"):
+        code = f"from dspex import {name}; assert {name}.__name__ == 'dspex.{name}'"
+        subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # Real distributions on the path

@@ -134,7 +134,7 @@ def test_nothing_is_imported_unless_it_is_allowed_and_then_mismatches_are_told(c
 def test_other_versions_are_told(command, program, save):
     path = save(program)
     content = json.loads(path.read_text())
-    content["metadata"]["dependency_versions"] = {"dspex": "9.9", "dspex-gone": "1.0"}
+    content["metadata"]["versions"] = {"dspex": "9.9", "dspex-gone": "1.0"}
     path.write_text(json.dumps(content))
     told = command("show", path).stdout
     assert f"other      dspex 9.9, here {dspex.__version__}" in told

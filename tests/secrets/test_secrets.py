@@ -105,6 +105,26 @@ def test_headers_show_their_names_and_cannot_be_encoded(encode):
         encode(headers)
 
 
+class Answers:
+    """Has neither lock nor key, so it goes with an LM."""
+
+    capabilities = dspex.Capabilities(chat=True)
+
+    async def complete(self, request):
+        return LMResponse.from_text("[[ ## b ## ]]\nx")
+
+
+def test_an_lm_is_pickled_where_it_has_no_key_of_its_own():
+    lm = dspex.LM("x/y", temperature=0.5, provider=Answers())
+    assert dspex.Predict("a -> b")(a="?", lm=lm).b == "x"  # in use: bound, and with a history
+    twin = pickle.loads(pickle.dumps(lm))
+    assert (twin.model, twin.kwargs, twin.history) == (lm.model, lm.kwargs, [])
+    assert dspex.Predict("a -> b")(a="?", lm=twin).b == "x"
+    for kept in ({"api_key": CANARY}, {"headers": {"x-token": CANARY}}):
+        with pytest.raises(TypeError, match="pickled"):
+            pickle.dumps(dspex.LM("x/y", **kept))
+
+
 def test_a_secret_shows_as_stars_and_survives_a_copy():
     secret = Secret(CANARY)
     shown = [str(secret), repr(secret), f"{secret}", f"{secret:>20}", repr({"key": secret})]

@@ -5,7 +5,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dspex.evaluate.statistics import betting, mcnemar_exact, mcnemar_midp, sign_flip, verdict
@@ -132,6 +132,8 @@ graded = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_s
 
 @settings(max_examples=25, deadline=None)
 @given(st.one_of(binary, graded), st.integers(0, 99))
+@example([(0.0, 0.0), (0.0, 7.8e-118)], 0)
+@example([(0.0, 0.0), (0.0, 5e-324)], 0)
 def test_swapping_the_programs_mirrors_the_comparison(scores, seed):
     old, new = zip(*scores, strict=True)
     there, back = verdict(old, new, random.Random(seed)), verdict(new, old, random.Random(seed))

@@ -464,3 +464,23 @@ async def test_a_tool_that_blocks_leaves_the_reader_free(streaming):
     free.set()  # reached while the tool stands still in its thread
     ended, last = await everything(stream)
     assert (started.tool, ended.output, last.prediction) == ("wait", "x", "x")
+
+
+@pytest.mark.parametrize("form", ["async", "sync"])
+def test_who_sends_to_a_stream_that_has_ended_is_not_held(form):
+    senders = []
+
+    class Leaves(dspex.Module):
+        async def aforward(self):
+            senders.append(dspex.settings.send_stream)
+            return 4
+
+    async def late():
+        for number in range(1_000):
+            await senders[0].send(number)
+
+    if form == "sync":
+        assert list(Leaves().stream()) == [Finished(4)]
+    else:
+        assert asyncio.run(everything(Leaves().astream())) == [Finished(4)]
+    asyncio.run(asyncio.wait_for(late(), 5))

@@ -100,3 +100,21 @@ async def test_a_conversation_goes_on():
     assert [turn["answer"] for turn in history.messages] == ["a1", "a2"]
     assert [message["role"] for message in lm.history[-1]["messages"]] == ["system", "user", "assistant", "user"]
     assert dspex.Example(history=history).toDict() == {"history": {"messages": history.messages}}
+
+
+@pytest.mark.parametrize("form", [dspex.ChatAdapter(), dspex.JSONAdapter(), dspex.XMLAdapter()])
+@pytest.mark.parametrize(
+    "given", [History([{"question": "Who?", "answer": "Ada"}]), {"messages": [{"question": "Who?"}]}]
+)
+def test_a_demo_is_shown_with_the_turns_that_it_was_made_with(form, given):
+    signature = Signature("history: dspex.History, question -> answer")
+    demos = [
+        {"history": given, "question": "And when?", "answer": "1843"},
+        {"history": {"messages": []}, "question": "Why?", "answer": "So"},
+        {"question": "How?", "answer": "Thus"},
+    ]
+    messages = form.format(signature, demos, {"history": History(), "question": "Now?"})
+    asked = [message["content"] for message in messages if message["role"] == "user"]
+    assert len(asked) == 4
+    assert ["Who?" in text for text in asked] == [True, False, False, False]
+    assert ["history" in text for text in asked] == [True, False, False, False]

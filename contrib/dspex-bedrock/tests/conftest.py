@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,41 +11,17 @@ from typing import Any
 import pytest
 
 import dspex
-from dspex.plugin import LMDelta, LMResponse, Message
-from dspex.testing import FaultServer, WireMock, WireMockMissing, reset
+from dspex.plugin import LMDelta, LMResponse
+from dspex.testing import MOCKED, FaultServer, QuickClock, WireMock, WireMockMissing, ask, pieces, reset
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-FIXTURES = [
-    {
-        "match": {"userMessage": "plain"},
-        "response": {"content": "Write the word café and a smile 😀.", "usage": {"prompt_tokens": 9, "completion_tokens": 8}},
-    },
-    {
-        "match": {"userMessage": "tool"},
-        "response": {"content": "Let me look.", "toolCalls": [{"name": "look_up", "arguments": {"city": "Oslo", "days": 2}}]},
-    },
-    {"match": {"userMessage": "think"}, "response": {"content": "Four.", "reasoning": "Two and two."}},
-    {
-        "match": {"userMessage": "slow"},
-        "response": {"error": {"message": "no", "type": "rate_limit_error"}, "status": 429},
-    },
-    {"match": {"userMessage": "broken"}, "response": {"content": "x"}, "chaos": {"malformedRate": 1}},
-    {"match": {"userMessage": "gone"}, "response": {"content": "x"}, "chaos": {"disconnectRate": 1}},
-]  # fmt: skip
-
-
-def pytest_collection_finish() -> None:
-    """Take all that exists now out of garbage collection, so that a full collection after each test is cheap."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def mock() -> Iterator[WireMock]:
     """aimock; before any test has a cache folder of its own, so that it is installed once."""
     try:
-        with WireMock(FIXTURES) as mock:
+        with WireMock(MOCKED) as mock:
             yield mock
     except WireMockMissing as error:
         if os.environ.get("CI"):
@@ -57,6 +32,8 @@ def mock() -> Iterator[WireMock]:
 @pytest.fixture(autouse=True)
 def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No key, address or cache of the machine's user, and an App of its own for each test."""
+    gc.collect()
+    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
     for name in [name for name in os.environ if name.startswith(("AWS_", "BEDROCK_"))]:
         monkeypatch.delenv(name)
     # No look at the user's own configuration, and none for a role of the machine, which would ask over the network.
@@ -87,47 +64,16 @@ def lm(server: FaultServer) -> Callable[..., dspex.LM]:
     return lm
 
 
-@pytest.fixture
-def ask() -> Callable[..., Awaitable[LMResponse]]:
+@pytest.fixture(name="ask")
+def ask_() -> Callable[..., Awaitable[LMResponse]]:
     """One call, by the way that Predict takes."""
-
-    async def ask(
-        lm: dspex.LM, *said: Message | str, tools: Any = (), schema: Any = None, n: int = 1, **params: Any
-    ) -> LMResponse:
-        turns = tuple(Message.of("user", one) if isinstance(one, str) else one for one in said or ("Hello?",))
-        return await lm.complete(lm.request(turns, params, tools=tools, schema=schema, n=n))
-
     return ask
 
 
 @pytest.fixture
 def stream() -> Callable[..., AsyncIterator[LMDelta]]:
     """As `ask`, in pieces."""
-
-    def stream(lm: dspex.LM, *said: str, **params: Any) -> AsyncIterator[LMDelta]:
-        return lm.stream(lm.request(tuple(Message.of("user", one) for one in said or ("Hello?",)), params))
-
-    return stream
-
-
-class QuickClock:
-    """The machine's clock, but for waits between attempts, which are only noted."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-
-    def app(self) -> dspex.App:
-        """An App that lives by this clock."""
-        return dspex.App(clock=self)
+    return pieces
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 import zlib
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import dspex
 import dspex_bedrock
 from dspex.plugin import Choice, Spec, ToolCall
-from dspex.testing import ASKS, LMProviderContract, Recording, StreamForm
+from dspex.testing import ASKS, EmbeddingProviderContract, LMProviderContract, Recording, StreamForm
 from dspex_bedrock.wire import REPLY_TOOL
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -85,3 +86,28 @@ class TestBedrock(LMProviderContract):
             "thought": recorded("thought", Choice("Four.", reasoning="Two and two."), dspex.Usage(9, 8)),
             "reply by tool": by_tool(),
         }
+
+
+class TestTitan(EmbeddingProviderContract):
+    model = "amazon.titan-embed-text-v2:0"
+    options = MappingProxyType({"region": "us-east-1"})
+    batch = 16  # each text is a request of its own
+
+    def spec(self) -> Spec:
+        return dspex_bedrock.dspex_embedders()[0]
+
+    def reply(self, asked: Any) -> Any:
+        text = asked["inputText"]
+        return {"embedding": self.row(text), "inputTextTokenCount": self.tokens([text])}
+
+
+class TestCohere(EmbeddingProviderContract):
+    model = "cohere.embed-english-v3"
+    options = MappingProxyType({"region": "us-east-1"})
+    tells_usage = False  # but by a header
+
+    def spec(self) -> Spec:
+        return dspex_bedrock.dspex_embedders()[0]
+
+    def reply(self, asked: Any) -> Any:
+        return {"embeddings": {"float": [*map(self.row, asked["texts"])]}}

@@ -12,6 +12,7 @@ from dspex.plugin import (
     ProtocolError,
     RateLimited,
     ToolCall,
+    ToolCallPiece,
     Unavailable,
     Usage,
 )
@@ -137,7 +138,12 @@ async def test_pieces_of_calls_are_put_together(frames, lm, stream):
         begins(0, "add"), goes_on(0, ""), goes_on(0, '{"a"'), begins(1, "now"), goes_on(0, ": 1}"),
         ("messageStop", {"stopReason": "tool_use"}),
     )  # fmt: skip
-    _, end = await read(stream(lm()))
+    came = [one async for one in stream(lm())]
+    told, end = [one for piece in came for one in piece.tool_call_pieces], came[-1]
+    assert told == [
+        *(ToolCallPiece(0, "t0", "add"), ToolCallPiece(0, arguments='{"a"'), ToolCallPiece(1, "t1", "now")),
+        ToolCallPiece(0, arguments=": 1}"),
+    ]
     assert end.tool_calls == (ToolCall("t0", "add", '{"a": 1}'), ToolCall("t1", "now", "{}"))
 
 

@@ -1,14 +1,19 @@
 """Who asks, as the server sees it: API keys, and signatures by AWS's published algorithm over what arrives."""
 
 import asyncio
+import datetime
 import hashlib
 import hmac
 import re
 
+import botocore.auth
 import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 import dspex
 from dspex.plugin import AuthError, ConfigurationError
+from dspex_bedrock.signature import Keys, Signature
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
@@ -42,6 +47,28 @@ def signature(request, secret):
     for part in scope.split("/"):
         key = keyed(key, part)
     return keyed(key, text).hex()
+
+
+@pytest.mark.parametrize("token", [None, "session-1"])
+@pytest.mark.parametrize(
+    "url",
+    ["https://bedrock-runtime.eu-west-3.amazonaws.com/model/a%3A0/invoke", "http://127.0.0.1:8000/p/model/a%252F/x"],
+)
+def test_a_signature_is_the_one_that_awss_own_signer_gives(url, token, monkeypatch):
+    now = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: now)
+    request = AWSRequest("POST", url, headers={"content-type": "application/json"}, data=b'{"x": 1}')
+    botocore.auth.SigV4Auth(Credentials("AKID", SECRET, token), "bedrock", "eu-west-3").add_auth(request)
+    made = Signature("eu-west-3").headers(url, b'{"x": 1}', "20260102T030405Z", Keys("AKID", SECRET, token))
+    assert dict(made) == {name.lower(): value for name, value in request.headers.items()}
+
+
+def test_a_day_and_a_renewed_key_have_signatures_of_their_own():
+    signature, one = Signature("eu-west-3"), Keys("AKID", SECRET, None)
+    days = [signature.headers("http://x/", b"", f"2026010{day}T000000Z", one)["authorization"] for day in (1, 2, 1)]
+    other = signature.headers("http://x/", b"", "20260101T000000Z", Keys("AKID", "another", None))["authorization"]
+    assert days[0] == days[2]
+    assert len({*days, other}) == 3
 
 
 MODELS = [

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import dspex
-from dspex.plugin import LMDelta, LMResponse, Message
-from dspex.testing import FaultServer, reset
+from dspex.plugin import LMDelta, LMResponse
+from dspex.testing import FaultServer, ask, pieces, reset
 
 
 @pytest.fixture(autouse=True)
@@ -52,24 +52,13 @@ async def lm(server: FaultServer) -> AsyncIterator[Callable[..., dspex.LM]]:
         yield lm
 
 
-@pytest.fixture
-def ask() -> Callable[..., Awaitable[LMResponse]]:
+@pytest.fixture(name="ask")
+def ask_() -> Callable[..., Awaitable[LMResponse]]:
     """One call, by the way that Predict takes."""
-
-    async def ask(
-        lm: dspex.LM, *said: Message | str, tools: Any = (), schema: Any = None, n: int = 1, **params: Any
-    ) -> LMResponse:
-        turns = tuple(Message.of("user", one) if isinstance(one, str) else one for one in said or ("Hello?",))
-        return await lm.complete(lm.request(turns, params, tools=tools, schema=schema, n=n))
-
     return ask
 
 
 @pytest.fixture
 def stream() -> Callable[..., AsyncIterator[LMDelta]]:
     """As `ask`, in pieces."""
-
-    def stream(lm: dspex.LM, *said: str, **params: Any) -> AsyncIterator[LMDelta]:
-        return lm.stream(lm.request(tuple(Message.of("user", one) for one in said or ("Hello?",)), params))
-
-    return stream
+    return pieces

@@ -9,12 +9,20 @@ from dspex.app.lm import LM
 from dspex.core.dictionaries import to_message
 from dspex.core.messages import Message
 from dspex.program import calling
+from dspex.program.adapters import base
+from dspex.program.compiled import CompiledSignature
+from dspex.program.fields import FieldInfo
 from dspex.program.signature import ensure_signature
 from dspex.runtime.bridge import in_thread, run_stepped
 
+_OF_SYSTEM = ("format_field_description", "format_field_structure", "format_task_description")
+
 
 class Adapter:
-    """Turns inputs into messages and a reply into values; an own one writes `format` and `parse`.
+    """Turns inputs into messages and a reply into values; an own one writes `parse` and `format`, or `format`'s parts.
+
+    The parts are `format_field_description`, `format_field_structure` and `format_task_description`, which make the
+    system message, and `format_user_message_content` and `format_assistant_message_content`, which make the turns.
 
     The arguments say what goes beside the prompt (`native_plan`): tools as the provider's functions (None: where it is
     known to have them), which types are filled by what the model thought, several calls at once. `callbacks` does
@@ -37,8 +45,60 @@ class Adapter:
         self.parallel_tool_calls = parallel_tool_calls
 
     def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The messages: dictionaries of role and content."""
-        raise NotImplementedError(f"{type(self).__name__} has no `format`; write format(signature, demos, inputs).")
+        """The messages: dictionaries of role and content; made of the parts where this is not overridden."""
+        ask = getattr(self, "format_user_message_content", None)
+        if ask is None:
+            raise NotImplementedError(f"{type(self).__name__} has no `format`; write format(signature, demos, inputs).")
+        whole, earlier = base.compiled_of(signature), []
+        compiled = whole
+        if compiled.history is not None:
+            earlier = self.format_conversation_history(compiled, compiled.history, dict(inputs))
+            compiled = compiled.without_history
+        return [
+            {"role": "system", "content": self.format_system_message(compiled)},
+            *self.format_demos(whole, demos),
+            *earlier,
+            {"role": "user", "content": ask(compiled, inputs, main_request=True)},
+        ]
+
+    def format_system_message(self, signature: Any) -> str:
+        """Fields, form and task, as far as they are written."""
+        parts = (getattr(self, name, None) for name in _OF_SYSTEM)
+        return "\n\n".join(filter(None, [part(signature) for part in parts if part is not None]))
+
+    def format_demos(self, signature: Any, demos: Sequence[Any]) -> list[dict[str, Any]]:
+        """A user and an assistant turn for each demo, partial ones first."""
+        compiled = base.compiled_of(signature)
+        turns: list[dict[str, Any]] = []
+        for demo, _ in base.sorted_demos(compiled, demos) if demos else ():
+            form = base.shown_for(compiled, demo)
+            turns += [*self._asked(form, demo), *self._answered(compiled, demo, base.NOT_GIVEN)]
+        return turns
+
+    def format_conversation_history(
+        self, signature: Any, history_field_name: str, inputs: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The turns of that input, a History, in the form of demos. Raises InputError."""
+        compiled = base.compiled_of(signature).without_history
+        turns: list[dict[str, Any]] = []
+        for asked, answered in base.turns_of(compiled, history_field_name, inputs.get(history_field_name)):
+            turns += self._asked(compiled, _by_name(asked)) if asked else []
+            turns += self._answered(compiled, _by_name(answered)) if answered else []
+        return turns
+
+    def _asked(self, compiled: CompiledSignature, inputs: Any) -> list[dict[str, Any]]:
+        write = self._part("format_user_message_content")
+        return [{"role": "user", "content": write(compiled, inputs)}]
+
+    def _answered(self, compiled: CompiledSignature, outputs: Any, missing: str | None = None) -> list[dict[str, Any]]:
+        write = self._part("format_assistant_message_content")
+        return [{"role": "assistant", "content": write(compiled, outputs, missing)}]
+
+    def _part(self, name: str) -> Callable[..., Any]:
+        part = getattr(self, name, None)
+        if part is None:
+            raise NotImplementedError(f"{type(self).__name__} has no `{name}`, which turns before the question need.")
+        return part  # type: ignore[no-any-return]  # what a user wrote
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         """Values by output field. Raises AdapterParseError."""
@@ -76,6 +136,10 @@ class Adapter:
         given = signature.compiled.check_inputs(dict(inputs))
         call = calling.Call(calling.model(lm, app), lm_kwargs, signature, demos, given, self, app.settings.callbacks)
         return await call.outputs(app)
+
+
+def _by_name(values: Mapping[FieldInfo, Any]) -> dict[str, Any]:
+    return {field.name: value for field, value in values.items()}
 
 
 def own_call(adapter: Any) -> Callable[..., Awaitable[list[dict[str, Any]]]] | None:

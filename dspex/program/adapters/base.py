@@ -86,10 +86,22 @@ def turns_of(shown: CompiledSignature, name: str, value: Any) -> list[tuple[dict
     return turns
 
 
-def sorted_demos(compiled: CompiledSignature, demos: Sequence[Any]) -> list[tuple[dict[str, Any], bool]]:
+def shown_for(compiled: CompiledSignature, demo: Any) -> CompiledSignature:
+    """The signature that a demo is written in: with its History only where the demo has earlier turns of its own."""
+    if compiled.history is None:
+        return compiled
+    try:
+        has_turns = bool(History.from_plain(demo.get(compiled.history) or []).messages)
+    except ValueError:
+        has_turns = False
+    return compiled if has_turns else compiled.without_history
+
+
+def sorted_demos(signature: CompiledSignature, demos: Sequence[Any]) -> list[tuple[dict[str, Any], bool]]:
     """Demos' values by field and whether they are whole, partial ones first; without any input or any output it is none."""
     whole, partial = [], []
     for demo in demos:
+        compiled = shown_for(signature, demo)
         values, absent = {}, []
         for name, field in compiled.fields.items():
             value = values[name] = demo.get(name)

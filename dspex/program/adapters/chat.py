@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
 _MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)
+_SECTION = r"(?m)^\[\[ ## \w+ ## \]\][ \t]*$"
 _END = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*completed[ \t]*##[ \t]*\]\]\s*\Z")
 _ESCAPE = base.Escape(r"\[\[[ \t]*##")
 _GAP = "\n\n"
@@ -58,7 +59,7 @@ class ChatAdapter(Adapter):
         content = self.format_user_message_content(signature, inputs, main_request=True)
         return [
             {"role": "system", "content": self.format_system_message(signature)},
-            *self.format_demos(signature, demos),
+            *self.format_demos(compiled, demos),
             *earlier,
             {"role": "user", "content": content},
         ]
@@ -66,40 +67,32 @@ class ChatAdapter(Adapter):
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """The same as messages; where the inputs are plain texts, from pieces that are kept with the signature."""
         compiled = base.compiled_of(signature)
-        question = self._plain_question(compiled, inputs) if type(self) is ChatAdapter else None
-        if question is None:
-            return super().render(compiled, demos, inputs)
-        system, asked = question
-        return (system, *map(to_message, self.format_demos(compiled, demos)), asked) if demos else (system, asked)
-
-    def _plain_question(self, compiled: CompiledSignature, inputs: Mapping[str, Any]) -> tuple[Message, Message] | None:
-        """The system message and the question, None unless all inputs are texts that nothing need be hidden in."""
-        if "chat pieces" not in compiled.templates:
-            compiled.templates["chat pieces"] = self._pieces(compiled)
-        pieces = compiled.templates["chat pieces"]
+        pieces = compiled.templates.get("chat pieces") if type(self) is ChatAdapter else ()
         if pieces is None:
-            return None
+            pieces = compiled.templates["chat pieces"] = self._pieces(compiled)
+        if not pieces:
+            return super().render(compiled, demos, inputs)
         system, heads, reminder = pieces
-        sections = []
+        text = ""
         for name, head in heads:
             value = inputs.get(name)
-            if type(value) is not str or "[[" in value:
-                return None
-            sections.append(head + value)
-        sections.append(reminder)
-        return system, Message("user", (Text(_GAP.join(sections)),))
+            if type(value) is not str or "[[" in value:  # the latter is to be hidden
+                return super().render(compiled, demos, inputs)
+            text += head + value
+        question = Message("user", (Text(text + reminder),))
+        return (system, *map(to_message, self.format_demos(compiled, demos)), question) if demos else (system, question)
 
-    def _pieces(self, compiled: CompiledSignature) -> tuple[Message, list[tuple[str, str]], str] | None:
-        """The system message, the marker of each input, and the reminder; None where there is more to it."""
-        if (
-            compiled.history is not None
-            or not compiled.outputs
-            or any(f.annotation is not str for f in compiled.inputs)
-        ):
-            return None
-        heads = [(field.name, f"[[ ## {field.name} ## ]]\n") for field in compiled.inputs]
+    def _pieces(self, compiled: CompiledSignature) -> tuple[Message, list[tuple[str, str]], str] | tuple[()]:
+        """The system message, the marker of each input, and the reminder; empty where there is more to it."""
+        is_of_texts = all(field.annotation is str for field in compiled.inputs)
+        if compiled.history is not None or not compiled.outputs or not is_of_texts:
+            return ()
+        heads = [
+            (field.name, f"{_GAP if number else ''}[[ ## {field.name} ## ]]\n")
+            for number, field in enumerate(compiled.inputs)
+        ]
         system = Message.of("system", self.format_system_message(compiled))
-        return system, heads, self.user_message_output_requirements(compiled)
+        return system, heads, f"{_GAP if heads else ''}{self.user_message_output_requirements(compiled)}"
 
     def format_system_message(self, signature: Any) -> str:
         """Fields, form and task; kept with the signature."""
@@ -131,7 +124,8 @@ class ChatAdapter(Adapter):
         compiled = base.compiled_of(signature)
         messages = []
         for demo, is_whole in base.sorted_demos(compiled, demos) if demos else ():
-            asked = self.format_user_message_content(compiled, demo, prefix="" if is_whole else _LEFT_OUT)
+            form = base.shown_for(compiled, demo)
+            asked = self.format_user_message_content(form, demo, prefix="" if is_whole else _LEFT_OUT)
             answered = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
             messages.append({"role": "user", "content": asked})
             messages.append({"role": "assistant", "content": self._closed(compiled, answered)})
@@ -222,14 +216,18 @@ class ChatAdapter(Adapter):
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         """Values below the markers: the last full set of them. Raises AdapterParseError."""
         compiled = base.compiled_of(signature)
-        found = _values(compiled, completion)
+        found = _exact(compiled, completion)
+        if found is None:
+            found = _tolerant(compiled, completion)
+        elif compiled.is_of_texts:
+            return found
         if compiled.is_of_texts and found.keys() >= compiled.output_names:
             return {name: found[name] for name in compiled.output_names}
         if not found and completion.lstrip().startswith(("{", "```")):
             from dspex.program.adapters.json import read_object
 
             return read_object(self, signature, completion)
-        return base.outputs(self, signature, completion, found, from_text=True)
+        return _read(self, signature, completion, found)
 
     def parser(self, signature: Any) -> "ReplyParser":
         """Reads a reply while it comes."""
@@ -251,32 +249,38 @@ def _section(field: FieldInfo, value: Any) -> Content:
     return joined("", (f"[[ ## {field.name} ## ]]\n", mapped(_ESCAPE.hide, shown)))
 
 
-def _values(compiled: CompiledSignature, completion: str) -> dict[str, str]:
-    """Texts by output: of a reply in the exact form, else of the last set of markers that begin lines (or share one)."""
-    form = compiled.templates.get("chat form") or _form(compiled)
-    first, sections, last = form
-    if completion.startswith(first) and "\\[[" not in completion and completion.count("[[ ## ") == len(sections) + 1:
-        found, rest = {}, completion[len(first) :]
-        for name, end in sections:
-            text, mark, rest = rest.partition(end)
-            if not mark:
-                break
-            found[name] = text.strip()
-        else:
-            found[last] = rest.strip()
-            return found
-    completion = (completion if "completed" in compiled.fields else _END.sub("", completion)).strip()
-    found = _last_set(compiled, completion, _MARKER if "\n" in completion else _ANYWHERE)
-    return {name: _ESCAPE.show(text.strip()) for name, text in found.items()}
+def _exact(compiled: CompiledSignature, completion: str) -> dict[str, str] | None:
+    """Texts by output of a reply in the exact form, as most are; None for any other."""
+    first, sections, last = compiled.templates.get("chat form") or _form(compiled)
+    count = completion.count("[[ ## ")
+    if count != len(sections) + 1 or not completion.startswith(first) or "\\[[" in completion:
+        return None
+    found, rest = {}, completion[len(first) :]
+    for name, end in sections:
+        text, mark, rest = rest.partition(end)
+        if not mark:
+            return None
+        found[name] = text.strip()
+    if last is not None:
+        found[last] = rest.strip()
+    return found
 
 
-def _form(compiled: CompiledSignature) -> tuple[str, list[tuple[str, str]], str]:
-    """What an exact reply begins with, each section's name with the line that ends it, and the last one's name."""
+def _form(compiled: CompiledSignature) -> tuple[str, list[tuple[str, str]], str | None]:
+    """What an exact reply begins with, each section's name with the line that ends it, and the name of one that has no such line."""
     names = list(dict.fromkeys([*(field.name for field in compiled.outputs), "completed"]))
     heads = [f"[[ ## {name} ## ]]" for name in names]
     sections = [(name, f"\n{end}") for name, end in zip(names, heads[1:], strict=False)]
-    form = compiled.templates["chat form"] = heads[0], sections, names[-1]
+    last = names[-1] if names[-1] in compiled.output_names else None
+    form = compiled.templates["chat form"] = heads[0], sections, last
     return form
+
+
+def _tolerant(compiled: CompiledSignature, completion: str) -> dict[str, str]:
+    """Texts by output of the last set of markers that begin lines (or share one)."""
+    completion = (completion if "completed" in compiled.fields else _END.sub("", completion)).strip()
+    found = _last_set(compiled, completion, _MARKER if "\n" in completion else _ANYWHERE)
+    return {name: _ESCAPE.show(text.strip()) for name, text in found.items()}
 
 
 def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[str]) -> dict[str, str]:
@@ -292,6 +296,19 @@ def _last_set(compiled: CompiledSignature, completion: str, marker: re.Pattern[s
             sections = sections[:index]
             break
     return base.last_full(compiled, sections)
+
+
+def _read(adapter: ChatAdapter, signature: Any, completion: str, found: dict[str, str]) -> dict[str, Any]:
+    """The values; one that cannot be read ends where the model goes on with a section that nobody asked for."""
+    while True:
+        try:
+            return base.outputs(adapter, signature, completion, found, from_text=True)
+        except AdapterParseError as error:
+            text = found.get(error.field or "", "")
+            shorter = re.split(_SECTION, text, maxsplit=1)[0].rstrip()
+            if shorter == text:
+                raise
+            found = {**found, str(error.field): shorter}
 
 
 CHAT = ChatAdapter()

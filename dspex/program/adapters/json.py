@@ -1,7 +1,7 @@
 """JSON: inputs as one object, the reply as one object; nothing in a value can leave its string."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -16,14 +16,17 @@ from dspex.program.adapters.reply_schema import reply_schema
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.json_text import read_json
-from dspex.program.parts import Content, content
+from dspex.program.parts import Content, content, joined
 from dspex.program.reply_function import goes_by_function
 from dspex.program.values import render
+
+_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)  # as some models begin, with objects in them
 
 
 class JSONAdapter(Adapter):
     """One JSON object out, held to a schema where the provider can do that, or has functions to call.
 
+    Subclasses may override any `format_*` method.
     `use_native_function_calling`: tools go as the provider's functions; None: where it is known to have them.
     `parallel_tool_calls`: whether several may be called at once. `callbacks` does nothing.
     """
@@ -39,23 +42,41 @@ class JSONAdapter(Adapter):
     ) -> None:
         super().__init__(callbacks, use_native_function_calling, None, parallel_tool_calls)
 
-    def format(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """System message, a pair of turns for each demo, earlier turns, and the question."""
+    def format_field_description(self, signature: Any) -> str:
+        """Names, types and descriptions of the inputs; the form of a reply has those of the outputs."""
         compiled = base.compiled_of(signature)
-        earlier = base.earlier(compiled, inputs)
-        compiled = compiled.without_history if compiled.history else compiled
-        given = f"You are given a JSON object with:\n{base.field_lines(compiled.inputs)}\n\n" if compiled.inputs else ""
-        wanted = f"{_wanted(compiled)}\n\n" if compiled.outputs else ""  # none: all that is wanted are calls
-        system = f"{given}{wanted}Your task:\n{compiled.instructions}"
-        messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
-        for demo, _ in base.sorted_demos(compiled, demos):
-            messages.append({"role": "user", "content": _compact(base.present(compiled.inputs, demo))})
-            answer = self.format_assistant_message_content(compiled, demo, base.NOT_GIVEN)
-            messages.append({"role": "assistant", "content": answer})
-        for asked, answered in earlier:
+        return f"You are given a JSON object with:\n{base.field_lines(compiled.inputs)}" if compiled.inputs else ""
+
+    def format_field_structure(self, signature: Any) -> str:
+        """The form of a reply."""
+        compiled = base.compiled_of(signature)
+        return _wanted(compiled) if compiled.outputs else ""  # none: all that is wanted are calls
+
+    def format_task_description(self, signature: Any) -> str:
+        """The instructions."""
+        return f"Your task:\n{base.compiled_of(signature).instructions}"
+
+    def format_user_message_content(
+        self, signature: Any, inputs: Any, prefix: str = "", suffix: str = "", main_request: bool = False
+    ) -> Content:
+        """The inputs as one object."""
+        content = _compact(base.present(base.compiled_of(signature).inputs, inputs))
+        end = self.user_message_output_requirements(signature) if main_request else ""
+        return joined("", (prefix, content, f"\n\n{end}" if end else "", suffix))
+
+    def format_conversation_history(
+        self, signature: Any, history_field_name: str, inputs: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The turns of that input, a History, each with the fields that it has. Raises InputError."""
+        compiled, messages = base.compiled_of(signature).without_history, []
+        for asked, answered in base.turns_of(compiled, history_field_name, inputs.get(history_field_name)):
             messages += [{"role": "user", "content": _compact(asked)}] if asked else []
             messages += [{"role": "assistant", "content": _compact(answered)}] if answered else []
-        return [*messages, {"role": "user", "content": _compact(base.present(compiled.inputs, inputs))}]
+        return messages
+
+    def user_message_output_requirements(self, signature: Any) -> str:
+        """What the question ends with: nothing."""
+        return ""
 
     def schema(self, signature: Any, capabilities: Capabilities) -> tuple[Mapping[str, Any] | None, str]:
         """The schema for the provider to hold the reply to, or None, and why."""
@@ -95,14 +116,15 @@ class JSONAdapter(Adapter):
 
     def reask(self, signature: Any, completion: str, error: AdapterParseError) -> tuple[Message, ...]:
         """The turns of one more call, which show the model its reply and the fault."""
-        return base.turns(completion, error, _wanted(base.compiled_of(signature)))
+        return base.turns(completion, error, self.format_field_structure(signature))
 
 
 def read_object(adapter: Any, signature: Any, completion: str) -> dict[str, Any]:
     """Outputs out of a JSON object, for any adapter whose reply came as one. Raises AdapterParseError."""
     compiled = base.compiled_of(signature)
     try:
-        data = read_json(completion)
+        data = read_json(_THOUGHTS.sub("", completion, count=1))
+        data = data[0] if isinstance(data, list) and len(data) == 1 else data
         if not isinstance(data, dict):
             raise ValueError("it is no object")  # noqa: TRY004  the text is at fault, no caller
         data = _as_written(compiled, _by_output(compiled, data), completion)

@@ -25,10 +25,14 @@ def read_tags(text: str, schema: Mapping[str, Any]) -> Any:
 def _data(element: "Element[str]", schema: Mapping[str, Any], shared: Mapping[str, Any]) -> Any:
     schema = _fitting(element, schema, shared)
     children = list(element)
-    if schema.get("type") == "array" and (children or not (element.text or "").strip()):
-        return [_data(child, schema.get("items") or {}, shared) for child in children]
+    text = (element.text or "").strip()
+    if schema.get("type") == "array" and not _is_prose(text):
+        item = resolved(schema.get("items") or {}, shared)
+        # One item by itself, as more would be by further tags of this name.
+        if text or (children and {child.tag for child in children} <= item.get("properties", {}).keys()):
+            return [_data(element, item, shared)]
+        return [_data(child, item, shared) for child in children]
     if not children:
-        text = (element.text or "").strip()
         return None if schema.get("type") == "null" and text in NULLS else text
     properties = schema.get("properties", {})
     if len(children) == 1 and properties and children[0].tag not in properties:
@@ -36,12 +40,17 @@ def _data(element: "Element[str]", schema: Mapping[str, Any], shared: Mapping[st
     return _object(children, schema, shared)
 
 
+def _is_prose(text: str) -> bool:
+    """Whether it may be several items, or words for none."""
+    return "," in text or "\n" in text or text.casefold() in ("null", "none", "n/a") or text[:1] in ("[", "-", "*")
+
+
 def _object(children: "list[Element[str]]", schema: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     others = schema.get("additionalProperties")
     for child in children:
         wanted = schema.get("properties", {}).get(child.tag, others if isinstance(others, dict) else {})
-        one = _resolved(wanted, shared)
+        one = resolved(wanted, shared)
         repeated = one.get("type") == "array" and sum(other.tag == child.tag for other in children) > 1
         if repeated:
             made.setdefault(child.tag, []).append(_data(child, one.get("items") or {}, shared))
@@ -52,7 +61,8 @@ def _object(children: "list[Element[str]]", schema: Mapping[str, Any], shared: M
     return made
 
 
-def _resolved(schema: Any, shared: Mapping[str, Any]) -> Mapping[str, Any]:
+def resolved(schema: Any, shared: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a schema refers to among the shared ones, or itself."""
     if not isinstance(schema, Mapping):
         return {}
     name = str(schema.get("$ref", "")).rpartition("/")[2]
@@ -61,8 +71,8 @@ def _resolved(schema: Any, shared: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _fitting(element: "Element[str]", schema: Mapping[str, Any], shared: Mapping[str, Any]) -> Mapping[str, Any]:
     """The member of a union that has all tags of the element, else its first member of that shape."""
-    schema = _resolved(schema, shared)
-    members = [_resolved(member, shared) for member in schema.get("anyOf", ())]
+    schema = resolved(schema, shared)
+    members = [resolved(member, shared) for member in schema.get("anyOf", ())]
     if not members:
         return schema
     tags = {child.tag for child in element}

@@ -6,7 +6,7 @@ from typing import Any
 from dspex.app.app import current_app
 from dspex.app.current import context
 from dspex.app.lm import LM
-from dspex.core.errors import AdapterParseError
+from dspex.core.errors import AdapterParseError, ConfigurationError
 from dspex.program.adapters import base
 from dspex.program.adapters.adapter import Adapter
 from dspex.program.adapters.chat import ChatAdapter
@@ -31,6 +31,10 @@ class TwoStepAdapter(Adapter):
 
     def __init__(self, extraction_model: LM, **adapter_kwargs: Any) -> None:
         super().__init__()
+        if not isinstance(extraction_model, LM):
+            raise ConfigurationError(
+                f"TwoStepAdapter takes a dspex.LM as extraction_model, not {extraction_model!r:.80}."
+            )
         self.extraction_model = extraction_model
         self._chat = ChatAdapter(**adapter_kwargs)
 

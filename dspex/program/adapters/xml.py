@@ -7,6 +7,7 @@ value itself has one `amp;` more.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,13 +16,15 @@ from dspex.core.errors import AdapterParseError
 from dspex.program.adapters import base
 from dspex.program.adapters.chat import ChatAdapter
 from dspex.program.adapters.json import read_object
-from dspex.program.adapters.nested_tags import read_tags
+from dspex.program.adapters.nested_tags import read_tags, resolved
 from dspex.program.adapters.xml_stream import XMLStream
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
+from dspex.program.json_text import read_json
 from dspex.program.parts import Content, joined, mapped
 
 _CDATA, _CDATA_END = "<![CDATA[", "]]>"
+_EMPTY: Mapping[Any, str] = MappingProxyType({"array": "[]", "object": "{}"})
 _LINE_START = re.compile(r"(?:\A|\n)[ \t`*>-]*\Z")
 _MARGIN = 16  # characters before a tag that may be a line's indent or Markdown
 
@@ -86,8 +89,10 @@ class XMLAdapter(ChatAdapter):
             sections = _balanced(found, completion)
             if sections is None:
                 sections = _by_lines(found, completion)
-            texts = base.last_full(compiled, _own(compiled, sections))
+            sections = _own(compiled, sections)
+            texts = base.last_full(compiled, sections)
             values = {name: _value(compiled.fields[name], tags.show(text)) for name, text in texts.items()}
+            values |= _by_item(compiled, tags, sections)
         except ValueError as error:
             fault = AdapterParseError(str(error))
             raise base.unreadable(self, signature, completion, fault) from fault
@@ -226,8 +231,39 @@ def _own(compiled: CompiledSignature, sections: list[tuple[str, str]]) -> list[t
     return sections
 
 
+def _by_item(compiled: CompiledSignature, tags: _Tags, sections: list[tuple[str, str]]) -> dict[str, str]:
+    """Outputs of a list that have a tag for each item, as JSON; not those that stand there whole more than once."""
+    found: dict[str, list[str]] = {}
+    for name, text in sections:
+        found.setdefault(name, []).append(tags.show(text))
+    lists = {name: _items(compiled.fields[name], texts) for name, texts in found.items() if len(texts) > 1}
+    return {name: msgspec.json.encode(items).decode() for name, items in lists.items() if items is not None}
+
+
+def _items(field: FieldInfo, texts: list[str]) -> list[Any] | None:
+    """The item of each text, None if one of them may be more than that."""
+    shared = field.schema.get("$defs", {})
+    if field.role != "output" or field.schema.get("type") != "array" or "prefixItems" in field.schema:
+        return None
+    kind = resolved(field.schema.get("items"), shared)
+    items: list[Any] = []
+    for text in texts:
+        item: Any = text
+        with suppress(ValueError):
+            item = read_tags(text, {**kind, "$defs": shared}) if text.startswith("<") else item
+            item = read_json(text) if text.startswith("{") else item
+        if text.startswith("[") or (text.startswith("<") and item in (text, None)):
+            return None
+        if isinstance(item, dict) and not item.keys() <= kind.get("properties", {}).keys():
+            return None
+        items.append(item)
+    return items
+
+
 def _value(field: FieldInfo, text: str) -> str:
-    """The text, or JSON of it where a value of structure is written in tags. Raises ValueError."""
+    """The text, or JSON of it where a value of structure is written in tags, or as an empty one. Raises ValueError."""
+    if not text and not field.schema.keys() & {"properties", "prefixItems"}:
+        return _EMPTY.get(field.schema.get("type"), text)
     if field.annotation is str or not text.startswith("<"):
         return text
     with suppress(ValueError):

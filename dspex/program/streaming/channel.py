@@ -1,9 +1,13 @@
 """From a running program to its reader: what was sent, in order, from any loop or thread, and never too much of it."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+from dspex.runtime.standing import stand
 
 LIMIT = 128  # items that wait for the reader before senders wait too; as many again may be in its hands
 
@@ -11,14 +15,14 @@ Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
 class Channel:
-    """One reader on the loop that made it. Order of reads and writes replaces locks: each side looks again after it has
+    """One reader, on the loop that made it or (`waited`) in a thread that stands still meanwhile. Order of reads and writes replaces locks: each side looks again after it has
     said that it waits.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.items: deque[Any] = deque()
-        self._reader: asyncio.Future[None] | None = None
+        self._reader: asyncio.Future[None] | threading.Lock | None = None
         self._senders: deque[Waiter] = deque()
         self._is_ended = False
         self._is_left = False
@@ -49,9 +53,24 @@ class Channel:
         while not self.items:
             if self._is_ended:
                 return []
-            self._reader = self._loop.create_future()
+            reader = self._reader = self._loop.create_future()
             if not (self.items or self._is_ended):
-                await self._reader
+                await reader
+        return self._taken()
+
+    def waited(self) -> list[Any]:
+        """`batch`, from a thread that is not the loop's."""
+        while not self.items:
+            if self._is_ended:
+                return []
+            gate = threading.Lock()
+            gate.acquire()
+            self._reader = gate
+            if not (self.items or self._is_ended):
+                stand(gate)
+        return self._taken()
+
+    def _taken(self) -> list[Any]:
         # One by one: a sender of another thread may add to them meanwhile.
         items = [self.items.popleft() for _ in range(len(self.items))]
         if self._senders:
@@ -74,7 +93,10 @@ class Channel:
         if reader is None:
             return
         self._reader = None
-        if asyncio._get_running_loop() is self._loop:
+        if not isinstance(reader, asyncio.Future):
+            with suppress(RuntimeError):  # two senders at once, and the other one was first
+                reader.release()
+        elif asyncio._get_running_loop() is self._loop:
             _wake(reader)
         else:
             _wake_on(self._loop, reader)

@@ -10,7 +10,7 @@ from dspex.program.compiled import CompiledSignature
 from dspex.program.module import Module
 from dspex.program.streaming.channel import Channel
 from dspex.program.streaming.events import StreamResponse
-from dspex.program.streaming.hearing import FieldText, Hearing
+from dspex.program.streaming.hearing import FieldText, Hearing, first_call_of
 
 UNNAMED = "self"
 
@@ -112,13 +112,14 @@ class Session:
         """What one run of a predictor sends; None if nobody wants to hear it."""
         if not self._wanted:
             return Hearing(self._channel, {}, is_raw=True)
-        texts = {}
+        texts, first_call = {}, first_call_of(compiled)
+        fields = {**{field.name: field for field in first_call}, **compiled.fields} if first_call else compiled.fields
         for place, wanted in enumerate(self._wanted):
             if wanted.predict is not predict and wanted.predict is not None:
                 continue
-            field = compiled.fields.get(wanted.field)
+            field = fields.get(wanted.field)
             if field is None or field.role != "output" or (self._runs[place] and not wanted.allow_reuse):
                 continue
             texts[wanted.field] = FieldText(self._channel, field, wanted.name, self._runs[place], StreamResponse)
             self._runs[place] += 1
-        return Hearing(self._channel, texts) if texts else None
+        return Hearing(self._channel, texts, first_call=first_call) if texts else None

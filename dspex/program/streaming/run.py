@@ -47,11 +47,21 @@ class Run:
         channel, task = self._channel, self._task
         if channel is None or task is None:
             channel, task = self._begin()
-        items = await channel.batch()
+        return self._given(await channel.batch(), channel, task)
+
+    def waited(self) -> list[Any]:
+        """`batch` of a run that has begun, from a thread that is not its loop's: asking the loop each time would cost more."""
+        channel, task = self._channel, self._task
+        if self._is_over or channel is None or task is None:
+            return []
+        return self._given(channel.waited(), channel, task)
+
+    def _given(self, items: list[Any], channel: Channel, task: "asyncio.Task[Any]") -> list[Any]:
         if items:
             self._is_empty = False
             return items
         self._is_over = True
+        channel.leave()  # what code that outlives the program sends goes nowhere
         return list(self._last(task.result(), self._is_empty))
 
     def _begin(self) -> "tuple[Channel, asyncio.Task[Any]]":
@@ -92,7 +102,7 @@ class Run:
 
     def sync_items(self) -> Generator[Any, None, None]:
         """The same as a plain generator."""
-        return flat(self.batch, self.aclose)
+        return flat(self.batch, self.aclose, self.waited)
 
 
 def events_of(program: Any, call: Call) -> Run:

@@ -1,6 +1,5 @@
 """A plain generator of what an async one gives."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
 from typing import Any
@@ -27,19 +26,26 @@ async def _nothing() -> None:
 
 
 def flat(
-    batch: Callable[[], Coroutine[Any, Any, Sequence[Any]]], close: Callable[[], Awaitable[None]]
+    batch: Callable[[], Coroutine[Any, Any, Sequence[Any]]],
+    close: Callable[[], Awaitable[None]],
+    waited: Callable[[], Sequence[Any]] | None = None,
 ) -> Generator[Any, None, None]:
-    """The items of all batches until an empty one; a batch is asked for on the bridge, and so crosses threads once."""
+    """The items of all batches until an empty one, each asked for on the bridge; all behind the first by `waited`, if it is given."""
     context = copy_context()
     bridge = current_app().bridge
     # On the bridge's own thread its loop stands still until we are done.
-    own = Bridge("dspex-stream") if asyncio._get_running_loop() is bridge.loop else None
+    own = Bridge("dspex-stream") if bridge.runs_here else None
     runner = own or bridge
+    is_over = False
     try:
-        while items := runner.start(batch(), context).wait():
+        items = runner.start(batch(), context).wait()
+        while items:
             yield from items
+            items = waited() if waited is not None else runner.start(batch(), context).wait()
+        is_over = waited is not None  # its end is seen here, so there is nothing left to close
     finally:
-        runner.start(_closed(close), context).wait()
+        if not is_over:
+            runner.start(_closed(close), context).wait()
         if own is not None:
             own.stop()
 

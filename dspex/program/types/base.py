@@ -4,12 +4,13 @@ import sys
 import typing
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar, Self, dataclass_transform, get_origin
+from typing import Annotated, Any, ClassVar, Self, dataclass_transform, get_origin
 
 import msgspec
 
+from dspex.core.errors import ConfigurationError
 from dspex.core.identity import plain
-from dspex.program.pydantic_models import NO_PARTS
+from dspex.program.pydantic_models import NO_PARTS, is_pydantics
 from dspex.program.types.arguments import inlined
 from dspex.program.values import Codec, from_plain, render, schema_of, structured
 
@@ -23,6 +24,15 @@ class Type:
 
     readable: ClassVar[bool] = True  # whether it can be an output
     goes_natively: ClassVar[bool] = False  # whether some providers give it beside the text
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, value in vars(cls).items():
+            if type(value).__name__ == "PydanticDescriptorProxy":
+                raise ConfigurationError(
+                    f"{cls.__name__}.{name} is a validator or serializer of pydantic, which nobody would call: a dspex.Type is "
+                    "no pydantic model. Check values in __init__, write `format` and `parse`, or make it a pydantic model."
+                )
 
     def __init__(self, **values: Any) -> None:
         kind: Any = type(self)
@@ -108,8 +118,23 @@ class Type:
 def _record(kind: Any) -> type[msgspec.Struct]:
     hints = typing.get_type_hints(kind, include_extras=True)
     own = [(name, hint) for name, hint in hints.items() if get_origin(hint) is not ClassVar]
-    columns: list[Any] = [(*one, getattr(kind, one[0])) if hasattr(kind, one[0]) else one for one in own]
+    columns = [_column(kind, name, hint) for name, hint in own]
     return msgspec.defstruct(kind.__name__, columns, kw_only=True, forbid_unknown_fields=True)
+
+
+def _column(kind: Any, name: str, hint: Any) -> Any:
+    """Name, type and default of a field, which pydantic's `Field` may describe."""
+    if not hasattr(kind, name):
+        return name, hint
+    given = getattr(kind, name)
+    if not is_pydantics(given):
+        return name, hint, given
+    told = Annotated[hint, msgspec.Meta(description=given.description)] if given.description else hint
+    if given.is_required():
+        return name, told
+    if given.default_factory is not None:
+        return name, told, msgspec.field(default_factory=given.default_factory)
+    return name, told, given.default
 
 
 def _to_json(value: Any, info: Any) -> Any:

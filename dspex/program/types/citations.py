@@ -1,25 +1,37 @@
 """Document and Citations: sources for an answer, and what the answer takes from them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
 from dspex.core.errors import InputError
 from dspex.program.types.base import Type
-from dspex.program.values import from_plain
+from dspex.program.values import from_plain, render
 
 
 class Document(Type):
-    """A source by its text; goes to the model as an object, and is cited by its place among the documents or its title."""
+    """A source by its text, or a PDF in base64; it is cited by its place among the documents or its title.
+
+    A text goes to the model as an object, a PDF as a file with the title and the context before it.
+    """
 
     data: str
     title: str | None = None
+    media_type: Literal["text/plain", "application/pdf"] = "text/plain"
     context: str | None = None
 
-    def format(self) -> dict[str, Any]:
-        """The fields that it has."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+    def format(self) -> dict[str, Any] | list[dict[str, Any]]:
+        """The fields that it has, or parts."""
+        told = {name: value for name in ("data", "title", "context") if (value := getattr(self, name)) is not None}
+        if self.media_type == "text/plain":
+            return told
+        pdf = f"data:{self.media_type};base64,{told.pop('data')}"
+        words = [{"type": "text", "text": f"{render(told)}\n"}] if told else []
+        return [
+            *words,
+            {"type": "file", "file": {"file_data": pdf, **({"filename": self.title} if self.title else {})}},
+        ]
 
 
 class Citation(msgspec.Struct, frozen=True):
@@ -33,14 +45,19 @@ class Citation(msgspec.Struct, frozen=True):
     supported_text: str | None = None
 
 
+_Citation = Citation  # inside Citations the name is that of its attribute
+
+
 class Citations(Type):
     """What an answer cites, in order: a sequence of `Citation`. Raises InputError for what is none."""
 
-    citations: list[Citation]
+    Citation: ClassVar[type[_Citation]] = Citation
 
-    def __init__(self, citations: Sequence[Citation | Mapping[str, Any]]) -> None:
+    citations: list[_Citation]
+
+    def __init__(self, citations: Sequence[_Citation | Mapping[str, Any]]) -> None:
         try:
-            found = msgspec.convert(list(citations), list[Citation], dec_hook=from_plain)
+            found = msgspec.convert(list(citations), list[_Citation], dec_hook=from_plain)
         except (msgspec.ValidationError, TypeError) as error:
             raise InputError(f"These are no citations: {error}") from error
         vars(self).update(citations=found)
@@ -75,8 +92,8 @@ class Citations(Type):
     def __len__(self) -> int:
         return len(self.citations)
 
-    def __iter__(self) -> Iterator[Citation]:
+    def __iter__(self) -> Iterator[_Citation]:
         return iter(self.citations)
 
-    def __getitem__(self, index: int) -> Citation:
+    def __getitem__(self, index: int) -> _Citation:
         return self.citations[index]

@@ -65,14 +65,22 @@ class Media(Type):
 
     @classmethod
     def from_url(
-        cls, url: str, *, download: bool = False, max_bytes: int = MAX_BYTES, timeout: float = FETCH_S
+        cls,
+        url: str,
+        *,
+        download: bool = False,
+        max_bytes: int = MAX_BYTES,
+        timeout: float = FETCH_S,
+        verify: bool = True,
     ) -> Self:
         """What stands at a URL: the provider fetches it, or with `download` we do, from public addresses only.
 
-        Raises InputError.
+        Raises InputError, and so for a download with `verify` False: certificates are always looked at.
         """
         if not download:
             return cls._at(url)
+        if not verify:
+            raise InputError(f"{cls.__name__}.from_url(verify=False): a download always looks at the certificate.")
         return run_stepped(current_app().bridge, cls.afrom_url(url, max_bytes=max_bytes, timeout=timeout))
 
     @classmethod

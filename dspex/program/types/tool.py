@@ -12,6 +12,7 @@ from dspex.core.errors import BudgetExceeded, ConfigurationError, RecursionLimit
 from dspex.core.nearest import did_you_mean
 from dspex.program.types.arguments import Arguments, arguments_of, declaring, unwrapped
 from dspex.program.types.recorded import recorded
+from dspex.program.values import render
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
@@ -249,6 +250,10 @@ class Tool:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Tool":
         return self
+
+    def __str__(self) -> str:
+        desc = f", {self.desc.rstrip('.')}" if self.desc else ""
+        return f"{self.name}{desc}. Arguments, as JSON schemas: {render(dict(self.args))}"
 
     def __repr__(self) -> str:
         return f"Tool({self.name}({', '.join(self.args)}))"

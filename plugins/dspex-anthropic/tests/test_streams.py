@@ -2,7 +2,16 @@
 
 import pytest
 
-from dspex.plugin import ContentFiltered, LMTimeout, ProtocolError, RateLimited, ToolCall, Unavailable, Usage
+from dspex.plugin import (
+    ContentFiltered,
+    LMTimeout,
+    ProtocolError,
+    RateLimited,
+    ToolCall,
+    ToolCallPiece,
+    Unavailable,
+    Usage,
+)
 
 
 async def read(deltas):
@@ -46,7 +55,12 @@ async def test_pieces_of_calls_are_put_together(server, lm, stream):
         block("tool_use", 2, id="t3", name="whole", input={"b": 2}), last("tool_use"), STOP,
     ]  # fmt: skip
     server.then_events(pieces, done=False)
-    _, end = await read(stream(lm()))
+    came = [one async for one in stream(lm())]
+    told, end = [one for piece in came for one in piece.tool_call_pieces], came[-1]
+    assert told == [
+        *(ToolCallPiece(0, "t1", "add"), ToolCallPiece(0, arguments='{"a"'), ToolCallPiece(1, "t2", "now")),
+        *(ToolCallPiece(0, arguments=": 1}"), ToolCallPiece(2, "t3", "whole")),
+    ]
     assert end.tool_calls == (
         ToolCall("t1", "add", '{"a": 1}'),
         ToolCall("t2", "now", "{}"),

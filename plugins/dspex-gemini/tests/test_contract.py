@@ -1,11 +1,13 @@
 """The kit for providers, over replies recorded from aimock, a mock of Google's wire."""
 
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import dspex
 import dspex_gemini
 from dspex.plugin import Choice, Spec, ToolCall
-from dspex.testing import LMProviderContract, Recording
+from dspex.testing import EmbeddingProviderContract, LMProviderContract, Recording
 from dspex_gemini.schemas import REPLY_TOOL
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -39,3 +41,37 @@ class TestGemini(LMProviderContract):
             "thought": recorded("thought", Choice("Four.", reasoning="Two and two."), dspex.Usage(9, 8)),
             "reply by tool": by_tool(),
         }
+
+
+class TestEmbedder(EmbeddingProviderContract):
+    model = "e-1"
+
+    def spec(self) -> Spec:
+        return dspex_gemini.dspex_embedders()[0]
+
+    def reply(self, asked: Any) -> Any:
+        texts = [one["content"]["parts"][0]["text"] for one in asked["requests"]]
+        rows = [{"values": self.row(text)} for text in texts]
+        return {"embeddings": rows, "usageMetadata": {"promptTokenCount": self.tokens(texts)}}
+
+
+class TestVertex(TestGemini):
+    base_path = "/v1"
+    options = MappingProxyType({"project": "p-1", "location": "europe-west4"})
+
+    def spec(self) -> Spec:
+        return dspex_gemini.dspex_lm_providers()[1]
+
+
+class TestVertexEmbedder(EmbeddingProviderContract):
+    model = "text-embedding-005"
+    base_path = "/v1"
+    options = MappingProxyType({"project": "p-1"})
+
+    def spec(self) -> Spec:
+        return dspex_gemini.dspex_embedders()[1]
+
+    def reply(self, asked: Any) -> Any:
+        texts = [one["content"] for one in asked["instances"]]
+        rows = [{"values": self.row(text), "statistics": {"token_count": self.tokens([text])}} for text in texts]
+        return {"predictions": [{"embeddings": row} for row in rows]}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dspex.plugin import ContentFiltered, ProtocolError, RateLimited, ToolCall, Unavailable, Usage
+from dspex.plugin import ContentFiltered, ProtocolError, RateLimited, ToolCall, ToolCallPiece, Unavailable, Usage
 
 
 async def read(deltas):
@@ -34,7 +34,10 @@ async def test_usage_that_comes_late_is_waited_for(server, lm, stream, reply):
 async def test_calls_of_several_pieces_are_gathered(server, lm, stream, reply):
     parts = [{"functionCall": {"name": name, "args": {"a": 1}}} for name in ("f", "g")]
     server.then_events([reply(parts[0], reason=None), reply(parts[1], usageMetadata=USAGE)], done=False)
-    _, end = await read(stream(lm()))
+    came = [one async for one in stream(lm())]
+    told, end = [one.tool_call_pieces for one in came], came[-1]
+    f, g = (ToolCallPiece(place, name=name, arguments='{"a":1}') for place, name in enumerate("fg"))
+    assert told == [(f,), (g,), ()]
     assert end.tool_calls == (ToolCall("call_0", "f", '{"a":1}'), ToolCall("call_1", "g", '{"a":1}'))
     assert end.finish_reason == "tool_calls"
 

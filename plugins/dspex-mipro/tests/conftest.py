@@ -27,6 +27,8 @@ def asked_for(text: str) -> str:
 @pytest.fixture(autouse=True)
 def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Runs and caches below the test's folder, and an App of its own for each test."""
+    gc.collect()
+    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
     monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "runs"))
     monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path / "cache"))
     yield

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import dspex
 import dspex_ollama
 from dspex.plugin import Choice, Spec, ToolCall
-from dspex.testing import LMProviderContract, Recording, StreamForm
+from dspex.testing import EmbeddingProviderContract, LMProviderContract, Recording, StreamForm
 
 RECORDED = Path(__file__).parent / "recorded"
 LOOK_UP = ToolCall("call_0", "look_up", '{"city": "Oslo", "days": 2}')
@@ -40,3 +41,14 @@ class TestOllama(LMProviderContract):
             "call": recorded("call", Choice("Let me look.", (LOOK_UP,), "tool_calls"), dspex.Usage(31, 17)),
             "thought": recorded("thought", Choice("Four.", reasoning="Two and two."), dspex.Usage(9, 8)),
         }
+
+
+class TestEmbedder(EmbeddingProviderContract):
+    model = "e-1"
+
+    def spec(self) -> Spec:
+        return dspex_ollama.dspex_embedders()[0]
+
+    def reply(self, asked: Any) -> Any:
+        texts = asked["input"]
+        return {"embeddings": [*map(self.row, texts)], "prompt_eval_count": self.tokens(texts)}

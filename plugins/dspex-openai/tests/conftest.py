@@ -1,11 +1,9 @@
 """Servers to talk to: llama.cpp's own with a small real model, one that lies by script, and aimock, which speaks OpenAI's wire."""
 
-import asyncio
 import gc
 import hashlib
 import os
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,38 +11,16 @@ from typing import Any, NamedTuple
 import pytest
 
 import dspex
-from dspex.plugin import LMDelta, LMResponse, Message
-from dspex.testing import FaultServer, WireMock, WireMockMissing, reset
-
-
-def pytest_collection_finish() -> None:
-    """Take all that exists now out of garbage collection, so that a full collection after each test is cheap."""
-    gc.collect()
-    gc.freeze()
-
-
-FIXTURES = [
-    {
-        "match": {"userMessage": "plain"},
-        "response": {"content": "Write the word café and a smile 😀.", "usage": {"prompt_tokens": 9, "completion_tokens": 8}},
-    },
-    {
-        "match": {"userMessage": "tool"},
-        "response": {"content": "Let me look.", "toolCalls": [{"name": "look_up", "arguments": {"city": "Oslo", "days": 2}}]},
-    },
-    {"match": {"userMessage": "think"}, "response": {"content": "Four.", "reasoning": "Two and two."}},
-    {
-        "match": {"userMessage": "slow"},
-        "response": {"error": {"message": "no", "type": "rate_limit_error"}, "status": 429},
-    },
-]  # fmt: skip
+from dspex.plugin import LMDelta, LMResponse
+from dspex.testing import MOCKED, FaultServer, QuickClock, WireMock, WireMockMissing, ask, pieces, reset
+from dspex.testing.fault_ends import in_time
 
 
 @pytest.fixture(scope="session")
 def mock() -> Iterator[WireMock]:
     """aimock; before any test has a cache folder of its own, so that it is installed once."""
     try:
-        with WireMock(FIXTURES) as mock:
+        with WireMock(MOCKED) as mock:
             yield mock
     except WireMockMissing as error:
         if os.environ.get("CI"):
@@ -55,6 +31,8 @@ def mock() -> Iterator[WireMock]:
 @pytest.fixture(autouse=True)
 def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No key, address or cache of the machine's user, and an App of its own for each test."""
+    gc.collect()
+    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
     for name in [name for name in os.environ if name.endswith(("_API_KEY", "_API_BASE", "_BASE_URL", "_ENDPOINT"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
@@ -144,47 +122,16 @@ def lm(server: FaultServer) -> Callable[..., dspex.LM]:
     return lm
 
 
-@pytest.fixture
-def ask() -> Callable[..., Awaitable[LMResponse]]:
+@pytest.fixture(name="ask")
+def ask_() -> Callable[..., Awaitable[LMResponse]]:
     """One call, by the way that Predict takes."""
-
-    async def ask(
-        lm: dspex.LM, *said: Message | str, tools: Any = (), schema: Any = None, n: int = 1, **params: Any
-    ) -> LMResponse:
-        turns = tuple(Message.of("user", one) if isinstance(one, str) else one for one in said or ("Hello?",))
-        return await lm.complete(lm.request(turns, params, tools=tools, schema=schema, n=n))
-
     return ask
 
 
 @pytest.fixture
 def stream() -> Callable[..., AsyncIterator[LMDelta]]:
     """As `ask`, in pieces."""
-
-    def stream(lm: dspex.LM, *said: str, **params: Any) -> AsyncIterator[LMDelta]:
-        return lm.stream(lm.request(tuple(Message.of("user", one) for one in said or ("Hello?",)), params))
-
-    return stream
-
-
-class QuickClock:
-    """The machine's clock, but for waits between attempts, which are only noted."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-
-    def app(self) -> dspex.App:
-        """An App that lives by this clock."""
-        return dspex.App(clock=self)
+    return pieces
 
 
 @pytest.fixture
@@ -192,19 +139,7 @@ def quick() -> QuickClock:
     return QuickClock()
 
 
-@pytest.fixture
-def in_time() -> Callable[[float, Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]:
+@pytest.fixture(name="in_time")
+def in_time_() -> Callable[[float, Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]]:
     """Runs a coroutine that must end within a time by its loop's own timers: a busy machine holds up both alike."""
-
-    async def in_time(seconds: float, work: Coroutine[Any, Any, Any]) -> Any:
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait([task], timeout=seconds)
-            for _ in range(50):  # where both timers ring in one turn of the loop, the other may finish
-                await asyncio.sleep(0)
-            assert task.done(), f"it takes more than {seconds:g} s"
-            return await task
-        finally:
-            task.cancel()
-
     return in_time

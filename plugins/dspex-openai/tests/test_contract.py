@@ -1,12 +1,15 @@
 """The kit for providers, over replies recorded from llama.cpp's server (text) and from aimock, a mock of OpenAI's wire."""
 
+import base64
+from array import array
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import dspex
 import dspex_openai
 from dspex.plugin import Choice, Spec, ToolCall
-from dspex.testing import LMProviderContract, Recording
+from dspex.testing import EmbeddingProviderContract, LMProviderContract, Recording
 
 RECORDED = Path(__file__).parent / "recorded"
 LOOK_UP = ToolCall("call_1", "look_up", '{"city": "Oslo", "days": 2}')
@@ -66,3 +69,26 @@ class TestTexts(LMProviderContract):
     def recordings(self) -> dict[str, Recording]:
         text = Choice(" the capital of the country", (), "length")
         return {"text": recorded("texts/text", text, dspex.Usage(6, 5, 5))}
+
+
+class TestEmbedder(EmbeddingProviderContract):
+    model = "e-1"
+    base_path = "/v1"
+
+    def spec(self) -> Spec:
+        return dspex_openai.dspex_embedders()[0]
+
+    def reply(self, asked: Any) -> Any:
+        texts = asked["input"]
+        rows = [{"embedding": self.row(text), "index": place} for place, text in enumerate(texts)]
+        return {"data": rows, "usage": {"prompt_tokens": self.tokens(texts)}}
+
+
+class TestPackedEmbedder(TestEmbedder):
+    options = MappingProxyType({"encoding": "base64"})
+
+    def reply(self, asked: Any) -> Any:
+        made = super().reply(asked)
+        for row in made["data"]:
+            row["embedding"] = base64.b64encode(array("f", row["embedding"]).tobytes()).decode()
+        return made

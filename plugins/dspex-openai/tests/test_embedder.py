@@ -1,9 +1,22 @@
 """Embeddings: how they travel, options, and what goes wrong."""
 
+from contextlib import contextmanager
+
 import pytest
 
 import dspex
-from dspex.plugin import AuthError, BadRequest, ConfigurationError, ProtocolError, RateLimited, Usage
+import dspex_openai
+from dspex.plugin import (
+    AuthError,
+    BadRequest,
+    ConfigurationError,
+    ContextWindowExceeded,
+    ProtocolError,
+    RateLimited,
+    Spec,
+    Usage,
+)
+from dspex.testing import EmbeddingContract
 
 
 @pytest.fixture
@@ -64,6 +77,14 @@ async def test_refusals_are_told_by_their_classes(server, embedder):
             await embedder(headers={"x-test": kind.__name__ + str(len(server.requests))}).embed(["a"])
 
 
+async def test_a_text_that_llamas_server_finds_too_long_is_not_sent_again(server, embedder):
+    said = "input (20002 tokens) is too large to process. increase the physical batch size (current batch size: 512)"
+    server.then(500, json={"error": {"code": 500, "message": said, "type": "server_error"}}, times=None)
+    with pytest.raises(ContextWindowExceeded, match="too large to process"):
+        await embedder(num_retries=3).embed(["long"])
+    assert len(server.requests) == 1
+
+
 async def test_openai_is_not_called_without_a_key():
     with pytest.raises(AuthError, match="OPENAI_API_KEY"):
         await dspex.Embedder("openai/text-embedding-3-small", caching=False).embed(["a"])
@@ -85,3 +106,27 @@ async def test_llamas_vectors_are_the_same_in_either_encoding(llama):
     assert numbers.dim == packed.dim == 640
     for one, other in zip(numbers, packed, strict=True):
         assert list(one) == pytest.approx(list(other), abs=1e-3)
+
+
+@pytest.fixture(scope="class")
+def llama_of_the_class(request, llama):
+    request.cls.llama = llama
+
+
+@pytest.mark.usefixtures("llama_of_the_class")
+class TestLlamaServer(EmbeddingContract):
+    """The embedder with a real model behind a real server that others wrote."""
+
+    model = "gemma-3-270m"
+    same_meaning = ()  # a model that writes: its vectors are all alike
+    nearness = 0.99
+    many = 5
+    batch = 8
+    limit_s = 55.0
+
+    def spec(self) -> Spec:
+        return dspex_openai.dspex_embedders()[0]
+
+    @contextmanager
+    def served(self):
+        yield {"api_base": f"{self.llama.url}/v1", "api_key": self.llama.key}

@@ -16,6 +16,7 @@ from dspex.plugin import (
     RateLimited,
     Text,
     ToolCall,
+    ToolCallPiece,
     ToolResult,
     Unavailable,
     Usage,
@@ -234,6 +235,21 @@ async def test_an_end_that_is_bare_takes_its_items_from_the_stream(server, model
         [event("output_item.done", item=call), event("completed", response={"status": "completed"})], done=True
     )
     assert (await read(stream(model())))[1].tool_calls == (ToolCall("c1", "f", "{}"),)
+
+
+async def test_a_call_is_told_of_while_it_comes(server, model, stream):
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": ""}
+    pieces = [
+        event("output_item.added", output_index=1, item=call),
+        *(event("function_call_arguments.delta", output_index=1, delta=text) for text in ('{"a"', ": 1}")),
+        event("output_item.done", output_index=1, item={**call, "arguments": '{"a": 1}'}),
+    ]
+    server.then_events([*pieces, event("completed", response={"status": "completed"})], done=True)
+    came = [delta async for delta in stream(model())]
+    assert [one for delta in came for one in delta.tool_call_pieces] == [
+        *(ToolCallPiece(1, "c1", "f"), ToolCallPiece(1, arguments='{"a"'), ToolCallPiece(1, arguments=": 1}"))
+    ]
+    assert came[-1].tool_calls == (ToolCall("c1", "f", '{"a": 1}'),)
 
 
 async def test_a_text_that_comes_at_the_end_only_is_the_text(server, model, stream):

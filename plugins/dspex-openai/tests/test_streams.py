@@ -12,6 +12,7 @@ from dspex.plugin import (
     ProtocolError,
     RateLimited,
     ToolCall,
+    ToolCallPiece,
     Unavailable,
     Usage,
 )
@@ -67,6 +68,26 @@ async def test_pieces_of_tool_calls_are_put_together(server, lm, stream):
     _, last = await read(stream(lm()))
     assert last.tool_calls == (ToolCall("c1", "add", '{"a": 1}'), ToolCall("c2", "now", "{}"))
     assert last.finish_reason == "tool_calls"
+
+
+async def test_a_call_is_told_of_while_it_comes(server, lm, stream):
+    server.then_events([tool(index=0, id="c1", name="add", arguments=""), tool(index=0, arguments='{"a"'), piece("so"),
+                        tool(index=0, arguments=": 1}"), piece(finish_reason="tool_calls")])  # fmt: skip
+    came = [delta async for delta in stream(lm())]
+    told = [one for delta in came for one in delta.tool_call_pieces]
+    assert told == [
+        ToolCallPiece(0, "c1", "add"),
+        ToolCallPiece(0, arguments='{"a"'),
+        ToolCallPiece(0, arguments=": 1}"),
+    ]
+    assert [delta.text for delta in came] == ["", "", "so", "", ""]
+
+
+async def test_a_stream_that_breaks_within_a_call_is_not_to_be_tried_again(server, lm, stream):
+    server.then_events([tool(index=0, id="c1", name="add", arguments="{")], done=False, end="reset")
+    with pytest.raises(LMError) as caught:
+        await read(stream(lm()))
+    assert caught.value.retryable is False
 
 
 @pytest.mark.fault("B10")

@@ -115,6 +115,17 @@ def test_one_training_a_model_or_one_a_predictor(school, data, right, multitask,
     assert [part.lm.model for part in program.predictors()] == [f"house/small-{0 if multitask else n}" for n in (0, 1)]
 
 
+def test_what_an_lm_says_of_its_training_holds_where_the_optimizer_says_nothing(school, data, right, student):
+    lm = dspex.LM("house/small", provider=school, cache=False, finetuning_model="tiny", train_kwargs={"epochs": 3})
+    student.lm = lm
+    program = dspex.BootstrapFinetune(right).compile(student, data.trainset)
+    assert [(spec.model, spec.train_kwargs) for spec in school.trained] == [("tiny", {"epochs": 3})]
+    assert {request.model for request in school.asked} == {"small"}
+    assert program.predictors()[0].lm.model == "house/small-0"
+    dspex.BootstrapFinetune(right, train_kwargs={"epochs": 9}).compile(student, data.trainset)
+    assert school.trained[-1].train_kwargs == {"epochs": 9}
+
+
 def test_each_model_of_a_program_has_its_own_training_and_arguments(school, data, right):
     student, other = Pair(), school.lm("house/other")
     student.answer.lm = other

@@ -30,6 +30,12 @@ def test_the_teacher_runs_once_on_each_example_and_a_call_is_one_call(model, dat
     assert student.demo_selector is None
 
 
+def test_what_finds_the_nearest_can_be_looked_at(data):
+    knn = dspex.KNNFewShot(2, data.trainset, DummyVectorizer()).KNN
+    assert (knn.k, len(knn.trainset)) == (2, 40)
+    assert numbers(knn(question="n=17"))[0] == 17
+
+
 def test_without_bootstraps_nothing_is_run(model, data, student):
     program = dspex.KNNFewShot(2, data.trainset, DummyVectorizer(), max_bootstrapped_demos=0).compile(student)
     assert model.prompts == []

@@ -187,9 +187,18 @@ def test_wrong_arguments_are_refused_before_anything_is_paid(model, data, studen
 
 
 def test_only_optimizers_make_a_chain(right):
-    with pytest.raises(dspex.ConfigurationError, match=r"BetterTogether\(p=\.\.\.\): an optimizer"):
+    with pytest.raises(TypeError, match=r"BetterTogether\(p=\.\.\.\): it must be a Teleprompter"):
         dspex.BetterTogether(right, p="random search")
     assert list(dspex.BetterTogether(right).optimizers) == ["p", "w"]
+
+
+def test_a_compile_of_one_s_own_is_no_step_of_a_chain(right):
+    class Renamed(dspex.Optimizer):
+        def compile(self, student, **data):
+            return student
+
+    with pytest.raises(dspex.ConfigurationError, match=r"Renamed has no `run`.* call it before or after"):
+        dspex.BetterTogether(right, p=Renamed())
 
 
 def test_another_argument_of_a_step_is_another_run(model, data, student, right, tmp_path):

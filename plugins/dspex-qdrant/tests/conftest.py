@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,11 +12,11 @@ from qdrant_client import QdrantClient, models
 
 
 class Server:
-    """A server on a thread; `keys` are the api-key headers that came."""
+    """A server on a thread, over an engine; `keys` are the api-key headers that came."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Any) -> None:
         self.keys: list[str | None] = []
-        self.engine = QdrantClient(":memory:")
+        self.engine = engine
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -49,28 +49,38 @@ class Server:
         name, rest = request.match_info["name"], request.match_info["rest"]
         body = await request.text()
         try:
-            if (request.method, rest) != ("PUT", "") and not self.engine.collection_exists(name):
+            if (request.method, rest) != ("PUT", "") and not self.engine.exists(name):
                 return _refused(404, f"Not found: Collection `{name}` doesn't exist!")
             return web.json_response(
-                {"result": self._do(name, request.method, rest, body), "status": "ok", "time": 0.0}
+                {"result": self.engine.do(name, request.method, rest, body), "status": "ok", "time": 0.0}
             )
         except ValueError as error:
             return _refused(400, str(error))
 
-    def _do(self, name: str, method: str, rest: str, body: str) -> Any:
+
+class LocalEngine:
+    """The engine of qdrant-client, in Python; `client` is its own."""
+
+    def __init__(self) -> None:
+        self.client = QdrantClient(":memory:")
+
+    def exists(self, name: str) -> bool:
+        return self.client.collection_exists(name)
+
+    def do(self, name: str, method: str, rest: str, body: str) -> Any:
         match method, rest:
             case "GET", "":
-                return json.loads(self.engine.get_collection(name).model_dump_json())
+                return json.loads(self.client.get_collection(name).model_dump_json())
             case "PUT", "":
                 made = models.CreateCollection.model_validate_json(body)
-                return self.engine.create_collection(name, vectors_config=made.vectors)
+                return self.client.create_collection(name, vectors_config=made.vectors)
             case "PUT", "/points":
-                self.engine.upsert(name, models.PointsList.model_validate_json(body).points)
+                self.client.upsert(name, models.PointsList.model_validate_json(body).points)
             case "POST", "/points/delete":
-                self.engine.delete(name, models.PointIdsList.model_validate_json(body))
+                self.client.delete(name, models.PointIdsList.model_validate_json(body))
             case "POST", "/points/query/batch":
                 asked = models.QueryRequestBatch.model_validate_json(body)
-                found = self.engine.query_batch_points(name, asked.searches)
+                found = self.client.query_batch_points(name, asked.searches)
                 return [json.loads(one.model_dump_json()) for one in found]
             case _:
                 raise ValueError(f"{method} {rest}")
@@ -84,9 +94,23 @@ def _refused(status: int, said: str) -> web.Response:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A server for all tests, each with a collection of its own."""
-    made = Server()
+    made = Server(LocalEngine())
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[[Any], Server]]:
+    """Makes servers over other engines."""
+    made: list[Server] = []
+
+    def serve(engine: Any) -> Server:
+        made.append(Server(engine))
+        return made[-1]
+
+    yield serve
+    for server in made:
+        server.stop()
 
 
 @pytest.fixture(scope="class")

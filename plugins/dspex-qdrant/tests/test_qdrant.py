@@ -41,9 +41,9 @@ async def test_scores_rise_with_nearness(server, distance):
 
 
 async def test_what_others_have_put_there_is_found(server):
-    server.engine.create_collection("foreign", vectors_config=models.VectorParams(size=5, distance="Cosine"))
+    server.engine.client.create_collection("foreign", vectors_config=models.VectorParams(size=5, distance="Cosine"))
     payload = {"page_content": "banana", "meta": {"by": "hand"}}
-    server.engine.upsert("foreign", [models.PointStruct(id=7, vector=vowels(["banana"])[0], payload=payload)])
+    server.engine.client.upsert("foreign", [models.PointStruct(id=7, vector=vowels(["banana"])[0], payload=payload)])
     async with dspex.App():
         docs = handle("foreign", api_base=server.url, text="page_content", metadata="meta")
         [found] = await docs.acall("banana", where={"by": "hand"})
@@ -52,7 +52,7 @@ async def test_what_others_have_put_there_is_found(server):
 
 async def test_a_collection_with_named_vectors_is_refused(server):
     named = {"a": models.VectorParams(size=5, distance="Cosine")}
-    server.engine.create_collection("named", vectors_config=named)
+    server.engine.client.create_collection("named", vectors_config=named)
     async with dspex.App():
         with pytest.raises(dspex.RetrieverError, match="named vectors"):
             await handle("named", api_base=server.url).acall("banana")

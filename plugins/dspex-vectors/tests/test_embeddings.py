@@ -30,6 +30,7 @@ def test_it_is_saved_and_opened(tmp_path):
     search.save(tmp_path / "index")
     opened = dspex.Embeddings.from_saved(tmp_path / "index", vowels)
     assert opened("aaoo").toDict() == search("aaoo").toDict()
+    assert opened.corpus == TEXTS
 
 
 def test_a_folder_of_dspy_opens(tmp_path):
@@ -39,6 +40,7 @@ def test_a_folder_of_dspy_opens(tmp_path):
     np.save(tmp_path / "corpus_embeddings.npy", rows / np.linalg.norm(rows, axis=1, keepdims=True))
     opened = dspex.Embeddings.from_saved(tmp_path, vowels)
     assert opened("aaoo").toDict() == dspex.Embeddings(TEXTS, vowels, k=2)("aaoo").toDict()
+    assert opened.corpus == TEXTS
 
 
 def test_threads_share_it():

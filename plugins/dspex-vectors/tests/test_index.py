@@ -38,6 +38,15 @@ def found(index, query, k=10, *conditions):
 # It is right
 
 
+def test_all_that_is_left_can_be_read_in_its_order():
+    index = Index(EXACT)
+    assert index.passages() == []
+    index.add(passages(range(9)), vectors(9))
+    index.delete(["0", "4"])
+    assert [int(one.id) for one in index.passages()] == [1, 2, 3, 5, 6, 7, 8]
+    assert index.passages()[0] == passages([1])[0]
+
+
 @pytest.mark.parametrize("options", [EXACT, VectorsOptions(approximate_from=500)], ids=["exact", "graph"])
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_happens_it_finds_what_a_list_would(options, seed):

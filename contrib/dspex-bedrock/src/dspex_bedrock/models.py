@@ -6,7 +6,7 @@ import msgspec
 
 from dspex.plugin import Capabilities
 
-_SERVED = Capabilities(chat=True, stream=True, n=False, json_schema=True, logprobs=False, grammar=False)
+_SERVED = Capabilities(chat=True, stream=True, n=False, json_schema=True, logprobs=False, grammar=False, batch=False)
 
 # The first pattern that is found in a name, which may have a region before it, or be an inference profile's.
 _KNOWN: tuple[tuple[str, dict[str, bool]], ...] = (

@@ -1,11 +1,13 @@
-"""What a user may set about a model at Bedrock, as keywords of `dspex.LM`."""
+"""What a user may set about a model at Bedrock, as keywords of `dspex.LM` and `dspex.Embedder`."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from dspex.plugin import ConfigurationError
+
+T = TypeVar("T")
 
 
 class BedrockOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,9 +24,24 @@ class BedrockOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     structured: Literal["auto", "format", "tool"] = "auto"
 
 
-def read_options(given: Mapping[str, Any]) -> BedrockOptions:
+class BedrockEmbedderOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keywords of `dspex.Embedder("bedrock/...")`.
+
+    `region`, `profile`: as for an LM. `dimensions`: how many values a vector has, where the model lets one choose. `input_type`:
+    what the texts are for, of Cohere's models (queries and documents have other vectors). `truncate`: which end of a text
+    that is too long is cut, by the model's own word; else it is refused.
+    """
+
+    region: str | None = None
+    profile: str | None = None
+    dimensions: int | None = None
+    input_type: Literal["search_document", "search_query", "classification", "clustering"] = "search_document"
+    truncate: str | None = None
+
+
+def read_options(given: Mapping[str, Any], kind: type[T]) -> T:
     """The options of an endpoint. Raises ConfigurationError for a wrong value."""
     try:
-        return msgspec.convert(dict(given), BedrockOptions)
+        return msgspec.convert(dict(given), kind)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"An option of the bedrock provider is wrong: {error}") from error

@@ -1,6 +1,5 @@
 """The provider: one model at Bedrock, whole and streamed; transport and its faults are the kernel's."""
 
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import msgspec
 
 from dspex.plugin import (
-    AuthError,
     Endpoint,
     HttpClient,
     LMDelta,
@@ -17,27 +15,25 @@ from dspex.plugin import (
     LMResponse,
     LMTimeout,
     ProtocolError,
-    RateLimited,
     Unavailable,
     decode_json,
-    status_error,
 )
 from dspex_bedrock.frames import FRAMINGS
 from dspex_bedrock.models import capabilities_of
-from dspex_bedrock.options import read_options
+from dspex_bedrock.options import BedrockOptions, read_options
+from dspex_bedrock.refusals import refined_error
 from dspex_bedrock.replies import StreamedReply, WireReply, to_response
 from dspex_bedrock.signing import Place
 from dspex_bedrock.wire import to_body
 
 BROKEN = (LMTimeout, ProtocolError, Unavailable)
-_OF_THE_DAY = rb"tokens per day"
 
 
 class BedrockProvider:
     """The Converse API at `api_base`, else at AWS_ENDPOINT_URL_BEDROCK_RUNTIME, else in a region of AWS."""
 
     def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
-        self.options = read_options(endpoint.options)
+        self.options = read_options(endpoint.options, BedrockOptions)
         place = Place(endpoint, self.options)
         self.endpoint = msgspec.structs.replace(endpoint, api_key=place.key)  # so that no error shows it
         self.base_url = place.base_url
@@ -79,25 +75,14 @@ class BedrockProvider:
                 raise ProtocolError("The stream ended before its last piece.")
         except LMError as error:
             if streamed.stop_reason is None or not isinstance(error, BROKEN):
-                if streamed.text:
+                if streamed.has_begun:
                     error.partial, error.retryable = streamed.text, False
                 raise
         yield streamed.last()
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LMError | None:
-        """What AWS tells otherwise than most: refused credentials, a model that failed (424), a quota of the day."""
-        error = status_error(self.endpoint, status, headers, body, base_url=self.base_url)
-        kind = headers.get("x-amzn-errortype", "").partition(":")[0]
-        if status in (401, 403) and self.endpoint.api_key is None:
-            said = re.sub(r" (Set BEDROCK_API_KEY, or pass api_key=\.)$", "", error.message)
-            return AuthError(
-                f"{said} ({kind or status}) Is the model enabled in this region, and allowed to whom you are?"
-            )
-        if status == 424:
-            return Unavailable(error.message)
-        if status == 429 and re.search(_OF_THE_DAY, body):
-            return RateLimited("The tokens of the day are used up (429): see your account's quotas.", retryable=False)
-        return error
+        """What AWS tells otherwise than most."""
+        return refined_error(self.endpoint, self.base_url, status, headers, body)
 
     def _only_piece(self, body: str) -> LMDelta:
         """A reply that came whole, from a server that does not stream."""

@@ -19,6 +19,7 @@ from dspex.plugin import (
     ProtocolError,
     ServerEvent,
     ToolCall,
+    ToolCallPiece,
     Usage,
     decode_json,
     status_error,
@@ -215,6 +216,11 @@ class StreamedReply:
         return "".join(self._texts)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a reader has seen anything of it."""
+        return bool(self._texts or self._calls)
+
+    @property
     def is_over(self) -> bool:
         """Whether it has said why it ended, and what it took."""
         return self.stop_reason is not None and self._usage is not None
@@ -230,7 +236,7 @@ class StreamedReply:
         given = decode_json(event.data, self._decoder)
         match event.event:
             case "contentBlockStart" if given.start is not None and given.start.tool_use is not None:
-                self._calls[given.content_block_index] = (given.start.tool_use, [])
+                return self._begin(given.content_block_index, given.start.tool_use)
             case "contentBlockDelta" if given.delta is not None:
                 return self._take(given.content_block_index, given.delta)
             case "messageStop":
@@ -247,6 +253,12 @@ class StreamedReply:
         usage = self._usage.to_usage() if self._usage else None
         return LMDelta("", calls, finish_reason(self.stop_reason, calls) or "stop", usage)
 
+    def _begin(self, index: int, call: WireCall) -> LMDelta | None:
+        self._calls[index] = (call, [])
+        if call.name == REPLY_TOOL:
+            return None
+        return LMDelta(tool_call_pieces=(ToolCallPiece(index, call.tool_use_id or "", call.name or ""),))
+
     def _take(self, index: int, delta: WireBlock) -> LMDelta | None:
         if delta.tool_use is None:
             return self._shown(delta.text or "", delta.thought)
@@ -256,7 +268,9 @@ class StreamedReply:
         piece = decode_json(bytes(delta.tool_use.input), str)
         found[1].append(piece)
         self._grow(len(piece))
-        return self._shown(piece, "") if found[0].name == REPLY_TOOL else None
+        if found[0].name == REPLY_TOOL:
+            return self._shown(piece, "")
+        return LMDelta(tool_call_pieces=(ToolCallPiece(index, arguments=piece),)) if piece else None
 
     def _shown(self, text: str, thought: str) -> LMDelta | None:
         self._grow(len(text) + len(thought))

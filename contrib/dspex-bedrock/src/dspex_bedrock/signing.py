@@ -1,18 +1,18 @@
-"""Who asks: a Bedrock API key, or AWS's credentials, by which a request is signed (Signature Version 4)."""
+"""Who asks: a Bedrock API key, or AWS's credentials, by which a request is signed; and where."""
 
 import asyncio
 import os
+import time
 from typing import Any, Protocol
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 from yarl import URL
 
 from dspex.plugin import AuthError, ConfigurationError, Endpoint, Headers, Secret
-from dspex_bedrock.options import BedrockOptions
+from dspex_bedrock.options import BedrockEmbedderOptions, BedrockOptions
+from dspex_bedrock.signature import Keys, Signature
 
 BEARER = "AWS_BEARER_TOKEN_BEDROCK"
 _JSON = {"content-type": "application/json"}
@@ -41,14 +41,22 @@ class AwsSigner:
 
     def __init__(self, profile: str | None, region: str) -> None:
         self._profile = profile
-        self._region = region
+        self._signature = Signature(region)
         self._credentials: Any = None
+        self._written = (0, "")  # a second, and how it is written
 
     async def headers(self, url: str, body: bytes) -> Headers:
         """The headers of one request, signed for it and the present time."""
-        request = AWSRequest("POST", url, headers=dict(_JSON), data=body)
-        SigV4Auth(await self._current(), "bedrock", self._region).add_auth(request)
-        return Headers(dict(request.headers.items()))
+        found = await self._current()
+        keys = Keys(found.access_key, found.secret_key, found.token)
+        return self._signature.headers(url, body, self._now(int(time.time())), keys)
+
+    def _now(self, second: int) -> str:
+        last, text = self._written
+        if last != second:
+            text = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+            self._written = (second, text)
+        return text
 
     async def _current(self) -> Any:
         """The credentials; found, and renewed, in a thread, as botocore may ask over the network for them."""
@@ -81,7 +89,7 @@ class AwsSigner:
 class Place:
     """Where a region's Bedrock is, and who asks there. Raises ConfigurationError where no region is named."""
 
-    def __init__(self, endpoint: Endpoint, options: BedrockOptions) -> None:
+    def __init__(self, endpoint: Endpoint, options: BedrockOptions | BedrockEmbedderOptions) -> None:
         given = endpoint.base_url or os.environ.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
         bearer = os.environ.get(BEARER)
         self.key = endpoint.api_key or (Secret(bearer, f"the environment variable {BEARER}") if bearer else None)

@@ -11,11 +11,11 @@ from dspex.plugin import (
     Image,
     Message,
     Part,
-    ProtocolError,
     Text,
     ToolCall,
     ToolResult,
-    decode_json,
+    call_arguments,
+    data_url,
 )
 
 Block = dict[str, Any]
@@ -72,7 +72,7 @@ def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
             case File():
                 yield _document(part)
             case ToolCall(id=call_id, name=name):
-                yield {"toolUse": {"toolUseId": call_id, "name": name, "input": _arguments(part)}}
+                yield {"toolUse": {"toolUseId": call_id, "name": name, "input": call_arguments(part)}}
             case ToolResult(id=call_id, text=text):
                 result: Block = {"toolUseId": call_id, "content": [{"text": text}]}
                 yield {"toolResult": result | ({"status": "error"} if part.is_error else {})}
@@ -82,11 +82,10 @@ def _source(url: str, what: str) -> tuple[str, Block]:
     """Kind and place of media: base64 in a data URL, or a file at S3."""
     if url.startswith("s3://"):
         return url.rpartition(".")[2], {"s3Location": {"uri": url}}
-    head, _, data = url.removeprefix("data:").partition(",")
-    kind, _, encoding = head.partition(";")
-    if not url.startswith("data:") or not encoding.endswith("base64"):
+    found = data_url(url)
+    if found is None:
         raise BadRequest(f"Bedrock takes base64 data, or s3://, only ({what}); this one begins with {url[:40]!r}.")
-    return kind, {"bytes": data}
+    return found.kind, {"bytes": found.data}
 
 
 def _document(file: File) -> Block:
@@ -96,13 +95,3 @@ def _document(file: File) -> Block:
     kind, source = _source(given, "files")
     name = re.sub(_NO_NAME, "-", (file.filename or "document").rpartition(".")[0] or file.filename or "document")
     return {"document": {"format": _FORMATS.get(kind, kind.rpartition("/")[2]), "name": name[:200], "source": source}}
-
-
-def _arguments(call: ToolCall) -> dict[str, Any]:
-    try:
-        return decode_json(call.arguments or "{}", dict[str, Any])
-    except ProtocolError as error:
-        raise BadRequest(
-            f"The call of {call.name!r} has arguments that are no JSON object, and cannot be sent back: "
-            f"{call.arguments[:100]!r}."
-        ) from error

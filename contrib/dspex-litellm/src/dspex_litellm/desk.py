@@ -55,7 +55,10 @@ class Desk:
             while (item := await self.call(lambda _: _next(stream))) is not _END:
                 yield item
         finally:
-            await self.call(lambda _: _closed(stream))
+            # Nobody waits for it: LiteLLM may be deep in a line without end, and a caller's time is over.
+            assert self._loop is not None
+            if not self._loop.is_closed():
+                asyncio.run_coroutine_threadsafe(_closed(stream), self._loop)
 
     async def aclose(self) -> None:
         """End what is under way, and the thread."""

@@ -1,5 +1,6 @@
 """What LiteLLM's exceptions mean, as our errors."""
 
+from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ from dspex.plugin import (
 )
 
 SHOWN = 500
+DEEPEST = 10  # exceptions below one another
 
 # By the name of its class, the most special first; a class is looked for with those that it is made of.
 _KINDS = MappingProxyType(
@@ -41,6 +43,12 @@ _KINDS = MappingProxyType(
         "APIConnectionError": Unavailable,
     }
 )
+# LiteLLM has one class for a server that fails and a reply that cannot be read; what lies below tells them apart.
+_UNREADABLE = frozenset(
+    {"ClientPayloadError", "ContentLengthError", "DecodingError", "HttpProcessingError", "JSONDecodeError",
+     "NonHttpUrlClientError", "RecursionError", "RemoteProtocolError", "TransferEncodingError", "UnicodeDecodeError"}
+)  # fmt: skip
+_NO_REPLY = ("Empty or invalid response", "has no attribute 'model_dump'", "provider returned a response with no")
 _NO_SCHEME = "LLM Provider NOT provided"
 
 
@@ -56,6 +64,12 @@ def translated(error: Exception, endpoint: Endpoint) -> Exception:
     if kind is None:
         code = status if isinstance(status, int) and status >= 400 else 500
         return status_error(endpoint, code, headers, text.encode())
+    if kind is Unavailable and any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):
+        return BadRequest(f"The request cannot be written in UTF-8: {text}")
+    if kind is Unavailable and (fault := _unreadable(error, text)) is not None:
+        return ProtocolError(f"LiteLLM cannot read the reply: {_shown(fault, endpoint)}", code="retry_once")
+    if kind is BadRequest and isinstance(status, int):
+        kind = type(status_error(endpoint, status, headers, _body(error)))
     made: LMError = kind(_advised(text, endpoint, kind))
     made.status = status if isinstance(status, int) else None
     if kind is RateLimited:
@@ -72,6 +86,33 @@ def _advised(text: str, endpoint: Endpoint, kind: type[LMError]) -> str:
     return text
 
 
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those below it."""
+    below: BaseException | None = error
+    for _ in range(DEEPEST):
+        if below is None:
+            return
+        yield below
+        below = below.__cause__ or below.__context__
+
+
+def _unreadable(error: Exception, text: str) -> str | None:
+    """What is wrong with a reply, if that is the fault."""
+    for cause in _causes(error):
+        if not _UNREADABLE.isdisjoint(kind.__name__ for kind in type(cause).__mro__):
+            return str(cause)
+    return text if any(said in text for said in _NO_REPLY) else None
+
+
+def _body(error: Exception) -> bytes:
+    """What the server said, where a client's exception below has it."""
+    for cause in _causes(error):
+        content = getattr(getattr(cause, "response", None), "content", None)
+        if isinstance(content, bytes) and content:
+            return content
+    return b""
+
+
 def _headers(error: Exception) -> dict[str, str]:
     given = getattr(error, "litellm_response_headers", None) or getattr(
         getattr(error, "response", None), "headers", None
@@ -82,7 +123,12 @@ def _headers(error: Exception) -> dict[str, str]:
 def _text(error: Exception, endpoint: Endpoint) -> str:
     """Its words, without a key, and without the name of its class."""
     given: Any = getattr(error, "message", None) or error
-    text = " ".join(str(given).split()).removeprefix("litellm.").removeprefix(f"{type(error).__name__}: ")
+    return _shown(str(given), endpoint).removeprefix("litellm.").removeprefix(f"{type(error).__name__}: ")
+
+
+def _shown(given: str, endpoint: Endpoint) -> str:
+    """Words in one line, not too many, without the key."""
+    text = " ".join(given.split())
     if endpoint.api_key is not None:
         text = endpoint.api_key.redact(text)
     return text[:SHOWN]

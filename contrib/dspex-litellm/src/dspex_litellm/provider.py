@@ -22,7 +22,7 @@ class LiteLLMProvider:
         self.endpoint = endpoint
         self.base_url = endpoint.base_url
         self.options = read_options(endpoint.options, LiteLLMOptions)
-        self.capabilities = Capabilities(chat=True, stream=True, grammar=False)
+        self.capabilities = Capabilities(chat=True, stream=True, grammar=False, batch=False)
         self._desk: Desk | None = None
 
     async def start(self) -> None:
@@ -63,7 +63,7 @@ class LiteLLMProvider:
         if failure is None and streamed.finish_reason is None:
             failure = ProtocolError("The stream ended before its last piece.")
         if failure is not None:
-            if isinstance(failure, LMError) and streamed.text:
+            if isinstance(failure, LMError) and streamed.has_begun:
                 failure.partial, failure.retryable = streamed.text, False
             raise failure
         yield streamed.last()

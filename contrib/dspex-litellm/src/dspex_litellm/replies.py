@@ -4,7 +4,17 @@ from typing import Any
 
 import msgspec
 
-from dspex.plugin import Choice, ContentFiltered, Endpoint, LMDelta, LMResponse, ProtocolError, ToolCall, Usage
+from dspex.plugin import (
+    Choice,
+    ContentFiltered,
+    Endpoint,
+    LMDelta,
+    LMResponse,
+    ProtocolError,
+    ToolCall,
+    ToolCallPiece,
+    Usage,
+)
 
 MAX_STREAM_TEXT = 4 << 20
 
@@ -125,14 +135,15 @@ class Calls:
     def __init__(self) -> None:
         self._open: dict[int, tuple[list[str], list[str], list[str]]] = {}
 
-    def add(self, piece: Call, place: int) -> None:
-        """Take a piece of the call of that index."""
+    def add(self, piece: Call, place: int) -> ToolCallPiece:
+        """Take a piece of the call of that index, and give it in our form."""
         index = piece.index if piece.index is not None else place
         ids, names, arguments = self._open.setdefault(index, ([], [], []))
         function = piece.function or Function()
         ids.append(piece.id or "")
         names.append(function.name or "")
         arguments.append(function.arguments or "")
+        return ToolCallPiece(index, piece.id or "", function.name or "", function.arguments or "")
 
     def done(self) -> tuple[ToolCall, ...]:
         """The calls in order, each with an id of its own."""
@@ -160,6 +171,11 @@ class StreamedReply:
         """The text so far."""
         return "".join(self._texts)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a reader has seen anything of it."""
+        return bool(self._texts)
+
     def add(self, given: Any) -> LMDelta | None:
         """Take a piece; what a reader wants to see of it, if anything. Raises ProtocolError when it passes 4 MiB."""
         reply = read(given)
@@ -169,18 +185,17 @@ class StreamedReply:
             return None
         self.finish_reason = choice.finish_reason or self.finish_reason
         delta = choice.delta or Said()
-        for place, call in enumerate(delta.tool_calls or ()):
-            self._calls.add(call, place)
-            self._size += len((call.function or Function()).arguments or "")
+        calls = tuple(self._calls.add(call, place) for place, call in enumerate(delta.tool_calls or ()))
+        self._size += sum(len(call.arguments) for call in calls)
         self._refusal.append(delta.refusal or "")
         text, thought = delta.content or "", delta.reasoning_content or ""
         self._size += len(text) + len(thought)
         if self._size > MAX_STREAM_TEXT:
             raise ProtocolError(f"The stream has more than {MAX_STREAM_TEXT} characters.", retryable=False)
-        if not text and not thought:
+        if not text and not thought and not calls:
             return None
         self._texts.append(text)
-        return LMDelta(text, reasoning=thought or None)
+        return LMDelta(text, reasoning=thought or None, tool_call_pieces=calls)
 
     def last(self) -> LMDelta:
         """The last piece, with all tool calls. Raises ContentFiltered and ProtocolError."""

@@ -61,6 +61,6 @@ def capabilities_of(traits: Traits, *, thinks: bool) -> Capabilities:
         grammar=False,
         images=True if known else None,
         reasoning=True if thinks else False if traits.thinking == "never" else None,
-        batch=False,
+        batch=True,
         max_output_tokens=traits.max_output if known else None,
     )

@@ -91,7 +91,7 @@ class AnthropicProvider:
                 raise ProtocolError("The stream ended before its last piece.")
         except LMError as error:
             if streamed.stop_reason is None or not isinstance(error, BROKEN):
-                _mark_interrupted(error, streamed.text)
+                _mark_interrupted(error, streamed)
                 raise
         yield streamed.last()
 
@@ -130,7 +130,7 @@ class AnthropicProvider:
         return Headers(headers)
 
 
-def _mark_interrupted(error: LMError, text: str) -> None:
-    if text:
-        error.partial = text
+def _mark_interrupted(error: LMError, streamed: StreamedReply) -> None:
+    if streamed.has_begun:
+        error.partial = streamed.text
         error.retryable = False

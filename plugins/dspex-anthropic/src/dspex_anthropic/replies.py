@@ -17,6 +17,7 @@ from dspex.plugin import (
     LMResponse,
     ProtocolError,
     ToolCall,
+    ToolCallPiece,
     Usage,
     status_error,
 )
@@ -169,6 +170,11 @@ def _distinct(calls: list[tuple[str, str, str]]) -> tuple[ToolCall, ...]:
     return tuple(made.values())
 
 
+def _piece(index: int, arguments: str, block: WireBlock | None = None) -> LMDelta:
+    head = ("", "") if block is None else (block.id or "", block.name or "")
+    return LMDelta(tool_call_pieces=(ToolCallPiece(index, *head, arguments),))
+
+
 class OpenCall:
     """A call of a tool while its arguments come."""
 
@@ -198,6 +204,11 @@ class StreamedReply:
     def text(self) -> str:
         """The text so far."""
         return "".join(self._texts)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a reader has seen anything of it."""
+        return bool(self._texts or self._calls)
 
     def add(self, event: WireEvent) -> LMDelta | None:
         """Take an event; what a reader wants to see of it, if anything. Pings and unknown events say nothing.
@@ -232,7 +243,7 @@ class StreamedReply:
     def _begin(self, index: int, block: WireBlock) -> LMDelta | None:
         if block.type == "tool_use":
             self._calls[index] = OpenCall(block)
-            return None
+            return None if block.name == REPLY_TOOL else _piece(index, "", block)
         return self._shown(block.text or "", block.thinking or "")
 
     def _take(self, index: int, delta: WireDelta) -> LMDelta | None:
@@ -243,7 +254,9 @@ class StreamedReply:
             raise ProtocolError("A piece of a tool's arguments belongs to no call.", code="retry_once")
         call.pieces.append(delta.partial_json)
         self._grow(len(delta.partial_json))
-        return self._shown(delta.partial_json, "") if call.block.name == REPLY_TOOL else None
+        if call.block.name == REPLY_TOOL:
+            return self._shown(delta.partial_json, "")
+        return _piece(index, delta.partial_json) if delta.partial_json else None
 
     def _shown(self, text: str, thought: str) -> LMDelta | None:
         self._grow(len(text) + len(thought))

@@ -10,11 +10,11 @@ from dspex.plugin import (
     Image,
     Message,
     Part,
-    ProtocolError,
     Text,
     ToolCall,
     ToolResult,
-    decode_json,
+    call_arguments,
+    data_url,
 )
 
 Block = dict[str, Any]
@@ -67,7 +67,7 @@ def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
             case Audio():
                 raise BadRequest("The messages API takes no sound (capability: audio).")
             case ToolCall(id=call_id, name=name):
-                yield {"type": "tool_use", "id": call_id, "name": name, "input": _arguments(part)}
+                yield {"type": "tool_use", "id": call_id, "name": name, "input": call_arguments(part)}
             case ToolResult(id=call_id, text=text):
                 result: Block = {"type": "tool_result", "tool_use_id": call_id, "content": text}
                 yield result | ({"is_error": True} if part.is_error else {})
@@ -75,13 +75,10 @@ def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
 
 def _source(url: str) -> Block:
     """Where a picture or document is: in the URL itself, or behind it."""
-    if not url.startswith("data:"):
+    found = data_url(url)
+    if found is None:
         return {"type": "url", "url": url}
-    head, _, data = url.removeprefix("data:").partition(",")
-    kind, _, encoding = head.partition(";")
-    if not encoding.endswith("base64"):
-        raise BadRequest(f"A data URL is sent as base64 only; this one begins with {url[:40]!r}.")
-    return {"type": "base64", "media_type": kind, "data": data}
+    return {"type": "base64", "media_type": found.kind, "data": found.data}
 
 
 def _document(file: File) -> Block:
@@ -94,13 +91,3 @@ def _document(file: File) -> Block:
     if source.get("media_type", "application/pdf") != "application/pdf":
         raise BadRequest(f"Of files the API reads PDFs, not {source['media_type']!r} (capability: files).")
     return {"type": "document", "source": source, **({"title": file.filename} if file.filename else {})}
-
-
-def _arguments(call: ToolCall) -> dict[str, Any]:
-    try:
-        return decode_json(call.arguments or "{}", dict[str, Any])
-    except ProtocolError as error:
-        raise BadRequest(
-            f"The call of {call.name!r} has arguments that are no JSON object, and cannot be sent back: "
-            f"{call.arguments[:100]!r}."
-        ) from error

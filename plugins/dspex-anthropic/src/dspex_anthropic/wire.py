@@ -35,7 +35,8 @@ def to_body(request: LMRequest, options: AnthropicOptions, traits: Traits) -> di
     body: dict[str, Any] = {"model": request.model, "max_tokens": traits.max_output, "messages": turns}
     if options.thinking is not None:
         body["thinking"] = options.thinking
-    _place_params(body, request.params, traits)
+    if request.params:
+        _place_params(body, request.params, traits)
     if system:
         body["system"] = system
     if request.tools:

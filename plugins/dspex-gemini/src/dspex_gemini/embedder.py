@@ -1,12 +1,22 @@
 """The embedder: batchEmbedContents of one model."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from dspex.plugin import Endpoint, HttpClient, LMError, ProtocolError, Usage, Vectors, decode_json, status_error
+from dspex.plugin import (
+    Endpoint,
+    HttpClient,
+    LMError,
+    ProtocolError,
+    Usage,
+    Vectors,
+    by_parts,
+    decode_json,
+    status_error,
+)
 from dspex_gemini.options import GeminiEmbedderOptions, read_options
 from dspex_gemini.place import base_url, lacks_key, model_path, no_key, own_headers, refined_error
 
@@ -51,15 +61,14 @@ class GeminiEmbedder:
         if self._lacks_key:
             raise no_key(self.endpoint)
         values, dim, tokens = array("f"), 0, 0
-        for start in range(0, len(texts), MOST):
-            reply = await self._asked(texts[start : start + MOST])
+        for reply in await by_parts(texts, MOST, self._asked):
             for row in reply.embeddings or ():
                 values.extend(row.values or ())
                 dim = dim or len(values)
             tokens += (reply.usage_metadata or WireUsage()).prompt_token_count or 0
         return Vectors(values, dim, Usage(tokens) if tokens else None)
 
-    async def _asked(self, texts: list[str]) -> WireVectors:
+    async def _asked(self, texts: Sequence[str]) -> WireVectors:
         body = {"requests": [self._request(text) for text in texts]}
         path = f"{self.base_url}/{self._name}:batchEmbedContents"
         reply = await self._http.request("POST", path, json=body, headers=self._headers)

@@ -45,6 +45,7 @@ def capabilities_of(traits: Traits, *, several: bool | None) -> Capabilities:
     """The same as capabilities. Log-probabilities are switched on for some models and some accounts only."""
     known = traits is not UNKNOWN
     return Capabilities(
+        batch=False,
         chat=True,
         stream=True,
         n=several,

@@ -34,6 +34,31 @@ class GeminiOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     structured: Literal["auto", "json_schema", "openapi"] = "auto"
 
 
+class VertexOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keywords of `dspex.LM("vertex_ai/...")`: those of GeminiOptions, and where the model is.
+
+    `project`, `location`: as Google Cloud knows them. `token`: "package.module:function", what gives a token of Google's; else its own
+    search for credentials does.
+    """
+
+    project: str | None = None
+    location: str | None = None
+    token: str | None = None
+    thinking: dict[str, Any] | None = None
+    safety: dict[str, str] | None = None
+    structured: Literal["auto", "json_schema", "openapi"] = "auto"
+
+
+class VertexEmbedderOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keywords of `dspex.Embedder("vertex_ai/...")`: those of GeminiEmbedderOptions, and `project`, `location` and `token` of VertexOptions."""
+
+    project: str | None = None
+    location: str | None = None
+    token: str | None = None
+    dimensions: int | None = None
+    task_type: TaskType | None = None
+
+
 class GeminiEmbedderOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keywords of `dspex.Embedder("gemini/...")`: how many values a vector has, and what it is for."""
 

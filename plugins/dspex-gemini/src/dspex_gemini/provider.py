@@ -79,7 +79,7 @@ class GeminiProvider:
                 raise ProtocolError("The stream ended before its last piece.")
         except LMError as error:
             if streamed.finish_reason is None or not isinstance(error, BROKEN):
-                _mark_interrupted(error, streamed.text)
+                _mark_interrupted(error, streamed)
                 raise
         yield streamed.last()
 
@@ -94,7 +94,7 @@ class GeminiProvider:
         return LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
 
 
-def _mark_interrupted(error: LMError, text: str) -> None:
-    if text:
-        error.partial = text
+def _mark_interrupted(error: LMError, streamed: StreamedReply) -> None:
+    if streamed.has_begun:
+        error.partial = streamed.text
         error.retryable = False

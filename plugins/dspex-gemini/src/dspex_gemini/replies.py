@@ -18,6 +18,7 @@ from dspex.plugin import (
     LMResponse,
     ProtocolError,
     ToolCall,
+    ToolCallPiece,
     Usage,
     status_error,
 )
@@ -196,9 +197,13 @@ def distinct(calls: Iterable[WireCall]) -> tuple[ToolCall, ...]:
     made: dict[str, ToolCall] = {}
     for place, call in enumerate(calls):
         call_id = call.id if call.id and call.id not in made else made_id(place)
-        arguments = bytes(call.args).decode("utf-8", "replace")
-        made[call_id] = ToolCall(call_id, call.name or "", "{}" if arguments == "null" else arguments)
+        made[call_id] = ToolCall(call_id, call.name or "", _arguments(call))
     return tuple(made.values())
+
+
+def _arguments(call: WireCall) -> str:
+    arguments = bytes(call.args).decode("utf-8", "replace")
+    return "{}" if arguments == "null" else arguments
 
 
 def _texts(parts: Iterable[WirePart]) -> tuple[str, str]:
@@ -252,6 +257,11 @@ class StreamedReply:
         return "".join(self._texts)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a reader has seen anything of it."""
+        return bool(self._texts)
+
+    @property
     def is_over(self) -> bool:
         """Whether it has said why it ended, and what it took in all."""
         return self.finish_reason is not None and self._has_all_usage
@@ -270,15 +280,17 @@ class StreamedReply:
         self.finish_reason = candidate.finish_reason or self.finish_reason
         self._message = candidate.finish_message or self._message
         parts = (candidate.content or WireContent()).parts or ()
+        told = []
         for call in _calls(parts):
+            told.append(ToolCallPiece(len(self._calls), call.id or "", call.name or "", _arguments(call)))
             self._calls.append(call)
             self._grow(len(call.args))
         text, thought = _texts(parts)
         self._grow(len(text) + len(thought))
-        if not text and not thought:
+        if not text and not thought and not told:
             return None
         self._texts.append(text)
-        return LMDelta(text, reasoning=thought or None)
+        return LMDelta(text, reasoning=thought or None, tool_call_pieces=tuple(told))
 
     def last(self) -> LMDelta:
         """The last piece, with all tool calls. Raises ContentFiltered and ProtocolError."""

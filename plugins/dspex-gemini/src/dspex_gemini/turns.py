@@ -12,11 +12,11 @@ from dspex.plugin import (
     Image,
     Message,
     Part,
-    ProtocolError,
     Text,
     ToolCall,
     ToolResult,
-    decode_json,
+    call_arguments,
+    data_url,
 )
 
 Block = dict[str, Any]
@@ -79,21 +79,18 @@ def _parts(parts: Iterable[Part], names: dict[str, str]) -> Iterator[Block]:
                 yield _file(part)
             case ToolCall(id=call_id, name=name):
                 names[call_id] = name
-                yield {"functionCall": {"name": name, "args": _arguments(part), **_shown(call_id)}}
+                yield {"functionCall": {"name": name, "args": call_arguments(part), **_shown(call_id)}}
             case ToolResult():
                 yield _result(part, names)
 
 
 def _media(url: str, unknown: str) -> Block:
     """What is in a data URL, or stands behind an address."""
-    if not url.startswith("data:"):
+    found = data_url(url)
+    if found is None:
         kind = mimetypes.guess_type(url.partition("?")[0])[0]
         return {"fileData": {"fileUri": url, **({"mimeType": kind} if kind else {})}}
-    head, _, data = url.removeprefix("data:").partition(",")
-    kind, _, encoding = head.partition(";")
-    if not encoding.endswith("base64"):
-        raise BadRequest(f"A data URL is sent as base64 only; this one begins with {url[:40]!r}.")
-    return {"inlineData": {"mimeType": kind or unknown, "data": data}}
+    return {"inlineData": {"mimeType": found.kind or unknown, "data": found.data}}
 
 
 def _file(file: File) -> Block:
@@ -115,13 +112,3 @@ def _result(result: ToolResult, names: dict[str, str]) -> Block:
 
 def _shown(call_id: str) -> Block:
     return {} if not call_id or re.fullmatch(_OWN_ID, call_id) else {"id": call_id}
-
-
-def _arguments(call: ToolCall) -> dict[str, Any]:
-    try:
-        return decode_json(call.arguments or "{}", dict[str, Any])
-    except ProtocolError as error:
-        raise BadRequest(
-            f"The call of {call.name!r} has arguments that are no JSON object, and cannot be sent back: "
-            f"{call.arguments[:100]!r}."
-        ) from error

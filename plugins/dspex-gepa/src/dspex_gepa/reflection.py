@@ -160,8 +160,12 @@ def _textual(record: Record) -> Record:
     """A record as a proposer is given it: values as texts, but those that are parts of a message."""
     outputs = record["Generated Outputs"]
     made = outputs if isinstance(outputs, str) else {name: str(value) for name, value in outputs.items()}
-    inputs = {name: value if isinstance(value, Type) else str(value) for name, value in record["Inputs"].items()}
+    inputs = {name: value if _is_part(value) else str(value) for name, value in record["Inputs"].items()}
     return {"Inputs": inputs, "Generated Outputs": made, "Feedback": record["Feedback"]}
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, Type) or (isinstance(value, list) and any(map(_is_part, value)))
 
 
 def _listed(fields: Sequence[Any]) -> str:

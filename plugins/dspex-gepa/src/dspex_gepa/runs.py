@@ -62,8 +62,10 @@ class Runs:
 def _typed(fields: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     made = {}
     for name, value in values.items():
+        field = fields.get(name)
         try:
-            made[name] = fields[name].convert(value) if name in fields else value
+            # Types, as a picture, are restored: `convert` of an input makes the text that a prompt has.
+            made[name] = value if field is None else (field.restore or field.convert)(value)
         except (TypeError, ValueError):
             made[name] = value  # a program may give another type than its signature says
     return made

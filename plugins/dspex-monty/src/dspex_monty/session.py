@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -18,6 +19,7 @@ from dspex_monty.values import bounded, cut
 
 T = TypeVar("T")
 
+FORM = f"monty {version('pydantic-monty')}\n".encode()  # other versions write other forms
 UNBOUNDED = 1 << 60  # suspensions; calls of tools are counted here, and calls to the system run as long as code runs
 
 
@@ -73,6 +75,22 @@ class MontySession:
         data, is_cut = bounded(value, self._limits.output)
         return Output(heard.text, data, "", heard.is_cut or is_cut)
 
+    async def dump(self) -> bytes:
+        """The variables, for `restore`. Raises SandboxError."""
+        try:
+            return FORM + await self._in_thread(lambda: self._inner.dump() if self._inner else b"")
+        except MontyError as error:
+            raise SandboxError(f"The variables cannot be written down: {error}") from error
+
+    async def restore(self, state: bytes) -> None:
+        """The variables of another session, as this Monty has written them. Raises SandboxError."""
+        if self._inner is not None:
+            raise SandboxError("Variables are restored before the first piece.")
+        if not state.startswith(FORM):
+            raise SandboxError("These variables were written by another version of Monty.")
+        if len(state) > len(FORM):
+            await self._in_thread(partial(self._load, state[len(FORM) :]))
+
     async def _value(self, code: str, heard: "_Heard") -> Any:
         calls = 0
         step = await self._in_thread(partial(self._begin, code, heard))
@@ -106,6 +124,14 @@ class MontySession:
                 raise SandboxError("The session was left while it waited for a process.")
         step = self._inner.feed_start(code, print_callback=heard, external_lookup=self._tools, os=self._system)
         return self._to_a_call(step)
+
+    def _load(self, state: bytes) -> None:
+        self._inner = self._checked_out()
+        try:
+            self._inner.load_session(state)
+        except (MontyError, RuntimeError, ValueError) as error:
+            self._drop()
+            raise SandboxError(f"These variables cannot be restored: {error}") from error
 
     def _checked_out(self) -> pydantic_monty.MontySession:
         limits: ResourceLimits = {

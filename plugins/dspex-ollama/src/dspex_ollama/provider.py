@@ -25,7 +25,7 @@ from dspex_ollama.replies import StreamedReply, WireReply, check, to_response
 from dspex_ollama.wire import to_body
 
 # What every model can do there, or none; the rest is the model's own.
-_SERVED = Capabilities(chat=True, stream=True, n=False, json_schema=True, grammar=False)
+_SERVED = Capabilities(chat=True, stream=True, n=False, json_schema=True, grammar=False, batch=False)
 
 
 class WireShown(msgspec.Struct):
@@ -93,7 +93,7 @@ class OllamaProvider:
             if not streamed.is_over:
                 raise ProtocolError("The stream ended before its last piece.")
         except LMError as error:
-            await self._interrupted(error, streamed.text)
+            await self._interrupted(error, streamed)
             raise
         yield streamed.last()
 
@@ -107,11 +107,11 @@ class OllamaProvider:
                     to_response(piece, self.endpoint)  # which says what is wrong with it
                 yield piece
 
-    async def _interrupted(self, error: LMError, text: str) -> None:
+    async def _interrupted(self, error: LMError, streamed: StreamedReply) -> None:
         if isinstance(error, BadRequest):
             await self._explain(error)
-        if text:
-            error.partial = text
+        if streamed.has_begun:
+            error.partial = streamed.text
             error.retryable = False
 
     async def _explain(self, error: BadRequest) -> None:

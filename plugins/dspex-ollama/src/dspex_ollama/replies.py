@@ -15,6 +15,7 @@ from dspex.plugin import (
     LMResponse,
     ProtocolError,
     ToolCall,
+    ToolCallPiece,
     Usage,
     status_error,
 )
@@ -139,22 +140,31 @@ class StreamedReply:
         """The text so far."""
         return "".join(self._texts)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a reader has seen anything of it."""
+        return bool(self._texts)
+
     def add(self, reply: WireReply) -> LMDelta | None:
         """Take a line; what a reader wants to see of it, if anything. Raises ProtocolError when the reply passes 4 MiB."""
         if reply.done:
             self.is_over, self._last = True, reply
         message = reply.message or WireMessage()
+        told = []
         for call in message.tool_calls or ():
+            function = call.function or WireFunction()
+            arguments = _text(function.arguments)
+            told.append(ToolCallPiece(len(self._calls), call.id or "", function.name or "", arguments))
             self._calls.append(call)
-            self._size += len(call.function.arguments) if call.function else 0
+            self._size += len(function.arguments) if call.function else 0
         text, thought = message.content or "", message.thought
         self._size += len(text) + len(thought)
         if self._size > MAX_STREAM_TEXT:
             raise ProtocolError(f"The stream has more than {MAX_STREAM_TEXT} characters.", retryable=False)
-        if not text and not thought:
+        if not text and not thought and not told:
             return None
         self._texts.append(text)
-        return LMDelta(text, reasoning=thought or None)
+        return LMDelta(text, reasoning=thought or None, tool_call_pieces=tuple(told))
 
     def last(self) -> LMDelta:
         """The last piece, with all tool calls."""

@@ -9,11 +9,11 @@ from dspex.plugin import (
     File,
     Image,
     Message,
-    ProtocolError,
     Text,
     ToolCall,
     ToolResult,
-    decode_json,
+    call_arguments,
+    data_url,
 )
 
 Turn = dict[str, Any]
@@ -39,7 +39,7 @@ def _turns(message: Message, names: dict[str, str]) -> Iterator[Turn]:
                 images.append(_picture(url))
             case ToolCall(id=call_id, name=name):
                 names[call_id] = name
-                calls.append({"id": call_id, "function": {"name": name, "arguments": _arguments(part)}})
+                calls.append({"id": call_id, "function": {"name": name, "arguments": call_arguments(part)}})
             case ToolResult():
                 results.append(_result(part, names))
             case Audio():
@@ -53,23 +53,13 @@ def _turns(message: Message, names: dict[str, str]) -> Iterator[Turn]:
 
 
 def _picture(url: str) -> str:
-    head, _, data = url.partition(",")
-    if not head.startswith("data:") or not head.endswith("base64"):
+    found = data_url(url)
+    if found is None:
         raise BadRequest(f"Ollama takes pictures as base64 data only (images); this one begins with {url[:40]!r}.")
-    return data
+    return found.data
 
 
 def _result(result: ToolResult, names: dict[str, str]) -> Turn:
     text = f"Error: {result.text}" if result.is_error else result.text
     name = {"tool_name": names[result.id]} if result.id in names else {}
     return {"role": "tool", "content": text, "tool_call_id": result.id, **name}
-
-
-def _arguments(call: ToolCall) -> dict[str, Any]:
-    try:
-        return decode_json(call.arguments or "{}", dict[str, Any])
-    except ProtocolError as error:
-        raise BadRequest(
-            f"The call of {call.name!r} has arguments that are no JSON object, and cannot be sent back: "
-            f"{call.arguments[:100]!r}."
-        ) from error

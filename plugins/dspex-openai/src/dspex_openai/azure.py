@@ -7,7 +7,17 @@ from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from dspex.plugin import ConfigurationError, Endpoint, Headers, HttpClient, HttpReply, MakeFraming, ServerEvent
+from dspex.plugin import (
+    BearerHttp,
+    ConfigurationError,
+    Endpoint,
+    Headers,
+    HttpClient,
+    HttpReply,
+    MakeFraming,
+    ServerEvent,
+)
+from dspex_openai.entra import make_tokens
 
 BASE_FROM = ("AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT")
 _OF_DEPLOYMENTS = r"\d{4}-\d{2}-\d{2}.*"
@@ -38,13 +48,18 @@ class AzurePlace:
 
 
 class AzureHttp:
-    """An HttpClient to which a provider of OpenAI's API may speak as to OpenAI, at `base`."""
+    """An HttpClient to which a provider of OpenAI's API may speak as to OpenAI, at `base`.
 
-    def __init__(self, http: HttpClient, place: AzurePlace, endpoint: Endpoint, base: str) -> None:
-        self._http = http
+    With `token` a token from there is shown in place of the key.
+    """
+
+    def __init__(
+        self, http: HttpClient, place: AzurePlace, endpoint: Endpoint, base: str, token: str | None = None
+    ) -> None:
+        self._http = http if token is None else BearerHttp(http, make_tokens(token, http))
         self._place = place
         self._base = f"{base}/"
-        key = endpoint.api_key
+        key = None if token is not None else endpoint.api_key
         self._headers = Headers({} if key is None else {"api-key": key.reveal()})
 
     async def request(

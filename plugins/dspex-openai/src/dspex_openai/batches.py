@@ -1,6 +1,6 @@
-"""Chat completions by the batch API: a file of requests goes up, files of replies come down, within a day and for half the price."""
+"""Chat completions by a batch API: a file of requests goes up, files of replies come down, within a day and for half the price."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,142 +14,130 @@ from dspex.plugin import (
     Headers,
     HttpClient,
     LMError,
+    LMRequest,
     LMResponse,
     decode_json,
     status_error,
 )
-from dspex_openai.options import OpenAIOptions
+from dspex_openai.batch_wire import (
+    KEY,
+    BatchForm,
+    WireBatch,
+    WireBatches,
+    WireError,
+    WireFile,
+    WireFiles,
+    WireLine,
+    WireMade,
+    form_of,
+    json_line,
+)
 from dspex_openai.replies import WireReply, to_response
-from dspex_openai.wire import to_body
 
 T = TypeVar("T")
-
-KEY = "dspex_key"  # of a batch's metadata
-ENDED = ("completed", "expired")  # what expired has replies too, for those that were in time
-BOUNDARY = "dspex-batch-file"
+ToBody = Callable[[LMRequest], dict[str, Any]]
 
 
-class WireError(msgspec.Struct):
-    """What is wrong with a batch, or with one request of it."""
+class BatchWire:
+    """An endpoint at which batches are made: what goes to it, and how a reply within a batch is read."""
 
-    message: str | None = None
-    code: str | None = None
-    line: int | None = None
-
-
-class WireErrors(msgspec.Struct):
-    """The faults of a batch that was refused."""
-
-    data: list[WireError] | None = None
-
-
-class WireBatch(msgspec.Struct):
-    """A batch as the API tells of it."""
-
-    id: str
-    status: str = ""
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-    errors: WireErrors | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class WireBatches(msgspec.Struct):
-    """The newest batches of an account."""
-
-    data: list[WireBatch] = []
-
-
-class WireFile(msgspec.Struct):
-    """A file that has gone up."""
-
-    id: str
-
-
-class WireHttp(msgspec.Struct):
-    """The reply to one request."""
-
-    status_code: int = 0
-    body: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class WireLine(msgspec.Struct):
-    """A line of a file of replies."""
-
-    custom_id: str
-    response: WireHttp | None = None
-    error: WireError | None = None
-
-
-class ChatBatches:
-    """The batches of one endpoint; its methods are those of a BatchingProvider."""
-
-    def __init__(
-        self, endpoint: Endpoint, http: HttpClient, base_url: str, headers: Headers, options: OpenAIOptions
-    ) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, http: HttpClient, base_url: str, headers: Headers, to_body: ToBody) -> None:
+        self.endpoint = endpoint
+        self.to_body = to_body
         self._http = http
         self._base_url = base_url
         self._headers = headers
-        self._options = options
-        self._lines = msgspec.json.Decoder(WireLine)
         self._replies = msgspec.json.Decoder(WireReply)
+
+    async def get(self, path: str, kind: type[T]) -> T:
+        """What is at a path."""
+        return decode_json(await self.fetched(path), kind)
+
+    async def fetched(self, path: str) -> bytes:
+        """The bytes at a path."""
+        reply = await self._http.request("GET", f"{self._base_url}/{path}", headers=self._headers)
+        return reply.body
+
+    async def post(self, path: str, kind: Any, json: Any = None, *, is_final: bool = False) -> Any:
+        """What an order gives; a final one must not be taken twice."""
+        url = f"{self._base_url}/{path}"
+        reply = await self._http.request("POST", url, json=json, headers=self._headers, is_final=is_final)
+        return decode_json(reply.body, kind)
+
+    async def uploaded(self, path: str, fields: dict[str, str], file_name: str, file: bytes) -> str:
+        """The id of a file."""
+        body, content_type = form_of(fields, file_name, file)
+        headers = Headers({**self._headers, "content-type": content_type})
+        reply = await self._http.request("POST", f"{self._base_url}/{path}", body=body, headers=headers)
+        return decode_json(reply.body, WireFile).id
+
+    def response(self, body: bytes, status: int = 200) -> LMResponse | LMError:
+        """The reply to one request, or its error."""
+        if not 200 <= status < 300:
+            return status_error(self.endpoint, status, {}, body, base_url=self._base_url)
+        try:
+            reply = decode_json(body, self._replies)
+            return to_response(reply, max(1, len(reply.choices or ())), self.endpoint)
+        except LMError as error:
+            return error
+
+
+class FileBatches:
+    """The batches of one endpoint, of requests in a file; its methods are those of a BatchingProvider."""
+
+    def __init__(self, wire: BatchWire, form: BatchForm) -> None:
+        self._wire = wire
+        self._form = form
+        self._lines = msgspec.json.Decoder(WireLine)
 
     async def start(self, spec: BatchSpec) -> str:
         """The id of a batch of these requests. The newest are looked through first for one that was taken before."""
-        listed = await self._get("batches", WireBatches)
-        for batch in listed.data:
-            if (batch.metadata or {}).get(KEY) == spec.key:
-                return batch.id
-        url, order = f"{self._base_url}/batches", self._order(await self._uploaded(spec), spec.key)
-        reply = await self._http.request("POST", url, json=order, headers=self._headers, is_final=True)
-        return decode_json(reply.body, WireBatch).id
+        wire, form = self._wire, self._form
+        known = await self._known(spec.key)
+        if known is not None:
+            return known
+        lines = (form.line(name, wire.to_body(request)) for name, request in spec.requests.items())
+        name = _file_name(spec.key)
+        file = await wire.uploaded(form.files, form.fields(name), name, b"".join(map(json_line, lines)))
+        order = form.order(file, spec.key, wire.endpoint.model)
+        made: WireMade = await wire.post(form.batches, WireMade, order, is_final=True)
+        return (made.job or made).id
 
     async def status(self, batch: str) -> BatchStatus:
         """How far it is."""
-        found = await self._get(f"batches/{batch}", WireBatch)
-        if found.status in ENDED or (found.status == "cancelled" and found.output_file_id):
-            return BatchStatus("ended")
-        if found.status == "failed":
-            return BatchStatus("failed", _told(found))
-        return BatchStatus("cancelled" if found.status == "cancelled" else "running")
+        return (await self._found(batch)).to_status()
 
     async def results(self, batch: str) -> BatchResults:
         """A reply or an error by the request's id; those that were not in time are missing."""
-        found = await self._get(f"batches/{batch}", WireBatch)
         results: dict[str, LMResponse | LMError] = {}
-        for name in filter(None, (found.output_file_id, found.error_file_id)):
-            reply = await self._http.request("GET", f"{self._base_url}/files/{name}/content", headers=self._headers)
-            results.update(self._read(reply.body))
+        for name in (await self._found(batch)).replies:
+            results.update(self._read(await self._wire.fetched(f"files/{name}/content")))
         return results
 
     async def cancel(self, batch: str) -> None:
         """End it; for one that has ended it is no error."""
         try:
-            await self._http.request("POST", f"{self._base_url}/batches/{batch}/cancel", headers=self._headers)
+            await self._wire.post(f"{self._form.batches}/{batch}/cancel", Any)
         except BadRequest:
             if (await self.status(batch)).state == "running":
                 raise
 
-    async def _uploaded(self, spec: BatchSpec) -> str:
-        rows = (
-            {
-                "custom_id": name,
-                "method": "POST",
-                "url": "/v1/chat/completions",
-                "body": to_body(request, self._options),
-            }
-            for name, request in spec.requests.items()
-        )
-        body, content_type = _form({"purpose": "batch"}, b"".join(map(_line, rows)))
-        headers = Headers({**self._headers, "content-type": content_type})
-        reply = await self._http.request("POST", f"{self._base_url}/files", body=body, headers=headers)
-        return decode_json(reply.body, WireFile).id
+    async def _found(self, batch: str) -> WireBatch:
+        return await self._wire.get(f"{self._form.batches}/{batch}", WireBatch)
 
-    @staticmethod
-    def _order(file: str, key: str) -> dict[str, Any]:
-        endpoint, window = "/v1/chat/completions", "24h"
-        return {"input_file_id": file, "endpoint": endpoint, "completion_window": window, "metadata": {KEY: key}}
+    async def _known(self, key: str) -> str | None:
+        listed = decode_json(await self._wire.fetched(self._form.batches), WireBatches | list[WireBatch])
+        batches = listed if isinstance(listed, list) else listed.data or []
+        if self._form.kind == "together":
+            return await self._by_file(batches, key)
+        return next((batch.id for batch in batches if (batch.metadata or {}).get(KEY) == key), None)
+
+    async def _by_file(self, batches: list[WireBatch], key: str) -> str | None:
+        if not batches:
+            return None
+        files = (await self._wire.get("files", WireFiles)).data or []
+        ours = {file.id for file in files if file.filename == _file_name(key)}
+        return next((batch.id for batch in batches if batch.input_file_id in ours), None)
 
     def _read(self, body: bytes) -> Iterator[tuple[str, LMResponse | LMError]]:
         for text in filter(None, body.splitlines()):
@@ -162,45 +150,9 @@ class ChatBatches:
         reply = line.response
         if reply is None:
             is_late = line.error is None or line.error.code == "batch_expired"
-            return None if is_late else BadRequest(_said(line.error))
-        if not 200 <= reply.status_code < 300:
-            return status_error(self._endpoint, reply.status_code, {}, bytes(reply.body), base_url=self._base_url)
-        try:
-            body = decode_json(bytes(reply.body), self._replies)
-            return to_response(body, max(1, len(body.choices or ())), self._endpoint)
-        except LMError as error:
-            return error
-
-    async def _get(self, path: str, kind: type[T]) -> T:
-        reply = await self._http.request("GET", f"{self._base_url}/{path}", headers=self._headers)
-        return decode_json(reply.body, kind)
+            return None if is_late else BadRequest((line.error or WireError()).told())
+        return self._wire.response(bytes(reply.body), reply.status_code)
 
 
-def _line(row: dict[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(row) + b"\n"
-    except (TypeError, ValueError) as error:
-        raise BadRequest(f"The request cannot be written as JSON: {error}") from error
-
-
-def _form(fields: dict[str, str], file: bytes) -> tuple[bytes, str]:
-    """A multipart form with a file, and its content type. JSON lines hold no line that begins with the boundary."""
-    head = "".join(
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    )
-    named = 'Content-Disposition: form-data; name="file"; filename="batch.jsonl"\r\nContent-Type: application/jsonl'
-    whole = f"{head}--{BOUNDARY}\r\n{named}\r\n\r\n".encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
-    return whole, f"multipart/form-data; boundary={BOUNDARY}"
-
-
-def _told(batch: WireBatch) -> str:
-    faults = (batch.errors.data if batch.errors else None) or []
-    return "; ".join(map(_said, faults[:3])) or "the provider does not say why"
-
-
-def _said(error: WireError | None) -> str:
-    if error is None:
-        return "it was refused"
-    where = "" if error.line is None else f" (line {error.line})"
-    return f"{error.message or error.code or 'it was refused'}{where}"
+def _file_name(key: str) -> str:
+    return f"dspex-{key}.jsonl"

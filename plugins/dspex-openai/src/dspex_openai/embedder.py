@@ -4,15 +4,28 @@ import base64
 import binascii
 import sys
 from array import array
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from dspex.plugin import Endpoint, HttpClient, ProtocolError, Usage, Vectors, decode_json
+from dspex.plugin import (
+    ContextWindowExceeded,
+    Endpoint,
+    HttpClient,
+    LMError,
+    ProtocolError,
+    Usage,
+    Vectors,
+    decode_json,
+    status_error,
+)
 from dspex_openai.options import EmbedderOptions
 from dspex_openai.place import base_of, lacks_key, no_key, own_headers
 from dspex_openai.provider import OPENAI
 from dspex_openai.replies import error_of
+
+TOO_LARGE = b"too large to process"
 
 
 class WireVector(msgspec.Struct):
@@ -55,6 +68,13 @@ class OpenAIEmbedder:
         body = {"model": self.endpoint.model, "input": texts, **self._more}
         reply = await self._http.request("POST", f"{self.base_url}/embeddings", json=body, headers=self._headers)
         return self._vectors(decode_json(reply.body, self._decoder), len(texts))
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LMError | None:
+        """What llama.cpp's server calls a fault of its own: a text that is longer than what it takes at a time."""
+        if status != 500 or TOO_LARGE not in body:
+            return None
+        error = status_error(self.endpoint, status, headers, body, base_url=self.base_url)
+        return ContextWindowExceeded(f"{error.message} Cut the text into pieces.")
 
     def _said(self, options: EmbedderOptions) -> dict[str, Any]:
         encoding = options.encoding

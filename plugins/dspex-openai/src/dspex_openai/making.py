@@ -1,14 +1,13 @@
 """From an endpoint to its provider: by the service's preset, and by the API that its `model_type` names."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from dspex.plugin import BadRequest, Capabilities, Endpoint, HttpClient, LMDelta, LMRequest, LMResponse
+from dspex.plugin import BadRequest, BatchSpec, Capabilities, Endpoint, HttpClient, LMDelta, LMRequest, LMResponse
 from dspex_openai.azure import AzureHttp, AzurePlace
 from dspex_openai.embedder import OpenAIEmbedder
 from dspex_openai.options import AzureEmbedderOptions, AzureOptions, EmbedderOptions, ModelType, read_as, read_options
@@ -19,24 +18,24 @@ from dspex_openai.texts import TextProvider
 
 AnyProvider = OpenAIProvider | ResponsesProvider | TextProvider
 
-_KINDS: Mapping[ModelType, type[AnyProvider]] = MappingProxyType(
-    {"chat": OpenAIProvider, "responses": ResponsesProvider, "text": TextProvider}
-)
+_OPENAI = Preset("OpenAI", batches="openai")
 
 
 def make_lm(endpoint: Endpoint, http: HttpClient) -> Any:
     """The provider of a model at OpenAI, or at one of PRESETS."""
-    preset = PRESETS.get(endpoint.provider, Preset(""))
+    preset = PRESETS.get(endpoint.provider, _OPENAI)
     placed = _placed(endpoint, preset)
-    provider = _KINDS[read_options(placed.options).model_type](placed, http)
-    if preset.capabilities is not None:
-        provider.capabilities = preset.capabilities
+    provider = _provider(placed, http, read_options(placed.options).model_type, preset.batches)
+    known = preset.capabilities or provider.capabilities
+    if known is not None or endpoint.provider in PRESETS:
+        has_batches = hasattr(provider, "batch_start")
+        provider.capabilities = msgspec.structs.replace(known or Capabilities(), batch=has_batches)
     return Adapted(provider, preset) if preset.renamed or preset.lacking else provider
 
 
 def make_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
     """The embedder of a model at OpenAI, or at one of PRESETS."""
-    placed = _placed(endpoint, PRESETS.get(endpoint.provider, Preset("")), takes_options=False)
+    placed = _placed(endpoint, PRESETS.get(endpoint.provider, _OPENAI), takes_options=False)
     return OpenAIEmbedder(placed, http, read_as(placed.options, EmbedderOptions))
 
 
@@ -46,7 +45,9 @@ def make_azure_lm(endpoint: Endpoint, http: HttpClient) -> AnyProvider:
     place = AzurePlace(endpoint, options.api_version)
     ours = {"stream_usage": options.stream_usage, "model_type": options.model_type}
     placed = msgspec.structs.replace(endpoint, base_url=place.base_url, options=ours)
-    return _KINDS[options.model_type](placed, AzureHttp(http, place, endpoint, place.base_url))
+    return _provider(
+        placed, AzureHttp(http, place, endpoint, place.base_url, options.token), options.model_type, "azure"
+    )
 
 
 def make_azure_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
@@ -56,7 +57,13 @@ def make_azure_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
     encoding = "base64" if options.encoding == "auto" else options.encoding
     placed = msgspec.structs.replace(endpoint, base_url=place.base_url)
     ours = EmbedderOptions(options.dimensions, encoding)
-    return OpenAIEmbedder(placed, AzureHttp(http, place, endpoint, place.base_url), ours)
+    return OpenAIEmbedder(placed, AzureHttp(http, place, endpoint, place.base_url, options.token), ours)
+
+
+def _provider(placed: Endpoint, http: HttpClient, model_type: ModelType, batches: str | None) -> AnyProvider:
+    if model_type == "chat":
+        return OpenAIProvider(placed, http, batches)
+    return ResponsesProvider(placed, http) if model_type == "responses" else TextProvider(placed, http)
 
 
 def _placed(endpoint: Endpoint, preset: Preset, *, takes_options: bool = True) -> Endpoint:
@@ -73,6 +80,11 @@ class Adapted:
         self._provider = provider
         self._preset = preset
         self.base_url = provider.base_url
+        given: Any = provider
+        if hasattr(provider, "batch_start"):
+            self.batch_start = self._batch_start
+            self.batch_status, self.batch_results = given.batch_status, given.batch_results
+            self.batch_cancel = given.batch_cancel
 
     @property
     def capabilities(self) -> Capabilities | None:
@@ -89,6 +101,12 @@ class Adapted:
         async with aclosing(coming) as deltas:
             async for delta in deltas:
                 yield delta
+
+    async def _batch_start(self, spec: BatchSpec) -> str:
+        adapted = {name: self._adapted(request) for name, request in spec.requests.items()}
+        given: Any = self._provider
+        batch: str = await given.batch_start(BatchSpec(adapted, spec.key))
+        return batch
 
     def _adapted(self, request: LMRequest) -> LMRequest:
         given, preset = request.params, self._preset

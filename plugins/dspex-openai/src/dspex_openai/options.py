@@ -31,10 +31,12 @@ class AzureOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keywords of `dspex.LM("azure/...")`.
 
     `api_version`: a date, as `2024-10-21`, for the addresses of deployments; None, or `preview`, for those that need none.
-    The others are those of OpenAIOptions.
+    `token`: what is shown in place of a key: "entra", a token of Microsoft Entra's for the application that the environment names; or
+    "package.module:function", what that gives. The others are those of OpenAIOptions.
     """
 
     api_version: str | None = None
+    token: str | None = None
     stream_usage: bool = True
     model_type: ModelType = "chat"
 
@@ -51,9 +53,10 @@ class EmbedderOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AzureEmbedderOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Keywords of `dspex.Embedder("azure/...")`: those of EmbedderOptions, and `api_version` of AzureOptions."""
+    """Keywords of `dspex.Embedder("azure/...")`: those of EmbedderOptions, and `api_version` and `token` of AzureOptions."""
 
     api_version: str | None = None
+    token: str | None = None
     dimensions: int | None = None
     encoding: Literal["auto", "base64", "float"] = "auto"
 

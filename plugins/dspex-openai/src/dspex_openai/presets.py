@@ -14,7 +14,8 @@ class Preset(msgspec.Struct, frozen=True):
 
     `base_url` stands where the user gives none, and no variable of `base_from` is set; without either it must be given.
     `options` are defaults of OpenAIOptions. `renamed` and `lacking` are parameters that the service knows by another name, or
-    refuses; each of the latter with the capability that it would take. `embeds`: it makes embeddings, too.
+    refuses; each of the latter with the capability that it would take. `embeds`: it makes embeddings, too. `batches`: whose batch
+    API it has, of BATCH_FORMS or "xai"; None for one that has none, or one by another way than a file.
     """
 
     summary: str
@@ -25,6 +26,7 @@ class Preset(msgspec.Struct, frozen=True):
     lacking: Mapping[str, str] = {}
     capabilities: Capabilities | None = None
     embeds: bool = False
+    batches: str | None = None
 
 
 def _lacks(*names: str) -> Mapping[str, str]:
@@ -38,7 +40,9 @@ _VLLM = Preset(
     MappingProxyType({"server": "vllm"}),
     embeds=True,
 )
-_TOGETHER = Preset("Together AI", "https://api.together.xyz/v1", ("TOGETHER_API_BASE",), embeds=True)
+_TOGETHER = Preset(
+    "Together AI", "https://api.together.xyz/v1", ("TOGETHER_API_BASE",), embeds=True, batches="together"
+)
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
@@ -56,6 +60,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             ("GROQ_API_BASE",),
             lacking=_lacks("logit_bias", "logprobs", "top_logprobs"),
             capabilities=Capabilities(chat=True, stream=True, n=False, logprobs=False, grammar=False),
+            batches="openai",
         ),
         "hosted_vllm": _VLLM,
         "llama_server": Preset(
@@ -76,6 +81,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             _lacks("logit_bias", "logprobs", "top_logprobs", "user"),
             Capabilities(chat=True, stream=True, json_schema=True, tools=True, logprobs=False, grammar=False),
             embeds=True,
+            batches="mistral",
         ),
         "openrouter": Preset("OpenRouter", "https://openrouter.ai/api/v1", ("OPENROUTER_API_BASE",), embeds=True),
         "together": _TOGETHER,
@@ -87,6 +93,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             ("XAI_API_BASE",),
             lacking=_lacks("logit_bias"),
             capabilities=Capabilities(chat=True, stream=True, json_schema=True, tools=True, grammar=False),
+            batches="xai",
         ),
     }
 )

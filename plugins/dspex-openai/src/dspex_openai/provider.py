@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 
@@ -21,20 +22,24 @@ from dspex.plugin import (
     Unavailable,
     decode_json,
 )
-from dspex_openai.batches import ChatBatches
+from dspex_openai.batches import BatchWire
 from dspex_openai.models import known_capabilities
 from dspex_openai.options import read_options
 from dspex_openai.replies import StreamedReply, WireReply, error_of, to_response
 from dspex_openai.wire import to_body, to_stream_body
+from dspex_openai.xai_batches import make_batches
 
 OPENAI = "https://api.openai.com/v1"
 BROKEN = (LMTimeout, ProtocolError, Unavailable)
 
 
 class OpenAIProvider:
-    """Chat completions at `api_base`, else at OPENAI_BASE_URL, else at OpenAI."""
+    """Chat completions at `api_base`, else at OPENAI_BASE_URL, else at OpenAI.
 
-    def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
+    `batches` names whose batch API the service has, of BATCH_FORMS or "xai"; with None it has no methods of batches.
+    """
+
+    def __init__(self, endpoint: Endpoint, http: HttpClient, batches: str | None = "openai") -> None:
         self.endpoint = endpoint
         self.options = read_options(endpoint.options)
         self.base_url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
@@ -44,9 +49,11 @@ class OpenAIProvider:
         self._headers = self._own_headers()
         self._lacks_key = self._is_without_key()
         self._decoder = msgspec.json.Decoder(WireReply)
-        batches = ChatBatches(endpoint, http, self.base_url, self._headers, self.options)
-        self.batch_start, self.batch_status = batches.start, batches.status
-        self.batch_results, self.batch_cancel = batches.results, batches.cancel
+        if batches is not None and self.options.server == "openai":
+            wire = BatchWire(endpoint, http, self.base_url, self._headers, partial(to_body, options=self.options))
+            made = make_batches(batches, wire)
+            self.batch_start, self.batch_status = made.start, made.status
+            self.batch_results, self.batch_cancel = made.results, made.cancel
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """The whole reply. Raises LMError classes."""
@@ -83,7 +90,7 @@ class OpenAIProvider:
                 raise ProtocolError("The stream ended before its last piece.")
         except LMError as error:
             if streamed.finish_reason is None or not isinstance(error, BROKEN):
-                _mark_interrupted(error, streamed.text)
+                _mark_interrupted(error, streamed)
                 raise
         yield streamed.last()
 
@@ -121,7 +128,7 @@ class OpenAIProvider:
         return known_capabilities(self.endpoint.model) if self.base_url == OPENAI else None
 
 
-def _mark_interrupted(error: LMError, text: str) -> None:
-    if text:
-        error.partial = text
+def _mark_interrupted(error: LMError, streamed: StreamedReply) -> None:
+    if streamed.has_begun:
+        error.partial = streamed.text
         error.retryable = False

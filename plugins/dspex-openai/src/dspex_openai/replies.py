@@ -18,6 +18,7 @@ from dspex.plugin import (
     LMResponse,
     ProtocolError,
     ToolCall,
+    ToolCallPiece,
     Usage,
     status_error,
 )
@@ -128,18 +129,26 @@ def to_response(reply: WireReply, n: int, endpoint: Endpoint) -> LMResponse:
     """
     if reply.error is not None:
         raise error_of(reply.error, endpoint)
-    given = reply.choices or []
-    if len(given) > 1:
-        given = sorted(given, key=lambda choice: choice.index or 0)[:n]
+    given = reply.choices
     if not given:
         raise ProtocolError("The reply has no choices.", code="retry_once")
-    kept = [choice for choice in given if choice.finish_reason != "content_filter"]
+    if len(given) == 1 == n and given[0].finish_reason != "content_filter":
+        choices: tuple[Choice, ...] = (to_choice(given[0]),)
+    else:
+        choices = tuple(map(to_choice, _kept(given, n, endpoint)))
+    usage = reply.usage.to_usage() if reply.usage else None
+    return LMResponse(choices, usage, reply.model or "", reply.id or "")
+
+
+def _kept(given: list[WireChoice], n: int, endpoint: Endpoint) -> list[WireChoice]:
+    """Those of several that no policy cut, in order."""
+    first = sorted(given, key=lambda choice: choice.index or 0)[:n]
+    kept = [choice for choice in first if choice.finish_reason != "content_filter"]
     if not kept:
         raise filtered(None)
     if len(kept) < n:
-        warnings.warn(f"{endpoint.model} gave {len(kept)} of {n} choices asked for.", RuntimeWarning, stacklevel=2)
-    usage = reply.usage.to_usage() if reply.usage else None
-    return LMResponse(tuple(map(to_choice, kept)), usage, reply.model or "", reply.id or "")
+        warnings.warn(f"{endpoint.model} gave {len(kept)} of {n} choices asked for.", RuntimeWarning, stacklevel=3)
+    return kept
 
 
 def to_choice(choice: WireChoice) -> Choice:
@@ -178,8 +187,10 @@ class ToolCalls:
     def __init__(self) -> None:
         self._open: dict[int, tuple[str, list[str], list[str]]] = {}
 
-    def add(self, piece: WireCall, index: int | None = None) -> None:
-        """Take a piece. Without an index an id begins a new call, and nothing at all goes on with the only one.
+    def add(self, piece: WireCall, index: int | None = None) -> ToolCallPiece:
+        """Take a piece, and give it in our form.
+
+        Without an index an id begins a new call, and nothing at all goes on with the only one.
 
         Raises ProtocolError where it cannot be told to which call a piece belongs.
         """
@@ -196,6 +207,7 @@ class ToolCalls:
             self._open[index] = (piece.id, names, arguments)
         names.append(function.name or "")
         arguments.append(function.text)
+        return ToolCallPiece(index, piece.id or "", function.name or "", function.text)
 
     def done(self) -> tuple[ToolCall, ...]:
         """The calls in order, each with an id of its own."""
@@ -222,6 +234,11 @@ class StreamedReply:
         """The text so far."""
         return "".join(self._texts)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a reader has seen anything of it."""
+        return bool(self._texts)
+
     def add(self, choices: Iterable[WireChoice], usage: WireUsage | None) -> LMDelta | None:
         """Take a chunk; what a reader wants to see of it, if anything. Choices of another index are not ours.
 
@@ -239,17 +256,19 @@ class StreamedReply:
 
     def _take(self, delta: WireMessage) -> LMDelta | None:
         text, thought = delta.text, delta.thought
-        for call in delta.tool_calls or ():
-            self._calls.add(call)
+        calls: tuple[ToolCallPiece, ...] = ()
+        if delta.tool_calls:
+            calls = tuple(map(self._calls.add, delta.tool_calls))
+            self._size += sum(len(call.arguments) for call in calls)
         if delta.refusal:
             self._refusal.append(delta.refusal)
         self._size += len(text) + len(thought or "")
         if self._size > MAX_STREAM_TEXT:
             raise ProtocolError(f"The stream has more than {MAX_STREAM_TEXT} characters.", retryable=False)
-        if not text and not thought:
+        if not text and not thought and not calls:
             return None
         self._texts.append(text)
-        return LMDelta(text, reasoning=thought)
+        return LMDelta(text, reasoning=thought, tool_call_pieces=calls)
 
     def last(self) -> LMDelta:
         """The last piece, with all tool calls. Raises ContentFiltered."""

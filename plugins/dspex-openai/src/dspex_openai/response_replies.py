@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dspex.plugin import Choice, Endpoint, LMDelta, LMResponse, ProtocolError, ToolCall, Usage
+from dspex.plugin import Choice, Endpoint, LMDelta, LMResponse, ProtocolError, ToolCall, ToolCallPiece, Usage
 from dspex_openai.replies import MAX_STREAM_TEXT, WireDetails, error_of, filtered
 
 
@@ -75,6 +75,7 @@ class WireEvent(msgspec.Struct):
 
     type: str | None = None
     delta: str | None = None
+    output_index: int | None = None
     item: WireItem | None = None
     response: WireResponse | None = None
     code: str | None = None
@@ -139,11 +140,16 @@ def _thought(items: Iterable[WireItem]) -> str:
     return "\n\n".join(content.text or "" for item in reasoning for content in item.content or item.summary or ())
 
 
+def _place(event: WireEvent) -> int:
+    return event.output_index or 0
+
+
 class StreamedResponse:
     """One streamed reply: what has come so far, and how it ended."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.is_over = False
+        self.has_begun = False  # whether a reader has seen text or a call of it
         self._endpoint = endpoint
         self._texts: list[str] = []
         self._items: list[WireItem] = []
@@ -169,8 +175,10 @@ class StreamedResponse:
                 return self._thought(event.delta or "")
             case "response.reasoning_text.done" | "response.reasoning_summary_text.done":
                 self._is_thinking_anew = self._has_thought
-            case "response.function_call_arguments.delta":
-                self._grow(len(event.delta or ""))
+            case "response.output_item.added" if event.item is not None and event.item.type == "function_call":
+                return self._called(ToolCallPiece(_place(event), event.item.call_id or "", event.item.name or ""))
+            case "response.function_call_arguments.delta" if event.delta:
+                return self._called(ToolCallPiece(_place(event), arguments=event.delta))
             case "response.output_item.done" if event.item is not None:
                 self._items.append(event.item)
             case "response.completed" | "response.incomplete" | "response.failed":
@@ -192,11 +200,17 @@ class StreamedResponse:
         rest = "" if self._texts else choice.text  # a server may have sent it at the end only
         return LMDelta(rest, choice.tool_calls, choice.finish_reason or "stop", reply.usage)
 
+    def _called(self, piece: ToolCallPiece) -> LMDelta:
+        self._grow(len(piece.arguments))
+        self.has_begun = True
+        return LMDelta(tool_call_pieces=(piece,))
+
     def _said(self, text: str) -> LMDelta | None:
         self._grow(len(text))
         if not text:
             return None
         self._texts.append(text)
+        self.has_begun = True
         return LMDelta(text)
 
     def _thought(self, text: str) -> LMDelta | None:

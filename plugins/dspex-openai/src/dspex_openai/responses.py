@@ -74,7 +74,7 @@ class ResponsesProvider:
                         break
             last = streamed.last()
         except LMError as error:
-            if streamed.text:
+            if streamed.has_begun:
                 error.partial = streamed.text
                 error.retryable = False
             raise

@@ -18,19 +18,25 @@ STRICT_WORDS = frozenset(
 def to_body(request: LMRequest, options: OpenAIOptions) -> dict[str, Any]:
     """The JSON body of a request. Raises BadRequest for what the server is not said to take."""
     body: dict[str, Any] = {"model": request.model, "messages": to_turns(request.messages), **request.params}
-    if "max_tokens" in body and thinks_first(request.model):
-        body["max_completion_tokens"] = body.pop("max_tokens")
+    if request.params:
+        _fit_params(body, options)
     if request.n > 1:
         body["n"] = request.n
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.schema is not None:
         body["response_format"] = response_format(request.schema)
+    return body
+
+
+def _fit_params(body: dict[str, Any], options: OpenAIOptions) -> None:
+    """Put the parameters of a body under the names that its model and server have for them."""
+    if "max_tokens" in body and thinks_first(body["model"]):
+        body["max_completion_tokens"] = body.pop("max_tokens")
     if type(body.get("logprobs")) is int:
         body |= {"logprobs": True, "top_logprobs": body["logprobs"]}
     if "grammar" in body:
         _place_grammar(body, options)
-    return body
 
 
 def to_stream_body(request: LMRequest, options: OpenAIOptions) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class COPRO(Optimizer):
         if ctx.capabilities["prompt"].n:
             replies = await ctx.ask(signature, n=count, sample=first, **warm)
             # One reply that cannot be read must not take the others with it.
-            if isinstance(replies[0], Failure) and replies[0].error.startswith("AdapterParseError"):
+            if isinstance(replies[0], Failure) and replies[0].kind == "AdapterParseError":
                 replies = []
         if not replies:
             samples = range(first, first + count)

@@ -28,7 +28,7 @@ Group = tuple[Any, tuple[str, ...]]  # a model, and the predictors whose calls i
 class BootstrapFinetune(Optimizer):
     """Runs the teachers on the whole trainset, and trains the student's models on the runs that the metric passes (2407.10930).
 
-    `multitask`: one training a model, on the calls of all its predictors; else one a predictor. `train_kwargs` go to the provider,
+    `multitask`: one training a model, on the calls of all its predictors; else one a predictor. `train_kwargs`, else those of the LM, go to the provider,
     `adapter` writes the rows; both may be mappings by LM. `exclude_demos` leaves demonstrations out of the rows and of the
     program. `usd` is the most that all trainings together may cost, for a budget in dollars where the provider gives no
     estimate. `compile(teacher=)` takes one or several, else the student teaches itself.
@@ -82,7 +82,7 @@ class BootstrapFinetune(Optimizer):
         groups = self.groups(ctx)
         share = None if self.usd is None else self.usd / len(groups)
         for lm, _ in groups:
-            await ctx.check_finetune(lm, usd=share, train_kwargs=by_lm(self.train_kwargs, lm) or {})
+            await ctx.check_finetune(lm, usd=share, train_kwargs=self.given(lm))
         rollouts = await self.collected(ctx)
         specs = [self.spec(ctx, place, group, rollouts) for place, group in enumerate(groups)]
         async with ctx.phase("fine-tuning", total=len(groups)):
@@ -102,6 +102,9 @@ class BootstrapFinetune(Optimizer):
             lm = predictor.lm or settings.lm
             if lm is None:
                 raise ConfigurationError(f"The predictor {path!r} has no model to train: program.set_lm(...).")
+            if lm.finetuning_model is not None:
+                provider, _, _ = lm.model.rpartition("/")
+                lm = lm.copy(model=f"{provider}/{lm.finetuning_model.rpartition('/')[2]}")
             same = [paths for known, paths in found if known.identity == lm.identity] if self.multitask else []
             if same:
                 same[0].append(path)
@@ -141,7 +144,11 @@ class BootstrapFinetune(Optimizer):
                 f"Rows of several forms ({', '.join(sorted(forms))}) are no training: name adapter=."
             )
         ctx.rng(f"rows/{place}").shuffle(rows)
-        return FineTuneSpec(tuple(rows), forms.pop() if forms else "chat", by_lm(self.train_kwargs, lm) or {})
+        return FineTuneSpec(tuple(rows), forms.pop() if forms else "chat", self.given(lm))
+
+    def given(self, lm: Any) -> Mapping[str, Any]:
+        """What the provider is told of a training: the optimizer's own, else what the LM has."""
+        return by_lm(self.train_kwargs, lm) or lm.train_kwargs  # type: ignore[no-any-return]  # a mapping of either
 
 
 def by_lm(given: Any, lm: Any) -> Any:

@@ -138,7 +138,7 @@ class InferRules(BootstrapFewShot):
             )
             if not isinstance(reply, Failure):
                 return str(reply.natural_language_rules).strip()
-            if not reply.error.startswith(TOO_LONG):
+            if reply.kind != TOO_LONG:
                 break
         return ""
 

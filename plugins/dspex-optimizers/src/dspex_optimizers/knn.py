@@ -5,7 +5,18 @@ from typing import Any
 
 import msgspec
 
-from dspex import Candidate, ConfigurationError, Demo, Example, Job, Module, NearestDemos, Rollout
+from dspex import (
+    KNN,
+    Candidate,
+    CharacterVectorizer,
+    ConfigurationError,
+    Demo,
+    Example,
+    Job,
+    Module,
+    NearestDemos,
+    Rollout,
+)
 from dspex_optimizers.bootstrap import BootstrapFewShot, chosen
 from dspex_optimizers.checks import at_least
 from dspex_optimizers.labeled import demo
@@ -37,6 +48,11 @@ class KNNFewShot(BootstrapFewShot):
         self.k = k
         self.vectorizer = vectorizer
         self._trainset = list(trainset)
+
+    @property
+    def KNN(self) -> KNN:  # noqa: N802  DSPy's name
+        """What finds the nearest examples of the trainset, for a look at them."""
+        return KNN(self.k, self._trainset, self.vectorizer or CharacterVectorizer())
 
     def compile(self, student: Any, *, trainset: Sequence[Example] | None = None, **options: Any) -> Any:
         """As of any optimizer; a trainset takes the place of the constructor's."""

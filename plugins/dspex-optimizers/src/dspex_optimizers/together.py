@@ -27,6 +27,10 @@ ARROW = " -> "
 DATA = ("trainset", "valset", "teacher")
 
 
+class NoOptimizer(ConfigurationError, TypeError):
+    """Something that can be no step of a chain."""
+
+
 class BetterTogether(Optimizer):
     """A chain of optimizers, `strategy="p -> w -> p"`, of which the best program on the valset is returned (2407.10930).
 
@@ -51,7 +55,14 @@ class BetterTogether(Optimizer):
     def __init__(self, metric: Any, **optimizers: Optimizer) -> None:
         for name, one in optimizers.items():
             if not isinstance(one, Optimizer):
-                raise ConfigurationError(f"BetterTogether({name}=...): an optimizer, not {one!r:.80}.")
+                raise NoOptimizer(
+                    f"BetterTogether({name}=...): it must be a Teleprompter, a dspex.Optimizer, not {one!r:.80}."
+                )
+            if type(one).run is Optimizer.run:
+                raise NoOptimizer(
+                    f"BetterTogether({name}=...): {type(one).__name__} has no `run`, and a `compile` of its own can be no "
+                    "step of a run that is journalled and kept within a budget: call it before or after, or give it a `run`."
+                )
         self.metric = metric
         self.optimizers: dict[str, Optimizer] = optimizers or defaults(metric)
         self._steps: tuple[str, ...] = ()  # of the compile at hand: an estimate has no arguments

@@ -10,7 +10,7 @@ import numpy as np
 from dspex.plugin import Condition, Passage, RetrieverError
 from dspex_vectors.graph import Graph, is_installed
 from dspex_vectors.options import VectorsOptions
-from dspex_vectors.records import Records, to_passage
+from dspex_vectors.records import Records
 from dspex_vectors.rows import Floats, Mask, Places, Rows, View, normalized
 
 # Rows that are gone, at least, before the others move together; and then more than half are.
@@ -137,10 +137,15 @@ class Index:
             return [[] for _ in queries]
         self.check_dim(queries.shape[1])
         found = now.best(normalized(queries) if self._options.normalize else queries, k, conditions)
-        return [
-            [to_passage(now.records[int(place)], float(score)) for place, score in zip(places, scores, strict=True)]
-            for places, scores in found
-        ]
+        return [now.records.passages(places.tolist(), scores.tolist()) for places, scores in found]
+
+    def passages(self) -> list[Passage]:
+        """All that there are now, in the order in which they came."""
+        now = self.snapshot()
+        if now is None:
+            return []
+        places = range(now.view.count) if now.alive is None else np.flatnonzero(now.alive).tolist()
+        return now.records.passages(places, [0.0] * len(places))
 
     def snapshot(self) -> "Snapshot | None":
         """All that there is now; None for nothing."""

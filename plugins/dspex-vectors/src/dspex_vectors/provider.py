@@ -69,6 +69,11 @@ class VectorsProvider:
         index = await self._ready()
         await asyncio.to_thread(index.delete, ids)
 
+    async def passages(self) -> list[Passage]:
+        """All that there are, in the order in which they came."""
+        index = await self._ready()
+        return await asyncio.to_thread(index.passages)
+
     async def save(self, path: str) -> None:
         """Write the index to a folder, for `path=`."""
         index = await self._ready()

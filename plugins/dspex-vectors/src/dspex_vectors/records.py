@@ -2,7 +2,7 @@
 
 import threading
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -41,6 +41,7 @@ class Records:
 
     def __init__(self, stored: Stored | None = None) -> None:
         self._stored = stored or Stored()
+        self._known = len(self._stored)
         # In one piece: a million objects would take half as much again as what they hold.
         self._data, self._ends = bytearray(), array("q", [0])
         self._columns: dict[str, Column] = {}
@@ -48,17 +49,26 @@ class Records:
         self._encoder, self._decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Record)
 
     def __len__(self) -> int:
-        return len(self._stored) + len(self._ends) - 1
+        return self._known + len(self._ends) - 1
 
     def encoded(self, place: int) -> bytes:
         """The bytes of one."""
-        known = len(self._stored)
-        if place < known:
+        own = place - self._known
+        if own < 0:
             return self._stored[place]
-        return bytes(self._data[self._ends[place - known] : self._ends[place - known + 1]])
+        return bytes(self._data[self._ends[own] : self._ends[own + 1]])
 
     def __getitem__(self, place: int) -> Record:
         return self._decoder.decode(self.encoded(place))
+
+    def passages(self, places: Sequence[int], scores: Sequence[float]) -> list[Passage]:
+        """What a search gives: those at `places`, with their scores."""
+        decode, data, ends, known, found = self._decoder.decode, self._data, self._ends, self._known, []
+        for place, score in zip(places, scores, strict=True):
+            own = place - known
+            record = decode(self._stored[place] if own < 0 else data[ends[own] : ends[own + 1]])
+            found.append(Passage(record.text, score, record.id, record.metadata))
+        return found
 
     def __iter__(self) -> Iterator[Record]:
         return (self[place] for place in range(len(self)))
@@ -101,9 +111,3 @@ class Records:
         if column is None:
             column = self._columns[field] = Column(record.metadata.get(field) for record in self)
         return column
-
-
-def to_passage(record: Record, score: float) -> Passage:
-    """What a search gives."""
-    metadata: Mapping[str, Any] = record.metadata
-    return Passage(record.text, score, record.id, metadata)

@@ -1,0 +1,5 @@
+"""DSPy's path of Adapter."""
+
+from dspex.program.adapters.adapter import Adapter
+
+__all__ = ["Adapter"]

@@ -1,0 +1,5 @@
+"""DSPy's path of ChatAdapter."""
+
+from dspex.program.adapters.chat import ChatAdapter
+
+__all__ = ["ChatAdapter"]

@@ -1,0 +1,5 @@
+"""DSPy's path of TwoStepAdapter."""
+
+from dspex.program.adapters.two_step import TwoStepAdapter
+
+__all__ = ["TwoStepAdapter"]

@@ -1,0 +1,5 @@
+"""DSPy's path of Citations."""
+
+from dspex.program.types.citations import Citations
+
+__all__ = ["Citations"]

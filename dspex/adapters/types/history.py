@@ -1,0 +1,5 @@
+"""DSPy's path of History."""
+
+from dspex.program.types.history import History
+
+__all__ = ["History"]

@@ -1,0 +1,5 @@
+"""DSPy's path of Reasoning."""
+
+from dspex.program.types.reasoning import Reasoning
+
+__all__ = ["Reasoning"]

@@ -1,0 +1,5 @@
+"""DSPy's path of Embedder."""
+
+from dspex.app.embedder import Embedder
+
+__all__ = ["Embedder"]

@@ -1,0 +1,5 @@
+"""DSPy's path of DataLoader."""
+
+from dspex.evaluate.datasets import DataLoader
+
+__all__ = ["DataLoader"]

@@ -1,0 +1,5 @@
+"""DSPy's path of majority."""
+
+from dspex.program.majority import majority
+
+__all__ = ["majority"]

@@ -1,0 +1,5 @@
+"""DSPy's path of RLM."""
+
+from dspex.program.rlm import RLM
+
+__all__ = ["RLM"]

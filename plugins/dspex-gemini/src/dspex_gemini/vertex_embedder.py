@@ -1,0 +1,91 @@
+"""The embedder at Vertex AI, which has another API for them than the Gemini API: predict."""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from dspex.plugin import (
+    Endpoint,
+    HttpClient,
+    LMError,
+    ProtocolError,
+    Usage,
+    Vectors,
+    by_parts,
+    decode_json,
+    status_error,
+)
+from dspex_gemini.options import VertexEmbedderOptions
+from dspex_gemini.place import model_path, own_headers, refined_error
+
+MOST = 250  # texts of one request, but for models that take one
+
+
+class WireStatistics(msgspec.Struct):
+    """Tokens of one text."""
+
+    token_count: float | None = None
+
+
+class WireEmbedding(msgspec.Struct):
+    """One text's values."""
+
+    values: list[float] | None = None
+    statistics: WireStatistics | None = None
+
+
+class WirePrediction(msgspec.Struct):
+    """What came of one text."""
+
+    embeddings: WireEmbedding | None = None
+
+
+class WirePredictions(msgspec.Struct):
+    """A whole reply."""
+
+    predictions: list[WirePrediction] | None = None
+    error: Any = None
+
+
+class VertexEmbedder:
+    """Vectors of texts at Vertex AI."""
+
+    def __init__(self, endpoint: Endpoint, http: HttpClient, options: VertexEmbedderOptions) -> None:
+        self.endpoint = endpoint
+        self.base_url = endpoint.base_url or ""
+        self._options = options
+        self._http = http
+        self._url = f"{self.base_url}/{model_path(endpoint.model)}:predict"
+        self._headers = own_headers(endpoint)
+        self._size = 1 if endpoint.model.startswith("gemini-embedding") else MOST
+        self._decoder = msgspec.json.Decoder(WirePredictions)
+
+    async def embed(self, texts: list[str]) -> Vectors:
+        """One row a text, in order. Raises LMError classes."""
+        values, dim, tokens = array("f"), 0, 0.0
+        for row in chain.from_iterable(await by_parts(texts, self._size, self._asked)):
+            values.extend(row.values or ())
+            dim = dim or len(values)
+            tokens += (row.statistics or WireStatistics()).token_count or 0
+        return Vectors(values, dim, Usage(int(tokens)) if tokens else None)
+
+    async def _asked(self, texts: Sequence[str]) -> list[WireEmbedding]:
+        named = {} if self._options.task_type is None else {"task_type": self._options.task_type}
+        body: dict[str, Any] = {"instances": [{"content": text, **named} for text in texts]}
+        if self._options.dimensions is not None:
+            body["parameters"] = {"outputDimensionality": self._options.dimensions}
+        reply = await self._http.request("POST", self._url, json=body, headers=self._headers)
+        read = decode_json(reply.body, self._decoder)
+        if read.error is not None:
+            raise status_error(self.endpoint, 200, {}, msgspec.json.encode({"error": read.error}))
+        rows = [one.embeddings for one in read.predictions or () if one.embeddings is not None]
+        if len(rows) != len(texts):
+            raise ProtocolError(f"{len(texts)} texts got {len(rows)} vectors.", code="retry_once")
+        return rows
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LMError | None:
+        """What Google tells in the details of a refusal."""
+        return refined_error(self.endpoint, self.base_url, status, headers, body)
