@@ -3,8 +3,8 @@
     python benchmarks/quality.py [--only optimize/topic/0 ...] [--folder runs/quality] [--results benchmarks/quality.json]
     python benchmarks/quality.py --table
 
-A row is OPTIMIZER/TASK/SEED; without `--only` all are run, three seeds of `dspex.optimize` and one of each optimizer. Needs all
-plugins. One row takes three to ten minutes of two cores. Killed and started again it repeats no finished call: a compile goes
+A row is OPTIMIZER/TASK/SEED; without `--only` all are run, three seeds of `dspex.optimize` and of LabeledFewShot, which makes no
+call, and one of each other optimizer. Needs all plugins. One row takes three to ten minutes of two cores. Killed and started again it repeats no finished call: a compile goes
 on in its run folder, an evaluation in its own. Each finished row is written to the results at once; `--table` prints them:
 accuracy with Wilson's interval, the gain over the program as it is, paired, and the calls, tokens and seconds of the compile.
 """
@@ -155,7 +155,8 @@ def main() -> None:
     asked = parser.parse_args()
     known = msgspec.json.decode(asked.results.read_bytes(), type=list[Row]) if asked.results.exists() else []
     every = [f"optimize/{task}/{seed}" for seed in SEEDS for task in TASKS]
-    every += [f"{name}/{task}/0" for name in optimizers() for task in TASKS]
+    every += [f"LabeledFewShot/{task}/{seed}" for task in TASKS for seed in SEEDS]
+    every += [f"{name}/{task}/0" for name in optimizers() for task in TASKS if name != "LabeledFewShot"]
     done = {row.name for row in known}
     for row in [] if asked.table else [one for one in asked.only or every if one not in done]:
         if row.startswith(FOR_LABELS):

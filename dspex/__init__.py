@@ -183,6 +183,7 @@ _PATHS = frozenset(
 _SANDBOX = "code of models runs in a sandbox, by pip install dspex-monty or dspex-bwrap; see docs/code.md"
 _INSTEAD = MappingProxyType(
     {
+        "AvatarOptimizer": "in DSPy it cannot be made; SIMBA and GEPA improve programs with tools",
         "BAMLAdapter": "JSONAdapter writes short schemas, and the reply is held to them where the LM can do that",
         "CodeExecutionError": _SANDBOX,
         "CodeInterpreter": _SANDBOX,
@@ -190,6 +191,7 @@ _INSTEAD = MappingProxyType(
         "ColBERTv2": "give a function of (query, k) that asks your server: dspex.configure(rm=...)",
         "FinalOutput": _SANDBOX,
         "Flex": "programs are optimised as they stand",
+        "GRPO": "BootstrapFinetune trains a model on good runs; reinforcement is not there",
         "LocalInterpreter": _SANDBOX,
         "PythonInterpreter": _SANDBOX,
         "SandboxSerializable": _SANDBOX,

@@ -20,6 +20,19 @@ from dspex.program.signature import ensure_signature
 from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE
 
+OPTIONS = frozenset({"role", "n", "sample", "temperature"})
+
+
+def askable(signature: Any) -> Any:
+    """The signature of a question. Raises ConfigurationError where an input has the name of an option of `ctx.ask`."""
+    made = ensure_signature(signature)
+    if taken := sorted(OPTIONS.intersection(made.input_fields)):
+        raise ConfigurationError(
+            f"ctx.ask: the input {taken[0]!r} of {made.signature!r} has the name of an option of ask, which would get its value. "
+            "Give the field another name."
+        )
+    return made
+
 
 class Asking(StepWork):
     """A question to the model of a role, in the form of a signature, for `n` answers."""

@@ -15,8 +15,9 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example, Prediction
 from dspex.core.finetune import FineTuneSpec, LMRef
 from dspex.core.usage import Budget
-from dspex.engine.asking import Asking, Computing
+from dspex.engine.asking import Asking, Computing, askable
 from dspex.engine.evaluation import Evaluations, How
+from dspex.engine.groups import parted
 from dspex.engine.infos import PredictorInfo, metric_info, predictor_infos
 from dspex.engine.nested import fenced
 from dspex.engine.pool import Entry
@@ -141,14 +142,14 @@ class Context:
         return [Scores(tuple(results[work.index] for work in row)) for row in rows]
 
     async def ask(
-        self, signature: Any, *, role: str = "prompt", n: int = 1, sample: int = 0, temperature: float | None = None,
+        self, signature: Any, /, *, role: str = "prompt", n: int = 1, sample: int = 0, temperature: float | None = None,
         **inputs: Any,
     ) -> list[Prediction | Failure]:  # fmt: skip
         """`n` answers of a model to a signature; one that fails or cannot be read is a `Failure`.
 
-        Raises what a slip raises: InputError, ConfigurationError.
+        Raises what a slip raises: InputError, and ConfigurationError also for a signature with an input that has an option's name.
         """
-        found = self._known(role, "ask")
+        signature, found = askable(signature), self._known(role, "ask")
         bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("ask", role)), 2 * n)
         work = Asking(
             self.steps, bound, (role, found), signature, inputs=inputs, n=n, params=_params(sample, temperature)
@@ -251,7 +252,7 @@ class Context:
         path = (*self.path, label)
         rng = derived_rng(setup.seed, type(optimizer).__name__, *path, "parts")
         given = self._searched(train or self.train), self._searched(val or (() if train else self.val))
-        parts = dict(zip(("train", "val"), map(tuple, optimizer.parts(*given, rng)), strict=True))
+        parts = dict(zip(("train", "val"), map(tuple, parted(optimizer, *given, rng, setup.groups)), strict=True))
         inner = Context(
             msgspec.structs.replace(setup, **parts), self.steps, self._elapsed, path, {**self._meta, **meta}
         )

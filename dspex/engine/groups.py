@@ -53,6 +53,31 @@ class Groups(msgspec.Struct, frozen=True):
                 drawn += whole[group]
         return {key: examples[key] for key in drawn}
 
+    def apart(self, train: list[Example], val: list[Example]) -> tuple[list[Example], list[Example]]:
+        """Two parts that an optimizer has made of one set, now with all of a group in the same one; val grows no larger.
+
+        Groups come to val in the order in which it has them, as long as there is room for the whole of one. Raises
+        ConfigurationError where that leaves nothing for one of the parts.
+        """
+        if self.given is None or {id(one) for one in val} <= {id(one) for one in train}:  # nothing was parted
+            return train, val
+        whole: dict[str, list[Example]] = {}
+        for one in (*val, *train):
+            whole.setdefault(self.of(one), []).append(one)
+        chosen: list[Example] = []
+        for members in whole.values():
+            chosen += members if len(chosen) + len(members) <= len(val) else []
+        rest = {id(one) for members in whole.values() for one in members} - {id(one) for one in chosen}
+        if not chosen or not rest:
+            raise ConfigurationError(
+                f"group={self.given!r:.80}: no valset of up to {len(val)} examples can be made of the trainset, as its groups are not "
+                "parted and the smallest has more. Give a valset=."
+            )
+        return [one for one in (*train, *val) if id(one) in rest], chosen
+
+
+ALONE = Groups(None)
+
 
 def check_group(given: Any) -> Groups:
     """Raises ConfigurationError for what names no group."""
@@ -67,3 +92,11 @@ def beside(groups: Groups, held: Sequence[Example], part: Sequence[Example]) -> 
     """Those of a part whose groups are not held."""
     apart = groups.among(held)
     return [one for one in part if groups.given is None or groups.of(one) not in apart]
+
+
+def parted(
+    optimizer: Any, train: list[Example], val: list[Example], rng: Any, groups: Groups
+) -> tuple[list[Example], list[Example]]:
+    """What an optimizer makes of the data; where it makes a valset of the trainset, groups stay whole."""
+    made: tuple[list[Example], list[Example]] = optimizer.parts(train, val, rng)
+    return made if val else groups.apart(*map(list, made))

@@ -8,12 +8,10 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import extracted
-from dspex.engine.groups import Groups, beside
+from dspex.engine.groups import ALONE, Groups, beside
 from dspex.program.module import Module
 
 AUTO_FROM, AUTO_SHARE, AUTO_MOST, AUTO_LEAST = 100, 5, 200, 20
-
-ALONE = Groups(None)
 
 Parts = tuple[list[Example], list[Example], list[Example], list[str]]
 

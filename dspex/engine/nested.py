@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 from dspex.core.candidate import Candidate
-from dspex.core.errors import EvaluationError, JournalError
+from dspex.core.errors import CassetteError, EvaluationError, JournalError
 from dspex.engine.steps import Steps, key
 
 
@@ -28,7 +28,7 @@ async def fenced(context: Inner, optimizer: Any) -> Candidate:
         made = context.checked(await optimizer.run(context))
         if isinstance(failure := steps.scheduler.stopped, Exception):
             raise failure  # it came with the last step, so that no other was refused
-    except JournalError:
+    except (CassetteError, JournalError):
         raise
     except Exception as error:  # an optimizer is a plugin
         if steps.is_out:

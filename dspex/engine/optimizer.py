@@ -15,6 +15,7 @@ from dspex.core.errors import MissingPlugin
 from dspex.core.example import Example
 from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
+from dspex.engine.groups import check_group
 from dspex.engine.job import Job
 from dspex.engine.opening import opened
 from dspex.engine.preparing import Options, constructed, prepared, within
@@ -62,9 +63,20 @@ class Optimizer:
     def parts(self, train: list[Example], val: list[Example], rng: Any) -> tuple[list[Example], list[Example]]:
         """What `ctx.train` and `ctx.val` are, of what the evidence leaves: the valset is empty where none was given.
 
-        `rng` draws by the run's seed. An example that is in neither is run by no step.
+        `rng` draws by the run's seed. An example that is in neither is run by no step. Where `compile(group=)` is given, and the valset
+        was not, the engine then moves examples so that each group is in one of the two.
         """
         return train, val or train
+
+    @staticmethod
+    def whole_groups(
+        train: Sequence[Example], val: Sequence[Example], group: Any
+    ) -> tuple[list[Example], list[Example]]:
+        """Two parts of one set with all of a group, as `start(group=)` names it, in one of them: for who parts before `start`.
+
+        What `parts` makes of a trainset is treated so by the engine. Raises ConfigurationError where a part would be empty.
+        """
+        return check_group(group).apart(list(train), list(val))
 
     def finish(self, program: Module, candidate: Candidate) -> None:
         """Give a copy of the student what this candidate's `params` stand for, where the optimizer uses them."""
@@ -156,9 +168,10 @@ class Optimizer:
         worse than a dearer one), or a function of mean score, dollars and seconds of a run; `max_usd_per_call` leaves
         dearer ones out. `warm_start` is a saved program or a run's folder, which enters the pool, a file of traces (`.jsonl`), whose
         good runs take the place of a teacher's, or a list of them. `group`, a field of the examples or a function of one, names
-        those that belong together: all of a group are held, or none, and no traced run of a held one is learnt from. `executor`, a plugin's name or an object, runs
-        the evaluations in other processes or on other machines; all else stays here, and it is no difference to the run. Raises BudgetExceeded
-        if the estimate (`quote`) does not fit, JournalError for a folder of another run.
+        those that belong together: all of a group are held, or none, a valset that is made of the trainset has whole ones, and no traced
+        run of a held one is learnt from. `executor`, a plugin's name or an object, runs the evaluations in other processes or on other
+        machines; all else stays here, and it is no difference to the run. Raises BudgetExceeded if the estimate (`quote`) does not fit,
+        JournalError for a folder of another run.
         """
         return self._begun(
             student,

@@ -17,7 +17,7 @@ from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
 from dspex.engine.artifact import Programs, example_key, extracted, fingerprint
 from dspex.engine.away import check_can_leave
-from dspex.engine.groups import check_group
+from dspex.engine.groups import check_group, parted
 from dspex.engine.holdout import Shown, demos_in, sealed_by, set_apart
 from dspex.engine.objective import check_objective
 from dspex.engine.opening import Terms, held_before
@@ -161,12 +161,13 @@ def _within_budget(
 
 def _setup(optimizer: Any, student: Module, options: Options, data: Data, given: Mapping[str, Any]) -> Setup:
     settings, teachers = current_app().settings, teachers_of(options.teacher)
-    train, val = optimizer.parts(data.train, data.val, derived_rng(options.seed, type(optimizer).__name__, "parts"))
+    groups, rng = check_group(options.group), derived_rng(options.seed, type(optimizer).__name__, "parts")
+    train, val = parted(optimizer, data.train, data.val, rng, groups)
     roles, capabilities = roles_of(optimizer, student, teachers)
     task = capabilities["task"]
     threads = options.num_threads or optimizer.num_threads or side_by_side([student], None)
     learnt_from = {id(one) for one in train}
-    apart = Apart([*(one for one in val if id(one) not in learnt_from), *data.held], check_group(options.group))
+    apart = Apart([*(one for one in val if id(one) not in learnt_from), *data.held], groups)
     warm = warmed(options.warm_start, student, apart, train, data.keys)
     known = [one for _, one in warm.programs]
     repeats = max(getattr(part, "max_iters", 1) for _, part in student.named_sub_modules())
@@ -179,7 +180,7 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
         shape=Shape(count, count * repeats, len(train), len(val), len(data.held), given, len(teachers)), seed=options.seed,
         concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
-        by_candidate=bool(task.prefix_slots), controls=options.controls, warm=warm,
+        by_candidate=bool(task.prefix_slots), controls=options.controls, warm=warm, groups=groups,
     )  # fmt: skip
 
 

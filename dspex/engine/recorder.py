@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from dspex.core.clock import Clock
-from dspex.core.errors import BudgetExceeded, DspexError, JournalError
+from dspex.core.errors import BudgetExceeded, CassetteError, DspexError, JournalError
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.journal import Journal
@@ -235,7 +235,7 @@ class StepRecorder:
                     reply, data, used = found or (None, None, None)
                     made = Call(key, self._owner, reply, seconds, attempts, is_cached, failure, data, used)
                     tape.ended(made)
-        except (BudgetExceeded, JournalError) as error:
+        except (BudgetExceeded, CassetteError, JournalError) as error:
             self.failure = error
             raise
         return made

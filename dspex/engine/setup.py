@@ -11,6 +11,7 @@ from dspex.core.endpoint import Capabilities
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import Programs, fingerprint
+from dspex.engine.groups import ALONE, Groups
 from dspex.engine.warm import Warm
 from dspex.program.module import Module
 from dspex.service.ledger import Charge
@@ -48,6 +49,7 @@ class Setup(msgspec.Struct, frozen=True):
     controls: bool = False
     bounds: Mapping[tuple[str, str], Charge] = {}  # the most a call takes, by ("run" or "ask", role): under a budget
     warm: Warm = Warm()
+    groups: Groups = ALONE
     executor: tuple[Any, str] | None = None  # what runs the evaluations, if not this process, and its name
 
 

@@ -14,7 +14,14 @@ import msgspec
 
 from dspex.app.accounting import is_wall
 from dspex.app.app import current_app
-from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, ExecutorFailed, InputError
+from dspex.core.errors import (
+    BudgetExceeded,
+    CassetteError,
+    ConfigurationError,
+    EvaluationError,
+    ExecutorFailed,
+    InputError,
+)
 from dspex.core.example import Example, Prediction
 from dspex.core.usage import Usage
 from dspex.evaluate.meter import NOTHING, Meter
@@ -163,7 +170,8 @@ class Worker:
             return task is not None and task.cancelling() > 0
         if isinstance(failure, BudgetExceeded):
             return is_wall(failure, self._judge or self._scope)
-        return isinstance(failure, (ExecutorDied, ExecutorFailed)) or (index == 0 and isinstance(failure, InputError))
+        ends_all = isinstance(failure, CassetteError | ExecutorDied | ExecutorFailed)
+        return ends_all or (index == 0 and isinstance(failure, InputError))
 
 
 async def _elsewhere(executor: Executor, call: Callable[..., Any], given: Sequence[Any]) -> Any:

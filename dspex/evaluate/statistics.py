@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from operator import getitem
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dspex.core.evidence import Comparison, Corrected
 
@@ -156,9 +156,11 @@ def out_of_bag(
     """
     n = len(scores[0])
     seen: list[tuple[float | None, float | None]] = []
+    chosen_by = [_known_mean if None in row else _whole_mean for row in scores]
     for _ in range(rounds):
         bag = rng.choices(range(n), k=n)
-        winner = max(scores, key=lambda row: _mean(row[i] for i in bag))
+        means = [mean(row, bag) for mean, row in zip(chosen_by, scores, strict=True)]
+        winner = scores[means.index(max(means))]
         seen += [(winner[i], scores[baseline][i]) for i in sorted(set(range(n)).difference(bag))]
     gains = [None if new is None or old is None else new - old for new, old in seen]
     return Corrected(_mean(new for new, _ in seen), _mean(old for _, old in seen), _mean(gains))
@@ -171,15 +173,18 @@ def max_t(gains: Sequence[Sequence[float]], rng: random.Random, winner: int | No
     """
     chosen = max(range(len(gains)), key=lambda row: sum(gains[row])) if winner is None else winner
     sizes = [math.hypot(*row) or 1.0 for row in gains]
+    least = sum(gains[chosen]) / sizes[chosen] - 1e-9
+    if all(map(_binary, gains)):
+        return (1 + _times_reached(gains, least, rng)) / (FLIPS + 1)
     rows = [[gain / size for gain in row] for row, size in zip(gains, sizes, strict=True)]
-    least = sum(rows[chosen]) - 1e-9
     return (1 + sum(max(sums) >= least for sums in _flips(rows, rng))) / (FLIPS + 1)
 
 
 def examples_needed(q: float, delta: float) -> int | None:
     """Examples that show a true gain of `delta` with 80 % power, two-sided 5 %, None for no gain; `q` as in Comparison."""
     reach = _quantile(0.95) * math.sqrt(q) + _POWER_80 * math.sqrt(max(0.0, q - delta * delta))
-    return math.ceil(reach * reach / (delta * delta)) if delta else None
+    square = delta * delta  # 0.0 also for a gain that is next to none
+    return math.ceil(reach * reach / square) if square else None
 
 
 def smallest_gain(q: float, n: int) -> float | None:
@@ -193,6 +198,16 @@ def smallest_gain(q: float, n: int) -> float | None:
 def _mean(values: Iterable[float | None]) -> float:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else 0.0
+
+
+def _whole_mean(row: Sequence[Any], bag: Sequence[int]) -> float:
+    """The mean of a resample of a row that has all scores."""
+    return sum(map(row.__getitem__, bag)) / len(bag)  # type: ignore[no-any-return]  # scores are numbers
+
+
+def _known_mean(row: Sequence[float | None], bag: Sequence[int]) -> float:
+    """The same of a row that lacks some."""
+    return _mean(row[i] for i in bag)
 
 
 def _gains(old: Sequence[float], new: Sequence[float]) -> list[float]:
@@ -228,6 +243,29 @@ def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> Iterator[list
     for _ in range(FLIPS):
         signs = rng.randbytes(width)
         yield [2 * sum(map(getitem, table, signs)) - total for table, total in zip(tables, totals, strict=True)]
+
+
+def _times_reached(gains: Sequence[Sequence[float]], least: float, rng: random.Random) -> int:
+    """In how many flips of wins and losses the sum of some row over its size is `least` or more.
+
+    The patterns are those of `_flips`. A row is two numbers here, its losses and all that it has moved, bit by bit: the wins
+    after a flip are the bits that differ from its losses, so that a row costs one count however long it is.
+    """
+    rows = set()
+    for row in gains:
+        losses, moved = (sum(1 << i for i, gain in enumerate(row) if gain in kind) for kind in ((-1,), (-1, 1)))
+        count = moved.bit_count()
+        needed = math.ceil((least * math.sqrt(count) + count) / 2)
+        if needed <= count and (moved or least <= 0):
+            rows.add((losses, moved, needed))
+    bits, reached = 8 * -(-len(gains[0]) // 8), 0
+    for _ in range(FLIPS):
+        signs = rng.getrandbits(bits)
+        for losses, moved, needed in rows:
+            if ((signs ^ losses) & moved).bit_count() >= needed:
+                reached += 1
+                break
+    return reached
 
 
 def _subset_sums(values: Sequence[float]) -> list[float]:

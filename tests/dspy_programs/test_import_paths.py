@@ -102,6 +102,7 @@ def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_ins
         ("BAMLAdapter", "JSONAdapter"),
         ("ColBERTv2", "configure\\(rm="),
         ("Flex", "as they stand"),
+        ("AvatarOptimizer", "SIMBA"),
     ],
 )
 def test_what_is_not_carried_says_what_stands_in_its_place(name, instead):

@@ -75,9 +75,14 @@ async def test_what_a_metric_says_of_itself_is_known(lab, app, metric, binary, b
     [
         (lambda ctx: ctx.evaluate(ctx.student, ctx.val, role="judge"), r"ctx\.evaluate\(role='judge'\): the roles of"),
         (lambda ctx: ctx.race([], ctx.val), "no candidates"),
+        (
+            lambda ctx: ctx.ask("role, question -> answer", role="you", question="?"),
+            "the input 'role' of 'role, question",
+        ),
+        (lambda ctx: ctx.ask("text, n: int, sample -> answer", text="?", n=2, sample="x"), "the input 'n' of"),
         (None, "run gave 'a winner': it has to give a Candidate"),
     ],
-    ids=["role", "race", "result"],
+    ids=["role", "race", "an input called role", "an input called n", "result"],
 )
 async def test_a_slip_of_an_algorithm_is_named_and_not_tried_again(lab, app, slip, says):
     lives = []

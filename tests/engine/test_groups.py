@@ -65,6 +65,45 @@ async def test_a_held_example_of_a_group_to_learn_from_is_left_out(lab, app):
     assert "1 held examples are also in train or val, or of a group that is" in program.evidence.notes[0]
 
 
+class Thirds(Look):
+    """Validates on a third of the trainset, drawn at random, where it is given no valset."""
+
+    def parts(self, train, val, rng):
+        order = rng.sample(train, len(train))
+        return (train, val) if val else (order[len(order) // 3 :], order[: len(order) // 3])
+
+
+class Outer(dspex.Optimizer):
+    """Has another optimizer part what it is given."""
+
+    def __init__(self, metric):
+        self.metric = metric
+
+    async def run(self, ctx):
+        return await ctx.compile(Thirds(self.metric), ctx.student, label="inner", train=ctx.train)
+
+
+@pytest.mark.parametrize("optimizer", [Thirds, Outer], ids=["alone", "inside another"])
+async def test_a_valset_that_an_optimizer_makes_of_the_trainset_has_whole_groups(lab, app, optimizer):
+    data = {"trainset": customers(60), "valset": None, "holdout": 0}
+    program = await lab.compiled(lab.Model(), optimizer=optimizer(lab.right), group="customer", **data)
+    assert (len(program.train), len(program.val)) == (40, 20)
+    assert not of(program.train) & of(program.val)
+
+
+async def test_a_valset_that_is_given_stays_as_it_is(lab, app):
+    data = {"trainset": customers(20), "valset": customers(7, 18), "holdout": 0}
+    program = await lab.compiled(lab.Model(), optimizer=Thirds(lab.right), group="customer", **data)
+    assert program.val == data["valset"]
+
+
+async def test_groups_that_leave_nothing_for_a_valset_are_told_of_before_anything_is_run(lab, app):
+    model, data = lab.Model(), {"trainset": customers(30, each=15), "valset": None, "holdout": 0}
+    with pytest.raises(dspex.ConfigurationError, match=r"group='customer': no valset of up to 10 .* Give a valset="):
+        await lab.compiled(model, optimizer=Thirds(lab.right), group="customer", **data)
+    assert model.prompts == []
+
+
 async def test_groups_larger_than_what_is_to_be_held_are_none_of_it(lab, app):
     data = {"trainset": customers(120, each=60), "valset": None}
     program = await lab.compiled(lab.Model(), optimizer=Look(lab.right), group="customer", **data)

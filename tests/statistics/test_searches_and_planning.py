@@ -57,6 +57,18 @@ def test_a_large_gain_is_shown_though_the_winner_was_chosen_on_it():
     assert max_t([*noise, [1.0] * 12 + [0.0] * 28], rng, winner=0) > 0.025
 
 
+@pytest.mark.parametrize("k", [1, 3, 12])
+@pytest.mark.parametrize("n", [2, 8, 33, 100])
+def test_wins_and_losses_are_counted_as_any_gains_are(k, n):
+    """Gains of 0.5 take the way of graded ones; how large they all are says nothing."""
+    rng = random.Random(k * n)
+    gains = [[rng.choice([-1.0, 0.0, 0.0, 1.0]) for _ in range(n)] for _ in range(k)]
+    gains.append([0.0] * n)
+    halves = [[gain / 2 for gain in row] for row in gains]
+    for winner in (None, k):
+        assert max_t(gains, random.Random(0), winner) == max_t(halves, random.Random(0), winner)
+
+
 @pytest.mark.parametrize(
     ("gain", "needed"),
     [
@@ -76,6 +88,10 @@ def test_examples_needed_for_a_gain(gain, needed):
 def test_the_smallest_gain_shown_is_the_inverse(n):
     gain = smallest_gain(0.2, n)
     assert examples_needed(0.2, gain * 1.0001) <= n < examples_needed(0.2, gain * 0.99)
+
+
+def test_a_gain_next_to_none_needs_more_examples_than_there_are():
+    assert examples_needed(0.0, 1e-237) is None
 
 
 def test_nothing_can_be_shown_by_too_few_examples_or_none_that_changed():

@@ -142,3 +142,14 @@ def test_what_is_not_meant_is_refused_before_anything_is_paid(clerk):
     with pytest.raises(dspex.ConfigurationError, match="no argument 'valst'"):
         dspex.optimize(student(), tickets(0, 30), same, valst=tickets(0, 3))
     assert not clerk.prompts
+
+
+def test_the_valset_that_is_made_of_the_trainset_has_whole_groups(clerk):
+    """Four tickets in a row are one customer's: none that is shown is of a customer of those that decide."""
+    rows = [dspex.Example(**one, customer=f"c{at // 4}").with_inputs("ticket") for at, one in enumerate(tickets(0, 36))]
+    dspex.StrategyRace(same, 60).compile(student(), trainset=rows, group="customer", holdout=0)
+    found = [[int(number) // 4 for number in re.findall(r"#(\d+)", text)] for text in clerk.prompts]
+    deciding = {one for (*shown, one) in found if not shown}
+    learnt = {one for (*shown, _) in found for one in shown}
+    assert len(deciding) == 3
+    assert learnt == set(range(9)) - deciding

@@ -208,6 +208,17 @@ def test_another_argument_of_a_step_is_another_run(model, data, student, right, 
         chain(right, p=Shown(2)).compile(student, **options)
 
 
+def test_the_part_that_decides_has_whole_groups(model, student, right, data):
+    rows = [dspex.Example(**one, who=at // 4).with_inputs("question") for at, one in enumerate(data.trainset)]
+    chain = dspex.BetterTogether(right, p=dspex.LabeledFewShot(99))
+    made = chain.compile(
+        student, trainset=rows, strategy="p", valset_ratio=0.15, group="who", holdout=0, keep="estimate"
+    )
+    numbers = [one["program"].demos for one in made.candidate_programs]
+    shown = {int(demo["question"][2:]) // 4 for demos in numbers for demo in demos}
+    assert shown == set(range(1, 10))  # 6 examples were to decide, and the first group has 4
+
+
 class TestBetterTogether(OptimizerContract):
     cuts = 20
 

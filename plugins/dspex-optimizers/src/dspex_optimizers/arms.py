@@ -1,6 +1,5 @@
 """What a race of strategies lets run: candidates by the family they belong to."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import msgspec
 
 from dspex import Candidate, Demo, Example, Failure, InputField, OutputField, Rollout, Signature
 from dspex_optimizers.bootstrap import chosen
-from dspex_optimizers.labeled import demo
+from dspex_optimizers.labeled import demo, in_turn
 from dspex_optimizers.nearness import KINDS
 
 AS_THEY_ARE = 2  # the draw of three that takes the labels as they come
@@ -72,7 +71,10 @@ def drawn(ctx: Any, pool: Pool, count: int, draw: int) -> Arm:
     are, for where some labels are rare and ought to be.
     """
     order = ctx.rng(f"drawn/{count}/{draw}").sample(range(size := min(map(len, pool.values()))), size)
-    picked = (in_turn(order, labels_at(ctx, pool)) if draw % 3 < AS_THEY_ARE else order)[:count]
+    if draw % 3 < AS_THEY_ARE:
+        labels = labels_at(ctx, pool)
+        order = [order[at] for at in in_turn([labels[place] for place in order])]
+    picked = order[:count]
     demos = {path: tuple(of[place] for place in picked) for path, of in pool.items()}
     return Arm("drawn", ctx.student.with_demos(demos), f"{count} demonstrations, draw {draw}")
 
@@ -85,16 +87,6 @@ def labels_at(ctx: Any, pool: Pool) -> list[str]:
         strict=False,
     )
     return [str(row) for row in rows]
-
-
-def in_turn(places: Sequence[int], labels: Sequence[str]) -> list[int]:
-    """The places in rounds, each with the next place of every label that has one left, in the order they come."""
-    rounds: Counter[str] = Counter()
-    ranked = []
-    for place in places:
-        rounds[labels[place]] += 1
-        ranked.append((rounds[labels[place]], place))
-    return [place for _, place in sorted(ranked, key=lambda one: one[0])]
 
 
 def nearest(ctx: Any, pool: Pool, count: int, kind: str) -> Arm:

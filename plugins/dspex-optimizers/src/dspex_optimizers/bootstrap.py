@@ -19,7 +19,7 @@ from dspex import (
     Shape,
 )
 from dspex_optimizers.checks import alike, at_least
-from dspex_optimizers.labeled import demo, labelled
+from dspex_optimizers.labeled import choices_of, demo, drawn, labelled
 
 
 class BootstrapFewShot(Optimizer):
@@ -28,6 +28,7 @@ class BootstrapFewShot(Optimizer):
     The teacher is the student with labelled demos unless `compile(teacher=)` gives one; what is left of `max_labeled_demos` is
     filled with labelled examples. `metric_threshold` is the least score that passes (None: any above 0), `max_rounds`
     tries an example again at temperature 1, `teacher_settings` are settings for the teacher's runs, such as `{"lm": lm}`.
+    Labelled ones are drawn as LabeledFewShot draws them; `by_label=False` takes labels as they come.
     """
 
     def __init__(  # noqa: PLR0917  DSPy's order
@@ -39,6 +40,8 @@ class BootstrapFewShot(Optimizer):
         max_labeled_demos: int = 16,
         max_rounds: int = 1,
         max_errors: int | None = None,
+        *,
+        by_label: bool = True,
     ) -> None:
         at_least(0, max_bootstrapped_demos=max_bootstrapped_demos, max_labeled_demos=max_labeled_demos)
         at_least(1, max_rounds=max_rounds, max_errors=max_errors)
@@ -49,6 +52,7 @@ class BootstrapFewShot(Optimizer):
         self.max_labeled_demos = max_labeled_demos
         self.max_rounds = max_rounds
         self.max_errors = max_errors
+        self.by_label = by_label
 
     def compile(self, student: Any, *, trainset: Sequence[Example], **options: Any) -> Any:
         """As of any optimizer; at `max_errors` the error behind the last failure is raised, as in DSPy."""
@@ -94,12 +98,13 @@ class BootstrapFewShot(Optimizer):
         got = await self.collected(ctx, train, most, label) if most else []
         used = {rollout.example for rollout in got}
         rest = [one for one in train if ctx.key_of(one) not in used]
-        demos = {}
+        demos, chooses = {}, choices_of(ctx) if self.by_label else {}
         for path in bare.predictors:
             own = tuple(one for rollout in got if (one := chosen(rollout, path)) is not None)
             room = max(0, min(self.max_labeled_demos - len(own), len(rest)))
-            drawn = ctx.rng(f"labels/{label}/{path}").sample(rest, room)
-            demos[path] = own + tuple(demo(ctx, one) for one in drawn)
+            shown = [one.fields for one in own]
+            more = drawn(rest, room, ctx.rng(f"labels/{label}/{path}"), chooses.get(path, ()), shown)
+            demos[path] = own + tuple(demo(ctx, one) for one in more)
         made: Candidate = ctx.consider(bare.with_demos(demos), label, meta=meta or {})
         return made
 
@@ -107,7 +112,8 @@ class BootstrapFewShot(Optimizer):
         """The first `most` runs of the teacher that pass, in the order of `train`."""
         teacher = ctx.teacher or ctx.student.with_demos(dict.fromkeys(ctx.student.predictors, ()))
         if self.max_labeled_demos and not any(state.demos for state in teacher.predictors.values()):
-            teacher = labelled(ctx, teacher, self.max_labeled_demos, train, ctx.rng(f"teacher/{label}"))
+            rng = ctx.rng(f"teacher/{label}")
+            teacher = labelled(ctx, teacher, self.max_labeled_demos, train, rng, by_label=self.by_label)
         # Without a metric every run passes, and where all are wanted all are run: none is run ahead.
         ahead = self.metric is not None and most < len(train)
         got: list[Rollout] = await ctx.collect(teacher, train, most, rounds=self.max_rounds, speculate=ahead)

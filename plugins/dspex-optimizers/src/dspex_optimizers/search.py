@@ -37,6 +37,8 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
         stop_at_score: float | None = None,
         metric_threshold: float | None = None,
         race_z: float | None = 2.4,
+        *,
+        by_label: bool = True,
     ) -> None:
         if metric is None:
             raise ConfigurationError("A search needs a metric to tell programs apart: metric=...")
@@ -48,6 +50,7 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
             max_labeled_demos,
             max_rounds,
             max_errors,
+            by_label=by_label,
         )
         at_least(0, num_candidate_programs=num_candidate_programs)
         at_least(1, num_threads=num_threads)
@@ -85,7 +88,7 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
             return ctx.consider(bare, label, meta=meta)  # type: ignore[no-any-return]  # it is what was given
         if seed == LABELLED:
             rng = ctx.rng(label) if ctx.arguments["labeled_sample"] else None
-            made = labelled(ctx, bare, self.max_labeled_demos, ctx.train, rng)
+            made = labelled(ctx, bare, self.max_labeled_demos, ctx.train, rng, by_label=self.by_label)
             return ctx.consider(made, label, meta=meta)  # type: ignore[no-any-return]  # it is what was given
         train, most = list(ctx.train), self.max_bootstrapped_demos
         if seed != UNSHUFFLED:

@@ -92,7 +92,8 @@ class BetterTogether(Optimizer):
             raise ConfigurationError(f"valset_ratio={ratio!r}: from 0 to below 1.")
         if not given.get("valset"):
             count = int(ratio * len(train))
-            given["valset"], train = train[:count] or None, train[count:]
+            train, val = self.whole_groups(train[count:], train[:count], given.get("group"))
+            given["valset"] = val or None
             given["valset_ratio"] = ratio if count else 0
         teachers, planned._teachers = listed(given.get("teacher")), {}
         main = planned._teachers[""] = (0, len(teachers))
