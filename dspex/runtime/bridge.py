@@ -141,6 +141,7 @@ class Bridge:
         while True:
             try:
                 loop.run_forever()
+                look(loop)  # what waits for the end of a task hears of it a turn later
             except (SystemExit, KeyboardInterrupt):
                 continue  # one task of a user's raised it, and all others would wait for ever
             with self._lock:

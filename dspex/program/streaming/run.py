@@ -36,7 +36,9 @@ class Run:
         self._last = last
         self._context = copy_context()
         self._channel: Channel | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._result: Any = None
+        self._error: BaseException | None = None
         self._is_empty = True
         self._is_over = False
 
@@ -44,34 +46,49 @@ class Run:
         """What came since the last batch; nothing at the end. Raises what the program raised, behind what came before it."""
         if self._is_over:
             return []
-        channel, task = self._channel, self._task
-        if channel is None or task is None:
-            channel, task = self._begin()
-        return self._given(await channel.batch(), channel, task)
+        channel = self._channel or self._begin()
+        return self._given(await channel.batch(), channel)
 
     def waited(self) -> list[Any]:
         """`batch` of a run that has begun, from a thread that is not its loop's: asking the loop each time would cost more."""
-        channel, task = self._channel, self._task
-        if self._is_over or channel is None or task is None:
-            return []
-        return self._given(channel.waited(), channel, task)
+        channel = self._channel
+        return [] if self._is_over or channel is None else self._given(channel.waited(), channel)
 
-    def _given(self, items: list[Any], channel: Channel, task: "asyncio.Task[Any]") -> list[Any]:
+    def _given(self, items: list[Any], channel: Channel) -> list[Any]:
         if items:
             self._is_empty = False
             return items
         self._is_over = True
         channel.leave()  # what code that outlives the program sends goes nowhere
-        return list(self._last(task.result(), self._is_empty))
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return list(self._last(self._result, self._is_empty))
 
-    def _begin(self) -> "tuple[Channel, asyncio.Task[Any]]":
+    def _begin(self) -> Channel:
         channel = self._channel = Channel()
-        loop = asyncio.get_running_loop()
-        task = self._task = loop.create_task(self._result(channel), context=self._context)
-        task.add_done_callback(lambda _: channel.end())
-        return channel, task
+        self._task = asyncio.get_running_loop().create_task(self._run(channel), context=self._context)
+        self._task.add_done_callback(self._ended)
+        return channel
 
-    async def _result(self, channel: Channel) -> Any:
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() and self._error is None:  # before its first step
+            self._error = asyncio.CancelledError()
+        if self._channel is not None:
+            self._channel.end()
+
+    async def _run(self, channel: Channel) -> None:
+        # Its end is told from within: what the loop calls for a task that has ended comes a turn later, and a loop that stands has none.
+        try:
+            self._result = await self._made(channel)
+        except BaseException as error:
+            self._error = error
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            channel.end()
+
+    async def _made(self, channel: Channel) -> Any:
         scope, ears = SCOPE.get(), self._ears(channel)
         callbacks = (*current_app().settings.callbacks, *ears.callbacks)
         overlay = {**scope.overlay, "callbacks": callbacks, "send_stream": ears.sender}
@@ -88,8 +105,6 @@ class Run:
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # looked at, so that one raised while nobody read is not told of as lost
 
     async def items(self) -> AsyncGenerator[Any, None]:
         """The items one by one; leaving the generator closes the run."""
