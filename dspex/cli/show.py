@@ -67,6 +67,8 @@ def described(saved: SavedProgram, *, all_demos: bool = False) -> Iterator[str]:
             yield f"function   {name}{_from(place)}"
     if saved.wants:
         yield f"imports    {', '.join(saved.wants)}, where --allow says so"
+    if saved.settings:
+        yield f"settings   {', '.join(f'{name}={value!r:.{VALUE}}' for name, value in saved.settings.items())}"
     yield f"versions   {', '.join(f'{name} {version}' for name, version in saved.versions.items()) or 'unknown'}"
     yield from (f"other      {line}" for line in other_versions({"dependency_versions": saved.versions}))
     yield f"evidence   {saved.evidence.headline if saved.evidence else 'none'}"
