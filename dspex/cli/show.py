@@ -28,7 +28,9 @@ VALUE = 200  # characters of a demo's value
     "--allow", multiple=True, metavar="MODULE", help="Check that it fits its own class, whose module may be imported."
 )
 def show(file: Path, all_demos: bool, as_json: bool, named: str | None, allow: Sequence[str]) -> None:
-    """Tell what the program in FILE is: predictors, instructions, demos, models, versions, evidence.
+    """Tell what a saved program is.
+
+    Its predictors, instructions, demos, models, tools, settings, versions, evidence.
 
     Nothing is imported, unless --program or --allow says so.
     """
