@@ -4,9 +4,7 @@
 environments of the last run. A plain `nox` runs all checks and ends with one line that counts every test of the run.
 """
 
-import ast
 import fcntl
-import importlib.util
 import json
 import os
 import re
@@ -29,16 +27,6 @@ RUNS = OURS / "runs"
 # A uv of this checkout's own, for who has none.
 UV = OURS / "uv"
 UV_SETTINGS = OURS / "uv.json"
-# What uv calls a setting of pip's, which it does not read by itself.
-UV_NAMES = {
-    "index-url": "UV_DEFAULT_INDEX",
-    "extra-index-url": "UV_INDEX",
-    "find-links": "UV_FIND_LINKS",
-    "constraint": "UV_CONSTRAINT",
-    "trusted-host": "UV_INSECURE_HOST",
-    "cert": "SSL_CERT_FILE",
-}
-UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
 # Tests that run type checkers, which only the session of types has.
 CHECKERS = "tests/typing"
 # Tests that look at the sources, which are the same for every Python.
@@ -73,30 +61,8 @@ CONTRIB = sorted(path.parent.name for path in ROOT.glob("contrib/*/pyproject.tom
 
 @nox.session(python=False, tags=["release"])
 def uv(session: nox.Session) -> None:
-    """Have uv, which makes an environment in a tenth of pip's time: the user's own, else one that pip brings.
-
-    That is tried once. Where it can't be had, or finds no package, nox goes on with virtualenv and pip.
-    """
-    settings = settings_for_uv()
-    UV_SETTINGS.write_text(json.dumps(settings))
-    if UV.exists() or os.environ.get("UV") or shutil.which("uv") or importlib.util.find_spec("uv"):
-        return
-    session.log("Fetching uv")
-    part = UV.with_name("uv.part")
-    shutil.rmtree(part, ignore_errors=True)
-    options = ("--quiet", "--no-deps", "--only-binary=:all:", "-c", "constraints.txt", "--target", part)
-    fetch = [sys.executable, "-m", "pip", "install", *options, "uv"]
-    try_it = [part / "bin" / "uv", "pip", "compile", "--quiet", "-"]
-    for command in (fetch, try_it):
-        done = subprocess.run(
-            command, input="hatchling", capture_output=True, text=True, check=False, env=os.environ | settings
-        )
-        if done.returncode:
-            session.warn(f"Going on without uv, more slowly. To try again: rm -r {UV.relative_to(ROOT)}\n{done.stderr}")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            break
-    part.rename(UV)
+    """Have uv, which makes an environment in a tenth of pip's time; where it can't be had, go on with virtualenv and pip."""
+    session.run(sys.executable, ".ci/fetch_uv.py", str(UV), str(UV_SETTINGS), external=True, log=False)
     # What nox found when it began, it remembers.
     getattr(nox.virtualenv.find_uv, "cache_clear", int)()
 
@@ -352,25 +318,6 @@ def run_scripts(session: nox.Session, scripts: list[str]) -> None:
 def bring(session: nox.Session, *requirements: str) -> None:
     """Install from the user's indexes."""
     session.install(*requirements, env=json.loads(UV_SETTINGS.read_text()) if UV_SETTINGS.exists() else None)
-
-
-def settings_for_uv() -> dict[str, str]:
-    """The user's settings of pip, as variables for uv; none where uv has been told of an index itself."""
-    if any(name in os.environ for name in UV_INDEXES):
-        return {}
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )
-    lines = [re.fullmatch(r"(global|install|:env:)\.([\w-]+)=(['\"].*)", line) for line in listed.stdout.splitlines()]
-    # In this order, the later overrides.
-    found = {one[2]: one[3] for kind in ("global", "install", ":env:") for one in lines if one and one[1] == kind}
-    told = {
-        variable: ("," if name == "find-links" else " ").join(ast.literal_eval(found[name]).split())
-        for name, variable in UV_NAMES.items()
-        if name in found and variable not in os.environ
-    }
-    # pip takes the best that any index has, uv what the first one has that knows the name.
-    return {"UV_INDEX_STRATEGY": "unsafe-best-match", **told}
 
 
 def answers(python: str | Path, version: str) -> bool:

@@ -10,7 +10,7 @@ from dspex.core.dictionaries import to_dictionaries
 from dspex.core.errors import ConfigurationError, ProtocolError
 from dspex.core.messages import Choice, LMRequest, LMResponse, ToolCall
 from dspex.core.usage import Usage
-from dspex.runtime.bridge import in_thread
+from dspex.runtime.worker_threads import in_thread
 
 
 class BaseLM(LM):

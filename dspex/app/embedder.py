@@ -14,8 +14,8 @@ from dspex.app.services import endpoint_identity
 from dspex.core.errors import ConfigurationError, InputError, ProtocolError
 from dspex.core.messages import Vectors
 from dspex.core.secret import Secret
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE
+from dspex.runtime.worker_threads import in_thread
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.embedder import EmbeddingService

@@ -19,9 +19,9 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
 from dspex.core.wire import HttpLimits
-from dspex.runtime.bridge import run_stepped
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope
+from dspex.runtime.stepping import run_stepped
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.hedge import checked_after

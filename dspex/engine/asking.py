@@ -17,8 +17,8 @@ from dspex.engine.setup import Role
 from dspex.engine.steps import Asked, Computed, Steps, StepWork, key
 from dspex.program.predict import Predict
 from dspex.program.signature import ensure_signature
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE
+from dspex.runtime.worker_threads import in_thread
 
 OPTIONS = frozenset({"role", "n", "sample", "temperature"})
 

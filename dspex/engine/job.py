@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from contextlib import suppress
 from contextvars import Context as Variables
 from contextvars import copy_context
 from itertools import chain
@@ -15,20 +14,19 @@ import msgspec
 
 from dspex.app.app import App, current_app, default_app
 from dspex.core.candidate import Candidate
-from dspex.core.errors import DspexError, EvaluationError, JournalError
+from dspex.core.errors import DspexError
 from dspex.core.events import ChildRestarted
 from dspex.core.evidence import Arm, Evidence
 from dspex.core.usage import Budget
 from dspex.core.warn import warn
 from dspex.engine import report
-from dspex.engine.artifact import extracted
 from dspex.engine.attached import CONTROL, AttachedJob
 from dspex.engine.away import Away
 from dspex.engine.context import Context
 from dspex.engine.controls import control_arms
 from dspex.engine.evidence import weighed
 from dspex.engine.objective import chosen, complete, frontier
-from dspex.engine.pool import Entry
+from dspex.engine.outcome import searched, tell_of_another_end
 from dspex.engine.preparing import Options
 from dspex.engine.progress import Ledger, Progress
 from dspex.engine.quote import Quote
@@ -312,7 +310,7 @@ class Job:
         ticking = asyncio.get_running_loop().create_task(self._tick())
         try:
             self._watch_seconds()
-            winner, why = await self._searched(context)
+            winner, why = await searched(context, self._journal)
             winner = self._by_objective(context, winner)
             arms = await control_arms(context, winner) if self._setup.controls and why == "done" else ()
             self._journal.append(Stopped(why))
@@ -352,7 +350,7 @@ class Job:
             context, winner, held, stopped=why, keep=keep, limit=limit, notes=notes, arms=arms, by_score=by_score
         )
         kept = winner if evidence.kept else context.student
-        self._compare(kept, why)
+        tell_of_another_end(self._journal, self._setup, kept, why)
         self._beat()
         self._has_ended = True
         self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
@@ -366,51 +364,6 @@ class Job:
             report.write(self.run_dir, ledger, setup.student, examples)
         except Exception as error:  # noqa: BLE001  a page that cannot be written must not cost the program
             warn(f"The report of the run in {self.run_dir} could not be written: {type(error).__name__}: {error}")
-
-    def _compare(self, kept: Candidate, why: str) -> None:
-        """Say so if a run that had ended before ends otherwise now, which nothing but its algorithm can be the cause of."""
-        records = self._journal.records
-        whys = [record.why for record in records if isinstance(record, Stopped)]
-        ends = [record.winner for record in records if isinstance(record, End)]
-        if ends and whys[-1] == why == "done" and ends[-1] != kept.key:
-            name = type(self._setup.optimizer).__name__
-            warn(
-                f"{name} is not deterministic: its run in {self.run_dir} gave another program before. This is the new one."
-            )
-
-    async def _searched(self, context: Context) -> tuple[Candidate, str]:
-        """What the algorithm found, or the best so far where it was stopped."""
-        try:
-            warm = await self._warmed(context)
-            winner = _better(context, warm, context.checked(await self._setup.optimizer.run(context)))
-            if isinstance(failure := context.steps.scheduler.stopped, Exception):
-                raise failure  # it came with the last step, so that no other was refused
-            return winner, "done"
-        except Stop as stop:
-            await context.steps.scheduler.drained()
-            best = self._best(context)
-            return (best or context.student), stop.reason
-        except Exception as error:
-            best = self._best(context)
-            if isinstance(error, EvaluationError):
-                error.best = self._setup.programs.fresh(best) if best else None
-            error.add_note(f"Run folder: {self.run_dir}. The same call with this run_dir repeats no finished call.")
-            with suppress(JournalError):
-                self._journal.append(Stopped("error", f"{type(error).__name__}: {error}"[:1_000]))
-            raise
-
-    async def _warmed(self, context: Context) -> list[Candidate]:
-        """The programs of a warm start, in the pool and scored."""
-        known = [context.consider(extracted(one), label) for label, one in self._setup.warm.programs]
-        if known and self._setup.metric is not None:
-            async with context.phase("warm start", total=len(known) * len(context.val)):
-                await context.evaluate_all([(one, context.val) for one in known])
-        return known
-
-    @staticmethod
-    def _best(context: Context) -> Candidate | None:
-        entry = context.steps.pool.best([context.key_of(one) for one in context.val])
-        return entry.candidate if entry else None
 
     async def _tick(self) -> None:
         """Obey at once; note how far it is, and make the journal safe from a power cut, once a second, off the loop."""
@@ -482,12 +435,3 @@ class Job:
         for unit, limit in limits.items():
             limits[unit] = None if limit is None else max(0, limit - getattr(ledger, unit))
         return Budget(**limits)
-
-
-def _better(context: Context, warm: Sequence[Candidate], winner: Candidate) -> Candidate:
-    """The winner, or the program of a warm start that has scored more on the same examples."""
-    keys = [context.key_of(one) for one in context.val]
-    entries = [context.steps.pool.entry(Entry(one, "", ()), keys) for one in (winner, *warm)]
-    if context.setup.metric is None or not entries[0].is_complete:
-        return winner
-    return max(entries, key=lambda entry: entry.mean).candidate  # the first of equals

@@ -23,9 +23,9 @@ from dspex.evaluate.faults import fault_of
 from dspex.evaluate.parcels import overlay_of, packed, program_of_artifact, unpacked
 from dspex.plugin.executors import Artifact, CallRecord, Chunk, ChunkSettings, ExecutorRecord, RolloutRecord, Task
 from dspex.program.module import Module
-from dspex.runtime.bridge import WORK
 from dspex.runtime.records import Call, Sent
 from dspex.runtime.scope import SCOPE, Scope
+from dspex.runtime.worker_threads import WORK
 from dspex.service.ledger import BudgetScope
 
 KEPT = 64  # programs, and settings, that are made once

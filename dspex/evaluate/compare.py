@@ -18,7 +18,7 @@ from dspex.evaluate.running import Row
 from dspex.evaluate.sequential import BLOCK, Look, Wealth, anytime_verdict, shown
 from dspex.evaluate.statistics import verdict
 from dspex.program.saving import write_atomically
-from dspex.runtime.bridge import in_thread
+from dspex.runtime.worker_threads import in_thread
 
 
 class ProgramComparison(Comparison, frozen=True, dict=True):

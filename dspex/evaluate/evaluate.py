@@ -19,9 +19,9 @@ from dspex.evaluate.result import EvaluationResult, SliceBy, collected, pairs
 from dspex.evaluate.running import Row, Scorer, Worker, runner
 from dspex.program.batch import side_by_side
 from dspex.program.shared_iterator import SharedIterator
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope, use
+from dspex.runtime.worker_threads import in_thread
 from dspex.service.ledger import BudgetScope
 
 if TYPE_CHECKING:

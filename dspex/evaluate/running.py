@@ -26,8 +26,8 @@ from dspex.core.example import Example, Prediction
 from dspex.core.usage import Usage
 from dspex.evaluate.meter import NOTHING, Meter
 from dspex.evaluate.metrics import normalized
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE, Scope
+from dspex.runtime.worker_threads import in_thread
 
 FAST_S = 0.001  # what a sync metric may take of the loop
 MUCH_S = 0.05  # what moves it to threads at once

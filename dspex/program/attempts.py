@@ -13,8 +13,8 @@ from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationErro
 from dspex.program.module import Module
 from dspex.program.named_functions import function_data
 from dspex.program.provenance import said_of
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE, use
+from dspex.runtime.worker_threads import in_thread
 
 TEMPERATURE = 1.0  # at a model's greedy setting all attempts would be the same
 # No further attempt can mend these. A budget that is spent must not look like a bad answer either.

@@ -27,8 +27,8 @@ from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationErro
 from dspex.core.example import Example
 from dspex.core.warn import warn
 from dspex.program.shared_iterator import SharedIterator
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import SCOPE
+from dspex.runtime.worker_threads import in_thread
 from dspex.service.call import BATCH_WIDTH
 
 Inputs = Iterable[Any] | AsyncIterable[Any]

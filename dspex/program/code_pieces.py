@@ -24,8 +24,8 @@ from dspex.program.fitting import Fitting, unread
 from dspex.program.predict import Predict
 from dspex.program.tool_use import CUT_OFF
 from dspex.program.trajectory import Trajectory
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
+from dspex.runtime.worker_threads import in_thread
 
 MAX_VARIABLES = 16 << 20  # bytes; more are made again instead of kept
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from dspex.core.errors import ConfigurationError, DspexError, ProgramFileError
 from dspex.core.example import Example
-from dspex.runtime.bridge import HOP
+from dspex.runtime.stepping import HOP
 
 DemoSelector = Callable[[Mapping[str, Any], Sequence[Any]], Sequence[Any] | Awaitable[Sequence[Any]]]
 

@@ -10,8 +10,8 @@ from dspex.program.agent_journal import Forgetful, Memory
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature, make_signature
 from dspex.program.trajectory import Trajectory, listed, short
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.scope import use
+from dspex.runtime.worker_threads import in_thread
 
 MAX_SHORTENED = 3  # times that one question is asked again with a shorter trajectory
 NOTE = 1_000  # characters of what is said of a reply that cannot be read

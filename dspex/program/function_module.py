@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from dspex.core.errors import ConfigurationError
 from dspex.program.module import Module
-from dspex.runtime.bridge import in_thread
+from dspex.runtime.worker_threads import in_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from dspex.app.embedder import Embedder, as_vectors
 from dspex.core.errors import ConfigurationError, EvaluationError, InputError
 from dspex.core.example import Example
 from dspex.core.messages import Vectors
-from dspex.runtime.bridge import in_thread
+from dspex.runtime.worker_threads import in_thread
 from dspex.service.flight import SingleFlight
 
 SEPARATOR = " | "

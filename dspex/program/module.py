@@ -11,9 +11,10 @@ from dspex.app.accounting import UsageTracker
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError, RecursionLimit
 from dspex.core.example import Prediction
-from dspex.runtime.bridge import in_thread, run_stepped
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, use
+from dspex.runtime.stepping import run_stepped
+from dspex.runtime.worker_threads import in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path

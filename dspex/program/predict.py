@@ -17,9 +17,9 @@ from dspex.program.demo_selection import DemoSelector, select_demos, selector_fr
 from dspex.program.marked_parts import unmarked
 from dspex.program.signature import Signature, ensure_signature
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
-from dspex.runtime.bridge import HOP
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
+from dspex.runtime.stepping import HOP
 
 CALL_WORDS = frozenset({"signature", "new_signature", "demos", "config", "lm", "_trace"})
 

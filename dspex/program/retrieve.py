@@ -9,7 +9,7 @@ from dspex.core.errors import ConfigurationError, RetrieverError
 from dspex.core.example import Prediction
 from dspex.core.messages import Passage
 from dspex.program.module import Module
-from dspex.runtime.bridge import in_thread
+from dspex.runtime.worker_threads import in_thread
 
 
 class Retrieve(Module):

@@ -9,7 +9,7 @@ from typing import Any
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError
 from dspex.program.module import Module, form_of
-from dspex.runtime.bridge import in_thread
+from dspex.runtime.worker_threads import in_thread
 
 _IN_WORKER: ContextVar[bool] = ContextVar("dspex_in_worker", default=False)
 

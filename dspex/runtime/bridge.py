@@ -5,18 +5,19 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from dspex.runtime.driving import CANCEL_GRACE_S, Drive, Interrupts, Tasks, look
-from dspex.runtime.standing import stand
+from dspex.runtime.standing import STANDING, stand
+from dspex.runtime.worker_threads import ABANDONED
 
 T = TypeVar("T")
 
 UNSEEN_S = 0.1  # a loop that stood still for longer looks first at what came meanwhile
-WORK = "dspex-work "  # what the names of threads of `in_thread` begin with
 
 
 class Call(Generic[T]):
@@ -171,7 +172,7 @@ class Bridge:
         waits there, so does every other call, since what it waits for may need one of them.
         """
         self._check_fork()
-        running, abandoned, context = asyncio._get_running_loop(), _ABANDONED.get(), context or copy_context()
+        running, abandoned, context = asyncio._get_running_loop(), ABANDONED.get(), context or copy_context()
         if running is not None:
             self.nested_calls += 1
             context.run(STANDING.set, STANDING.get() | {running})
@@ -184,7 +185,7 @@ class Bridge:
         if self._blocked:
             return self._second().run(coro, context)
         if abandoned is not None:
-            return abandoned.run(self, coro, context)
+            return abandoned.run(coro, partial(self.start, context=context))
         return self.start(coro, context).wait() if running is not None else self._run_here(coro, context)
 
     def _run_here(self, coro: Coroutine[Any, Any, T], context: Context) -> T:
@@ -280,151 +281,3 @@ async def _cancel_all() -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=CANCEL_GRACE_S)
-
-
-class _Hop:
-    __slots__ = ()
-
-    def __await__(self) -> Generator[Any, None, None]:
-        if _STEPPING.get():
-            yield self
-
-
-HOP = _Hop()
-
-
-def run_stepped(bridge: Bridge, coro: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on this thread up to its first `await HOP`, and only the rest on the bridge.
-
-    A call that is answered before it needs a loop, such as a cache hit, runs none.
-    """
-    context = copy_context()
-    context.run(_STEPPING.set, True)
-    try:
-        context.run(coro.send, None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    context.run(_STEPPING.set, False)
-    return bridge.run(_Started(coro), context)
-
-
-class _Started(Coroutine[Any, Any, T]):
-    """A coroutine that has begun already, which `await` itself refuses."""
-
-    __slots__ = ("_coro",)
-
-    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
-        self._coro = coro
-
-    def send(self, value: Any) -> Any:
-        return self._coro.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._coro.throw(*error)
-
-    def close(self) -> None:
-        self._coro.close()
-
-    def __await__(self) -> "_Started[T]":
-        return self
-
-    def __iter__(self) -> "_Started[T]":
-        return self
-
-    def __next__(self) -> Any:
-        return self._coro.send(None)
-
-
-class Abandoned:
-    """Says to sync code in a worker thread that nobody waits for it any more: its dspex calls are cancelled."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._is_set = False
-        self._call: Call[Any] | None = None
-
-    def set(self) -> None:
-        """Cancel the call that runs, and any later one."""
-        with self._lock:
-            self._is_set = True
-            if self._call is not None:
-                self._call.cancel()
-
-    def run(self, bridge: Bridge, coro: Coroutine[Any, Any, T], context: Context | None) -> T:
-        """As `Bridge.run`, unless abandoned."""
-        with self._lock:
-            if self._is_set:
-                coro.close()
-                raise asyncio.CancelledError
-            call = bridge.start(coro, context)
-            self._call = call
-        return call.wait()
-
-
-# Loops whose threads wait for this call, so that what their tasks hold will not be given back meanwhile.
-STANDING: ContextVar[frozenset[asyncio.AbstractEventLoop]] = ContextVar("dspex_standing", default=frozenset())
-
-
-class LoopCounts:
-    """How much belongs to each loop; guarded by its owner's lock."""
-
-    def __init__(self) -> None:
-        self._counts: dict[asyncio.AbstractEventLoop, int] = {}
-
-    def change(self, by: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Count for a loop, the running one if none is given."""
-        loop = loop or asyncio.get_running_loop()
-        count = self._counts.get(loop, 0) + by
-        if count:
-            self._counts[loop] = count
-        else:
-            self._counts.pop(loop, None)
-
-    @property
-    def stands(self) -> bool:
-        """Whether anything belongs to a loop that stands still until the caller is done."""
-        return any(loop in self._counts for loop in STANDING.get())
-
-
-_STEPPING: ContextVar[bool] = ContextVar("dspex_stepping", default=False)
-_ABANDONED: ContextVar[Abandoned | None] = ContextVar("dspex_abandoned", default=None)
-
-
-async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run sync code in a thread of its own, in a copy of this context; there is no cap on their number.
-
-    A thread cannot be stopped: if this is cancelled, the code goes on, but its dspex calls end as cancelled.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-    context = copy_context()
-    abandoned = Abandoned()
-    context.run(_ABANDONED.set, abandoned)
-
-    def deliver(result: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-    def work() -> None:
-        try:
-            outcome: tuple[Any, BaseException | None] = (context.run(function, *args, **kwargs), None)
-        except StopIteration as error:
-            outcome = (None, RuntimeError(f"{function!r} raised {error!r}"))
-        except BaseException as error:  # noqa: BLE001  as above
-            outcome = (None, error)
-        try:
-            loop.call_soon_threadsafe(deliver, *outcome)
-        except RuntimeError:
-            return  # The loop is closed: nobody is left to tell.
-
-    threading.Thread(target=work, name=f"{WORK}{getattr(function, '__name__', '')}", daemon=True).start()
-    try:
-        return await future
-    except asyncio.CancelledError:
-        abandoned.set()
-        raise

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Self
 
-from dspex.runtime.bridge import HOP
+from dspex.runtime.stepping import HOP
 
 KINDS = (
     *("module", "lm", "adapter_format", "adapter_parse", "retriever", "tool", "evaluate", "compile"),

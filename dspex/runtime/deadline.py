@@ -8,7 +8,7 @@ import msgspec
 
 from dspex.core.clock import Clock
 from dspex.core.errors import DeadlineExceeded
-from dspex.runtime.bridge import HOP
+from dspex.runtime.stepping import HOP
 
 T = TypeVar("T")
 

@@ -1,7 +1,8 @@
-"""A thread that stands still until another one lets it go on."""
+"""Threads that stand still until another one lets them go on, and the loops that stand still with them."""
 
 import asyncio
 import threading
+from contextvars import ContextVar
 
 POLL_S = 0.05
 
@@ -17,3 +18,28 @@ def stand(gate: threading.Lock) -> None:
     while not gate.acquire(timeout=POLL_S):
         if task.cancelling() > before:
             raise asyncio.CancelledError
+
+
+# Loops whose threads wait for this call, so that what their tasks hold will not be given back meanwhile.
+STANDING: ContextVar[frozenset[asyncio.AbstractEventLoop]] = ContextVar("dspex_standing", default=frozenset())
+
+
+class LoopCounts:
+    """How much belongs to each loop; guarded by its owner's lock."""
+
+    def __init__(self) -> None:
+        self._counts: dict[asyncio.AbstractEventLoop, int] = {}
+
+    def change(self, by: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Count for a loop, the running one if none is given."""
+        loop = loop or asyncio.get_running_loop()
+        count = self._counts.get(loop, 0) + by
+        if count:
+            self._counts[loop] = count
+        else:
+            self._counts.pop(loop, None)
+
+    @property
+    def stands(self) -> bool:
+        """Whether anything belongs to a loop that stands still until the caller is done."""
+        return any(loop in self._counts for loop in STANDING.get())

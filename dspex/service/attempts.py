@@ -11,8 +11,8 @@ from dspex.core.endpoint import Endpoint
 from dspex.core.errors import BudgetExceeded, CircuitOpen, DspexError, LMError, LMTimeout, PluginError
 from dspex.core.events import AttemptFailed, BreakerChanged, BudgetRefused
 from dspex.core.wire import HttpLimits
-from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE
+from dspex.runtime.stepping import HOP
 from dspex.service.alarm import Timer
 from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import Call, Options, Shared

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dspex.core.errors import InputError
-from dspex.runtime.bridge import HOP
+from dspex.runtime.stepping import HOP
 
 MAX_HOPS = 5
 _NAT64 = IPv6Network("64:ff9b::/96")  # an IPv4 address in its last 32 bits

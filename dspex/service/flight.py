@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from dspex.core.errors import BudgetExceeded, LMError, PluginError
-from dspex.runtime.bridge import STANDING
+from dspex.runtime.standing import STANDING
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from dspex.core.clock import Clock
 from dspex.core.errors import BudgetExceeded
 from dspex.core.messages import LMRequest
 from dspex.core.usage import Budget, Usage
-from dspex.runtime.bridge import LoopCounts
+from dspex.runtime.standing import LoopCounts
 from dspex.service.prices import Prices
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from typing import Any
 
 from dspex.core.errors import DspexError, PluginError
 from dspex.core.guests import PASSING
-from dspex.runtime.bridge import HOP
+from dspex.runtime.stepping import HOP
 from dspex.service.flight import SingleFlight
 
 

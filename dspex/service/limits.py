@@ -9,7 +9,7 @@ import msgspec
 
 from dspex.core.clock import Clock
 from dspex.core.errors import ConfigurationError, RateLimited
-from dspex.runtime.bridge import LoopCounts
+from dspex.runtime.standing import LoopCounts
 from dspex.service.adaptive import Adaptive
 from dspex.service.call import DEFAULT_TIMEOUT_S
 from dspex.service.rate import LONGEST_S, TOLD, Minute, Taken, Told, told

@@ -16,8 +16,8 @@ from dspex.core.identity import canonical
 from dspex.core.messages import Image, LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.plugin.per_loop import PerLoop
-from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import Recorder
+from dspex.runtime.stepping import HOP
 from dspex.service.attempts import Attempts
 from dspex.service.batches import Batches
 from dspex.service.cache import CacheService

@@ -12,8 +12,8 @@ from dspex.core.errors import DspexError, LMError, ProtocolError
 from dspex.core.guests import PASSING
 from dspex.core.messages import LMDelta, LMRequest
 from dspex.core.usage import Usage
-from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE
+from dspex.runtime.stepping import HOP
 from dspex.service.alarm import Timer
 from dspex.service.attempts import Entry
 from dspex.service.call import Call, Options

@@ -13,8 +13,8 @@ from dspex.core.errors import DspexError, LMError, RetrieverError
 from dspex.core.identity import canonical
 from dspex.core.messages import LMDelta, LMRequest, LMResponse
 from dspex.core.usage import Usage
-from dspex.runtime.bridge import HOP
 from dspex.runtime.scope import SCOPE, use
+from dspex.runtime.stepping import HOP
 from dspex.service.attempts import Attempts
 from dspex.service.call import Call, Options
 from dspex.service.hidden import secrets_of, shown

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from dspex.core.clock import Clock
 from dspex.core.errors import Unavailable
-from dspex.runtime.bridge import STANDING
+from dspex.runtime.standing import STANDING
 from dspex.service.alarm import Alarm, Ending, Timer
 
 POLL_S = 0.02

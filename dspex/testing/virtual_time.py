@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
-from dspex.runtime.bridge import WORK
+from dspex.runtime.worker_threads import WORK
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -13,7 +13,8 @@ from dspex.program.adapters import base
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.signature import ensure_signature
-from dspex.runtime.bridge import in_thread, run_stepped
+from dspex.runtime.stepping import run_stepped
+from dspex.runtime.worker_threads import in_thread
 
 _OF_SYSTEM = ("format_field_description", "format_field_structure", "format_task_description")
 

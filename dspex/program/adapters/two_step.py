@@ -15,8 +15,8 @@ from dspex.program.fields import FieldInfo, InputField
 from dspex.program.parts import Content, joined
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature
-from dspex.runtime.bridge import run_stepped
 from dspex.runtime.scope import use
+from dspex.runtime.stepping import run_stepped
 
 
 class TwoStepAdapter(Adapter):

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from dspex.app.app import current_app
 from dspex.core.errors import InputError
 from dspex.program.types.base import Type
-from dspex.runtime.bridge import run_stepped
+from dspex.runtime.stepping import run_stepped
 from dspex.service.fetch import fetch
 
 MAX_BYTES = 20 << 20

@@ -13,9 +13,9 @@ from dspex.core.nearest import did_you_mean
 from dspex.program.types.arguments import Arguments, arguments_of, declaring, unwrapped
 from dspex.program.types.recorded import recorded
 from dspex.program.values import render
-from dspex.runtime.bridge import in_thread
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
+from dspex.runtime.worker_threads import in_thread
 
 Confirm = Callable[["Tool", Mapping[str, Any]], bool | Awaitable[bool]]
 
