@@ -86,7 +86,10 @@ def _tools(saved: SavedProgram) -> list[str]:
 
 
 def _functions(saved: SavedProgram) -> list[str]:
-    return [f"{name} from {place}" if place else f"{name}, which no file can name" for name, place in saved.functions.items()]
+    return [
+        f"{name} from {place}" if place else f"{name}, which no file can name"
+        for name, place in saved.functions.items()
+    ]
 
 
 def _of_part(one: SavedPart, other: SavedPart) -> Iterator[Change]:

@@ -22,8 +22,8 @@ KIND_WORDS = MappingProxyType(
 OWN_COMMANDS = frozenset({"diff", "show", "doctor", "gate", "plugin", "plugins", "run", "runs"})
 
 # What dspex-openai offers beside "openai": as models, and of these as embedders.
-_OPENAI = "azure hosted_vllm llama_server lm_studio mistral openrouter together together_ai vllm".split()
-_OPENAI_MODELS = ["deepseek", "groq", "xai", *_OPENAI]
+_OPENAI = tuple("azure hosted_vllm llama_server lm_studio mistral openrouter together together_ai vllm".split())
+_OPENAI_MODELS = ("deepseek", "groq", "xai", *_OPENAI)
 
 PACKAGES = MappingProxyType(
     {

@@ -30,7 +30,9 @@ def declared(folder):
 
 
 def test_errors_say_what_to_install_for_each_name_that_a_package_here_offers():
-    folders = [path.parent for group in ("plugins", "contrib") for path in sorted(ROOT.glob(f"{group}/*/pyproject.toml"))]
+    folders = [
+        path.parent for group in ("plugins", "contrib") for path in sorted(ROOT.glob(f"{group}/*/pyproject.toml"))
+    ]
     offered = {one: name for name, ones in map(declared, folders) for one in ones}
     assert {one: name for one, name in offered.items() if one not in SHOWN and one not in PACKAGES} == {}
     assert [one for one in PACKAGES if one not in offered] == []

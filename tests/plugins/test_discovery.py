@@ -243,7 +243,7 @@ def test_an_import_of_what_is_not_there_says_what_to_do(install, name, says):
 @pytest.mark.parametrize("path", ["teleprompt", "teleprompt.mipro_optimizer_v2", "teleprompt.teleprompt_optuna"])
 def test_an_import_of_a_missing_optimizer_says_what_to_install(path, install):
     install()
-    with pytest.raises(ImportError, match='cannot import name \'MIPROv2\': .*pip install "dspex-mipro"'):
+    with pytest.raises(ImportError, match=r"cannot import name 'MIPROv2': .*pip install .dspex-mipro"):
         exec(f"from dspex.{path} import MIPROv2")
     assert not hasattr(importlib.import_module(f"dspex.{path}"), "MIPROv2")
 
