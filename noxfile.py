@@ -188,8 +188,10 @@ def demo(session: nox.Session) -> None:
     install(session, "dspex", *siblings("dspex-demo"), "dspex-demo")
     # Ctrl-C reaches the demo too: it needs a moment to say what it saved and how to go on. An interrupt of nox alone does
     # not, and it is terminated then, which it takes as the same.
-    session.run("dspex", "demo", *session.posargs, interrupt_timeout=3, terminate_timeout=20)
-    session.log(f"`dspex` in the lines above is {Path(session.bin, 'dspex').relative_to(ROOT)}")
+    try:
+        session.run("dspex", "demo", *session.posargs, interrupt_timeout=3, terminate_timeout=20)
+    finally:
+        session.log(f"`dspex` in the lines above is {Path(session.bin, 'dspex').relative_to(ROOT)}")
 
 
 @nox.session(default=False, requires=["wheels"])
