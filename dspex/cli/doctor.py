@@ -41,7 +41,10 @@ Look = Callable[[PluginManager], Iterator[Finding]]
 @click.option("--url", "urls", multiple=True, metavar="URL", help="And whether this address does.")
 @click.pass_context
 def doctor(ctx: click.Context, reach: bool, urls: Sequence[str]) -> None:
-    """Say what is installed, what is broken and what to do; exit with 1 if anything is broken."""
+    """Say what is installed, what is broken and what to do.
+
+    Exit code 1 if anything is broken.
+    """
     click.echo(
         f"dspex {version_of('dspex')}, Python {platform.python_version()} ({sys.executable}), {platform.platform()}"
     )
