@@ -186,9 +186,12 @@ def packaging(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """The main job: `dspex demo`, in an environment that has what it needs. `nox -s demo -- --task city`."""
     install(session, "dspex", *siblings("dspex-demo"), "dspex-demo")
-    # Ctrl-C reaches the demo too: it needs a moment to say what it saved and how to go on.
-    session.run("dspex", "demo", *session.posargs, interrupt_timeout=20, terminate_timeout=5)
-    session.log(f"`dspex` in the lines above is {Path(session.bin, 'dspex').relative_to(ROOT)}")
+    # Ctrl-C reaches the demo too: it needs a moment to say what it saved and how to go on. An interrupt of nox alone does
+    # not, and it is terminated then, which it takes as the same.
+    try:
+        session.run("dspex", "demo", *session.posargs, interrupt_timeout=3, terminate_timeout=20)
+    finally:
+        session.log(f"`dspex` in the lines above is {Path(session.bin, 'dspex').relative_to(ROOT)}")
 
 
 @nox.session(default=False, requires=["wheels"])

@@ -199,8 +199,6 @@ _INSTEAD = MappingProxyType(
 )
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
-_IMPORTLIB = "<frozen importlib._bootstrap>"
-
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  made from the one table
 
 
@@ -214,7 +212,7 @@ def _found(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("dspex")
     if name in _INSTEAD:
-        raise AttributeError(f"dspex has no {name}: {_INSTEAD[name]}.")
+        raise AttributeError(f"dspex has no {name}: {_INSTEAD[name]}.", name=name)  # with it Python guesses no other
     if name[:1].isupper():
         return importlib.import_module("dspex.engine.optimizer").optimizer_class(name, __all__)
     raise AttributeError(f"module 'dspex' has no attribute {name!r}")
@@ -224,8 +222,8 @@ def __getattr__(name: str) -> Any:
     try:
         return _found(name)
     except AttributeError as error:
-        # `from dspex import X` asks by importlib's own code first, and would drop what an AttributeError says.
-        if name[:1].isupper() and sys._getframe(1).f_code.co_filename == _IMPORTLIB:
+        asking = sys._getframe(1)
+        if name[:1].isupper() and importlib.import_module("dspex.core.importing").is_import(asking):
             raise ImportError(f"cannot import name {name!r} from 'dspex': {error}", name="dspex") from error
         raise
 

@@ -93,6 +93,8 @@ class LM:
         dispatch: Literal["live", "batch"] = "live",
         **kwargs: Any,
     ) -> None:
+        if not isinstance(model, str):
+            raise ConfigurationError(f"LM takes 'provider/model', not {model!r:.80}.")
         if provider is None and "/" not in model:
             raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
         if model_type not in MODEL_TYPES:
@@ -249,6 +251,8 @@ class LM:
         if "n" in merged:
             n = merged["n"] if n == 1 else n
             merged = {name: value for name, value in merged.items() if name != "n"}
+        if type(n) is not int or n < 1:
+            raise ConfigurationError(f"n={n!r}: it is a number of completions, one or more.")
         form: Any = merged.get("response_format")
         if form is not None and hasattr(form, "model_json_schema"):
             schema = schema or form.model_json_schema()

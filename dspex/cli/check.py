@@ -59,7 +59,9 @@ CONTRACTS = MappingProxyType(
 @click.argument("package")
 @click.pass_context
 def check(ctx: click.Context, package: str) -> None:
-    """Check an installed plugin, by the name of its entry point or its package; exit with 1 if it breaks a rule.
+    """Look closely at an installed plugin.
+
+    PACKAGE is the name of its entry point or of its package. Exit code 1 if it breaks a rule.
 
     Where that needs no network and no data of its own, the contract kit of dspex.testing is run.
     """

@@ -28,7 +28,9 @@ class Change(msgspec.Struct, frozen=True):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def diff(ctx: click.Context, first: Path, second: Path, as_json: bool) -> None:
-    """Tell what the programs in FIRST and SECOND differ in: prompts, fields, demos, models, versions, evidence.
+    """Tell what two saved programs differ in.
+
+    Prompts, fields, demos, models, tools, settings, versions, evidence.
 
     Nothing is imported. Exit code 1 where they differ, as diff's.
     """
@@ -60,6 +62,8 @@ def changed(one: SavedProgram, other: SavedProgram) -> Iterator[Change]:
     """All differences."""
     yield from _row("", "program", one.program, other.program)
     yield from _rows("", "tools", _tools(one), _tools(other))
+    yield from _rows("", "functions", _functions(one), _functions(other))
+    yield from _rows("", "settings", _pairs(one.settings), _pairs(other.settings))
     yield from _rows("", "versions", _pairs(one.versions), _pairs(other.versions))
     yield from _row("", "evidence", _headline(one), _headline(other))
     parts, others = ({part.path: part for part in saved.parts} for saved in (one, other))
@@ -78,6 +82,13 @@ def _tools(saved: SavedProgram) -> list[str]:
         f"{'' if path == 'self' else f'{path}: '}{name}({takes})"
         for path, tools in saved.tools.items()
         for name, takes in tools.items()
+    ]
+
+
+def _functions(saved: SavedProgram) -> list[str]:
+    return [
+        f"{name} from {place}" if place else f"{name}, which no file can name"
+        for name, place in saved.functions.items()
     ]
 
 

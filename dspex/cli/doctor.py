@@ -18,6 +18,7 @@ from dspex.app.keys import key_in, key_variables
 from dspex.cli.plugins import rows
 from dspex.core.clock import SystemClock
 from dspex.core.errors import ConfigurationError
+from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import PACKAGES, install_hint
 from dspex.plugin.fence import fenced
 from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager
@@ -41,7 +42,10 @@ Look = Callable[[PluginManager], Iterator[Finding]]
 @click.option("--url", "urls", multiple=True, metavar="URL", help="And whether this address does.")
 @click.pass_context
 def doctor(ctx: click.Context, reach: bool, urls: Sequence[str]) -> None:
-    """Say what is installed, what is broken and what to do; exit with 1 if anything is broken."""
+    """Say what is installed, what is broken and what to do.
+
+    Exit code 1 if anything is broken.
+    """
     click.echo(
         f"dspex {version_of('dspex')}, Python {platform.python_version()} ({sys.executable}), {platform.platform()}"
     )
@@ -88,6 +92,12 @@ def plugins(manager: PluginManager) -> Iterator[Finding]:
                 FINE,
                 f"{who} is slow: {row.load_ms:.0f} ms to import, which every program pays that asks for a plugin",
             )
+    names = [row.name for row in found]
+    for name in sorted(manager.chosen.difference(names, ["none"])):
+        yield (
+            FINE,
+            f"DSPEX_PLUGINS or -p names {name!r}, and no installed plugin is called so.{did_you_mean(name, names)}",
+        )
     for text in manager.conflicts():
         yield BROKEN, text
 

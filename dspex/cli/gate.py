@@ -63,7 +63,9 @@ def gate(
     model: str | None, named: str | None, allow: Sequence[str], max_calls: int | None, usd: float | None, sequential: bool, run_dir: Path | None,
     junit: Path | None, markdown: Path | None, html: Path | None,
 ) -> None:  # fmt: skip
-    """Compare the program saved in FILE with a baseline on the same examples, for a CI job.
+    """Compare a saved program with a baseline, for a CI job.
+
+    Both, the program in FILE and that of --against, run on the same examples.
 
     Exit code 0: better, or not shown to be worse; with --margin, a loss of more points than that is ruled out.
     1: worse; with --margin, not ruled out. 2: it could not be decided, since something failed.

@@ -46,7 +46,10 @@ def rows(manager: PluginManager) -> list[Row]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def plugins(ctx: click.Context, as_json: bool) -> None:
-    """List the installed plugins and what each provides; `dspex plugins check NAME` looks closely at one."""
+    """List the installed plugins and what each provides.
+
+    `dspex plugins check NAME` looks closely at one.
+    """
     if ctx.invoked_subcommand is not None:
         return
     found = rows(current_app().plugins)

@@ -46,7 +46,7 @@ def _whole(file: Path, allow: Sequence[str]) -> Module:
         return load(file, allow=allow)
     except ProgramFileError as error:
         raise ConfigurationError(
-            f"{error} On the command line: --allow MODULE, or --program package.module:attribute, or --program "
+            f"{error} On the command line: --allow MODULE{f' (it was {chr(32).join(allow)})' if allow else ''}, or --program package.module:attribute, or --program "
             "'question -> answer' for a Predict or ChainOfThought."
         ) from error
 

@@ -35,7 +35,11 @@ def run(
     agent the tools, that the file names be imported; or --program names the class or an instance. Nothing else is imported.
     """
     program = load_program(file, named, model, allow)
-    outputs = plain(program(**_inputs(given, program)))
+    inputs = _inputs(given, program)
+    try:
+        outputs = plain(program(**inputs))
+    except InputError as error:
+        raise InputError(f"{error}\nInputs are given by --input NAME=TEXT; `dspex show {file}` lists them.") from error
     if as_json or not isinstance(outputs, dict):
         click.echo(msgspec.json.format(msgspec.json.encode(outputs), indent=2) if as_json else str(outputs))
         return

@@ -40,7 +40,7 @@ class Row(msgspec.Struct, frozen=True):
 
 @click.group()
 def runs() -> None:
-    """Look at the runs of optimizers, steer those that go on, and tidy up.
+    """See, steer and tidy up the runs of optimizers.
 
     RUN is a folder's path, or the beginning of its name below DSPEX_RUNS_DIR.
     """
@@ -49,7 +49,10 @@ def runs() -> None:
 @runs.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_runs(as_json: bool) -> None:
-    """List the runs, newest first; one that cannot be read is listed with its fault."""
+    """List the runs, newest first.
+
+    One that cannot be read is listed with its fault.
+    """
     found = sorted(map(_row, _folders()), key=lambda row: (row.began, row.name), reverse=True)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
@@ -62,7 +65,10 @@ def list_runs(as_json: bool) -> None:
 @runs.command()
 @RUN
 def show(run: str) -> None:
-    """Tell all of one run: what it is of, how far it is, what it has cost, what it can claim."""
+    """Tell all of one run.
+
+    What it is of, how far it is, what it has cost, what it can claim.
+    """
     job = AttachedJob(_folder(run))
     for line in details(job):
         click.echo(line)
@@ -87,7 +93,10 @@ def pause(run: str) -> None:
 @runs.command()
 @RUN
 def resume(run: str) -> None:
-    """Let a paused run go on; for one that nobody runs, say how to go on with it."""
+    """Let a paused run go on.
+
+    For one that nobody runs, say how to go on with it.
+    """
     job = AttachedJob(_folder(run))
     if job.owner:
         job.resume()
@@ -117,7 +126,10 @@ def cancel(run: str) -> None:
 @click.argument("first")
 @click.argument("second")
 def compare(first: str, second: str) -> None:
-    """Set two runs side by side, and their programs on the examples that both were run on."""
+    """Set two runs side by side.
+
+    Their programs too, on the examples that both were run on.
+    """
     for line in shown_comparison(AttachedJob(_folder(first)), AttachedJob(_folder(second))):
         click.echo(line)
 
@@ -126,7 +138,10 @@ def compare(first: str, second: str) -> None:
 @RUN
 @click.argument("target", type=click.Path(path_type=Path))
 def repair_run(run: str, target: Path) -> None:
-    """Copy what is whole of a damaged run, up to its first damaged line, to the folder TARGET."""
+    """Copy what is whole of a damaged run.
+
+    All up to its first damaged line goes to the folder TARGET.
+    """
     kept, lost = repair(_folder(run), target)
     click.echo(f"{kept} lines are in {target}; {lost:,} bytes were left out. Go on with run_dir={str(target)!r}.")
 
@@ -135,7 +150,10 @@ def repair_run(run: str, target: Path) -> None:
 @click.argument("which", metavar="RUN...", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rm(which: Sequence[str], yes: bool) -> None:
-    """Delete runs that nobody runs, with all that was paid for in them."""
+    """Delete runs that nobody runs.
+
+    All that was paid for in them goes too.
+    """
     folders = [_folder(one) for one in which]
     for folder in folders:
         if owner := owner_of(folder):

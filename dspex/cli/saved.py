@@ -1,6 +1,6 @@
 """A saved program as it stands in its file: read without making it, so nothing is imported."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,14 @@ class SavedPart(msgspec.Struct, frozen=True):
 
 
 _NAMES = frozenset("model model_type provider _dspy_lm_class".split())
+_OF_FUNCTION = frozenset("name function why args given_args required".split())
 _KNOWN = frozenset("traces train demos signature lm config".split())
 
 
 class SavedProgram(msgspec.Struct, frozen=True):
     """All that a file says; `place` is the program's class, `is_whole` says that its file and `functions` are enough to make it.
 
+    `settings` are what it was made with beside its signature and tools, and what was given beside a tool's function: "weather.desc".
     `functions` are places to import, or "" for what no file can name; `tools` what the tools take, by their modules' paths.
     """
 
@@ -76,6 +78,7 @@ class SavedProgram(msgspec.Struct, frozen=True):
     evidence: Evidence | None = None
     functions: Mapping[str, str] = {}
     tools: Mapping[str, Mapping[str, str]] = {}
+    settings: Mapping[str, Any] = {}
 
     @property
     def program(self) -> str:
@@ -108,9 +111,26 @@ def read_saved(file: Path) -> SavedProgram:
             None if found is None else msgspec.convert(found, Evidence),
             {str(one["name"]): str(one.get("function", "")) for one in entries(said.get("recipe") or {})},
             {path: dict(tools) for path, tools in (metadata.get("tools") or {}).items()},
+            dict(_settings(said.get("recipe") or {})),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ProgramFileError(f"{file} is no saved program: {error!r:.200}.") from error
+
+
+def _settings(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a recipe says beside the signature, the functions and what they take, which are told by themselves."""
+    for name, value in recipe.items():
+        if name == "tools":
+            for tool in value or ():
+                yield from ((f"{tool['name']}.{key}", given) for key, given in tool.items() if key not in _OF_FUNCTION)
+        elif name == "module":
+            yield from _settings(value.get("recipe") or {})
+        elif name not in ("kind", "signature") and value not in (None, {}) and not _is_function(value):
+            yield name, value
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, Mapping) and "name" in value and not {"function", "why"}.isdisjoint(value)
 
 
 def _part(path: str, state: Any) -> SavedPart:

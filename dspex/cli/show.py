@@ -28,7 +28,9 @@ VALUE = 200  # characters of a demo's value
     "--allow", multiple=True, metavar="MODULE", help="Check that it fits its own class, whose module may be imported."
 )
 def show(file: Path, all_demos: bool, as_json: bool, named: str | None, allow: Sequence[str]) -> None:
-    """Tell what the program in FILE is: predictors, instructions, demos, models, versions, evidence.
+    """Tell what a saved program is.
+
+    Its predictors, instructions, demos, models, tools, settings, versions, evidence.
 
     Nothing is imported, unless --program or --allow says so.
     """
@@ -67,6 +69,8 @@ def described(saved: SavedProgram, *, all_demos: bool = False) -> Iterator[str]:
             yield f"function   {name}{_from(place)}"
     if saved.wants:
         yield f"imports    {', '.join(saved.wants)}, where --allow says so"
+    if saved.settings:
+        yield f"settings   {', '.join(f'{name}={value!r:.{VALUE}}' for name, value in saved.settings.items())}"
     yield f"versions   {', '.join(f'{name} {version}' for name, version in saved.versions.items()) or 'unknown'}"
     yield from (f"other      {line}" for line in other_versions({"dependency_versions": saved.versions}))
     yield f"evidence   {saved.evidence.headline if saved.evidence else 'none'}"

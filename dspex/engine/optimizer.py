@@ -24,6 +24,7 @@ from dspex.engine.quote import Quote
 from dspex.engine.setup import Setup
 from dspex.engine.told import is_told, told
 from dspex.evaluate.report import ProgressBar
+from dspex.plugin.catalog import install_hint
 from dspex.program.module import Module
 from dspex.runtime.callbacks import Emission
 
@@ -226,6 +227,9 @@ def optimizer_class(name: str, others: Iterable[str] = ()) -> type[Optimizer]:
     manager = current_app().plugins
     spec = manager.find("optimizers", name)
     if spec is None:
-        raise MissingPlugin(manager.unknown("optimizers", name, f"dspex.{name}") + did_you_mean(name, others))
+        why = manager.unknown("optimizers", name, f"dspex.{name}")
+        if others and not install_hint("optimizers", name):
+            why = f"dspex has no {name!r}.{did_you_mean(name, others)} {why}"
+        raise MissingPlugin(why)
     found: Any = spec.load()
     return found  # type: ignore[no-any-return]  # a plugin's class

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from dspex.app.accounting import is_wall
 from dspex.app.app import App
 from dspex.core.candidate import Rollout
 from dspex.core.errors import (
@@ -26,6 +27,7 @@ from dspex.engine.pool import Pool
 from dspex.engine.recorder import StepRecorder, Tape
 from dspex.engine.scheduler import BRANCH, UNLIMITED, Branch, Scheduler, Spend, Stop, Work
 from dspex.runtime.records import Run, Step
+from dspex.runtime.scope import SCOPE
 from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS, Charge
 
 OUTAGE = (AuthError, CircuitOpen, LMTimeout, RateLimited, Unavailable)
@@ -240,6 +242,8 @@ def _instead(work: StepWork, recorder: StepRecorder, error: BaseException) -> Va
         raise Stop("budget", str(recorder.failure)) from error
     if recorder.failure is not None:
         raise recorder.failure
+    if isinstance(error, BudgetExceeded) and is_wall(error, SCOPE.get()):  # met outside a recorded call
+        raise Stop("budget", str(error)) from error
     value = work.failed(error, recorder.usage)
     if value is not None:
         return value

@@ -21,19 +21,40 @@ KIND_WORDS = MappingProxyType(
 
 OWN_COMMANDS = frozenset({"diff", "show", "doctor", "gate", "plugin", "plugins", "run", "runs"})
 
+# What dspex-openai offers beside "openai": as models, and of these as embedders.
+_OPENAI = tuple("azure hosted_vllm llama_server lm_studio mistral openrouter together together_ai vllm".split())
+_OPENAI_MODELS = ("deepseek", "groq", "xai", *_OPENAI)
+
 PACKAGES = MappingProxyType(
     {
         ("lm_providers", "anthropic"): "dspex-anthropic",
+        ("lm_providers", "bedrock"): "dspex-bedrock",
+        ("lm_providers", "gemini"): "dspex-gemini",
+        ("lm_providers", "litellm"): "dspex-litellm",
         ("lm_providers", "llamacpp"): "dspex-llamacpp",
+        ("lm_providers", "ollama"): "dspex-ollama",
+        ("lm_providers", "ollama_chat"): "dspex-ollama",
         ("lm_providers", "openai"): "dspex-openai",
+        ("lm_providers", "vertex_ai"): "dspex-gemini",
+        **{("lm_providers", name): "dspex-openai" for name in _OPENAI_MODELS},
+        ("embedders", "bedrock"): "dspex-bedrock",
+        ("embedders", "gemini"): "dspex-gemini",
+        ("embedders", "litellm"): "dspex-litellm",
         ("embedders", "llamacpp"): "dspex-llamacpp",
         ("embedders", "minilm"): "dspex-minilm",
+        ("embedders", "ollama"): "dspex-ollama",
+        ("embedders", "openai"): "dspex-openai",
+        ("embedders", "vertex_ai"): "dspex-gemini",
+        **{("embedders", name): "dspex-openai" for name in _OPENAI},
         ("retrievers", "bm25"): "dspex-bm25",
         ("retrievers", "chroma"): "dspex-chroma",
+        ("retrievers", "lancedb"): "dspex-lancedb",
+        ("retrievers", "pgvector"): "dspex-pgvector",
         ("retrievers", "qdrant"): "dspex-qdrant",
         ("retrievers", "vectors"): "dspex-vectors",
         ("caches", "default"): "dspex-cache",
         ("caches", "memory"): "dspex-cache",
+        ("caches", "redis"): "dspex-redis",
         ("caches", "sqlite"): "dspex-cache",
         ("caches", "tiered"): "dspex-cache",
         ("optimizers", "BetterTogether"): "dspex-optimizers",
@@ -58,6 +79,7 @@ PACKAGES = MappingProxyType(
         ("commands", "cache"): "dspex-cache",
         ("commands", "demo"): "dspex[demo]",
         ("commands", "mcp"): "dspex-mcp",
+        ("commands", "ollama"): "dspex-ollama",
     }
 )
 

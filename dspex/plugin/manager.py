@@ -110,6 +110,11 @@ class PluginManager:
         self._lock = threading.Lock()
 
     @property
+    def chosen(self) -> frozenset[str]:
+        """The plugins that DSPEX_PLUGINS or -p speak of, installed or not."""
+        return frozenset(self._only | self._blocked)
+
+    @property
     def plugins(self) -> tuple[PluginRecord, ...]:
         """All installed plugins, with what each provides or why it does not.
 

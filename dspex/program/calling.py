@@ -139,7 +139,8 @@ def _params(
     if form is None and not config:
         return config
     params = {**form(compiled, capabilities), **config} if form else config
-    if (params.get("n") or 1) > 1 and params.get("temperature", lm.kwargs.get("temperature")) is None:
+    n = params.get("n") or 1
+    if isinstance(n, int) and n > 1 and params.get("temperature", lm.kwargs.get("temperature")) is None:
         # n equal answers at the model's greedy setting would be n times the price of one.
         return {**params, "temperature": SAMPLING_TEMPERATURE}
     return params

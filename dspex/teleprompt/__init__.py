@@ -1,7 +1,10 @@
 """DSPy's place for optimizers: `from dspex.teleprompt import BootstrapFewShot`; they are those of the installed plugins."""
 
+import sys
 from typing import Any
 
+from dspex.core.errors import MissingPlugin
+from dspex.core.importing import is_import
 from dspex.engine.optimizer import Optimizer, optimizer_class
 from dspex.engine.trace_data import bootstrap_trace_data
 
@@ -12,5 +15,11 @@ __all__ = ["Optimizer", "Teleprompter", "bootstrap_trace_data"]
 
 def __getattr__(name: str) -> Any:
     if name[:1].isupper():
-        return optimizer_class(name)
+        try:
+            return optimizer_class(name)
+        except MissingPlugin as error:
+            asking = sys._getframe(1)
+            if is_import(asking):
+                raise ImportError(f"cannot import name {name!r}: {error}", name="dspex.teleprompt") from error
+            raise
     raise AttributeError(f"module 'dspex.teleprompt' has no attribute {name!r}")

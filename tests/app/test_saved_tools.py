@@ -340,6 +340,23 @@ def test_diff_tells_of_tools(tools, tmp_path, command):
     assert "tools\n  - search(query: string, k?: integer)\n  + look_up(word: string)" in told
 
 
+def test_diff_and_show_tell_of_what_a_tool_and_an_agent_were_given(tools, tmp_path, command):
+    react(tools.search).save(tmp_path / "p.json")
+    react(dspex.Tool(tools.search, desc="Looks it up", timeout_s=3.0), max_iters=3).save(tmp_path / "q.json")
+    told = command("diff", "p.json", "q.json")
+    assert told.exit_code == 1
+    for line in ("+ search.desc Looks it up", "+ search.timeout_s 3.0", "+ max_iters 3"):
+        assert f"  {line}\n" in told.stdout
+    assert "search.desc='Looks it up', search.timeout_s=3.0, max_iters=3" in command("show", "q.json").stdout
+
+
+def test_diff_tells_of_a_function_that_was_moved(tools, tmp_path, command):
+    react(tools.search).save(tmp_path / "p.json")
+    text = (tmp_path / "p.json").read_text()
+    (tmp_path / "q.json").write_text(text.replace(":search", ":other"))
+    assert ".tools:other\n" in command("diff", "p.json", "q.json").stdout
+
+
 def test_run_runs_an_agent_whose_tools_are_allowed(tools, tmp_path, command):
     agent = react(tools.search)
     agent.save(tmp_path / "p.json")
@@ -348,9 +365,11 @@ def test_run_runs_an_agent_whose_tools_are_allowed(tools, tmp_path, command):
     assert refused.exit_code != 0
     assert f"allow=['{name}']" in refused.output
     assert "--allow MODULE" in refused.output
+    assert "--allow MODULE (it was nothing)" in command("run", "p.json", "--allow", "nothing").output
     step = {"next_thought": "t", "next_tool_name": "search", "next_tool_args": {"query": "x"}}
     done = {"next_thought": "t", "next_tool_name": "finish", "next_tool_args": {}}
     with dspex.context(lm=DummyLM([step, done, {"reasoning": "r", "answer": "4"}])):
+        assert "Inputs are given by --input NAME=TEXT" in command("run", "p.json", "--allow", name).output
         ran = command("run", "p.json", "--allow", name, "-i", "question=x", "--json")
     assert ran.exit_code == 0, ran.output
     assert json.loads(ran.stdout[ran.stdout.index("{") :])["answer"] == 4

@@ -94,6 +94,15 @@ def test_optimizers_stand_where_dspy_has_them_and_a_missing_one_says_what_to_ins
         dspex.teleprompt.NoSuchOptimizer  # noqa: B018
 
 
+def test_an_import_of_a_data_set_says_where_to_have_it():
+    with pytest.raises(ImportError, match=r"cannot import name 'HotPotQA': .*DataLoader"):
+        from dspex.datasets import HotPotQA  # noqa: F401
+    with pytest.raises(AttributeError, match="DataLoader"):
+        dspex.datasets.MATH  # noqa: B018
+    assert not hasattr(dspex.datasets, "HotPotQA")
+    assert not hasattr(dspex.datasets, "nothing")
+
+
 @pytest.mark.parametrize(
     ("name", "instead"),
     [

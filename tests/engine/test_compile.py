@@ -122,6 +122,31 @@ def test_a_deadline_around_the_compile_stops_it_with_the_best_so_far(lab, tmp_pa
     assert seconds == pytest.approx(8, abs=0.1)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 8.0])
+def test_a_deadline_that_a_program_meets_outside_a_call_is_no_failure_of_its_examples(lab, tmp_path, seconds):
+    """And is not in the journal: with more time the same run goes on."""
+
+    class Sleeps(dspex.Predict):
+        async def aforward(self, **given):
+            await asyncio.sleep(3)
+            return await super().aforward(**given)
+
+    model = lab.Model(delayed(0.1))
+
+    async def main(seconds):
+        async with App(clock=VirtualClock()):
+            with dspex.deadline(seconds):
+                given = {**lab.DATA, **lab.SMALL, "run_dir": tmp_path / "run"}
+                with dspex.context(lm=model.lm):
+                    return (await lab.Search().acompile(Sleeps("question -> answer"), **given)).evidence.stopped
+
+    assert simulate(lambda: main(seconds))[0] == "budget"
+    records, _ = replay((tmp_path / "run" / FILE).read_bytes())
+    kept = [one for one in records if isinstance(one, Step)]
+    assert [one for one in kept if b"DeadlineExceeded" in bytes(one.value)] == []
+    assert simulate(lambda: main(1e6))[0] == "done"
+
+
 # Examples set apart
 
 

@@ -48,6 +48,22 @@ class Cache(dict):
         pass
 
 
+@pytest.mark.parametrize("n", ["x", -1, 2.5])
+def test_a_number_of_completions_that_is_none_is_refused(n):
+    provider = Provider()
+    lm = dspex.LM("acme/m", provider=provider, cache=False)
+    with pytest.raises(dspex.ConfigurationError, match=f"^n={n!r}: it is a number of completions"):
+        lm("2+2?", n=n)
+    with pytest.raises(dspex.ConfigurationError, match=f"^n={n!r}: "):
+        dspex.Predict("question -> answer", n=n)(question="2+2?", lm=lm)
+    assert provider.requests == []
+
+
+def test_a_model_that_is_no_text_is_refused():
+    with pytest.raises(dspex.ConfigurationError, match="LM takes 'provider/model', not 3"):
+        dspex.LM(3)
+
+
 def virtual(main):
     async def inside():
         async with dspex.App(clock=VirtualClock(), plugins=PluginManager(lambda: ()), cache=Cache(), seed=1):

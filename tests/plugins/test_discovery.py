@@ -227,7 +227,8 @@ def test_a_kernel_without_plugins_says_which_package_to_install(install):
             r'cannot import name \'BootstrapFewShot\' from \'dspex\': .*pip install "dspex-optimizers"',
         ),
         ("PythonInterpreter", "pip install dspex-monty or dspex-bwrap"),
-        ("Predit", "Did you mean 'Predict'"),
+        ("Predit", "dspex has no 'Predit'. Did you mean 'Predict'"),
+        ("Nothing", "dspex has no 'Nothing'. No optimizer 'Nothing'"),
         ("no_such_name", "cannot import name 'no_such_name'"),
     ],
 )
@@ -237,6 +238,14 @@ def test_an_import_of_what_is_not_there_says_what_to_do(install, name, says):
         exec(f"from dspex import {name}")
     assert not hasattr(dspex, name)
     assert getattr(dspex, name, None) is None
+
+
+@pytest.mark.parametrize("path", ["teleprompt", "teleprompt.mipro_optimizer_v2", "teleprompt.teleprompt_optuna"])
+def test_an_import_of_a_missing_optimizer_says_what_to_install(path, install):
+    install()
+    with pytest.raises(ImportError, match=r"cannot import name 'MIPROv2': .*pip install .dspex-mipro"):
+        exec(f"from dspex.{path} import MIPROv2")
+    assert not hasattr(importlib.import_module(f"dspex.{path}"), "MIPROv2")
 
 
 def test_a_package_inside_is_still_imported_by_from():

@@ -38,6 +38,14 @@ def test_doctor_is_content_with_nothing(command, install):
     assert "Nothing is broken." in told.stdout
 
 
+def test_doctor_names_a_choice_of_plugins_that_none_is_called_by(command, plugin, install):
+    install(plugin("acme", lm_providers=one()), environ={"DSPEX_PLUGINS": "acme,no:amce"})
+    told = command("doctor")
+    assert told.exit_code == 0
+    assert "names 'amce', and no installed plugin is called so. Did you mean 'acme'?" in told.stdout
+    assert "names 'acme'" not in told.stdout
+
+
 def test_doctor_names_keys_and_never_shows_them(command, plugin, install, monkeypatch, tmp_path):
     install(plugin("a", lm_providers=one("my-acme")))
     (tmp_path / "key").write_text("canary-1234\n")

@@ -200,8 +200,8 @@ def test_a_default_without_a_json_form_is_left_to_the_function():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Tool(3), "made of a callable, not of a int"),
-        (lambda: Tool(Tool(add)), "made of a callable, not of a Tool"),
+        (lambda: Tool(3), "made of a callable, not of 3"),
+        (lambda: Tool(Tool(add)), "made of a callable, not of Tool"),
         (lambda: Tool(lambda x: x), "'<lambda>' cannot be a tool's name"),
         (lambda: Tool(add, "two words"), "'two words' cannot be a tool's name"),
         (lambda: Tool(add, arg_desc={"z": "?"}), "has no argument 'z'"),

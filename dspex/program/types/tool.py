@@ -79,7 +79,7 @@ class Tool:
         idempotent: bool = True,
     ) -> None:
         if isinstance(func, Tool) or not callable(func):
-            raise ConfigurationError(f"A tool is made of a callable, not of a {type(func).__name__}.")
+            raise ConfigurationError(f"A tool is made of a callable, not of {func!r:.80}.")
         _check_limits(timeout_s, max_output_chars, confirm)
         arguments = arguments_of(func, args, arg_types, arg_desc, required)
         known = arguments.known

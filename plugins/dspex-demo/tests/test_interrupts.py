@@ -68,13 +68,14 @@ def test_a_killed_run_goes_on_without_repeating_a_finished_call(start_demo, tmp_
     assert (folder / "program.json").read_bytes() == reference["program"]
 
 
-@pytest.mark.parametrize("lines", [1, 120], ids=["at the first call", "in the middle"])
-def test_an_interrupt_ends_soon_says_what_is_kept_and_the_run_goes_on(start_demo, tmp_path, reference, lines):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
+@pytest.mark.parametrize("lines", [1, 120, 300], ids=["at the first call", "in the middle", "in the judging"])
+def test_an_interrupt_ends_soon_says_what_is_kept_and_the_run_goes_on(start_demo, tmp_path, reference, lines, number):
     folder, log = tmp_path / "run", tmp_path / "calls.log"
     process = start_demo(folder, log)
     wait_for(log, lines, process)
     at = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert time.monotonic() - at < 2
     assert process.returncode == 130

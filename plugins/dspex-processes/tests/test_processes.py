@@ -65,6 +65,11 @@ async def test_a_frozen_worker_is_killed_and_replaced(tmp_path):
         assert executor.pids != [frozen]
 
 
+async def test_an_example_that_workers_die_of_says_how_they_ended(executor, tmp_path):
+    result = await evaluated(executor, acts(("die", str(tmp_path / "died"))))
+    assert f"it ended with status {-signal.SIGKILL}" in result.failures[0].error
+
+
 async def test_a_program_that_computes_and_is_cancelled_takes_its_worker_with_it_and_no_more(executor, tmp_path):
     log = tmp_path / "computing"
     devset = [dspex.Example(rounds=10**10, log=str(log)).with_inputs("rounds", "log")]

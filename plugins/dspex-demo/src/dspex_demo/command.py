@@ -3,8 +3,11 @@
 import json
 import os
 import shlex
+import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,14 +48,14 @@ def demo(name: str, seed: int, run_dir: Path | None, fresh: bool, as_json: bool)
 
 
 def run(name: str, seed: int, folder: Path, lm: dspex.LM, as_json: bool = False) -> None:
-    """The demo on any LM; Ctrl-C ends with exit code 130 and says how to go on."""
+    """The demo on any LM; Ctrl-C, or SIGTERM, ends with exit code 130 and says how to go on."""
     task = TASKS[name]
     data = task.data(seed)
     again = f"dspex demo --task {name} --seed {seed} --run-dir {shlex.quote(str(folder))}"
     out = console(quiet=as_json)
     introduction(out, name, task, data, seed=seed, run_dir=folder)
     try:
-        with Bar(out) as bar:
+        with terminated_as_interrupted(), Bar(out) as bar:
             outcome = study(task, data, lm, folder, bar)
     except KeyboardInterrupt:
         interrupted(folder, again)
@@ -62,6 +65,16 @@ def run(name: str, seed: int, folder: Path, lm: dspex.LM, as_json: bool = False)
         click.echo(json.dumps(as_data(outcome), indent=2))
     else:
         findings(out, name, task, data, outcome)
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, which is how nox, `timeout` and containers end a program, does what Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def end_soon(code: int) -> None:

@@ -135,7 +135,8 @@ class Child:
             self.kill(f"it sent what is no frame: {error}")
         finally:
             await asyncio.wait([asyncio.ensure_future(self._process.wait())], timeout=GONE_S)
-            self.kill("it closed its pipe and lived on")
+            if self._process.returncode is None:
+                self.kill("it closed its pipe and lived on")
             status = await self._process.wait()
             self.why = self.why or f"it ended with status {status}"
             self.is_ending = True
