@@ -25,6 +25,7 @@ BEARS = {
     **dict.fromkeys(
         ("announced too large", "endless body", "endless error", "event without end", "line without end"), NO_BOUND
     ),
+    "bad chunk size": "LiteLLM's client says nothing of it now and then, so that the call ends by its time",
     "NaN": "LiteLLM reads JSON by Python's own reader, which takes NaN",
     "brotli": "LiteLLM's client takes what is said to be brotli as it is, where it cannot unpack that",
     "redirect": "LiteLLM's client follows redirects, to wherever they lead",
