@@ -1,6 +1,5 @@
 """What an algorithm sees of its run: every effect is keyed by content, journalled, and executed once."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from itertools import chain, zip_longest
@@ -42,7 +41,7 @@ class Phase:
         self._steps.phase, self._steps.done = self._now, 0
 
     async def __aexit__(self, *_exc_info: object) -> None:
-        await asyncio.to_thread(self._steps.tape.journal.sync)
+        self._steps.tape.journal.is_due = True  # the next tick syncs it, and no call waits for the disk
 
 
 class Context:

@@ -366,12 +366,13 @@ class Job:
             warn(f"The report of the run in {self.run_dir} could not be written: {type(error).__name__}: {error}")
 
     async def _tick(self) -> None:
-        """Obey at once; note how far it is, and make the journal safe from a power cut, once a second, off the loop."""
+        """Obey at once; note how far it is, and make the journal safe from a power cut, once a second and after a phase, off the loop."""
         clock, synced = self._app.clock, self._app.clock.monotonic()
         while True:
             await clock.sleep(OBEY_EVERY_S)
             self._obey()
-            is_due = clock.monotonic() - synced >= SYNC_EVERY_S and self._journal.is_dirty
+            is_late = self._journal.is_due or clock.monotonic() - synced >= SYNC_EVERY_S
+            is_due = is_late and self._journal.is_dirty
             if not self._has_ended and (is_due or self.status != self._beaten):
                 self._beat()
             if is_due:

@@ -38,6 +38,7 @@ class Journal:
         self._thread_lock = threading.Lock()
         self._failed = ""
         self.is_dirty = False
+        self.is_due = False  # to be synced soon, and not only within a second
         self._fd = self._lock_fd = -1
         try:
             _private_folder(folder)
@@ -76,7 +77,7 @@ class Journal:
     def sync(self) -> None:
         """Make all records survive a power cut; blocks for about a millisecond."""
         if self.is_dirty and self._fd >= 0 and not self._failed:
-            self.is_dirty = False
+            self.is_dirty = self.is_due = False
             try:
                 getattr(os, "fdatasync", os.fsync)(self._fd)
             except OSError as error:
