@@ -22,6 +22,7 @@ def vowels(texts):
 
 class TestLanceDB(RetrieverContract):
     survives = True
+    forks = False  # LanceDB's engine crashes in a forked child now and then: once in some thirty runs of this kit
 
     def spec(self) -> Spec:
         return dspex_lancedb.dspex_retrievers()[0]
