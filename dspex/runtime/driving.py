@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from importlib import import_module
@@ -111,7 +112,12 @@ class Drive(Generic[T]):
             if interrupts.count:
                 self._interrupted()
             while not self._is_over:  # others may stop the loop too
-                loop.run_forever()
+                try:
+                    loop.run_forever()
+                except (SystemExit, KeyboardInterrupt):
+                    if threading.current_thread() is threading.main_thread():
+                        raise
+                    # Handlers run in the main thread alone: some other task has raised it.
         except BaseException:  # of a handler of the user's
             self._interrupted()
             while not self._is_over:

@@ -276,6 +276,23 @@ def new_app_in_real_time():
     return dspex.App(plugins=PluginManager(lambda: ()))
 
 
+def test_a_task_that_exits_ends_no_call_of_the_thread_that_runs_the_loop():
+    class Exiting(Slow):
+        async def complete(self, request):
+            async def exits():
+                raise SystemExit(3)
+
+            self.left = asyncio.get_running_loop().create_task(exits())
+            return await super().complete(request)
+
+    found = []
+    lm = dspex.LM("x/y", provider=Exiting(0.01), cache=False)
+    caller = threading.Thread(target=lambda: found.append(lm("2+2?")))
+    caller.start()
+    caller.join(5)
+    assert found == [["4"]]
+
+
 def test_a_task_that_exits_the_loop_of_sync_calls_ends_nobody_elses_call():
     lm = dspex.LM("x/y", provider=Slow(0.05), cache=False)
     app = dspex.app.app.default_app.get()
