@@ -72,8 +72,8 @@ class App:
         self.history: deque[Any] = deque()
         self._plugins = plugins
         self._seed = os.urandom(8).hex() if seed is None else seed
-        self._lock = threading.RLock()
-        self._services = Services(self._keep_alive)
+        self.lock = threading.RLock()  # one for all its parts: what a plugin makes may ask for more of them
+        self._services = Services(self, self._keep_alive)
         self._plugged = Plugged(self)
         self._background = Background(self.clock, self.bus, self.under_way)
         self._cache = CacheSlot(self, lambda: self.settings.own("cache"), self._cache_failed)
@@ -117,7 +117,7 @@ class App:
         """The plugin manager; plugins are discovered when one is first needed."""
         plugins = self._plugins
         if plugins is None:
-            with self._lock:
+            with self.lock:
                 plugins = self._plugins = self._plugins or PluginManager(prefer=self.settings.own("prefer"))
         return plugins
 
@@ -295,7 +295,7 @@ class App:
 
     def forked(self) -> None:
         """In a forked child: go on without the parent's locks, permits, calls in flight and background work."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.bridge.forked()
         self._workers, self._backgrounds = {}, {}
         for part in (self._background, self._cache, self._plugged, self.bus, self.under_way):

@@ -1,6 +1,5 @@
 """The cache of an App: made at first use as the settings say, and off when it fails for good."""
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ class CacheSlot:
         self._owner = owner
         self._wanted = wanted
         self._on_fault = on_fault
-        self._lock = threading.RLock()
         self._service: CacheService | None = None
         self._is_made = False
         self._used: dict[int, CacheService] = {}  # also those that another has replaced
@@ -27,7 +25,7 @@ class CacheSlot:
     def get(self) -> CacheService | None:
         """The cache, made at first use."""
         if not self._is_made:
-            with self._lock:
+            with self._owner.lock:
                 if not self._is_made:
                     self._service = self._made()
                     self._is_made = True
@@ -37,19 +35,18 @@ class CacheSlot:
 
     def reset(self) -> None:
         """Make it again when it is next asked for, as the settings have changed."""
-        with self._lock:
+        with self._owner.lock:
             self._is_made, self._service = False, None
 
     def emptied(self) -> list[CacheService]:
         """Those that are to be closed; there is none any more."""
-        with self._lock:
+        with self._owner.lock:
             caches, self._used = list(self._used.values()), {}
             self._service, self._is_made = None, False
         return caches
 
     def forked(self) -> None:
         """In a forked child: the parent's are not ours."""
-        self._lock = threading.RLock()
         self._service, self._is_made, self._used = None, False, {}
 
     def _made(self) -> CacheService | None:

@@ -1,7 +1,7 @@
 """What plugins give an App beside its services: middleware, subscribers, sandboxes, executors and keys, each made at first use."""
 
-import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dspex.app.settings import Settings
@@ -29,6 +29,9 @@ class Owner(Protocol):
     bridge: Bridge
 
     @property
+    def lock(self) -> AbstractContextManager[Any]: ...
+
+    @property
     def plugins(self) -> PluginManager: ...
 
     def supervise(self, name: str, start: Any, *, on_failure: Any) -> None: ...
@@ -49,7 +52,6 @@ class Plugged:
 
     def __init__(self, app: Owner) -> None:
         self._app = app
-        self._lock = threading.RLock()
         self._middleware: tuple[Middleware, ...] | None = None
         self._kept: dict[tuple[str, str], Any] = {}
         self._vault: dict[str, Secret | None] = {}
@@ -59,7 +61,7 @@ class Plugged:
         """What stands around each call, outermost first: as configured, or all that is installed."""
         chain = self._middleware
         if chain is None:
-            with self._lock:
+            with self._app.lock:
                 given = self._app.settings.own("middleware")
                 if given is None:
                     given = [made(spec.load(), spec.name) for spec in self._app.plugins.specs("middleware")]
@@ -68,19 +70,19 @@ class Plugged:
 
     def forget_middleware(self) -> None:
         """It is another from now on."""
-        with self._lock:
+        with self._app.lock:
             self._middleware = None
 
     def kept(self, kind: str, name: str, asked: str) -> Any:
         """A plugin's sandbox or executor, which ends with the App. Raises ConfigurationError if none offers it."""
-        with self._lock:
+        with self._app.lock:
             if (kind, name) not in self._kept:
                 self._kept[kind, name] = made(self._app.plugins.spec(kind, name, asked).load(), name, {})
             return self._kept[kind, name]
 
     def subscribe(self) -> None:
         """Let the plugins' subscribers hear events, once."""
-        with self._lock:
+        with self._app.lock:
             if self._has_subscribed:
                 return
             self._has_subscribed = True
@@ -114,11 +116,10 @@ class Plugged:
 
     def emptied(self) -> dict[str, Any]:
         """The sandboxes and executors, to be closed, by what they are called; there are none any more."""
-        with self._lock:
+        with self._app.lock:
             kept, self._kept = self._kept, {}
         return {f"The {KIND_WORDS[kind]} {name!r}": one for (kind, name), one in kept.items()}
 
     def forked(self) -> None:
         """In a forked child: what the parent has begun is not ours."""
-        self._lock = threading.RLock()
         self._kept = {}

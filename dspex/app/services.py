@@ -1,11 +1,11 @@
 """The services of an App: made at first use, one for equal identities, and closed with it."""
 
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from dspex.app.plugged import Owner
 from dspex.core.endpoint import Endpoint
 
 ServiceT = TypeVar("ServiceT")
@@ -17,9 +17,9 @@ KEPT_GUESTS = 64  # services of the user's own objects that are kept though nobo
 class Services:
     """Services by identity; `on_kept` is told of each that stays until the App is closed."""
 
-    def __init__(self, on_kept: Callable[[Any], None]) -> None:
+    def __init__(self, owner: Owner, on_kept: Callable[[Any], None]) -> None:
+        self._owner = owner
         self._on_kept = on_kept
-        self._lock = threading.RLock()
         self._kept: dict[Any, Any] = {}
         self._guests: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
         self._recent: deque[Any] = deque(maxlen=KEPT_GUESTS)
@@ -29,7 +29,7 @@ class Services:
 
         That of a `guest`, an object of the user's, goes some time after its last handle, unless the App must close it.
         """
-        with self._lock:
+        with self._owner.lock:
             service: ServiceT | None = self._kept.get(identity) or self._guests.get(identity)
             if service is None:
                 service = make()
@@ -46,15 +46,14 @@ class Services:
 
     def emptied(self) -> list[Any]:
         """Those that are to be closed, one a provider; there are none any more."""
-        with self._lock:
+        with self._owner.lock:
             services, self._kept = list(self._kept.values()), {}
             self._guests.clear()
             self._recent.clear()
         return list({id(service.provider): service for service in services}.values())
 
     def forked(self) -> None:
-        """In a forked child: a lock that nobody holds, and services without what the parent's calls hold."""
-        self._lock = threading.RLock()
+        """In a forked child: services without what the parent's calls hold."""
         for service in self:
             service.forked()
 
