@@ -306,6 +306,23 @@ class RetrieverContract:
             self.live(first, self.at(tmp_path / "first"))
             self.live(second, self.loaded(path))
 
+    def test_what_is_saved_is_whole_while_several_save_there(self, tmp_path: Path) -> None:
+        path = tmp_path / "saved" / "index"
+
+        async def opened(retriever: Retriever) -> None:
+            assert sorted(ids(await retriever.acall(SHARED, 50))) == sorted(ids(PASSAGES))
+
+        async def saving(retriever: Retriever) -> None:
+            await retriever.aadd(PASSAGES)
+            await retriever.asave(str(path))
+            for _ in range(8):
+                saves = [retriever.asave(str(path)) for _ in range(4)]
+                await asyncio.gather(asyncio.to_thread(self.live, opened, self.loaded(path)), *saves)
+            await asyncio.to_thread(self.live, opened, self.loaded(path))
+
+        if self.saves:
+            self.live(saving, self.at(tmp_path / "first"))
+
     # Who asks, and how it ends
 
     def test_it_is_used_from_several_loops_and_threads_at_once(self, tmp_path: Path) -> None:
