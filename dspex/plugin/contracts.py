@@ -130,7 +130,8 @@ class BatchingProvider(LMProvider, Protocol):
 
 class EmbeddingProvider(Protocol):
     """Texts to vectors behind one endpoint; errors are LMError classes. Optional: `base_url`, and `start`, `background`,
-    `aclose` as an LMProvider.
+    `aclose` as an LMProvider; `most_texts` and `most_bytes` (of their UTF-8), what it takes in one call where that is less
+    than a user's batch: each part then is a call of its own, with its own retries, limits, place in budgets and in the cache.
     """
 
     async def embed(self, texts: list[str]) -> Vectors:
