@@ -55,8 +55,9 @@ def _named(place: int, passage: Passage) -> str:
 def _checked_metadata(place: int, given: Any) -> Mapping[str, Any]:
     if not given and isinstance(given, Mapping):
         return given
+    made: Any = None
     try:
-        made: Any = plain(given)
+        made = plain(given)
         wrong = _not_kept(made) if isinstance(made, dict) else "no dictionary"
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         wrong = str(error) or type(error).__name__

@@ -18,7 +18,7 @@ class Condition(msgspec.Struct, frozen=True):
     """One condition: a field of the metadata is one of `values` ("in"), or stands so to the only one, a number.
 
     Texts equal texts, numbers numbers (1 and 1.0 are equal) and booleans booleans. Where the field is absent, or holds
-    anything else, the condition does not hold.
+    anything else, the condition does not hold. For whole numbers beyond 2**53, engines may take a bound as its nearest float.
     """
 
     field: str

@@ -142,7 +142,7 @@ class RetrieverProvider(Protocol):
     """Passages for a query; errors are RetrieverError, or LMError classes where a later attempt may succeed.
 
     Its factory takes (options, http, embedder): http an EndpointClient, the embedder an EmbeddingProvider or None. Optional, all async:
-    `search` (`SearchingRetriever`), `add(passages)`, each with an id, one that is there being replaced; `delete(ids)`, absent
+    `search` (`SearchingRetriever`), `add(passages)`, each with an id and metadata that is JSON data, one that is there being replaced; `delete(ids)`, absent
     ones being no error; `save(path)`, `start()`, `background()`, `aclose()`.
     The object is used from several loops and threads at once.
     """

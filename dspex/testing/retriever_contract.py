@@ -60,9 +60,17 @@ CONDITIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 ODD = (
     Passage(f"quoted {SHARED}", id="a'b\"c`d", metadata={"it's": "x' OR '1'='1", 'say "hi"': 1}),
     Passage(f"SQL {SHARED}", id="'; DROP TABLE passages; --", metadata={"a.b": 1, "a": {"b": 2}}),
-    Passage(f"Ünï 漢字 🙂 {SHARED}", id="ü/漢 🙂\n", metadata={"ключ": "значение", "with space": [1, [2, None]]}),
+    Passage(
+        f"Ünï 漢字 🙂 {SHARED}",
+        id="ü/漢 🙂\n",
+        metadata={"ключ": "значение", "with space": [1, [2, None]], "words": ["one"]},
+    ),
     Passage(f"braces {{0}} %s {SHARED}", id="x" * 300, metadata={"$and": "y", "": None, "deep": {"e": {"f": [True]}}}),
-    Passage(f"long {'word ' * 3_000}{SHARED}", id="00", metadata={"int": 2**53 + 1, "float": 0.1, "minus": -0.5}),
+    Passage(
+        f"long {'word ' * 3_000}{SHARED}",
+        id="00",
+        metadata={"int": 2**53 + 1, "float": 0.1, "minus": -0.5, "id": 2**60 + 1},
+    ),
 )
 ODD_CONDITIONS: tuple[Mapping[str, Any], ...] = (
     {"it's": "x' OR '1'='1"},
@@ -70,6 +78,14 @@ ODD_CONDITIONS: tuple[Mapping[str, Any], ...] = (
     {"a.b": 1},
     {"ключ": ["значение"]},
     {"$and": "y"},
+    # A list is none of its elements, and large numbers are apart as small ones are.
+    {"with space": 1},
+    {"words": "one"},
+    {"int": 2**53 + 1},
+    {"int": 2**53},
+    {"int": 2**63},
+    {"id": 2**60 + 1},
+    {"id": 2**60},
 )
 ODD_QUERIES = ("", "  \n", "?!*()[]{}~^\"'\\", "'; DROP TABLE passages; --", "a\0b", "half: \ud83d", "word " * 5_000)
 DIM = 64

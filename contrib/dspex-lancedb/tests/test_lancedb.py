@@ -71,13 +71,6 @@ def test_options_that_cannot_be_meant_are_refused(options):
         LanceProvider(options, None, dspex.Embedder(vowels))
 
 
-async def test_metadata_that_is_no_plain_data_is_told(tmp_path):
-    async with dspex.App():
-        docs = dspex.Retriever("lancedb", path=str(tmp_path), embedder=vowels)
-        with pytest.raises(dspex.InputError, match="passage 'x' is no plain data"):
-            await docs.aadd([dspex.Passage("a", id="x", metadata={"a": object()})])
-
-
 def test_the_lines_of_the_readme_do_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec("\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL)), names := {})

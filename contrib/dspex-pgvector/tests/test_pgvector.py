@@ -91,7 +91,7 @@ def test_values_go_as_parameters():
     where = (Condition("it's", "in", ("x' OR '1'='1", True)), Condition("n", "lt", (3,)))
     statement, parameters = search(options, where)
     assert "OR" not in statement.replace("ORDER", "").replace("ORDINALITY", "")
-    assert parameters == ["it's", ["\"x' OR '1'='1\"", "true"], "n", 3.0]
+    assert parameters == ["it's", ["\"x' OR '1'='1\"", "true"], "n", "3"]
 
 
 @pytest.mark.parametrize(

@@ -265,14 +265,6 @@ def test_nothing_is_written_where_it_cannot_be(tmp_path):
         folder.save(filled(["a"]), tmp_path / "file" / "index", OPTIONS)
 
 
-def test_metadata_that_is_no_plain_data_is_told(tmp_path):
-    index = Index(OPTIONS)
-    index.add([Passage("a", id="x", metadata={"n": object()})])
-    with pytest.raises(dspex.InputError, match="no plain data"):
-        folder.save(index, tmp_path / "index", OPTIONS)
-    assert not (tmp_path / "index" / "index.json").exists()
-
-
 def test_an_empty_index_is_saved_too(tmp_path):
     folder.save(Index(OPTIONS), tmp_path / "index", OPTIONS)
     assert len(folder.open_index(tmp_path / "index", OPTIONS)) == 0

@@ -199,11 +199,6 @@ def test_without_the_engine_the_error_says_what_to_install(monkeypatch):
         handle("absent", path=":memory:", num_retries=0)("banana")
 
 
-def test_metadata_that_is_no_plain_data_is_told():
-    with pytest.raises(dspex.InputError, match="passage 'x' is no plain data"):
-        handle("plain", path=":memory:").add([dspex.Passage("a", id="x", metadata={"a": object()})])
-
-
 def test_the_lines_of_the_readme_do_what_they_say():
     exec("\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL)), names := {})
     assert [passage.text for passage in names["docs"]("any", 9)] == ["kiwi"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from bm25s import BM25
 
-from dspex.plugin import InputError, Passage, RetrieverError
+from dspex.plugin import Passage, RetrieverError
 from dspex_bm25.index import Built, Index
 from dspex_bm25.options import BM25Options
 from dspex_bm25.words import Vocabulary
@@ -34,7 +34,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 def save(index: Index, folder: Path, options: BM25Options) -> None:
-    """Write an index; the folder's last state is whole until the new one is. Raises RetrieverError, InputError."""
+    """Write an index; the folder's last state is whole until the new one is. Raises RetrieverError."""
     built = _whole(index, options)
     head = Head(FORMAT, VERSION, secrets.token_hex(8), len(built.passages), _deciding(options))
     try:
@@ -80,10 +80,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _write(own: Path, built: Built) -> None:
     encoder = msgspec.json.Encoder()
-    try:
-        _create(own / PASSAGES, (encoder.encode(passage) + b"\n" for passage in built.passages))
-    except TypeError as error:
-        raise InputError(f"The metadata of a passage is no plain data: {error}.") from error
+    _create(own / PASSAGES, (encoder.encode(passage) + b"\n" for passage in built.passages))
     _create(own / VOCABULARY, [encoder.encode(list(built.vocabulary))])
     if built.scorer is not None:
         built.scorer.save(own, show_progress=False)

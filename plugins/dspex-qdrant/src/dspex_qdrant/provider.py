@@ -1,6 +1,8 @@
 """The provider: a collection of Qdrant by the contract of a SearchingRetriever."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from dspex.plugin import (
@@ -11,12 +13,15 @@ from dspex.plugin import (
     LMError,
     Passage,
     RetrieverError,
+    all_hold,
+    by_parts,
 )
 from dspex_qdrant.options import read_options
 from dspex_qdrant.transport import Local, Remote, Transport
 from dspex_qdrant.wire import point_id, refusal, to_filter, to_passage, to_point
 
 AT_A_TIME = 256
+QUERIES = 64  # of one request: the passages of all come in one reply
 
 
 class QdrantProvider:
@@ -52,18 +57,29 @@ class QdrantProvider:
         return (await self.search([query], k, ()))[0]
 
     async def search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
-        """For each query the k best of the passages for which all conditions hold, in one request."""
+        """For each query the k best of the passages for which all conditions hold, some dozens a request."""
         made = await self._known()
         if made is None:
             return [[] for _ in queries]
         vectors = await self._embedder.embed(queries)
         self._check_size(vectors.dim, made)
-        narrowed = to_filter(where, self._options)
-        found = await self._transport.query(
-            [{"query": row.tolist(), "limit": k, "filter": narrowed, "with_payload": True} for row in vectors]
-        )
         distance = str(made.get("distance", self._options.distance))
-        return [[to_passage(point, self._options, distance) for point in points] for points in found]
+        nearest = partial(self._nearest, k, where, distance)
+        return list(chain.from_iterable(await by_parts(list(vectors), QUERIES, nearest)))
+
+    async def _nearest(
+        self, k: int, where: tuple[Condition, ...], distance: str, rows: Sequence[Any]
+    ) -> list[list[Passage]]:
+        narrowed, limit = to_filter(where, self._options), k
+        while True:
+            asked = {"limit": limit, "filter": narrowed, "with_payload": True}
+            points = await self._transport.query([{**asked, "query": row.tolist()} for row in rows])
+            found = [[to_passage(point, self._options, distance) for point in own] for own in points]
+            # Qdrant's filter lets through an element of a list too, and numbers that are equal as floats.
+            kept = [[one for one in own if all_hold(where, one.metadata)][:k] for own in found]
+            if all(len(ours) == k or len(own) < limit for ours, own in zip(kept, found, strict=True)):
+                return kept
+            limit *= 4
 
     async def add(self, passages: Sequence[Passage]) -> None:
         """Put passages in, some hundreds a request."""
