@@ -438,6 +438,18 @@ class RetrieverContract:
 
         self.live(work, self.at(tmp_path))
 
+    def test_it_can_be_let_go_twice_and_is_there_again_when_it_is_used(self, tmp_path: Path) -> None:
+        async def work(retriever: Retriever) -> None:
+            await retriever.aadd(PASSAGES)
+            close: Callable[[], Awaitable[None]] | None = getattr(retriever.service.provider, "aclose", None)
+            if close is not None:
+                await close()
+                await close()
+            await retriever.aadd(PASSAGES[:1])
+            assert ids(await retriever.acall(PASSAGES[0].text, 1)) == ["0"]
+
+        self.live(work, self.at(tmp_path))
+
     # What is wrong
 
     def test_a_storage_that_cannot_be_used_is_told(self, tmp_path: Path) -> None:

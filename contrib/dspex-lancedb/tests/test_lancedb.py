@@ -1,6 +1,7 @@
 """The kit for retrievers, and what happens between us and the engine beyond it."""
 
 import re
+import shutil
 from pathlib import Path
 
 import lancedb  # noqa: F401  its import begins a thread of its own, which is not ours to end
@@ -53,6 +54,18 @@ async def test_two_apps_over_one_folder_see_each_other(tmp_path):
             await handles[1].aadd(["kiwi"])
             assert len(await handles[1].acall("a")) == 2
         assert len(await handles[0].acall("a")) == 2
+
+
+async def test_a_table_that_somebody_has_removed_is_made_anew(tmp_path):
+    async with dspex.App():
+        docs = dspex.Retriever("lancedb", path=str(tmp_path / "index"), embedder=vowels)
+        await docs.aadd(["banana"])
+        shutil.rmtree(tmp_path / "index")
+        assert await docs.acall("banana") == []
+        await docs.aadd(["banana"])
+        shutil.rmtree(tmp_path / "index")
+        await docs.aadd(["kiwi"])
+        assert [passage.text for passage in await docs.acall("banana")] == ["kiwi"]
 
 
 def test_what_is_quoted_stays_a_text():
