@@ -48,7 +48,7 @@ class LanceProvider:
         vectors = await self._embedder.embed(queries)
         await self._check_size(table, vectors.dim)
         narrowed = to_sql(where)
-        return await by_parts(list(vectors), 1, lambda rows: self._nearest(table, rows[0].tolist(), k, narrowed))
+        return await by_parts(list(vectors), 1, lambda rows: self._nearest(table, list(rows[0]), k, narrowed))
 
     async def _nearest(self, table: Any, vector: list[float], k: int, where: str | None) -> list[Passage]:
         query = table.query().nearest_to(vector).distance_type(self._options.distance).limit(k).select(SHOWN)

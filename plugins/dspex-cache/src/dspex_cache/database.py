@@ -218,13 +218,22 @@ class Database:
         self.write({})  # as above
         with self._writing, self._named():
             self._let_go()
-            with closing(self._connect(WRITE_WAIT_S)) as db:
-                with _transaction(db):
-                    db.execute(statement, values)
-                    self._evict(db, self.max_bytes if max_bytes is None else max_bytes)
-                with suppress(sqlite3.OperationalError):  # space comes back later if another process reads now
-                    db.execute("VACUUM")
-                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            inode = _inode(self.path)
+            try:
+                self._maintained(statement, values, self.max_bytes if max_bytes is None else max_bytes)
+            except (sqlite3.Error, OSError, _Damaged) as error:
+                if not _means_damage(error):
+                    raise
+                self._set_aside(inode)
+
+    def _maintained(self, statement: str, values: Mapping[str, float], max_bytes: int) -> None:
+        with closing(self._connect(WRITE_WAIT_S)) as db:
+            with _transaction(db):
+                db.execute(statement, values)
+                self._evict(db, max_bytes)
+            with suppress(sqlite3.OperationalError):  # space comes back later if another process reads now
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
         self._make()
@@ -282,7 +291,8 @@ class Database:
         except CacheUnavailable:
             raise
         except (sqlite3.Error, OSError, _Damaged) as error:
-            raise CacheUnavailable(f"{self.path}: {error}") from error
+            what_to_do = "; `dspex cache clear` moves a damaged file aside" if _means_damage(error) else ""
+            raise CacheUnavailable(f"{self.path}: {error}{what_to_do}") from error
 
 
 def warn(message: str) -> None:
