@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import stat
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -21,6 +22,7 @@ FORMAT = 1
 APPLICATION_ID = 0x64735043  # "dsPC": tells our file from another program's
 READ_WAIT_S = 0.02  # SQLite's readers wait only while another process recovers the file after a crash
 WRITE_WAIT_S = 5.0
+LOOK_AGAIN_S = 0.001  # for the lock that another process has
 SLOW_READ_S = 0.25
 STRIKES = 3  # so many failed or slow reads in a row, and the file is left alone for a while
 LONGEST_REST_S = 30.0
@@ -337,7 +339,7 @@ def _used_bytes(db: sqlite3.Connection) -> int:
 
 @contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
+    _begin(db)
     try:
         yield
         db.execute("COMMIT")
@@ -345,6 +347,22 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    # SQLite itself looks again after a tenth of a second: of eight processes that write, all would sleep at times.
+    db.execute("PRAGMA busy_timeout=0")
+    try:
+        for left in reversed(range(round(WRITE_WAIT_S / LOOK_AGAIN_S))):
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or not left:
+                    raise
+            time.sleep(LOOK_AGAIN_S)
+    finally:
+        db.execute(f"PRAGMA busy_timeout={WRITE_WAIT_S * 1000:.0f}")
 
 
 def _move_aside(path: Path, inode: int | None) -> Path | None:
