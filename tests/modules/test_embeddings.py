@@ -235,6 +235,19 @@ def test_what_was_saved_opens_without_embedding_it_again(tmp_path):
     assert (tmp_path / "index" / "config.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_saved_again_its_file_is_replaced_and_never_half_written(tmp_path):
+    config, old = tmp_path / "index" / "config.json", tmp_path / "old"
+
+    async def main():
+        await dspex.Embeddings(TEXTS, vowels, k=2).asave(config.parent)
+        old.hardlink_to(config)
+        before = config.read_bytes()
+        await dspex.Embeddings(TEXTS, vowels, k=3).asave(config.parent)
+        return before
+
+    assert run(main) == old.read_bytes() != config.read_bytes()
+
+
 def test_a_missing_folder_is_an_os_error_and_a_damaged_one_is_told(tmp_path):
     for kind in (OSError, FileNotFoundError, dspex.RetrieverError):
         with pytest.raises(kind, match="no saved index"):

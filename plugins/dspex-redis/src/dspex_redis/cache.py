@@ -72,8 +72,10 @@ class RedisCache:
             pipeline = client.pipeline(transaction=False)
             for key in keys:
                 pipeline.strlen(key)
-            entries += len(keys)
-            size += sum(await pipeline.execute())
+            # What others keep there in another form has no length.
+            lengths = [one for one in await pipeline.execute(raise_on_error=False) if isinstance(one, int)]
+            entries += len(lengths)
+            size += sum(lengths)
         return {"entries": entries, "bytes": size}
 
     async def aclose(self) -> None:
