@@ -55,7 +55,7 @@ class Vectors:
         await asyncio.to_thread(self.write, Path(path))
 
     def write(self, folder):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "rows.json").write_text(json.dumps([[passage.text, row] for passage, row in self.kept]))
 
 
