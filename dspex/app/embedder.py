@@ -159,6 +159,10 @@ class Embedder:
     def _label(self) -> str:
         return self.model if isinstance(self.model, str) else self.cache_key or _name(self.model)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # As an LM: what it is bound to is of this process.
+        return {**self.__dict__, "_bound": None}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # As an LM: a handle on a service, not state.
         return self

@@ -215,6 +215,10 @@ class Retriever:
         key = (RetrieverService, endpoint_identity(endpoint), id(self._provider), id(embedder), self._terms)
         return app.service(key, make)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # As an LM: what it is bound to is of this process.
+        return {**self.__dict__, "_bound": None}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # As an LM: a handle on a service, not state.
         return self

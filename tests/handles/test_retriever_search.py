@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import pickle
 
 import msgspec
 import pytest
@@ -345,6 +346,13 @@ def test_metadata_is_kept_as_json_would_and_is_the_indexs_own():
     own["deep"]["list"].append("later")
     [passage] = provider.added
     assert passage.metadata == {"day": "2024-02-29", "1": (1, 2), "deep": {"list": [None, True]}}
+
+
+def test_a_handle_that_was_used_is_pickled_as_one_that_was_not():
+    retriever = dspex.Retriever("own", provider=Searching(), k=2, embedder=dspex.Embedder(len, cache_key="len"))
+    retriever("?")
+    _ = retriever.embedder.service
+    assert texts(pickle.loads(pickle.dumps(retriever))("?")) == ["Emma", "Ulysses"]
 
 
 def test_ids_to_delete_are_texts():
