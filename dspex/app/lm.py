@@ -13,11 +13,13 @@ from dspex.app.app import App, current_app, default_app
 from dspex.app.endpoints import HANDLES_OWN, Connection, changed_terms, terms
 from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import asked, completions
+from dspex.app.written_lm import Written, is_written
 from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
+from dspex.core.warn import warn
 from dspex.core.wire import HttpLimits
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope
@@ -64,7 +66,15 @@ class LM:
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
     object instead of a plugin's. `train_kwargs` and `finetuning_model` are for a training of it, and never sent. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
     `hedge_after` and `dispatch`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
+    A subclass with a `forward` or `aforward` of its own is called by that, as a BaseLM.
     """
+
+    cache_key: str | None = None  # of a subclass with a `forward`: see BaseLM
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        for name in {"__call__", "acall"} & vars(cls).keys():
+            warn(f"{cls.__name__}.{name} is called by you only; what modules call is a `forward` or `aforward`.")
 
     def __init__(  # noqa: PLR0917  DSPy's order
         self,
@@ -95,6 +105,8 @@ class LM:
     ) -> None:
         if not isinstance(model, str):
             raise ConfigurationError(f"LM takes 'provider/model', not {model!r:.80}.")
+        if provider is None and is_written(type(self)):
+            provider, cache = Written(self), cache and self.cache_key is not None
         if provider is None and "/" not in model:
             raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
         if model_type not in MODEL_TYPES:
@@ -356,7 +368,8 @@ class LM:
         for name in changes.keys() & {*CALLS_OWN, "model", "model_type"}:
             setattr(twin, name, changes.pop(name))
         twin.callbacks = list(changes.pop("callbacks", self.callbacks))
-        twin._provider = changes.pop("provider", self._provider)
+        own = Written(twin) if isinstance(self._provider, Written) else self._provider
+        twin._provider = changes.pop("provider", own)
         twin._take(changes)
         twin._connection, twin._terms = self._connection.changed(changes), changed_terms(self._terms, changes)
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
