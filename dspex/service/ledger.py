@@ -204,7 +204,7 @@ def bound_of(request: LMRequest, model: str, max_output: int | None, prices: Pri
     prompt = prompt_tokens(request)
     limit = request.params.get("max_tokens") or request.params.get("max_completion_tokens") or max_output
     output = int(limit or DEFAULT_OUTPUT_TOKENS) * request.n
-    return Charge(1, prompt + output, prices.of(model, prompt, output, needs_price))
+    return Charge(1, prompt + output, prices.of(model, Usage(prompt, output), needs_price))
 
 
 def prompt_tokens(request: LMRequest) -> int:

@@ -317,13 +317,13 @@ class LMService:
         if usage is None:
             usage = estimated_usage(request, "".join(choice.text for choice in reply.choices))
         if usage.usd is None and (
-            usd := self._shared.prices.of(self.name, usage.input_tokens, usage.output_tokens, False)
+            usd := self._shared.prices.of(self.name, usage, needed=False)
         ):
             usage = msgspec.structs.replace(usage, usd=usd)
         return reply if usage is reply.usage else msgspec.structs.replace(reply, usage=usage)
 
     def _usd(self, usage: Usage) -> float:
-        return self._shared.prices.of(self.name, usage.input_tokens, usage.output_tokens, needed=False)
+        return self._shared.prices.of(self.name, usage, needed=False)
 
     # Small parts
 

@@ -107,6 +107,7 @@ class WireDetails(msgspec.Struct):
     """What is counted apart within the tokens of a prompt or a completion."""
 
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -131,7 +132,8 @@ class WireUsage(msgspec.Struct):
         thought = written.reasoning_tokens or 0
         if thought and self.total_tokens == prompt + completion + thought:
             completion += thought  # xAI, and Gemini in OpenAI's form, count thoughts beside the completion
-        return Usage(prompt, completion, read.cached_tokens or 0, thought)
+        put = read.cache_write_tokens or 0  # OpenRouter's word
+        return Usage(prompt, completion, read.cached_tokens or 0, thought, written_tokens=put)
 
 
 class WireReply(msgspec.Struct):
