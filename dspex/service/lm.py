@@ -316,9 +316,7 @@ class LMService:
         usage = reply.usage
         if usage is None:
             usage = estimated_usage(request, "".join(choice.text for choice in reply.choices))
-        if usage.usd is None and (
-            usd := self._shared.prices.of(self.name, usage, needed=False)
-        ):
+        if usage.usd is None and (usd := self._shared.prices.of(self.name, usage, needed=False)):
             usage = msgspec.structs.replace(usage, usd=usd)
         return reply if usage is reply.usage else msgspec.structs.replace(reply, usage=usage)
 
