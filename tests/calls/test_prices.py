@@ -5,8 +5,10 @@ import pytest
 import dspex
 from dspex.plugin import LMResponse, Usage
 
+USUAL = Usage(1_000, 100)
 
-def spent(virtual, script, settled, name, usage=Usage(1_000, 100), **settings):
+
+def spent(virtual, script, settled, name, usage=USUAL, **settings):
     """What one call takes from a budget of a dollar, and its error."""
     provider = script(LMResponse.from_text("4", usage))
 
