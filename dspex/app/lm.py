@@ -64,7 +64,7 @@ class LM:
     `http_limits` bounds each exchange. `hedge_after` is that of `dspex.Hedged`. With `dispatch="batch"` calls are put
     together and answered later, within a day and for about half the price, where the provider has that. Keywords that the provider's
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
-    object instead of a plugin's. `train_kwargs` and `finetuning_model` are for a training of it, and never sent. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
+    object instead of a plugin's. `capabilities` are what you know of the model, and go before what its provider knows. `train_kwargs` and `finetuning_model` are for a training of it, and never sent. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
     `hedge_after` and `dispatch`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
     A subclass with a `forward` or `aforward` of its own is called by that, as a BaseLM.
     """
@@ -101,6 +101,7 @@ class LM:
         http_limits: HttpLimits = HttpLimits(),  # noqa: B008  # frozen
         hedge_after: float | str | None = None,
         dispatch: Literal["live", "batch"] = "live",
+        capabilities: Capabilities | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(model, str):
@@ -135,6 +136,7 @@ class LM:
             adaptive=adaptive,
             breaker=breaker,
             http_limits=http_limits,
+            capabilities=capabilities,
         )
         self._options = self._wanted()
         self._bound: tuple[Any, LMService] | None = None  # with the App or tape that it is of
