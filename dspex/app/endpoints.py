@@ -19,7 +19,7 @@ PACE = frozenset(Pace.__struct_fields__)
 # A call cannot change where it goes to and what it shows there; as one of its parameters a key would be sent and kept.
 HANDLES_OWN = PACE | {
     *("api_key", "api_base", "base_url", "headers", "extra_headers", "provider", "model", "model_type", "callbacks"),
-    *("breaker", "http_limits", "capabilities"),
+    *("breaker", "http_limits", "capabilities", "stream"),
 }
 
 

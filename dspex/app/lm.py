@@ -39,13 +39,14 @@ CALLS_OWN = frozenset(
 DSPY_ONLY = frozenset(
     {
         *("_dspy_lm_class", "finetuning_model", "launch_kwargs", "train_kwargs", "use_developer_role"),
-        *("engine", "async_engine", "prompt_cache", "callbacks"),
+        *("engine", "async_engine", "prompt_cache", "callbacks", "stream"),
     }
 )
 INSTEAD = MappingProxyType(
     {
         "async_engine": "providers are plugins, or an object: provider=",
         "engine": "providers are plugins, or an object: provider=",
+        "stream": "a call gives its whole reply; dspex.streamify, and `lm.stream(request)`, give it in pieces",
         "prompt_cache": "what a provider's own cache of prompts takes is a parameter of the provider",
     }
 )
@@ -275,6 +276,8 @@ class LM:
 
     def _refuse(self, params: Mapping[str, Any]) -> None:
         name = min(HANDLES_OWN & params.keys())
+        if name in INSTEAD:
+            raise ConfigurationError(f"{name!r}: {INSTEAD[name]}.")
         raise ConfigurationError(
             f"{name!r} belongs to the handle, not to a call: dspex.LM({self.model!r}, {name}=...) or lm.copy({name}=...)."
         )

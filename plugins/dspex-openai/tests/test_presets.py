@@ -8,13 +8,16 @@ import pytest
 
 import dspex
 from dspex.plugin import (
+    Audio,
     BadRequest,
     ConfigurationError,
     Endpoint,
+    File,
     HttpReply,
     LMRequest,
     Message,
     Secret,
+    Text,
     ToolCall,
     ToolResult,
 )
@@ -112,6 +115,23 @@ async def test_mistral_is_sent_ids_of_nine_letters_and_its_own_as_they_are():
     assert [result["tool_call_id"] for result in results] == ids
     assert ids[1] == "a1B2c3D4e"
     assert re.fullmatch("[a-zA-Z0-9]{9}", ids[0])
+
+
+async def test_mistral_is_sent_sound_and_documents_in_its_own_forms():
+    http = Told()
+    parts = (
+        Text("Hi"),
+        Audio("AAAA", "mp3"),
+        File("data:application/pdf;base64,AA", filename="a.pdf"),
+        File(file_id="f"),
+    )
+    await make_lm(endpoint("mistral"), http).complete(LMRequest("m", (Message("user", parts),)))
+    assert http.seen[0][2]["messages"][0]["content"] == [
+        {"type": "text", "text": "Hi"},
+        {"type": "input_audio", "input_audio": "AAAA"},
+        {"type": "document_url", "document_url": "data:application/pdf;base64,AA", "document_name": "a.pdf"},
+        {"type": "file", "file_id": "f"},
+    ]
 
 
 async def test_deepseek_is_sent_thoughts_with_all_turns_of_its_own_once_tools_were_called():

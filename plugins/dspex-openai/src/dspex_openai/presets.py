@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from dspex.plugin import Capabilities
-from dspex_openai.shapes import with_short_ids, with_strict_routing, with_thoughts
+from dspex_openai.shapes import to_mistrals, with_strict_routing, with_thoughts
 
 
 class Preset(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Capabilities(chat=True, stream=True, json_schema=True, tools=True, logprobs=False, grammar=False),
             embeds=True,
             batches="mistral",
-            shape=with_short_ids,
+            shape=to_mistrals,
         ),
         "openrouter": Preset(
             "OpenRouter",

@@ -9,9 +9,14 @@ Body = dict[str, Any]
 _MISTRALS_ID = r"[a-zA-Z0-9]{9}"
 
 
-def with_short_ids(body: Body) -> None:
-    """Mistral takes ids of calls that have nine letters or digits, and refuses any other: as another provider's, or ours."""
+def to_mistrals(body: Body) -> None:
+    """Mistral takes ids of calls that have nine letters or digits, and refuses any other: as another provider's, or ours.
+
+    Sound and documents have forms of its own.
+    """
     for turn in body["messages"]:
+        if isinstance(turn.get("content"), list):
+            turn["content"] = [_part(part) for part in turn["content"]]
         if "tool_call_id" in turn:
             turn["tool_call_id"] = _short(turn["tool_call_id"])
         for call in turn.get("tool_calls") or ():
@@ -31,6 +36,18 @@ def with_strict_routing(body: Body) -> None:
     """OpenRouter may go by a service that passes over a schema in silence, where it is not told to look for another."""
     if "response_format" in body:
         body["provider"] = {"require_parameters": True, **body.get("provider", {})}
+
+
+def _part(part: Body) -> Body:
+    match part:
+        case {"type": "input_audio", "input_audio": {"data": data}}:
+            return {"type": "input_audio", "input_audio": data}
+        case {"type": "file", "file": {"file_data": data, **more}}:
+            named = {"document_name": more["filename"]} if "filename" in more else {}
+            return {"type": "document_url", "document_url": data, **named}
+        case {"type": "file", "file": {"file_id": known}}:
+            return {"type": "file", "file_id": known}
+    return part
 
 
 def _short(given: str) -> str:
