@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import threading
 import time
@@ -260,6 +261,58 @@ class CannotBeClosedFresh(Bad):
         await self.opened.aclose()
 
 
+class SendsTheLastTurnOnly(Bad):
+    def body(self, request):
+        return {**super().body(request), "q": request.messages[-1].text}
+
+
+class SendsTurnsBackwards(Bad):
+    def body(self, request):
+        return {**super().body(request), "q": "".join(turn.text for turn in request.messages[::-1])}
+
+
+class TriesAgain(Bad):
+    async def complete(self, request):
+        try:
+            return await super().complete(request)
+        except Unavailable:
+            return await super().complete(request)
+
+
+class KeepsReplies(Bad):
+    kept = None
+
+    async def complete(self, request):
+        self.kept = self.kept or await super().complete(request)
+        return self.kept
+
+
+class ChangesTheRequest(Bad):
+    def body(self, request):
+        made = super().body(request)
+        request.params["temperature"] = 1.0
+        return made
+
+
+class LogsItsKey(Bad):
+    async def complete(self, request):
+        logging.getLogger("acme").debug("asking with %s", self.headers)
+        return await super().complete(request)
+
+
+class HoldsTheLoop(Bad):
+    async def complete(self, request):
+        time.sleep(0.15)  # noqa: ASYNC251  that is the fault
+        return await super().complete(request)
+
+
+class HoldsTheLoopInStreams(Bad):
+    async def stream(self, request):
+        time.sleep(0.15)  # noqa: ASYNC251  as above
+        async for piece in super().stream(request):
+            yield piece
+
+
 class ClaimsBatches(Bad):
     capabilities = msgspec.structs.replace(Good.capabilities, batch=True)
 
@@ -292,6 +345,14 @@ class ClaimsPictures(Bad):
         (LocksInOneProcess, "forked_child", None),
         (LeavesAThread, "nothing_of_it_is_left", None),
         (CannotBeClosedFresh, "let_go_before", None),
+        (SendsTheLastTurnOnly, "sent_whole_and_in_order", None),
+        (SendsTurnsBackwards, "sent_whole_and_in_order", None),
+        (TriesAgain, "one_request", None),
+        (KeepsReplies, "one_request", None),
+        (ChangesTheRequest, "what_it_can_do_is_answered", None),
+        (LogsItsKey, "in_no_error", None),
+        (HoldsTheLoop, "holds_no_loop", None),
+        (HoldsTheLoopInStreams, "holds_no_loop", None),
         (ClaimsBatches, "capabilities_are", None),
         (ClaimsPictures, "capabilities_are", None),
     ],
