@@ -97,6 +97,7 @@ PROBLEMS = {
     ),
     "no optimizer": ({"optimizers": one(Provider, "Acme")}, "is no subclass of dspex.Optimizer"),
     "own name": ({"adapters": one(lambda options: None, "json")}, "'json' is dspex's own"),
+    "own optimizer": ({"optimizers": one(dspex.Optimizer, "Predict")}, "'Predict' is dspex's own"),
     "own command": ({"commands": lambda: [Command("doctor", callback=greet, help="x")]}, "'doctor' is dspex's own"),
     "junk commands": ({"commands": lambda: [print]}, "no click command"),
     "kit": (
@@ -130,7 +131,7 @@ def test_a_factory_that_is_imported_with_the_plugin_is_told(check):
 @pytest.mark.parametrize(
     ("hooks", "kit"),
     [
-        ({"middleware": one(lambda: through)}, "MiddlewareContract: 11 of 11"),
+        ({"middleware": one(lambda: through)}, "MiddlewareContract: 13 of 13"),
         ({"subscribers": one(listener)}, "SubscriberContract: 7 of 7"),
         ({"adapters": one(Tagged, "mine-xml")}, "AdapterContract: 14 of 14"),
     ],
@@ -139,6 +140,18 @@ def test_a_factory_that_is_imported_with_the_plugin_is_told(check):
 def test_kits_that_need_no_data_are_run(check, hooks, kit):
     told = check(**hooks)
     assert kit in told.output
+
+
+class Stuck:
+    def on_event(self, event):
+        time.sleep(3)
+
+
+def test_a_test_of_a_kit_that_does_not_end_is_given_up(check, monkeypatch):
+    monkeypatch.setattr("dspex.cli.check.KIT_LIMIT_S", 0.2)
+    told = check(subscribers=one(Stuck))
+    assert "it takes every event: did not end in 0.2 s" in told.output
+    assert told.exit_code == 1
 
 
 def test_a_slow_import_is_told(check):
