@@ -183,8 +183,8 @@ def cache(manager: PluginManager) -> Iterator[Finding]:
     made: list[Any] = []
     try:
         spec = manager.find("caches", "default")
-    except ConfigurationError as error:
-        yield BROKEN, str(error)
+    except ConfigurationError as choice:
+        yield BROKEN, str(choice)
         return
     if spec is None:
         yield FINE, 'none: pip install "dspex-cache"'

@@ -19,7 +19,17 @@ HOUR_S = 3600.0
 SOON_S = 2.0
 LIKE = b"0123456789abcdef0123456789abcdeF"
 # As the cache's own keys, of 32 bytes, and each like another one.
-ALIKE = (LIKE, LIKE.lower(), LIKE[:-1], LIKE[:16], LIKE[:-1] + b"\0", LIKE + b"\0", LIKE + b" ", b"\0" + LIKE, LIKE + LIKE)
+ALIKE = (
+    LIKE,
+    LIKE.lower(),
+    LIKE[:-1],
+    LIKE[:16],
+    LIKE[:-1] + b"\0",
+    LIKE + b"\0",
+    LIKE + b" ",
+    b"\0" + LIKE,
+    LIKE + LIKE,
+)
 
 
 class HandClock:
@@ -136,7 +146,9 @@ class CacheContract:
                     is_asked = task.cancel()
                     done, _ = await asyncio.wait([task], timeout=SOON_S)
                     assert done, f"cancelled in turn {turns}, it goes on"
-                    assert task.cancelled() is is_asked, f"cancelled in turn {turns}, it made something else of it: {task!r:.300}"
+                    assert task.cancelled() is is_asked, (
+                        f"cancelled in turn {turns}, it made something else of it: {task!r:.300}"
+                    )
             assert [await cache.get(b"kept"), await cache.get(b"new") in (None, b"w")] == [b"v", True]
 
         self.live(self.make(tmp_path, HandClock()), work)

@@ -159,7 +159,9 @@ class LMInProcessContract:
                     request = self.asked(lm, ask)
                     before = copy.deepcopy(request)
                     assert (await lm.complete(request)).choices, name
-                    assert request == before, f"{name}: the request was changed in place; its next attempt is another one"
+                    assert request == before, (
+                        f"{name}: the request was changed in place; its next attempt is another one"
+                    )
 
         self.live(work)
 

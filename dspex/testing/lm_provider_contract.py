@@ -11,7 +11,7 @@ import msgspec
 
 from dspex.app.lm import LM
 from dspex.core.errors import LMError, LMTimeout, ProtocolError, Unavailable
-from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse, Message, ToolCall
+from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse, Message, ToolCall, ToolResult
 from dspex.service.pieces import whole
 from dspex.testing.conduct import holder, logged
 from dspex.testing.fault_ends import LATER_S, TIMEOUT_S, check_error, in_time
@@ -183,6 +183,20 @@ class LMProviderContract(LMInProcessContract):
             assert -1 not in places, "turns of the conversation are not sent"
             assert places[1:] == sorted(places[1:]), "the turns are sent in another order"
 
+    def test_what_tools_were_asked_and_gave_is_sent(self) -> None:
+        if "tools" in self.cannot:
+            return
+        call = ToolCall("call_77", "find_capital", '{"country": "Norway"}')
+        asked, gave = Message("assistant", (call,)), Message("tool", (ToolResult("call_77", "Oslo it is"),))
+        request = ASKS["tools"].request(self.model, self.question)
+        http = self.wire(self.text.reply, self.text.events)
+        turns = msgspec.structs.replace(request, messages=(*request.messages, asked, gave))
+        asyncio.run(self.played(http).complete(turns))
+        asyncio.run(self.streamed(http, turns))
+        for body in http.sent:
+            lost = [word for word in ("find_capital", "Norway", "Oslo it is") if word not in body]
+            assert not lost, f"of a call of a tool and its result, {lost} is not sent"
+
     def test_one_call_is_one_request(self) -> None:
         with FaultServer() as server:
 
@@ -195,7 +209,9 @@ class LMProviderContract(LMInProcessContract):
                 for number, call in ((3, self.complete), (4, self.pieces)):
                     [met] = await asyncio.gather(call(lm), return_exceptions=True)
                     assert isinstance(met, Unavailable), f"503 became {met!r}"
-                    assert len(server.requests) == number, "it tries again by itself: that is dspex's to do, and to count"
+                    assert len(server.requests) == number, (
+                        "it tries again by itself: that is dspex's to do, and to count"
+                    )
 
             self.served_by(server, work)
 

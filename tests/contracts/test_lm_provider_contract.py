@@ -27,6 +27,7 @@ from dspex.plugin import (
     ProtocolError,
     Spec,
     ToolCall,
+    ToolResult,
     Unavailable,
     Usage,
     decode_json,
@@ -65,7 +66,10 @@ class Good:
         for name in lacking:
             raise BadRequest(f"This wire has no {name}.")
         more = {"tools": request.tools, "schema": request.schema, **request.params}
-        return {"q": "".join(turn.text for turn in request.messages), **more}
+        return {"q": "".join(turn.text for turn in request.messages), "tools used": self.used(request), **more}
+
+    def used(self, request):
+        return [part for turn in request.messages for part in turn.parts if isinstance(part, (ToolCall, ToolResult))]
 
     def read(self, body):
         reply = decode_json(body, Reply)
@@ -271,6 +275,11 @@ class SendsTurnsBackwards(Bad):
         return {**super().body(request), "q": "".join(turn.text for turn in request.messages[::-1])}
 
 
+class ForgetsToolTurns(Bad):
+    def used(self, request):
+        return []
+
+
 class TriesAgain(Bad):
     async def complete(self, request):
         try:
@@ -347,6 +356,7 @@ class ClaimsPictures(Bad):
         (CannotBeClosedFresh, "let_go_before", None),
         (SendsTheLastTurnOnly, "sent_whole_and_in_order", None),
         (SendsTurnsBackwards, "sent_whole_and_in_order", None),
+        (ForgetsToolTurns, "asked_and_gave", None),
         (TriesAgain, "one_request", None),
         (KeepsReplies, "one_request", None),
         (ChangesTheRequest, "what_it_can_do_is_answered", None),

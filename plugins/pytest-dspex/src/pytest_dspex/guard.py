@@ -31,7 +31,7 @@ class Guard:
             self._look_up(name, lambda host, *_, **__: self._check_name(host))
         # Whose name an address has is asked of another host too.
         self._look_up("gethostbyaddr", lambda host: self._check((host,)))
-        self._look_up("getnameinfo", lambda place, flags: flags & socket.NI_NUMERICHOST or self._check(place))
+        self._look_up("getnameinfo", self._check_place)
 
     def _look_up(self, name: str, check: Callable[..., Any]) -> None:
         whole = getattr(socket, name)
@@ -70,6 +70,10 @@ class Guard:
         host = address[0] if isinstance(address, tuple) and address else ""
         if not self.is_open and not is_local(host):
             self._refuse(f"{host}:{address[1]}" if len(address) > 1 else str(host))
+
+    def _check_place(self, address: Any, flags: int) -> None:
+        if not flags & socket.NI_NUMERICHOST:  # else it is written as numbers, and nobody is asked
+            self._check(address)
 
     def _check_name(self, host: Any) -> None:
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
