@@ -16,7 +16,7 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import KIND_WORDS
 from dspex.plugin.fence import LOADING, fenced
-from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager, PluginRecord
+from dspex.plugin.manager import BACKEND_LIMIT_S, PluginManager, PluginRecord
 from dspex.plugin.spec import API_VERSION, Spec
 
 FINE, BROKEN, ADVICE = "", "PROBLEM: ", "advice: "
@@ -80,11 +80,22 @@ def named(manager: PluginManager, package: str) -> list[PluginRecord]:
     found = [one for one in manager.plugins if package == one.name or plain(package) == plain(one.distribution)]
     if found:
         return found
+    if _is_installed(package):
+        raise ConfigurationError(
+            f"{package!r} is installed, and has no entry point in the group `dspex`: it is no plugin, and is used by importing it."
+        )
     known = sorted({name for one in manager.plugins for name in (one.name, one.distribution)})
     raise ConfigurationError(
         f"No plugin {package!r} is installed here.{did_you_mean(package, known)} Install it first, `pip install -e .` in its "
         f"folder, with an entry point in the group `dspex`. Installed: {', '.join(known) or 'none'}."
     )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        return bool(importlib.metadata.distribution(distribution))
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
 
 
 def plain(name: str) -> str:
@@ -132,7 +143,7 @@ def _taken(manager: PluginManager, record: PluginRecord, kind: str, names: Seque
 
 def _factory(kind: str, spec: Spec) -> Iterator[tuple[str, str]]:
     made: list[Callable[..., Any]] = []
-    error = fenced(lambda: made.append(spec.load()), IMPORT_LIMIT_S)
+    error = fenced(lambda: made.append(spec.load()), BACKEND_LIMIT_S)
     if error:
         yield BROKEN, error
         return
@@ -246,7 +257,8 @@ def _metadata(distribution: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_editable(found: importlib.metadata.Distribution) -> bool:
-    return '"editable": true' in (found.read_text("direct_url.json") or "")
+    told = msgspec.json.decode(found.read_text("direct_url.json") or "{}")
+    return bool(told.get("dir_info", {}).get("editable"))
 
 
 def _release() -> str:

@@ -22,7 +22,7 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import PACKAGES, install_hint
 from dspex.plugin.fence import fenced
-from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager
+from dspex.plugin.manager import BACKEND_LIMIT_S, PluginManager
 from dspex.plugin.spec import Spec
 
 DEPENDENCIES = ("aiohttp", "click", "msgspec", "platformdirs", "pluggy", "rich", "structlog", "tenacity")
@@ -164,7 +164,7 @@ def backends(manager: PluginManager) -> Iterator[Finding]:
     yield FINE, f"{len(specs)} declared"
     for spec in specs:
         said: list[str] = []
-        error = fenced(partial(_notice, spec, said), IMPORT_LIMIT_S)
+        error = fenced(partial(_notice, spec, said), BACKEND_LIMIT_S)
         if error:
             yield BROKEN, f"{spec.name} cannot be used. {error}{_system_hint(error)}"
         for text in said:
@@ -188,7 +188,7 @@ def cache(manager: PluginManager) -> Iterator[Finding]:
         return
     if spec is None:
         yield FINE, 'none: pip install "dspex-cache"'
-    elif error := fenced(lambda: made.append(spec.load()({}, SystemClock())), IMPORT_LIMIT_S):
+    elif error := fenced(lambda: made.append(spec.load()({}, SystemClock())), BACKEND_LIMIT_S):
         yield BROKEN, f"cannot be made. {error}"
     else:
         where = getattr(made[0], "path", None)

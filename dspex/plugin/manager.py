@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 IMPORT_LIMIT_S = 5.0
+BACKEND_LIMIT_S = 30.0  # what a factory's module imports may be heavy, and its disk cold
 PREFIX = "dspex_"
 ALL_USED = frozenset({"middleware", "subscribers", "secret_sources"})
 

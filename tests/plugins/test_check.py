@@ -71,6 +71,25 @@ def test_one_that_is_not_installed_is_named_with_those_that_are(check):
     assert "pip install -e ." in told.stderr
 
 
+def test_a_package_that_is_no_plugin_is_told_as_such(check):
+    told = check(asked="pluggy")
+    assert "'pluggy' is installed, and has no entry point in the group `dspex`" in told.stderr
+
+
+@pytest.mark.parametrize("is_editable", [True, False])
+def test_a_package_that_is_worked_on_is_not_told_to_have_types(check, tmp_path, monkeypatch, is_editable):
+    info = tmp_path / "mine_dist-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine-dist\nVersion: 1.0\nRequires-Dist: dspex>=0.1\n")
+    (info / "RECORD").write_text("mine.py,,\n")
+    # As uv writes it, without a space.
+    (info / "direct_url.json").write_bytes(
+        msgspec.json.encode({"url": "file:///x", "dir_info": {"editable": is_editable}})
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert ("no py.typed" in check(lm_providers=one()).output) is not is_editable
+
+
 def sync_complete(self, request):
     return LMResponse.from_text("4")
 
