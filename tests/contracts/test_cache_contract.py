@@ -149,7 +149,7 @@ class SwallowsCancellation(Good):
 
 class HoldsTheLoop(Good):
     async def set(self, key, value, ttl=None):
-        time.sleep(0.15)  # noqa: ASYNC251  that is the fault
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
         await super().set(key, value, ttl)
 
 

@@ -142,7 +142,7 @@ class HoldsTheLoop(Good):
 
 class WaitsOnTheLoop(Good):
     async def embed(self, texts):
-        time.sleep(0.1)  # noqa: ASYNC251  that is the fault
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
         return self.vectors(texts)
 
 

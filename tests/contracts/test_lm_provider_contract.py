@@ -311,13 +311,13 @@ class LogsItsKey(Bad):
 
 class HoldsTheLoop(Bad):
     async def complete(self, request):
-        time.sleep(0.15)  # noqa: ASYNC251  that is the fault
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
         return await super().complete(request)
 
 
 class HoldsTheLoopInStreams(Bad):
     async def stream(self, request):
-        time.sleep(0.15)  # noqa: ASYNC251  as above
+        time.sleep(0.2)  # noqa: ASYNC251  as above
         async for piece in super().stream(request):
             yield piece
 

@@ -187,13 +187,13 @@ class MakesNothingOfErrors(Good):
 
 class HoldsTheLoop(Good):
     async def __call__(self, request, call_next):
-        time.sleep(0.1)  # noqa: ASYNC251  that is the fault
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
         return await call_next(request)
 
 
 class HoldsTheLoopInStreams(Good):
     async def stream(self, request, call_next):
-        time.sleep(0.1)  # noqa: ASYNC251  as above
+        time.sleep(0.2)  # noqa: ASYNC251  as above
         async for piece in call_next(request):
             yield piece
 

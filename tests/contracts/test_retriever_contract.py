@@ -245,7 +245,7 @@ class HoldsTheLoop(Good):
 
 class WaitsOnTheLoop(Good):
     async def search(self, queries, k, where):
-        time.sleep(0.1)  # noqa: ASYNC251  that is the fault
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
         return await super().search(queries, k, where)
 
 

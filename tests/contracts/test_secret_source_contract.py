@@ -107,7 +107,7 @@ class LeavesATask(Good):
 
 class HoldsTheLoop(Good):
     async def get(self, name):
-        time.sleep(0.1)  # noqa: ASYNC251  that is the fault
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
         return self.keys.get(name)
 
 
