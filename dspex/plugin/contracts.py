@@ -332,7 +332,7 @@ class Subscriber(Protocol):
 
 
 class SecretSource(Protocol):
-    """Gives API keys from a vault."""
+    """Gives API keys from a vault. Made anew for each question, and not closed: `get` lets go of what it opens."""
 
     async def get(self, name: str) -> str | None:
         """The key of that name (`OPENAI_API_KEY`), or None."""

@@ -23,6 +23,7 @@ from dspex.plugin.contracts import HttpClient
 from dspex.plugin.hookspecs import hookimpl
 from dspex.plugin.manager import PluginManager, Source
 from dspex.plugin.spec import Spec
+from dspex.testing.conduct import holder
 from dspex.testing.lm_contract import KEY, ended, forked
 
 Work = Callable[[Embedder], Awaitable[None]]
@@ -204,6 +205,8 @@ class EmbeddingContract:
             await embedder.embed([f"{number}. {TEXTS[2]}" for number in range(self.batch)])
             held = time.thread_time() - began
             assert held <= self.most_held_s, f"{self.batch} texts took {held:.2f} CPU seconds of the loop's own thread"
+            waited = await holder(lambda: embedder.embed([TEXTS[0]]))
+            assert not waited, waited
 
         self.live(work)
 

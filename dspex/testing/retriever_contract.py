@@ -1,6 +1,7 @@
 """What a retriever must do, as tests that a plugin's own test class inherits."""
 
 import asyncio
+import copy
 import os
 import re
 import threading
@@ -20,6 +21,7 @@ from dspex.core.where import all_hold, conditions
 from dspex.plugin.hookspecs import hookimpl
 from dspex.plugin.manager import PluginManager, Source
 from dspex.plugin.spec import Spec
+from dspex.testing.conduct import holder
 from dspex.testing.lm_contract import ended, forked
 
 Work = Callable[[Retriever], Awaitable[None]]
@@ -182,10 +184,12 @@ class RetrieverContract:
 
     def test_passages_come_back_as_they_were(self, tmp_path: Path) -> None:
         passages = PASSAGES + ODD
+        given = copy.deepcopy(passages)
 
         async def work(retriever: Retriever) -> None:
-            await retriever.aadd(passages)
+            await retriever.aadd(given)
             found = {one.id: one for one in await retriever.acall(SHARED, len(passages))}
+            assert given == passages, "what it was given is changed in place"
             for passage in passages:
                 assert passage.id in found, f"{passage.id!r:.60} is not found"
                 came = found[passage.id]
@@ -398,6 +402,8 @@ class RetrieverContract:
             await retriever.acall([one.text for one in many[:20]], 10, where={"n": {"lt": 400}})
             held = time.thread_time() - began
             assert held <= self.most_held_s, f"it took {held:.2f} CPU seconds of the loop's own thread"
+            waited = await holder(lambda: retriever.acall(SHARED, 10))
+            assert not waited, waited
 
         self.live(work, self.at(tmp_path))
 

@@ -267,6 +267,19 @@ class HoldsTheLoop(Good):
         await super().add(passages)
 
 
+class WaitsOnTheLoop(Good):
+    async def search(self, queries, k, where):
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
+        return await super().search(queries, k, where)
+
+
+class ChangesWhatItIsGiven(Good):
+    async def add(self, passages):
+        await super().add(passages)
+        for passage in passages:
+            passage.metadata["seen"] = True
+
+
 class BoundToOneProcess(Good):
     pid = None
 
@@ -377,6 +390,8 @@ def test_a_good_retriever_passes(name, tmp_path):
         (AddsHalves, "cancelled_work"),
         (LeavesATaskBehind, "cancelled_work"),
         (HoldsTheLoop, "beside_the_loop"),
+        (WaitsOnTheLoop, "beside_the_loop"),
+        (ChangesWhatItIsGiven, "come_back_as_they_were"),
         (BoundToOneProcess, "forked_child"),
         (LeavesATaskBehind, "nothing_of_it_is_left"),
         (LeavesAThreadBehind, "nothing_of_it_is_left"),
