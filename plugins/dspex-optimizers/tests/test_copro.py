@@ -84,6 +84,14 @@ def test_without_any_proposal_the_student_is_scored_and_comes_back(writer, data,
     assert program.total_calls == 1
 
 
+def test_a_proposal_with_nothing_in_it_is_the_instruction_of_a_signature_that_has_none(writer, data, right):
+    writer(proposed_instruction="")
+    student = dspex.Predict(dspex.Signature("question -> answer", "Double the number."))
+    program = compiled(dspex.COPRO(metric=right, breadth=3, depth=3), student, data)
+    tried = {one["instruction"] for one in program.candidate_programs}
+    assert tried == {"Double the number.", dspex.Signature("question -> answer").instructions}
+
+
 def test_another_model_proposes(writer, data, student, right):
     model = writer()
     other = type(model)(proposed_instruction="Double the number.")

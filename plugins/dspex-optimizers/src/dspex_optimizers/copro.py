@@ -62,10 +62,11 @@ class COPRO(Optimizer):
     """Instructions that a model proposes, tried predictor by predictor; later proposals see the earlier ones' scores.
 
     Each predictor gets `breadth` instructions, its own and proposals at temperature `init_temperature`, then `breadth` more in
-    each of the `depth` rounds that follow the first. They are scored on the valset, which is the trainset unless given, with
-    the best instructions so far in the other predictors. `prompt_model` proposes; None is the program's model. The program has
-    `total_calls`, the number of programs that were scored; with `track_stats` also `results_best` and `results_latest`, by
-    predictor. `race` ends the runs of an instruction that has clearly lost. After OPRO, arXiv 2309.03409.
+    each of the `depth` rounds that follow the first; a proposal with nothing in it is the instruction of a signature that has
+    none. They are scored on the valset, which is the trainset unless given, with the best instructions so far in the other
+    predictors. `prompt_model` proposes; None is the program's model. The program has `total_calls`, the number of programs that
+    were scored; with `track_stats` also `results_best` and `results_latest`, by predictor. `race` ends the runs of an
+    instruction that has clearly lost. After OPRO, arXiv 2309.03409.
     """
 
     compile_arguments = MappingProxyType({"eval_kwargs": None})
@@ -149,14 +150,17 @@ class COPRO(Optimizer):
 
     async def proposals(self, ctx: Any, path: str, tried: Mapping[str, Attempt], depth: int) -> list[str]:
         """New instructions for a predictor, and at the first time its own, last."""
+        [unwritten] = [
+            info.signature.with_instructions("").instructions for info in ctx.predictors if info.name == path
+        ]
         if not tried:
             own = ctx.student.predictors[path].instructions
             asked = await self.asked(ctx, FirstProposal, self.breadth - 1, depth, basic_instruction=own)
-            return list(dict.fromkeys([*asked, own]))
+            return list(dict.fromkeys([*(text or unwritten for text in asked), own]))
         ranked = sorted(tried.items(), key=lambda pair: -pair[1].score)[: self.breadth]
         shown = [f"{attempt.score:.2f}: {text}" for text, attempt in reversed(ranked)]
         asked = await self.asked(ctx, NextProposal, self.breadth, depth, attempted_instructions=shown)
-        return [text for text in dict.fromkeys(asked) if text not in tried]
+        return [text for text in dict.fromkeys(text or unwritten for text in asked) if text not in tried]
 
     async def asked(self, ctx: Any, signature: Any, count: int, depth: int, **inputs: Any) -> list[str]:
         """Up to `count` instructions: in one reply where the wire has several, and without those that cannot be read."""
@@ -176,8 +180,7 @@ class COPRO(Optimizer):
             replies = [reply for [reply] in alone]
         told = [reply.proposed_instruction for reply in replies if not isinstance(reply, Failure)]
         # What stands behind a marker is a field that was not asked for: models know DSPy's, which has a prefix too.
-        texts = [MARKER.split(text)[0].strip(' \n"') for text in told]
-        return [text for text in texts if text]
+        return [MARKER.split(text)[0].strip(' \n"') for text in told]
 
     async def scored(
         self, ctx: Any, current: Candidate, path: str, texts: Sequence[str], depth: int
