@@ -39,11 +39,16 @@ def asked(request: dict[str, Any]) -> list[str]:
 
 
 class Plain(dspy.Adapter):
-    """Instructions, examples and inputs as `Label: value` lines that end with the first output's label."""
+    """Instructions, examples and inputs as `Label: value` lines that end with the first output's label.
 
-    def __init__(self, grammar: str | None) -> None:
+    Where a proposal stops before its later fields it has `unsaid` in their place: DSPy's COPRO and InferRules end at the first that does,
+    and this model's do.
+    """
+
+    def __init__(self, grammar: str | None, unsaid: dict[str, str]) -> None:
         super().__init__()
         self.grammar = grammar
+        self.unsaid = unsaid
 
     def __call__(
         self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Any, inputs: Any
@@ -86,6 +91,7 @@ class Plain(dspy.Adapter):
             "^(" + "|".join(map(re.escape, labels)) + ")", f"{next(iter(labels))} {completion}", flags=re.MULTILINE
         )
         found = {labels[one]: text.strip() for one, text in zip(pieces[1::2], pieces[2::2], strict=True)}
+        found |= {name: self.unsaid[name] for name in names if name not in found and name in self.unsaid}
         if missing := [name for name in names if name not in found]:
             raise dspy.utils.exceptions.AdapterParseError("Plain", signature, completion, f"no {missing}")
         return found
@@ -145,7 +151,12 @@ def main() -> None:
         [dspy.Example(**{given: text, wanted: answer}).with_inputs(given) for text, answer in task[part]]
         for part in ("train", "validation", "test")
     )
-    dspy.configure(lm=Pipe(), adapter=Plain(task["grammar"]))
+    student = program(task)
+    prefix = label(student.signature.output_fields, wanted)
+    dspy.configure(
+        lm=Pipe(),
+        adapter=Plain(task["grammar"], {"proposed_prefix_for_output_field": prefix, "natural_language_rules": ""}),
+    )
 
     def right(example: Any, made: Any, _trace: Any = None) -> bool:
         return str(made[wanted]).strip() == example[wanted]
@@ -153,7 +164,6 @@ def main() -> None:
     def tested(one: Any) -> str:
         return "".join("1" if right(example, one(**{given: example[given]})) else "0" for example in test)
 
-    student = program(task)
     made = compiled(task, student, train, val, right)
     print(json.dumps({"compiled": True}), file=OUT, flush=True)
     before, after = tested(student), tested(made)

@@ -1,7 +1,6 @@
 """Embedder: the user's handle on an embedding model, a plugin's or a function of the user's own."""
 
 import inspect
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Self
@@ -59,8 +58,7 @@ class Embedder:
             raise ConfigurationError(
                 f"Embedder takes 'provider/model' or a function of a list of texts, not {model!r:.80}."
             )
-        if batch_size < 1:
-            raise ConfigurationError(f"Embedder(batch_size={batch_size}): a batch has at least one text.")
+        _check_batch(batch_size)
         self.model = model
         self.batch_size = batch_size
         self.caching = caching
@@ -107,7 +105,9 @@ class Embedder:
                 raise InputError(f"An Embedder takes a text or a list of texts; item {place} is {text!r:.60}.")
         cache = (self.caching if caching is None else caching) and (self._function is None or bool(self.cache_key))
         options = Options(self.timeout, self.num_retries + 1, cache, self.retry)
-        return await self.service.embed(texts, options, batch_size or self.batch_size)
+        size = self.batch_size if batch_size is None else batch_size
+        _check_batch(size)
+        return await self.service.embed(texts, options, size)
 
     @property
     def service(self) -> EmbeddingService:
@@ -159,6 +159,10 @@ class Embedder:
     def _label(self) -> str:
         return self.model if isinstance(self.model, str) else self.cache_key or _name(self.model)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # As an LM: what it is bound to is of this process.
+        return {**self.__dict__, "_bound": None}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # As an LM: a handle on a service, not state.
         return self
@@ -186,6 +190,11 @@ class _Function:
         return given if inspect.isawaitable(given) else as_vectors(given)
 
 
+def _check_batch(size: int) -> None:
+    if size < 1:
+        raise ConfigurationError(f"batch_size={size}: a batch has at least one text.")
+
+
 def as_vectors(given: Any) -> Vectors:
     """Rows in any usual form: Vectors, an array of two dimensions, a list of lists. Raises ProtocolError."""
     if isinstance(given, Vectors):
@@ -194,14 +203,11 @@ def as_vectors(given: Any) -> Vectors:
         return Vectors(given.astype("float32", order="C"), int(given.shape[1]))
     rows = given.tolist() if hasattr(given, "tolist") else given
     try:
-        floats = [array("f", row) for row in rows]
-    except TypeError as error:
+        return Vectors.of(rows)
+    except (TypeError, OverflowError) as error:
         raise ProtocolError(
             f"The function gave no row of numbers for each text, but {given!r:.80}.", retryable=False
         ) from error
-    if len({len(row) for row in floats}) > 1:
-        raise ProtocolError("The function gave rows of different length.", retryable=False)
-    return Vectors(b"".join(row.tobytes() for row in floats), len(floats[0]) if floats else 0)
 
 
 def as_array(vectors: Vectors) -> Any:

@@ -48,7 +48,12 @@ async def vault_key(sources: Iterable[Spec], name: str, told: Callable[[str, boo
         except PASSING:
             raise
         except BaseException as error:  # the source is a plugin
-            message = f"The secret source {spec.name!r} failed: {type(error).__name__}."
+            # Its own words may hold a key.
+            why = f"no answer within {ASK_LIMIT_S:g} s" if isinstance(error, TimeoutError) else type(error).__name__
+            message = (
+                f"The secret source {spec.name!r} failed: {why}. Give the key by api_key= or {name}; DSPEX_PLUGINS=no:NAME "
+                "leaves a plugin out."
+            )
             raise PluginError(message, plugin=spec.name) from error
         told(spec.name, value is not None)
         if value is not None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from operator import index
 from typing import Any, Self, overload
 
 import msgspec
@@ -10,9 +11,9 @@ import msgspec
 from dspex.app.app import App, current_app
 from dspex.app.embedder import Embedder
 from dspex.app.endpoints import Connection, terms
+from dspex.app.passages import check_text, checked_ids, checked_passage
 from dspex.app.services import endpoint_identity
 from dspex.core.errors import ConfigurationError, DspexError, InputError, LMError, RetrieverError
-from dspex.core.identity import digest
 from dspex.core.messages import Passage, RetrieverRequest
 from dspex.core.secret import Secret
 from dspex.core.where import Where, conditions
@@ -22,6 +23,8 @@ from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options
 from dspex.service.retriever import RetrieverService
 from dspex.service.retry import Retrying
+
+MOST = (1 << 31) - 1  # of passages that engines can be asked for
 
 
 class Retriever:
@@ -128,7 +131,7 @@ class Retriever:
         """As `add`."""
         if isinstance(passages, (str, Passage)):
             raise InputError("add takes a list of passages.")
-        whole = [_identified(place, item) for place, item in enumerate(passages)]
+        whole = [checked_passage(place, item) for place, item in enumerate(passages)]
         await self._changed("add", whole)
         return [passage.id for passage in whole]
 
@@ -138,9 +141,7 @@ class Retriever:
 
     async def adelete(self, ids: Sequence[str]) -> None:
         """As `delete`."""
-        if isinstance(ids, str):
-            raise InputError(f"delete takes a list of ids; for one: delete([{ids!r}]).")
-        await self._changed("delete", list(ids))
+        await self._changed("delete", checked_ids(ids))
 
     def save(self, path: str) -> None:
         """Write the index to a file or folder. Raises RetrieverError where the retriever cannot."""
@@ -214,6 +215,10 @@ class Retriever:
         key = (RetrieverService, endpoint_identity(endpoint), id(self._provider), id(embedder), self._terms)
         return app.service(key, make)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # As an LM: what it is bound to is of this process.
+        return {**self.__dict__, "_bound": None}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # As an LM: a handle on a service, not state.
         return self
@@ -223,9 +228,13 @@ class Retriever:
 
 
 def _checked_k(k: Any) -> int:
-    if not isinstance(k, int) or k < 1:
+    try:
+        many = index(k)
+    except TypeError:
+        many = 0
+    if many < 1:
         raise ConfigurationError(f"k={k!r}: a search gives one passage or more.")
-    return int(k)
+    return min(many, MOST)
 
 
 def _checked_queries(query: Any) -> list[str]:
@@ -233,26 +242,5 @@ def _checked_queries(query: Any) -> list[str]:
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"A Retriever takes a query as text, or a list of them; item {place} is {text!r:.60}.")
-        _check_text(text, f"Query {place}")
+        check_text(text, f"Query {place}")
     return texts
-
-
-def _check_text(text: str, what: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} has half of a surrogate pair at {error.start}, which no index can hold.") from error
-
-
-def _identified(place: int, item: Any) -> Passage:
-    if not isinstance(item, (str, Passage)):
-        raise InputError(f"add takes Passages and texts; item {place} is {item!r:.60}.")
-    passage = Passage(item) if isinstance(item, str) else item
-    for text in (passage.text, passage.id):
-        _check_text(text, f"Passage {place}")
-    if passage.id:
-        return passage
-    try:
-        return msgspec.structs.replace(passage, id=digest([passage.text, dict(passage.metadata)]))
-    except ConfigurationError as error:
-        raise InputError(f"The metadata of passage {place} is no JSON data: {passage.metadata!r:.80}.") from error

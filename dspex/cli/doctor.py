@@ -15,19 +15,21 @@ import click
 
 from dspex.app.app import current_app
 from dspex.app.keys import key_in, key_variables
+from dspex.cli.own import own_names
 from dspex.cli.plugins import rows
 from dspex.core.clock import SystemClock
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import PACKAGES, install_hint
 from dspex.plugin.fence import fenced
-from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager
+from dspex.plugin.manager import BACKEND_LIMIT_S, PluginManager
 from dspex.plugin.spec import Spec
 
 DEPENDENCIES = ("aiohttp", "click", "msgspec", "platformdirs", "pluggy", "rich", "structlog", "tenacity")
 SYSTEM_LIBRARIES = MappingProxyType({"libgomp.so": "libgomp1", "libstdc++.so": "libstdc++6"})
 FINE, BROKEN = "", "PROBLEM: "
 ABSENT = "not installed"
+NAMELESS = "Its package has no name, as if half of it were left: take its .dist-info folder away, or install it anew"
 
 SLOW_MS = 100.0
 
@@ -54,11 +56,19 @@ def doctor(ctx: click.Context, reach: bool, urls: Sequence[str]) -> None:
     looks += [partial(endpoints, urls=urls, installed=reach)] if reach or urls else []
     for look in looks:
         title = getattr(look, "func", look).__name__
-        for mark, text in look(current_app().plugins):
+        for mark, text in _looked(look, current_app().plugins):
             click.echo(f"{title:<10}{mark}{text}")
             title, problems = "", problems + (mark == BROKEN)
     click.echo(f"Problems: {problems}" if problems else "Nothing is broken.")
     ctx.exit(1 if problems else 0)
+
+
+def _looked(look: Look, manager: PluginManager) -> Iterator[Finding]:
+    """What a look finds; where it fails, that is a finding, and the next look is taken all the same."""
+    try:
+        yield from look(manager)
+    except Exception as error:  # noqa: BLE001  what is looked at may be broken in any way, which is what a doctor is for
+        yield BROKEN, f"cannot be looked at. {type(error).__name__}: {error}"
 
 
 def version_of(distribution: str) -> str:
@@ -85,8 +95,9 @@ def plugins(manager: PluginManager) -> Iterator[Finding]:
         if row.status == "blocked":
             yield FINE, f"{who} is blocked by DSPEX_PLUGINS or -p"
         elif row.status == "broken":
-            advice = f"Update it, pip install -U {row.distribution}, or do without it, DSPEX_PLUGINS=no:{row.name}"
-            yield BROKEN, f"{who} is broken. {row.error}. {advice}{_system_hint(row.error)}"
+            update = f"Update it, pip install -U {row.distribution}" if row.distribution else NAMELESS
+            advice = f"{update}, or do without it, DSPEX_PLUGINS=no:{row.name}"
+            yield BROKEN, f"{who} is broken. {row.error.rstrip('.')}. {advice}{_system_hint(row.error)}"
         elif row.load_ms > SLOW_MS:
             yield (
                 FINE,
@@ -100,6 +111,12 @@ def plugins(manager: PluginManager) -> Iterator[Finding]:
         )
     for text in manager.conflicts():
         yield BROKEN, text
+    yield from (
+        (BROKEN, f"{name!r} of {record.name} ({record.distribution}) cannot be had: dspex has its own of that name")
+        for record in manager.plugins
+        for kind in record.provides
+        for name in own_names(manager, record, kind)
+    )
 
 
 def needs(manager: PluginManager) -> Iterator[Finding]:
@@ -147,7 +164,7 @@ def backends(manager: PluginManager) -> Iterator[Finding]:
     yield FINE, f"{len(specs)} declared"
     for spec in specs:
         said: list[str] = []
-        error = fenced(partial(_notice, spec, said), IMPORT_LIMIT_S)
+        error = fenced(partial(_notice, spec, said), BACKEND_LIMIT_S)
         if error:
             yield BROKEN, f"{spec.name} cannot be used. {error}{_system_hint(error)}"
         for text in said:
@@ -164,10 +181,14 @@ def _notice(spec: Spec, into: list[str]) -> None:
 def cache(manager: PluginManager) -> Iterator[Finding]:
     """Which cache calls use, and where it lies."""
     made: list[Any] = []
-    spec = manager.find("caches", "default")
+    try:
+        spec = manager.find("caches", "default")
+    except ConfigurationError as choice:
+        yield BROKEN, str(choice)
+        return
     if spec is None:
         yield FINE, 'none: pip install "dspex-cache"'
-    elif error := fenced(lambda: made.append(spec.load()({}, SystemClock())), IMPORT_LIMIT_S):
+    elif error := fenced(lambda: made.append(spec.load()({}, SystemClock())), BACKEND_LIMIT_S):
         yield BROKEN, f"cannot be made. {error}"
     else:
         where = getattr(made[0], "path", None)

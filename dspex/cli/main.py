@@ -1,7 +1,9 @@
 """The `dspex` command: its own commands, and those that plugins offer."""
 
+import io
 import os
 import re
+import sys
 from collections.abc import Sequence
 
 import click
@@ -45,6 +47,8 @@ for command in (diff, doctor, gate, plugin, plugins, run, runs, show):
 
 def main() -> None:
     """Run the command, and close what it has opened."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may have letters that a terminal has not
     try:
         cli(prog_name="dspex")
     finally:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 
 import click
 import msgspec
@@ -28,7 +29,8 @@ class Row(msgspec.Struct, frozen=True):
 
 def rows(manager: PluginManager) -> list[Row]:
     """All installed plugins; one whose commands cannot be had is broken too."""
-    commands, failed = manager.commands()
+    with redirect_stdout(sys.stderr):  # what a plugin prints when it is imported is no part of what is shown
+        commands, failed = manager.commands()
     found = []
     for one in manager.plugins:
         provides = {kind: [spec.name for spec in specs] for kind, specs in one.provides.items() if kind != "commands"}

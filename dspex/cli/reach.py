@@ -8,7 +8,7 @@ from typing import Any
 from dspex.core.endpoint import Endpoint
 from dspex.core.errors import ConfigurationError, LMError
 from dspex.plugin.fence import fenced
-from dspex.plugin.manager import IMPORT_LIMIT_S, PluginManager
+from dspex.plugin.manager import BACKEND_LIMIT_S, PluginManager
 from dspex.plugin.spec import Spec
 from dspex.service.http import HttpService
 
@@ -21,7 +21,7 @@ def addresses(manager: PluginManager, urls: Iterable[str]) -> Iterator[tuple[str
     known: set[str] = set()
     for spec in (one for kind in KINDS for one in manager.specs(kind)):
         found: list[str] = []
-        fenced(partial(_address, spec, found), IMPORT_LIMIT_S)
+        fenced(partial(_address, spec, found), BACKEND_LIMIT_S)
         for url in set(found) - known:
             known.add(url)
             yield spec.name, url

@@ -1,10 +1,12 @@
 """What goes to a model and what comes back, neutral to every provider."""
 
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from dspex.core.errors import ProtocolError
 from dspex.core.usage import Usage
 from dspex.core.where import Condition
 
@@ -180,6 +182,15 @@ class Vectors(msgspec.Struct, frozen=True):
     data: Any
     dim: int
     usage: Usage | None = None
+
+    @classmethod
+    def of(cls, rows: Iterable[Iterable[float]], usage: Usage | None = None) -> "Vectors":
+        """Made of a row of numbers each. Raises ProtocolError for rows of different length."""
+        floats = [array("f", row) for row in rows]
+        lengths = sorted({len(row) for row in floats})
+        if len(lengths) > 1:
+            raise ProtocolError(f"The vectors have different lengths: {', '.join(map(str, lengths))}.", retryable=False)
+        return cls(b"".join(floats), lengths[0] if lengths else 0, usage)
 
     def __len__(self) -> int:
         return memoryview(self.data).nbytes // (4 * self.dim) if self.dim else 0

@@ -18,7 +18,7 @@ class Condition(msgspec.Struct, frozen=True):
     """One condition: a field of the metadata is one of `values` ("in"), or stands so to the only one, a number.
 
     Texts equal texts, numbers numbers (1 and 1.0 are equal) and booleans booleans. Where the field is absent, or holds
-    anything else, the condition does not hold.
+    anything else, the condition does not hold. For whole numbers beyond 2**53, engines may take a bound as its nearest float.
     """
 
     field: str
@@ -83,11 +83,15 @@ def _of_field(field: Any, wanted: Any) -> list[Condition]:
 
 
 def _scalar(field: str, value: Any) -> Scalar:
-    if kind(value) is None or (isinstance(value, float) and not isfinite(value)):
+    if kind(value) is None or not (isinstance(value, str) or _is_kept(value)):
         raise InputError(
-            f"where={{{field!r}: ...}} compares with texts, finite numbers and booleans, not {value!r:.60}."
+            f"where={{{field!r}: ...}} compares with texts, finite numbers of 64 bits and booleans, not {value!r:.60}."
         )
     return value  # type: ignore[no-any-return]  # `kind` has looked
+
+
+def _is_kept(number: float) -> bool:
+    return -(1 << 63) <= number < 1 << 64 if isinstance(number, int) else isfinite(number)
 
 
 def _bound(field: str, operator: Any, value: Any) -> Scalar:

@@ -130,7 +130,8 @@ class BatchingProvider(LMProvider, Protocol):
 
 class EmbeddingProvider(Protocol):
     """Texts to vectors behind one endpoint; errors are LMError classes. Optional: `base_url`, and `start`, `background`,
-    `aclose` as an LMProvider.
+    `aclose` as an LMProvider; `most_texts` and `most_bytes` (of their UTF-8), what it takes in one call where that is less
+    than a user's batch: each part then is a call of its own, with its own retries, limits, place in budgets and in the cache.
     """
 
     async def embed(self, texts: list[str]) -> Vectors:
@@ -141,7 +142,7 @@ class RetrieverProvider(Protocol):
     """Passages for a query; errors are RetrieverError, or LMError classes where a later attempt may succeed.
 
     Its factory takes (options, http, embedder): http an EndpointClient, the embedder an EmbeddingProvider or None. Optional, all async:
-    `search` (`SearchingRetriever`), `add(passages)`, each with an id, one that is there being replaced; `delete(ids)`, absent
+    `search` (`SearchingRetriever`), `add(passages)`, each with an id and metadata that is JSON data, one that is there being replaced; `delete(ids)`, absent
     ones being no error; `save(path)`, `start()`, `background()`, `aclose()`.
     The object is used from several loops and threads at once.
     """
@@ -331,7 +332,7 @@ class Subscriber(Protocol):
 
 
 class SecretSource(Protocol):
-    """Gives API keys from a vault."""
+    """Gives API keys from a vault. Made anew for each question, and not closed: `get` lets go of what it opens."""
 
     async def get(self, name: str) -> str | None:
         """The key of that name (`OPENAI_API_KEY`), or None."""

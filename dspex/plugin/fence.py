@@ -66,15 +66,20 @@ def _told(error: BaseException) -> str:
 
 
 class Ground:
-    """What all plugins stand on, pluggy and the hooks, as it was before the first of them."""
+    """What all plugins stand on, pluggy, the hooks and how loops are made, as it was before the first of them."""
 
     def __init__(self) -> None:
+        import asyncio.events
+
         import pluggy
 
         from dspex.plugin import hookspecs
 
         owners: tuple[Any, ...] = (pluggy, pluggy.PluginManager, pluggy.HookCaller, hookspecs)
         self._before = [(owner, dict(vars(owner))) for owner in owners]
+        # Made now, as it is by who asks first: a newer Python asks by another name, and warns of this one.
+        policy = getattr(asyncio.events, "_get_event_loop_policy", asyncio.events.get_event_loop_policy)()
+        self._before.append((asyncio.events, {"_event_loop_policy": policy}))
 
     def mend(self) -> str:
         """Put back what was changed; the names, or nothing."""

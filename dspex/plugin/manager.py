@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 IMPORT_LIMIT_S = 5.0
+BACKEND_LIMIT_S = 30.0  # what a factory's module imports may be heavy, and its disk cold
 PREFIX = "dspex_"
 ALL_USED = frozenset({"middleware", "subscribers", "secret_sources"})
 
@@ -59,8 +60,16 @@ def installed() -> list[Source]:
     found = {}
     for point in points:
         name, version = _named(point.dist) if point.dist else ("", "")
-        found[point.name, name or "", point.value] = Source(point.name, point.load, name or "", version or "")
+        found[point.name, name or "", point.value] = Source(
+            point.name, partial(_loaded, point), name or "", version or ""
+        )
     return [found[key] for key in sorted(found)]
+
+
+def _loaded(point: "EntryPoint") -> Any:
+    if point.pattern.match(point.value) is None:
+        raise ValueError(f"its entry point {point.value!r} is neither 'package.module' nor 'package.module:attribute'")
+    return point.load()
 
 
 def _named(dist: "Distribution") -> tuple[str, str]:
@@ -77,7 +86,8 @@ def _points(dist: "Distribution") -> Iterable["EntryPoint"]:
     try:
         return dist.entry_points.select(group=GROUP)
     except Exception as error:  # noqa: BLE001  as above; a file that nobody can read declares nothing
-        warnings.warn(f"The entry points of {dist.name} cannot be read: {error!r}", RuntimeWarning, stacklevel=4)
+        name = _named(dist)[0] or "a package without a name"
+        warnings.warn(f"The entry points of {name} cannot be read: {error!r}", RuntimeWarning, stacklevel=4)
         return ()
 
 
@@ -166,9 +176,12 @@ class PluginManager:
         offers = [offer for offer in offers if wanted in (offer[0].name, offer[0].distribution)] or offers
         if len(offers) > 1:
             who = " and ".join(f"{record.name!r} ({record.distribution})" for record, _ in offers)
+            first = offers[0][0]
+            # Two packages may have called their plugins the same.
+            one = first.name if len({record.name for record, _ in offers}) == len(offers) else first.distribution
             raise ConfigurationError(
                 f"The {KIND_WORDS[kind]} {name!r} is offered by {who}. Choose one: "
-                f"dspex.configure(prefer={{{name!r}: {offers[0][0].name!r}}}) or DSPEX_PREFER={name}={offers[0][0].name}."
+                f"dspex.configure(prefer={{{name!r}: {one!r}}}) or DSPEX_PREFER={name}={one}."
             )
         return offers[0][1] if offers else None
 
@@ -318,6 +331,8 @@ def _fault(item: Any) -> str:
     if not isinstance(item, Spec):
         return "is no dspex.Spec"
     name, factory, options, api = item.name, item.factory, item.options, item.api
+    if not isinstance(api, int):  # mypy holds it for one, as a Struct says so
+        return f"has api={api!r}, which is no number"  # type: ignore[unreachable]
     if api != API_VERSION:
         behind = "dspex" if api > API_VERSION else "the plugin"
         return f"wants plugin API {api}; this dspex has {API_VERSION}: update {behind}"

@@ -11,12 +11,13 @@ import msgspec
 from dspex.app.app import current_app
 from dspex.app.embedder import Embedder
 from dspex.app.retriever import Retriever
-from dspex.core.errors import InputError, RetrieverError
+from dspex.core.errors import InputError, ProgramFileError, RetrieverError
 from dspex.core.example import Prediction
 from dspex.core.identity import digest
 from dspex.core.messages import Passage
 from dspex.core.where import Condition
 from dspex.program.module import Module
+from dspex.program.saving import write_atomically
 from dspex.runtime.scope import SCOPE
 from dspex.service.flight import SingleFlight
 
@@ -212,7 +213,6 @@ def _read(path: Path) -> Head:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise RetrieverError(f"{path} cannot be written: {error.strerror or error}.") from error
+        write_atomically(path, content)
+    except ProgramFileError as error:
+        raise RetrieverError(str(error)) from error

@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +15,7 @@ from dspex.core.errors import ProtocolError
 from dspex.core.identity import canonical
 from dspex.core.messages import Vectors
 from dspex.core.usage import Usage
+from dspex.plugin.parts import by_parts
 from dspex.runtime.scope import SCOPE
 from dspex.service.attempts import Attempts
 from dspex.service.cache import CacheService
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from dspex.plugin.contracts import EmbeddingProvider
 
 FLOAT_BYTES = 4
+AT_ONCE = 64  # batches of one call that are under way together: each has a socket
 AT_A_TIME = 256  # texts looked up in a cache that never waits, before the loop's other tasks have a turn
 
 
@@ -86,9 +90,8 @@ class EmbeddingService:
         different = list(dict.fromkeys(texts))
         rows = await self._kept(different) if options.cache else {}
         missing = [text for text in different if text not in rows]
-        batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-        calls += [self.attempts.begin(options) for _ in batches]
-        for batch, vectors in zip(batches, await self._all(batches, calls), strict=True):
+        batches = self._batches(missing, batch_size)
+        for batch, vectors in zip(batches, await self._all(batches, options, calls), strict=True):
             rows.update((text, vectors[place].tobytes()) for place, text in enumerate(batch))
         lengths = {len(row) for row in rows.values()}
         if len(lengths) > 1:
@@ -100,17 +103,28 @@ class EmbeddingService:
             )
         return Vectors(bytearray().join(rows[text] for text in texts), lengths.pop() // FLOAT_BYTES if lengths else 0)
 
-    async def _all(self, batches: Sequence[list[str]], calls: Sequence[Call]) -> list[Vectors]:
-        pairs = list(zip(batches, calls, strict=True))
-        if self._is_local or len(batches) < 2:
-            return [await self._batch(batch, call) for batch, call in pairs]
-        # A group cancels the others when one fails; its error goes out as it is.
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._batch(batch, call)) for batch, call in pairs]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return [task.result() for task in tasks]
+    def _batches(self, texts: Sequence[str], batch_size: int) -> list[list[str]]:
+        """Texts as they are sent: no more at a time than the user wants and the provider takes."""
+        most = min(batch_size, getattr(self.provider, "most_texts", None) or batch_size)
+        most_bytes: int | None = getattr(self.provider, "most_bytes", None)
+        batches: list[list[str]] = []
+        room = 0
+        for text in texts:
+            size = len(text.encode("utf-8", "replace")) if most_bytes else 0
+            if not batches or len(batches[-1]) == most or size > room:
+                batches.append([])
+                room = most_bytes or 0
+            batches[-1].append(text)
+            room -= size
+        return batches
+
+    async def _all(self, batches: list[list[str]], options: Options, calls: list[Call]) -> list[Vectors]:
+        async def one(batch: Sequence[list[str]]) -> Vectors:
+            call = self.attempts.begin(options)
+            calls.append(call)
+            return await self._batch(batch[0], call)
+
+        return await by_parts(batches, 1, one, at_once=1 if self._is_local else AT_ONCE)
 
     # One batch, outside in
 
@@ -138,6 +152,8 @@ class EmbeddingService:
             raise ProtocolError(
                 f"{len(texts)} texts have {values:g} values in rows of {given.dim}.", model=self.name, retryable=False
             )
+        if not _are_finite(given.data):
+            raise ProtocolError("A vector has values that are no finite numbers.", model=self.name, retryable=False)
         if given.usage is None:
             tokens = 0 if self._is_local else _tokens(texts)
             return msgspec.structs.replace(given, usage=Usage(tokens, estimated=True))
@@ -147,7 +163,7 @@ class EmbeddingService:
         """What a run is charged for these texts; it follows from them alone, whatever the cache holds."""
         different = list(dict.fromkeys(texts))
         charge = self._charge(Usage(0 if self._is_local else _tokens(different)), False)
-        calls = -(-len(different) // batch_size)
+        calls = len(self._batches(different, batch_size))
         return Usage(charge.tokens, calls=calls, usd=charge.usd or None, estimated=True)
 
     def _charge(self, usage: Usage, needs_price: bool) -> Charge:
@@ -226,6 +242,14 @@ def _row(value: bytes) -> bytes:
     if not value or len(value) % FLOAT_BYTES:
         raise ValueError(f"{len(value)} bytes are no row of floats")
     return value
+
+
+def _are_finite(data: Any) -> bool:
+    # What is infinite or no number has all bits of the exponent; only the highest numbers share those of its first byte.
+    highest = memoryview(data).tobytes()[3 if sys.byteorder == "little" else 0 :: FLOAT_BYTES]
+    if b"\x7f" not in highest and b"\xff" not in highest:
+        return True
+    return all(map(isfinite, memoryview(data).cast("B").cast("f")))
 
 
 def _tokens(texts: Sequence[str]) -> int:

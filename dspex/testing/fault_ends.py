@@ -31,7 +31,8 @@ def check_error(error: LMError, raises: tuple[type[LMError], ...], model: str) -
     """It is of a class that the fault may end in, is short, names the model (`provider/model`), and holds no key."""
     message = str(error)
     assert isinstance(error, raises), (
-        f"{type(error).__name__}, not one of {[one.__name__ for one in raises]}: {message}"
+        f"{type(error).__name__}, not one of {[one.__name__ for one in raises]}: {message}. Where a wire of yours says this "
+        "fault otherwise, override `raises` and say why"
     )
     assert error.attempts == 1
     assert len(message) <= SHOWN

@@ -1,5 +1,6 @@
 """What the kits for providers ask a model for: one request for each thing that a provider may not be able to do."""
 
+import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +26,8 @@ class Ask(msgspec.Struct, frozen=True):
     def request(self, model: str, question: str) -> LMRequest:
         """The request, of one user's turn."""
         turn = Message("user", (Text(question), *self.parts))
-        return LMRequest(model, (turn,), self.params, self.tools, self.schema)
+        # Of its own: what one provider does to it must reach no other test.
+        return copy.deepcopy(LMRequest(model, (turn,), {**self.params}, self.tools, self.schema))
 
 
 # By the name of the capability, or of the parameter where it is one of its own.

@@ -1,6 +1,7 @@
 """What a provider of language models must do wherever its model runs, as tests that a plugin's own test class inherits."""
 
 import asyncio
+import copy
 import os
 import threading
 import time
@@ -155,7 +156,12 @@ class LMInProcessContract:
         async def work(lm: LM) -> None:
             for name, ask in ASKS.items():
                 if name not in self.cannot:
-                    assert (await lm.complete(self.asked(lm, ask))).choices, name
+                    request = self.asked(lm, ask)
+                    before = copy.deepcopy(request)
+                    assert (await lm.complete(request)).choices, name
+                    assert request == before, (
+                        f"{name}: the request was changed in place; its next attempt is another one"
+                    )
 
         self.live(work)
 

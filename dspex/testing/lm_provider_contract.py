@@ -11,8 +11,9 @@ import msgspec
 
 from dspex.app.lm import LM
 from dspex.core.errors import LMError, LMTimeout, ProtocolError, Unavailable
-from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse, Message, Text, Thought, ToolCall
+from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse, Message, Text, Thought, ToolCall, ToolResult
 from dspex.service.pieces import whole
+from dspex.testing.conduct import holder, logged
 from dspex.testing.fault_ends import LATER_S, TIMEOUT_S, check_error, in_time
 from dspex.testing.fault_server import FaultServer
 from dspex.testing.faults import FAULTS, SSE, StreamForm, chunked
@@ -21,6 +22,7 @@ from dspex.testing.lm_contract import KEY, LMInProcessContract, refusal
 from dspex.testing.recordings import PlayedHttp, Recording
 
 MANY = 50
+CONVERSATION = (("system", "Rules"), ("user", "Opening"), ("assistant", "Answer"), ("user", "Question"))
 
 
 class LMProviderContract(LMInProcessContract):
@@ -179,6 +181,49 @@ class LMProviderContract(LMInProcessContract):
         asyncio.run(self.streamed(http, request))
         assert all("Yes." in body and "sealed" not in body for body in http.sent)
 
+    def test_a_conversation_is_sent_whole_and_in_order(self) -> None:
+        http = self.wire(self.text.reply, self.text.events)
+        turns = tuple(Message.of(role, f"{word} of the {role}") for role, word in CONVERSATION)
+        request = LMRequest(self.model, turns)
+        asyncio.run(self.played(http).complete(request))
+        asyncio.run(self.streamed(http, request))
+        for body in http.sent:
+            places = [body.find(f"{word} of the {role}") for role, word in CONVERSATION]
+            assert -1 not in places, "turns of the conversation are not sent"
+            assert places[1:] == sorted(places[1:]), "the turns are sent in another order"
+
+    def test_what_tools_were_asked_and_gave_is_sent(self) -> None:
+        if "tools" in self.cannot:
+            return
+        call = ToolCall("call_77", "find_capital", '{"country": "Norway"}')
+        asked, gave = Message("assistant", (call,)), Message("tool", (ToolResult("call_77", "Oslo it is"),))
+        request = ASKS["tools"].request(self.model, self.question)
+        http = self.wire(self.text.reply, self.text.events)
+        turns = msgspec.structs.replace(request, messages=(*request.messages, asked, gave))
+        asyncio.run(self.played(http).complete(turns))
+        asyncio.run(self.streamed(http, turns))
+        for body in http.sent:
+            lost = [word for word in ("find_capital", "Norway", "Oslo it is") if word not in body]
+            assert not lost, f"of a call of a tool and its result, {lost} is not sent"
+
+    def test_one_call_is_one_request(self) -> None:
+        with FaultServer() as server:
+
+            async def work(lm: LM) -> None:
+                self.answer(server)
+                for number in (1, 2):
+                    await lm.complete(self.asked(lm))
+                    assert len(server.requests) == number, "it keeps replies of its own, or asks for more than one"
+                server.then(503, times=None)
+                for number, call in ((3, self.complete), (4, self.pieces)):
+                    [met] = await asyncio.gather(call(lm), return_exceptions=True)
+                    assert isinstance(met, Unavailable), f"503 became {met!r}"
+                    assert len(server.requests) == number, (
+                        "it tries again by itself: that is dspex's to do, and to count"
+                    )
+
+            self.served_by(server, work)
+
     def test_what_is_refused_is_not_sent(self) -> None:
         for name in self.cannot:
             http = self.wire(self.text.reply, self.text.events)
@@ -201,9 +246,11 @@ class LMProviderContract(LMInProcessContract):
                         errors.append(f"{error} {error!r} {vars(error)} {error.__cause__!r} {error.__context__!r}")
                 errors.append(repr(lm))
 
-            self.served_by(server, work)
+            with logged() as lines:
+                self.served_by(server, work)
             assert len(errors) == 5
             assert not [text for text in errors if KEY in text], "the key is shown"
+            assert not [line for line in lines if KEY in line], "the key stands in a log"
             sent = [KEY in " ".join(seen.headers.values()) for seen in server.requests]
             assert sent == [self.sends_key] * len(sent), "whether the key is sent is not as `sends_key` says"
             assert not [seen for seen in server.requests if KEY in seen.path or KEY.encode() in seen.body]
@@ -259,6 +306,23 @@ class LMProviderContract(LMInProcessContract):
                 assert len(replies) == MANY
 
             self.served_by(server, work, timeout=self.timeout_s)
+
+    def test_it_holds_no_loop(self) -> None:
+        with FaultServer() as server:
+
+            async def work(lm: LM) -> None:
+                for streams in (False, True):
+                    self.answer(server, streams=streams)
+                    call = partial(self.pieces, lm) if streams else partial(self.complete, lm)
+                    await call()  # the first loads what it needs
+                    held = await holder(call)
+                    assert not held, held
+
+            self.served_by(server, work)
+
+    async def complete(self, lm: LM) -> LMResponse:
+        """A whole reply."""
+        return await lm.complete(self.asked(lm))
 
     # Faults
 

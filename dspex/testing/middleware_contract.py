@@ -11,10 +11,11 @@ from dspex.app.app import App
 from dspex.app.lm import LM
 from dspex.app.retriever import Retriever
 from dspex.core.endpoint import Capabilities
-from dspex.core.errors import BadRequest, LMError, RetrieverError, Unavailable
+from dspex.core.errors import BadRequest, LMError, ProtocolError, RetrieverError, Unavailable
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage
 from dspex.core.usage import Usage
 from dspex.plugin.contracts import Middleware
+from dspex.testing.conduct import going_on, holder
 
 LIMIT_S = 10.0
 MANY = 50
@@ -45,8 +46,7 @@ class MiddlewareContract:
             async with asyncio.timeout(LIMIT_S), App(middleware=[self.make()], cache=False):
                 found = await work((model or Model()).lm)
             await asyncio.sleep(0)
-            left = [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            assert not left, f"tasks go on: {left}"
+            assert not going_on(), f"tasks go on: {going_on()}"
             return found
 
         return asyncio.run(life())
@@ -76,8 +76,12 @@ class MiddlewareContract:
         for error in (BadRequest("no such model"), Unavailable("down", retryable=False)):
 
             async def work(lm: LM) -> None:
-                with suppress(LMError):
+                try:
                     assert isinstance(await lm.complete(asking("a")), LMResponse)
+                except ProtocolError as junk:
+                    raise AssertionError(f"it makes junk of an error: {junk}") from junk
+                except LMError:
+                    pass
 
             self.live(work, Model(error=error))
 
@@ -116,6 +120,15 @@ class MiddlewareContract:
                 assert asyncio.run(ask_three(lm)) == 3
 
             await asyncio.gather(*(app_scope.run_in_executor(None, _carried(serve)) for _ in range(THREADS)))
+
+        self.live(work)
+
+    def test_it_holds_no_loop(self) -> None:
+        async def work(lm: LM) -> None:
+            for call in (lambda: lm.complete(asking("a")), lambda: read(lm, "a")):
+                await call()  # the first loads what it needs
+                held = await holder(call)
+                assert not held, held
 
         self.live(work)
 
@@ -173,6 +186,29 @@ class MiddlewareContract:
             found = await Retriever("kit", provider=Found()).acall("moon", 3)
             assert all(isinstance(passage, Passage) for passage in found)
             assert len(found) <= 3, "more than was asked for"
+
+        self.live(work)
+
+    def test_a_cancelled_search_ends_at_once_and_so_does_what_it_waits_for(self) -> None:
+        ended: list[bool] = []
+
+        class Endless:
+            async def retrieve(_self, query: str, k: int) -> list[Passage]:  # noqa: N805  as above
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ended.append(True)
+                return []
+
+        async def work(_lm: LM) -> None:
+            task = asyncio.ensure_future(Retriever("kit", provider=Endless()).acall("moon", 3))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=LIMIT_S / 5)
+            assert done, "cancelled, it goes on"
+            assert task.cancelled(), "it made something else of its cancellation"
+            assert ended, "what it had asked goes on"
 
         self.live(work)
 

@@ -1,6 +1,7 @@
 """What a retriever must do, as tests that a plugin's own test class inherits."""
 
 import asyncio
+import copy
 import os
 import re
 import threading
@@ -20,6 +21,7 @@ from dspex.core.where import all_hold, conditions
 from dspex.plugin.hookspecs import hookimpl
 from dspex.plugin.manager import PluginManager, Source
 from dspex.plugin.spec import Spec
+from dspex.testing.conduct import holder
 from dspex.testing.lm_contract import ended, forked
 
 Work = Callable[[Retriever], Awaitable[None]]
@@ -60,9 +62,17 @@ CONDITIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 ODD = (
     Passage(f"quoted {SHARED}", id="a'b\"c`d", metadata={"it's": "x' OR '1'='1", 'say "hi"': 1}),
     Passage(f"SQL {SHARED}", id="'; DROP TABLE passages; --", metadata={"a.b": 1, "a": {"b": 2}}),
-    Passage(f"Ünï 漢字 🙂 {SHARED}", id="ü/漢 🙂\n", metadata={"ключ": "значение", "with space": [1, [2, None]]}),
+    Passage(
+        f"Ünï 漢字 🙂 {SHARED}",
+        id="ü/漢 🙂\n",
+        metadata={"ключ": "значение", "with space": [1, [2, None]], "words": ["one"]},
+    ),
     Passage(f"braces {{0}} %s {SHARED}", id="x" * 300, metadata={"$and": "y", "": None, "deep": {"e": {"f": [True]}}}),
-    Passage(f"long {'word ' * 3_000}{SHARED}", id="00", metadata={"int": 2**53 + 1, "float": 0.1, "minus": -0.5}),
+    Passage(
+        f"long {'word ' * 3_000}{SHARED}",
+        id="00",
+        metadata={"int": 2**53 + 1, "float": 0.1, "minus": -0.5, "id": 2**60 + 1},
+    ),
 )
 ODD_CONDITIONS: tuple[Mapping[str, Any], ...] = (
     {"it's": "x' OR '1'='1"},
@@ -70,6 +80,14 @@ ODD_CONDITIONS: tuple[Mapping[str, Any], ...] = (
     {"a.b": 1},
     {"ключ": ["значение"]},
     {"$and": "y"},
+    # A list is none of its elements, and large numbers are apart as small ones are.
+    {"with space": 1},
+    {"words": "one"},
+    {"int": 2**53 + 1},
+    {"int": 2**53},
+    {"int": 2**63},
+    {"id": 2**60 + 1},
+    {"id": 2**60},
 )
 ODD_QUERIES = ("", "  \n", "?!*()[]{}~^\"'\\", "'; DROP TABLE passages; --", "a\0b", "half: \ud83d", "word " * 5_000)
 DIM = 64
@@ -166,10 +184,12 @@ class RetrieverContract:
 
     def test_passages_come_back_as_they_were(self, tmp_path: Path) -> None:
         passages = PASSAGES + ODD
+        given = copy.deepcopy(passages)
 
         async def work(retriever: Retriever) -> None:
-            await retriever.aadd(passages)
+            await retriever.aadd(given)
             found = {one.id: one for one in await retriever.acall(SHARED, len(passages))}
+            assert given == passages, "what it was given is changed in place"
             for passage in passages:
                 assert passage.id in found, f"{passage.id!r:.60} is not found"
                 came = found[passage.id]
@@ -306,6 +326,23 @@ class RetrieverContract:
             self.live(first, self.at(tmp_path / "first"))
             self.live(second, self.loaded(path))
 
+    def test_what_is_saved_is_whole_while_several_save_there(self, tmp_path: Path) -> None:
+        path = tmp_path / "saved" / "index"
+
+        async def opened(retriever: Retriever) -> None:
+            assert sorted(ids(await retriever.acall(SHARED, 50))) == sorted(ids(PASSAGES))
+
+        async def saving(retriever: Retriever) -> None:
+            await retriever.aadd(PASSAGES)
+            await retriever.asave(str(path))
+            for _ in range(8):
+                saves = [retriever.asave(str(path)) for _ in range(4)]
+                await asyncio.gather(asyncio.to_thread(self.live, opened, self.loaded(path)), *saves)
+            await asyncio.to_thread(self.live, opened, self.loaded(path))
+
+        if self.saves:
+            self.live(saving, self.at(tmp_path / "first"))
+
     # Who asks, and how it ends
 
     def test_it_is_used_from_several_loops_and_threads_at_once(self, tmp_path: Path) -> None:
@@ -365,6 +402,8 @@ class RetrieverContract:
             await retriever.acall([one.text for one in many[:20]], 10, where={"n": {"lt": 400}})
             held = time.thread_time() - began
             assert held <= self.most_held_s, f"it took {held:.2f} CPU seconds of the loop's own thread"
+            waited = await holder(lambda: retriever.acall(SHARED, 10))
+            assert not waited, waited
 
         self.live(work, self.at(tmp_path))
 
@@ -402,6 +441,18 @@ class RetrieverContract:
             close: Callable[[], Awaitable[None]] | None = getattr(provider, "aclose", None)
             if close is not None:
                 await close()
+
+        self.live(work, self.at(tmp_path))
+
+    def test_it_can_be_let_go_twice_and_is_there_again_when_it_is_used(self, tmp_path: Path) -> None:
+        async def work(retriever: Retriever) -> None:
+            await retriever.aadd(PASSAGES)
+            close: Callable[[], Awaitable[None]] | None = getattr(retriever.service.provider, "aclose", None)
+            if close is not None:
+                await close()
+                await close()
+            await retriever.aadd(PASSAGES[:1])
+            assert ids(await retriever.acall(PASSAGES[0].text, 1)) == ["0"]
 
         self.live(work, self.at(tmp_path))
 

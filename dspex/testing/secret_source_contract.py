@@ -14,6 +14,7 @@ from dspex.core.errors import PluginError
 from dspex.core.messages import LMResponse
 from dspex.plugin.contracts import SecretSource
 from dspex.plugin.spec import Spec
+from dspex.testing.conduct import going_on, holder, logged
 from dspex.testing.one_plugin import manager_of
 
 LIMIT_S = 10.0
@@ -78,8 +79,20 @@ class SecretSourceContract:
         async def main() -> None:
             await source.get("KIT_API_KEY")
 
-        bounded(main())
+        with logged() as lines:
+            bounded(main())
         assert CANARY not in f"{source} {source!r}", "a key stands in its repr, and so in logs"
+        assert not [line for line in lines if CANARY in line], "it logs a key"
+        assert CANARY not in os.environ.values(), "it puts a key into the environment, for every process to see"
+
+    def test_it_holds_no_loop(self) -> None:
+        async def main() -> None:
+            source = self.make(KEYS)
+            await source.get("KIT_API_KEY")  # the first loads what it needs
+            held = await holder(lambda: source.get("KIT_API_KEY"))
+            assert not held, held
+
+        bounded(main())
 
     def test_cancelled_it_ends(self) -> None:
         async def main() -> None:
@@ -88,9 +101,10 @@ class SecretSourceContract:
                 task = asyncio.ensure_future(source.get("KIT_API_KEY"))
                 for _ in range(turns):
                     await asyncio.sleep(0)
-                task.cancel()
+                is_asked = task.cancel()
                 done, _ = await asyncio.wait([task], timeout=LIMIT_S / 5)
                 assert done, "cancelled, it goes on"
+                assert task.cancelled() is is_asked, "it made something else of its cancellation"
             assert await source.get("KIT_API_KEY") == CANARY
 
         bounded(main())
@@ -153,11 +167,13 @@ class SecretSourceContract:
 
 
 def bounded(work: Any) -> None:
-    """Run a coroutine that must end within the kit's time."""
+    """Run a coroutine that must end within the kit's time, and leave no task."""
 
     async def main() -> None:
         async with asyncio.timeout(LIMIT_S):
             await work
+        await asyncio.sleep(0)
+        assert not going_on(), f"tasks go on: {going_on()}"
 
     asyncio.run(main())
 

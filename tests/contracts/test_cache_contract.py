@@ -1,5 +1,9 @@
 """The kit for cache backends: a good one passes all of it, and each kind of bad one fails the test that is about it."""
 
+import asyncio
+import contextlib
+import os
+import threading
 import time
 
 import pytest
@@ -104,6 +108,73 @@ class QueuesInItsBackgroundTask(Good):
             queue.clear()
 
 
+class GivesByteArrays(Good):
+    async def get(self, key):
+        found = await super().get(key)
+        return None if found is None else bytearray(found)
+
+
+class CutsKeys(Good):
+    def peek(self, key):
+        return super().peek(key[:16])
+
+    async def set(self, key, value, ttl=None):
+        await super().set(key[:16], value, ttl)
+
+
+class PeeksAtWhatIsGone(Good):
+    def peek(self, key):
+        return self.entries.get(key, (None,))[0]
+
+    async def get(self, key):
+        return Good.peek(self, key)
+
+
+class KeepsTheOldLife(Good):
+    async def set(self, key, value, ttl=None):
+        await super().set(key, value, ttl if ttl is not None else self.entries.get(key, (0, 0, None))[2])
+
+
+class CountsInWords(Good):
+    async def stats(self):
+        return {"entries": "many", "bytes": None}
+
+
+class SwallowsCancellation(Good):
+    async def get(self, key):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.01)
+        return await super().get(key)
+
+
+class HoldsTheLoop(Good):
+    async def set(self, key, value, ttl=None):
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
+        await super().set(key, value, ttl)
+
+
+class LeavesATask(Good):
+    async def set(self, key, value, ttl=None):
+        self.task = asyncio.ensure_future(asyncio.sleep(3600))
+        await super().set(key, value, ttl)
+
+
+class LeavesAThread(Good):
+    def __init__(self, folder, clock):
+        super().__init__(folder, clock)
+        threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+
+
+class BoundToOneProcess(Good):
+    def __init__(self, folder, clock):
+        super().__init__(folder, clock)
+        self.home = os.getpid()
+
+    async def set(self, key, value, ttl=None):
+        assert self.home == os.getpid()
+        await super().set(key, value, ttl)
+
+
 class BrokenAndExits(Good):
     async def get(self, key):
         raise SystemExit(1)
@@ -141,6 +212,16 @@ def test_a_good_backend_passes(name, tmp_path):
         (LivesForEverInThePast, "a_life_ends"),
         (BoundToOneLoop, "several_loops"),
         (QueuesInItsBackgroundTask, "background_task"),
+        (GivesByteArrays, "values_come_back"),
+        (CountsInWords, "values_come_back"),
+        (CutsKeys, "alike_are_kept_apart"),
+        (PeeksAtWhatIsGone, "a_life_ends"),
+        (KeepsTheOldLife, "a_life_ends"),
+        (SwallowsCancellation, "cancelled_work"),
+        (HoldsTheLoop, "holds_no_loop"),
+        (LeavesATask, "alike_are_kept_apart"),
+        (LeavesAThread, "no_thread_of_it"),
+        (BoundToOneProcess, "forked_child"),
         (BrokenAndExits, "cannot_be_used"),
         (BrokenAndLies, "cannot_be_used"),
     ],

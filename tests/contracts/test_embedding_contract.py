@@ -140,6 +140,12 @@ class HoldsTheLoop(Good):
         return self.vectors(texts)
 
 
+class WaitsOnTheLoop(Good):
+    async def embed(self, texts):
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
+        return self.vectors(texts)
+
+
 class SwallowsCancellation(Good):
     async def embed(self, texts):
         for _ in range(50):
@@ -237,6 +243,7 @@ def test_a_good_provider_passes(name):
         (NeverRecoversFromAnOddText, "odd_texts"),
         (MixesUpReplies, "side_by_side"),
         (HoldsTheLoop, "beside_the_loop"),
+        (WaitsOnTheLoop, "beside_the_loop"),
         (SwallowsCancellation, "cancelled_call"),
         (LeavesATaskBehind, "cancelled_call"),
         (BoundToOneLoop, "several_loops"),

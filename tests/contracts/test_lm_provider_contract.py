@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import threading
 import time
@@ -26,6 +27,7 @@ from dspex.plugin import (
     ProtocolError,
     Spec,
     ToolCall,
+    ToolResult,
     Unavailable,
     Usage,
     decode_json,
@@ -64,7 +66,10 @@ class Good:
         for name in lacking:
             raise BadRequest(f"This wire has no {name}.")
         more = {"tools": request.tools, "schema": request.schema, **request.params}
-        return {"q": "".join(turn.text for turn in request.messages), **more}
+        return {"q": "".join(turn.text for turn in request.messages), "tools used": self.used(request), **more}
+
+    def used(self, request):
+        return [part for turn in request.messages for part in turn.parts if isinstance(part, (ToolCall, ToolResult))]
 
     def read(self, body):
         reply = decode_json(body, Reply)
@@ -260,6 +265,63 @@ class CannotBeClosedFresh(Bad):
         await self.opened.aclose()
 
 
+class SendsTheLastTurnOnly(Bad):
+    def body(self, request):
+        return {**super().body(request), "q": request.messages[-1].text}
+
+
+class SendsTurnsBackwards(Bad):
+    def body(self, request):
+        return {**super().body(request), "q": "".join(turn.text for turn in request.messages[::-1])}
+
+
+class ForgetsToolTurns(Bad):
+    def used(self, request):
+        return []
+
+
+class TriesAgain(Bad):
+    async def complete(self, request):
+        try:
+            return await super().complete(request)
+        except Unavailable:
+            return await super().complete(request)
+
+
+class KeepsReplies(Bad):
+    kept = None
+
+    async def complete(self, request):
+        self.kept = self.kept or await super().complete(request)
+        return self.kept
+
+
+class ChangesTheRequest(Bad):
+    def body(self, request):
+        made = super().body(request)
+        request.params["temperature"] = 1.0
+        return made
+
+
+class LogsItsKey(Bad):
+    async def complete(self, request):
+        logging.getLogger("acme").debug("asking with %s", self.headers)
+        return await super().complete(request)
+
+
+class HoldsTheLoop(Bad):
+    async def complete(self, request):
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
+        return await super().complete(request)
+
+
+class HoldsTheLoopInStreams(Bad):
+    async def stream(self, request):
+        time.sleep(0.2)  # noqa: ASYNC251  as above
+        async for piece in super().stream(request):
+            yield piece
+
+
 class ClaimsBatches(Bad):
     capabilities = msgspec.structs.replace(Good.capabilities, batch=True)
 
@@ -292,6 +354,15 @@ class ClaimsPictures(Bad):
         (LocksInOneProcess, "forked_child", None),
         (LeavesAThread, "nothing_of_it_is_left", None),
         (CannotBeClosedFresh, "let_go_before", None),
+        (SendsTheLastTurnOnly, "sent_whole_and_in_order", None),
+        (SendsTurnsBackwards, "sent_whole_and_in_order", None),
+        (ForgetsToolTurns, "asked_and_gave", None),
+        (TriesAgain, "one_request", None),
+        (KeepsReplies, "one_request", None),
+        (ChangesTheRequest, "what_it_can_do_is_answered", None),
+        (LogsItsKey, "in_no_error", None),
+        (HoldsTheLoop, "holds_no_loop", None),
+        (HoldsTheLoopInStreams, "holds_no_loop", None),
         (ClaimsBatches, "capabilities_are", None),
         (ClaimsPictures, "capabilities_are", None),
     ],

@@ -1,6 +1,7 @@
 """The kit for middleware: good ones pass all of it, and each kind of bad one fails the test that is about it."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -176,6 +177,35 @@ class FailsBadlyInSearches(Good):
             raise SystemExit(1) from None
 
 
+class MakesNothingOfErrors(Good):
+    async def __call__(self, request, call_next):
+        try:
+            return await call_next(request)
+        except dspex.LMError:
+            return None
+
+
+class HoldsTheLoop(Good):
+    async def __call__(self, request, call_next):
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
+        return await call_next(request)
+
+
+class HoldsTheLoopInStreams(Good):
+    async def stream(self, request, call_next):
+        time.sleep(0.2)  # noqa: ASYNC251  as above
+        async for piece in call_next(request):
+            yield piece
+
+
+class SwallowsCancelledSearches(Good):
+    async def retrieve(self, request, call_next):
+        try:
+            return await call_next(request)
+        except asyncio.CancelledError:
+            return []
+
+
 @pytest.mark.parametrize(
     ("made", "about"),
     [
@@ -184,8 +214,12 @@ class FailsBadlyInSearches(Good):
         (LeavesATask, "no_more_often"),
         (ChangesParams, "not_changed"),
         (RaisesItsOwn, "one_of_ours_or"),
-        (SwallowsCancellation, "cancelled"),
-        (GoesOnWhenCancelled, "cancelled"),
+        (MakesNothingOfErrors, "one_of_ours_or"),
+        (SwallowsCancellation, "cancelled_it_ends"),
+        (GoesOnWhenCancelled, "cancelled_it_ends"),
+        (SwallowsCancelledSearches, "cancelled_search"),
+        (HoldsTheLoop, "holds_no_loop"),
+        (HoldsTheLoopInStreams, "holds_no_loop"),
         (OneAtATime, "under_way_together"),
         (KeepsTheLastReply, "under_way_together"),
         (BoundToOneLoop, "several_loops"),

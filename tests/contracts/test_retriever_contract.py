@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import threading
 import time
 from pathlib import Path
@@ -43,9 +44,14 @@ class Good:
             entries = [
                 {"id": p.id, "text": p.text, "metadata": p.metadata, "row": row} for p, row in self.kept.values()
             ]
-            path.write_text(json.dumps(entries))
+            self.put(path, json.dumps(entries))
         except OSError as error:
             raise dspex.RetrieverError(f"{path}: {error}") from error
+
+    def put(self, path, text):
+        made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        made.write_text(text)
+        made.replace(path)
 
     async def rows(self, texts):
         vectors = await self.embedder.embed(texts)
@@ -206,6 +212,24 @@ class SavesOnce(Good):
             await super().save(path)
 
 
+class WritesInPlace(Good):
+    def put(self, path, text):
+        path.write_text(text[: len(text) // 2])
+        time.sleep(0.02)
+        path.write_text(text)
+
+
+class IsClosedForGood(Good):
+    is_closed = False
+
+    async def retrieve(self, query, k):
+        assert not self.is_closed
+        return await super().retrieve(query, k)
+
+    async def aclose(self):
+        self.is_closed = True
+
+
 class BoundToOneLoop(Good):
     loop = None
 
@@ -241,6 +265,19 @@ class HoldsTheLoop(Good):
         while time.thread_time() < end:
             pass
         await super().add(passages)
+
+
+class WaitsOnTheLoop(Good):
+    async def search(self, queries, k, where):
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
+        return await super().search(queries, k, where)
+
+
+class ChangesWhatItIsGiven(Good):
+    async def add(self, passages):
+        await super().add(passages)
+        for passage in passages:
+            passage.metadata["seen"] = True
 
 
 class BoundToOneProcess(Good):
@@ -346,11 +383,15 @@ def test_a_good_retriever_passes(name, tmp_path):
         (RaisesForAbsentIds, "deleted_is_gone"),
         (Forgets, "next_app"),
         (SavesOnce, "saved_is_opened"),
+        (WritesInPlace, "several_save_there"),
+        (IsClosedForGood, "let_go_twice"),
         (BoundToOneLoop, "several_loops"),
         (SwallowsCancellation, "cancelled_work"),
         (AddsHalves, "cancelled_work"),
         (LeavesATaskBehind, "cancelled_work"),
         (HoldsTheLoop, "beside_the_loop"),
+        (WaitsOnTheLoop, "beside_the_loop"),
+        (ChangesWhatItIsGiven, "come_back_as_they_were"),
         (BoundToOneProcess, "forked_child"),
         (LeavesATaskBehind, "nothing_of_it_is_left"),
         (LeavesAThreadBehind, "nothing_of_it_is_left"),

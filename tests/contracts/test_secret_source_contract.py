@@ -1,6 +1,9 @@
 """The kit for sources of keys: a good one passes all of it, and each kind of bad one fails the test that is about it."""
 
 import asyncio
+import logging
+import os
+import time
 
 import pytest
 
@@ -87,6 +90,40 @@ class GoesOnWhenCancelled(Good):
         return self.keys.get(name)
 
 
+class MakesNothingOfACancellation(Good):
+    async def get(self, name):
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            return None
+        return self.keys.get(name)
+
+
+class LeavesATask(Good):
+    async def get(self, name):
+        self.task = asyncio.ensure_future(asyncio.sleep(3600))
+        return self.keys.get(name)
+
+
+class HoldsTheLoop(Good):
+    async def get(self, name):
+        time.sleep(0.2)  # noqa: ASYNC251  that is the fault
+        return self.keys.get(name)
+
+
+class LogsKeys(Good):
+    async def get(self, name):
+        logging.getLogger("vault").debug("%s is %s", name, self.keys.get(name))
+        return self.keys.get(name)
+
+
+class PutsThemIntoTheEnvironment(Good):
+    async def get(self, name):
+        if name in self.keys:
+            os.environ["KIT_LEFT"] = self.keys[name]
+        return self.keys.get(name)
+
+
 class GivesTheWrongOne(Good):
     async def get(self, name):
         return self.keys.get("KIT_TWO_API_KEY")
@@ -107,6 +144,11 @@ class Silent:
         (BoundToOneLoop, None, "several_loops"),
         (ShowsItsKeys, None, "not_shown"),
         (GoesOnWhenCancelled, None, "cancelled"),
+        (MakesNothingOfACancellation, None, "cancelled"),
+        (LeavesATask, None, "as_it_is"),
+        (HoldsTheLoop, None, "holds_no_loop"),
+        (LogsKeys, None, "not_shown"),
+        (PutsThemIntoTheEnvironment, None, "not_shown"),
         (Good, Silent, "cannot_be_asked"),
         (GivesTheWrongOne, None, "first_word"),
         (Good, Silent, "named_without_a_key"),
@@ -115,6 +157,7 @@ class Silent:
 )
 def test_a_bad_source_fails_the_test_that_is_about_it(made, fails, about, monkeypatch):
     monkeypatch.setattr("dspex.testing.secret_source_contract.LIMIT_S", 1.0)
+    monkeypatch.setenv("KIT_LEFT", "")
     [name] = [name for name in TESTS if about in name]
     with pytest.raises((AssertionError, dspex.DspexError)):
         getattr(kit(made, fails), name)()

@@ -65,6 +65,11 @@ class Slow(Good):
         time.sleep(0.001)
 
 
+class Stuck(Good):
+    def on_event(self, event):
+        time.sleep(1)
+
+
 class Failing(Good):
     def on_event(self, event):
         if type(event).__name__ == "RequestFinished":
@@ -93,6 +98,7 @@ ONE = Good()
         (KnowsSomeOnly, "takes_every_event"),
         (KnowsTodaysOnly, "does_not_know"),
         (Slow, "quick_enough"),
+        (Stuck, "quick_enough"),
         (Failing, "as_they_are_without_it"),
         (Deaf, "as_they_are_without_it"),
         (HoldsTheProcess, "leaves_no_thread"),

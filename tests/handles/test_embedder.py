@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import struct
 import sys
 import threading
 
@@ -191,6 +192,70 @@ def test_texts_go_in_batches_and_equal_ones_once(world, size, batches):
     assert sorted(map(len, world.batches), reverse=True) == batches
 
 
+def test_the_highest_finite_numbers_are_vectors_too(world):
+    highest = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
+
+    async def main():
+        return rows(await dspex.Embedder(lambda texts: [[highest, -highest]]).acall(["a"]))
+
+    assert world.run(main) == [[highest, -highest]]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_no_text_is_refused(world, size):
+    async def main():
+        with pytest.raises(dspex.ConfigurationError, match=f"batch_size={size}"):
+            await dspex.Embedder("acme/small").acall(["a"], batch_size=size)
+
+    world.run(main)
+    with pytest.raises(dspex.ConfigurationError, match=f"batch_size={size}"):
+        dspex.Embedder("acme/small", batch_size=size)
+
+
+@pytest.mark.parametrize(
+    ("takes", "batches"),
+    [
+        ({"most_texts": 2}, [["a", "bb"], ["ééé", "d"]]),
+        ({"most_bytes": 6}, [["a", "bb"], ["ééé"], ["d"]]),
+        ({"most_texts": 9, "most_bytes": 2}, [["a"], ["bb"], ["ééé"], ["d"]]),
+    ],
+    ids=repr,
+)
+def test_what_a_provider_takes_at_a_time_bounds_a_batch(world, takes, batches):
+    world.prepare = lambda provider: vars(provider).update(takes)
+
+    async def main():
+        with dspex.budget(calls=len(batches)) as spent:
+            made = await dspex.Embedder("acme/small", batch_size=3).acall(["a", "bb", "ééé", "d"])
+        return rows(made), spent.spent.calls
+
+    assert world.run(main) == ([vector(text) for text in ("a", "bb", "ééé", "d")], len(batches))
+    assert sorted(world.batches) == sorted(batches)
+
+
+def test_a_part_that_failed_is_sent_again_alone(world):
+    def prepare(provider):
+        provider.most_texts, provider.steps = 1, [None, dspex.RateLimited("slow down")]
+
+    world.prepare = prepare
+
+    async def main():
+        return rows(await dspex.Embedder("acme/small").acall(["a", "b", "c"]))
+
+    assert world.run(main) == [vector(text) for text in "abc"]
+    assert sorted(world.batches) == [["a"], ["b"], ["b"], ["c"]]
+
+
+def test_of_very_many_batches_a_few_dozen_are_under_way(world):
+    world.prepare = lambda provider: setattr(provider, "seconds", 1.0)
+
+    async def main():
+        await dspex.Embedder("acme/small", batch_size=1).acall([str(number) for number in range(200)])
+
+    world.run(main)
+    assert (len(world.batches), world.made[0].most) == (200, 64)
+
+
 def test_batches_of_a_plugin_go_side_by_side_and_max_in_flight_bounds_them(world):
     world.prepare = lambda provider: setattr(provider, "seconds", 1.0)
 
@@ -378,8 +443,17 @@ def test_a_sync_function_runs_in_a_thread_one_batch_after_the_other():
 
 @pytest.mark.parametrize(
     "given",
-    [None, [1.0, 2.0], [[1.0], [1.0, 2.0]], [[1.0]], [["x"], ["y"]]],
-    ids=["None", "flat", "ragged", "few", "words"],
+    [
+        None,
+        [1.0, 2.0],
+        [[1.0], [1.0, 2.0]],
+        [[1.0]],
+        [["x"], ["y"]],
+        [[10**400], [1.0]],
+        [[1.0, 2.0], [float("nan"), 3.0]],
+        [[1.0], [float("-inf")]],
+    ],
+    ids=["None", "flat", "ragged", "few", "words", "huge", "nan", "inf"],
 )
 def test_a_function_that_gives_something_else_is_told(world, given):
     async def main():

@@ -1,6 +1,8 @@
 """Searches that are narrowed by metadata, and many queries at a time."""
 
 import asyncio
+import datetime
+import pickle
 
 import msgspec
 import pytest
@@ -109,8 +111,10 @@ def test_a_search_is_narrowed_by_metadata(where, found):
         ("lang", "a dictionary of metadata fields, not 'lang'"),
         ({1: "x"}, "by texts, not by 1"),
         ({"": "x"}, "by texts, not by ''"),
-        ({"lang": None}, "texts, finite numbers and booleans, not None"),
+        ({"lang": None}, "texts, finite numbers of 64 bits and booleans, not None"),
         ({"year": float("nan")}, "not nan"),
+        ({"year": 2**64}, "64 bits .* not 18446744073709551616"),
+        ({"year": {"gt": -(10**400)}}, "64 bits"),
         ({"lang": []}, "one value at least"),
         ({"year": {"above": 3}}, "bounds are gt, gte, lt, lte"),
         ({"year": {"gt": "3"}}, "a bound is a number"),
@@ -298,12 +302,74 @@ def test_passages_without_an_id_get_one_of_their_content():
     assert other not in ids
 
 
-@pytest.mark.parametrize("passages", ["text", dspex.Passage("a"), [3], [dspex.Passage("a", metadata={"b": object()})]])
-def test_what_is_no_list_of_passages_is_not_added(passages):
+@pytest.mark.parametrize(
+    ("passages", "message"),
+    [
+        ("text", "a list of passages"),
+        (dspex.Passage("a"), "a list of passages"),
+        ([3], "item 0 is 3"),
+        (["a", dspex.Passage("b", id=5)], "Passage 1 has 5 where a text belongs"),
+        ([dspex.Passage(None, id="a")], "Passage 0 has None where a text belongs"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_list_of_passages_is_not_added(passages, message):
     provider = Growing()
-    with pytest.raises(dspex.InputError):
+    with pytest.raises(dspex.InputError, match=message):
         dspex.Retriever("own", provider=provider).add(passages)
     assert not provider.added
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"b": object()}, "no JSON form for object"),
+        ({"b": float("nan")}, "'b': nan is no number"),
+        ({"b": [1, {"c": float("inf")}]}, "'b': 'c': inf is no number"),
+        ({"b": 2**64}, "'b': .* more than 64 bits"),
+        ({"b": "\ud83d"}, "'b': half of a surrogate pair"),
+        ({"\ud83d": 1}, "half of a surrogate pair"),
+        (["b"], "no dictionary"),
+    ],
+    ids=["object", "nan", "deep", "huge", "surrogate", "field", "list"],
+)
+def test_metadata_that_no_index_could_keep_is_told_whatever_the_retriever(metadata, message):
+    provider = Growing()
+    with pytest.raises(dspex.InputError, match=f"metadata of passage 1 is no JSON data: .*{message}"):
+        dspex.Retriever("own", provider=provider).add(["a", dspex.Passage("a", id="x", metadata=metadata)])
+    assert not provider.added
+
+
+def test_metadata_is_kept_as_json_would_and_is_the_indexs_own():
+    provider, own = Growing(), {"day": datetime.date(2024, 2, 29), 1: (1, 2), "deep": {"list": [None, True]}}
+    dspex.Retriever("own", provider=provider).add([dspex.Passage("a", id="x", metadata=own)])
+    own["deep"]["list"].append("later")
+    [passage] = provider.added
+    assert passage.metadata == {"day": "2024-02-29", "1": (1, 2), "deep": {"list": [None, True]}}
+
+
+def test_a_handle_that_was_used_is_pickled_as_one_that_was_not():
+    retriever = dspex.Retriever("own", provider=Searching(), k=2, embedder=dspex.Embedder(len, cache_key="len"))
+    retriever("?")
+    _ = retriever.embedder.service
+    assert texts(pickle.loads(pickle.dumps(retriever))("?")) == ["Emma", "Ulysses"]
+
+
+def test_ids_to_delete_are_texts():
+    with pytest.raises(dspex.InputError, match="Id 1 has 5 where a text belongs"):
+        dspex.Retriever("own", provider=Growing()).delete(["a", 5])
+
+
+class Three:
+    def __index__(self):
+        return 3
+
+
+@pytest.mark.parametrize(("k", "asked"), [(Three(), 3), (10**30, 2**31 - 1)])
+def test_k_is_any_whole_number_that_an_engine_takes(k, asked):
+    provider = Searching()
+    dspex.Retriever("own", provider=provider)(["a", "b"], k)
+    assert provider.searches == [(["a", "b"], asked, ())]
 
 
 def test_a_change_that_fails_on_its_way_is_a_retriever_error():

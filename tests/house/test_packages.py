@@ -34,6 +34,12 @@ def test_a_package_has_all_its_parts(package):
 
 
 @each_package
+def test_a_package_brings_its_licence_and_says_which_pythons_it_is_for(package):
+    assert (package / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert "Programming Language :: Python :: 3.11" in metadata(package)["project"]["classifiers"]
+
+
+@each_package
 def test_a_package_depends_on_dspex_by_a_lower_bound(package):
     dependencies = metadata(package)["project"]["dependencies"]
     assert any(line.startswith("dspex>=") and "," not in line for line in dependencies)

@@ -55,7 +55,7 @@ class Vectors:
         await asyncio.to_thread(self.write, Path(path))
 
     def write(self, folder):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "rows.json").write_text(json.dumps([[passage.text, row] for passage, row in self.kept]))
 
 
@@ -233,6 +233,19 @@ def test_what_was_saved_opens_without_embedding_it_again(tmp_path):
     assert (k, threshold, found.indices[0], len(found.passages), len(scores)) == (2, 9, 1, 2, 2)
     assert asked == [["e"], ["e"]]
     assert (tmp_path / "index" / "config.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_saved_again_its_file_is_replaced_and_never_half_written(tmp_path):
+    config, old = tmp_path / "index" / "config.json", tmp_path / "old"
+
+    async def main():
+        await dspex.Embeddings(TEXTS, vowels, k=2).asave(config.parent)
+        old.hardlink_to(config)
+        before = config.read_bytes()
+        await dspex.Embeddings(TEXTS, vowels, k=3).asave(config.parent)
+        return before
+
+    assert run(main) == old.read_bytes() != config.read_bytes()
 
 
 def test_a_missing_folder_is_an_os_error_and_a_damaged_one_is_told(tmp_path):

@@ -71,6 +71,25 @@ def test_one_that_is_not_installed_is_named_with_those_that_are(check):
     assert "pip install -e ." in told.stderr
 
 
+def test_a_package_that_is_no_plugin_is_told_as_such(check):
+    told = check(asked="pluggy")
+    assert "'pluggy' is installed, and has no entry point in the group `dspex`" in told.stderr
+
+
+@pytest.mark.parametrize("is_editable", [True, False])
+def test_a_package_that_is_worked_on_is_not_told_to_have_types(check, tmp_path, monkeypatch, is_editable):
+    info = tmp_path / "mine_dist-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine-dist\nVersion: 1.0\nRequires-Dist: dspex>=0.1\n")
+    (info / "RECORD").write_text("mine.py,,\n")
+    # As uv writes it, without a space.
+    (info / "direct_url.json").write_bytes(
+        msgspec.json.encode({"url": "file:///x", "dir_info": {"editable": is_editable}})
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert ("no py.typed" in check(lm_providers=one()).output) is not is_editable
+
+
 def sync_complete(self, request):
     return LMResponse.from_text("4")
 
@@ -97,6 +116,7 @@ PROBLEMS = {
     ),
     "no optimizer": ({"optimizers": one(Provider, "Acme")}, "is no subclass of dspex.Optimizer"),
     "own name": ({"adapters": one(lambda options: None, "json")}, "'json' is dspex's own"),
+    "own optimizer": ({"optimizers": one(dspex.Optimizer, "Predict")}, "'Predict' is dspex's own"),
     "own command": ({"commands": lambda: [Command("doctor", callback=greet, help="x")]}, "'doctor' is dspex's own"),
     "junk commands": ({"commands": lambda: [print]}, "no click command"),
     "kit": (
@@ -130,7 +150,7 @@ def test_a_factory_that_is_imported_with_the_plugin_is_told(check):
 @pytest.mark.parametrize(
     ("hooks", "kit"),
     [
-        ({"middleware": one(lambda: through)}, "MiddlewareContract: 11 of 11"),
+        ({"middleware": one(lambda: through)}, "MiddlewareContract: 13 of 13"),
         ({"subscribers": one(listener)}, "SubscriberContract: 7 of 7"),
         ({"adapters": one(Tagged, "mine-xml")}, "AdapterContract: 14 of 14"),
     ],
@@ -139,6 +159,18 @@ def test_a_factory_that_is_imported_with_the_plugin_is_told(check):
 def test_kits_that_need_no_data_are_run(check, hooks, kit):
     told = check(**hooks)
     assert kit in told.output
+
+
+class Stuck:
+    def on_event(self, event):
+        time.sleep(3)
+
+
+def test_a_test_of_a_kit_that_does_not_end_is_given_up(check, monkeypatch):
+    monkeypatch.setattr("dspex.cli.check.KIT_LIMIT_S", 0.2)
+    told = check(subscribers=one(Stuck))
+    assert "it takes every event: did not end in 0.2 s" in told.output
+    assert told.exit_code == 1
 
 
 def test_a_slow_import_is_told(check):

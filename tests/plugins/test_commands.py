@@ -297,3 +297,10 @@ def test_a_wrong_input_is_one_line(command, acme, saved, given, why):
     told = command("run", saved(dspex.Predict("question, n: int -> answer")), "--lm", "acme/m", *given)
     assert told.exit_code == 2
     assert why in told.stderr
+
+
+def test_what_a_plugin_prints_at_its_import_is_not_in_what_is_asked_for(command, plugin, install):
+    install(plugin("loud", load=lambda: echo("hello from a plugin") or object()))
+    told = command("plugins", "--json")
+    assert [row["name"] for row in json.loads(told.stdout)] == ["loud"]
+    assert told.stderr == "hello from a plugin\n"

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import dspex
 from dspex.plugin import LMResponse
-from dspex.plugin.manager import PluginManager, installed
+from dspex.plugin.manager import PluginManager, Source, installed
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +62,7 @@ BAD = [
     bad("G01-KeyboardInterrupt", {"load": raising(KeyboardInterrupt())}, "KeyboardInterrupt"),
     bad("G01-unprintable", {"load": raising(Unprintable())}, "Unprintable"),
     bad("G02-newer-api", {"lm_providers": one(api=2)}, "wants plugin API 2; this dspex has 1"),
+    bad("G02-api-of-text", {"lm_providers": one(api="2")}, "has api='2', which is no number"),
     bad("G02-unknown-hook", {"lm_provider": one()}, "unknown hook 'dspex_lm_provider'"),
     bad("G02-hook-arguments", {"lm_providers": lambda app: []}, r"Argument\(s\) {'app'}"),
     bad("G02-no-name", {"lm_providers": one(name="")}, "has no name"),
@@ -124,6 +126,24 @@ def test_two_plugins_of_one_name_are_an_error_at_use_that_says_how_to_choose(plu
     assert "'a' (a-dist) and 'b' (b-dist)" in str(caught.value)
     assert "configure(prefer={'acme': 'a'})" in str(caught.value)
     assert "DSPEX_PREFER=acme=a" in str(caught.value)
+
+
+@pytest.mark.fault("G06")
+def test_two_plugins_that_are_called_the_same_are_told_apart_by_their_packages(install):
+    two = [
+        Source("acme", lambda made=made: made, name, "1")
+        for name, made in (("first-dist", named(Provider)), ("second-dist", named(Second)))
+    ]
+    install(*two)
+    with pytest.raises(dspex.ConfigurationError, match="DSPEX_PREFER=acme=first-dist"):
+        dspex.LM("acme/m")("hello")
+    dspex.configure(prefer={"acme": "second-dist"})
+    assert dspex.LM("acme/m")("hello") == ["I am the second"]
+
+
+def named(factory):
+    """A plugin that offers this provider as acme."""
+    return SimpleNamespace(dspex_lm_providers=dspex.hookimpl(one(factory=factory)))
 
 
 class Second(Provider):
@@ -305,6 +325,23 @@ def test_damaged_metadata_of_one_distribution_hides_no_other(tmp_path, monkeypat
     with pytest.warns(RuntimeWarning, match="entry points of damaged cannot be read"):
         found = installed()
     assert "acme" in [source.name for source in found]
+
+
+def test_damaged_metadata_without_a_name_hides_no_other_either(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(distribution(tmp_path / "good", "acme_x", "[dspex]\nacme = json\n"))
+    folder = distribution(tmp_path / "bad", "damaged", "[dspex]\nthis is no entry\n")
+    (folder / "damaged-1.0.dist-info" / "METADATA").write_bytes(b"\xff\xfe")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.warns(RuntimeWarning, match="entry points of a package without a name cannot be read"):
+        found = installed()
+    assert "acme" in [source.name for source in found]
+
+
+def test_an_entry_point_that_names_no_module_is_told_as_such(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(distribution(tmp_path, "acme_x", "[dspex]\nacme = not a module!\n"))
+    records = PluginManager(environ={"DSPEX_PLUGINS": "acme"}).plugins
+    [acme] = [record for record in records if record.name == "acme"]
+    assert "its entry point 'not a module!' is neither 'package.module' nor" in acme.error
 
 
 def test_nothing_is_loaded_before_it_is_asked_for(plugin):

@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click import Command
 
 import dspex
 from dspex.plugin import LMResponse, PluginError
+from dspex.plugin.manager import Source
 from dspex.testing import FaultServer
 
 
@@ -188,3 +190,41 @@ def test_doctor_says_why_an_endpoint_cannot_be_reached(command, install, url):
 def test_doctor_says_where_there_is_no_endpoint_to_reach(command, plugin, install):
     install(plugin("a", lm_providers=one()))
     assert "no installed provider has an address of its own" in command("doctor", "--reach").stdout
+
+
+def test_doctor_looks_at_all_where_two_plugins_offer_the_cache(command, plugin, install):
+    two = [plugin(name, caches=lambda: [dspex.Spec("default", object)]) for name in ("one", "two")]
+    install(*two)
+    told = command("doctor")
+    assert told.exit_code == 1
+    assert told.stdout.count("The cache 'default' is offered by 'one' (one-dist) and 'two' (two-dist)") == 2
+    assert "folders" in told.stdout
+
+
+def test_doctor_goes_on_where_a_look_fails(command, plugin, install, monkeypatch):
+    def broken(name):
+        raise ZeroDivisionError("metadata was replaced")
+
+    install(plugin("vandal", load=lambda: monkeypatch.setattr("importlib.metadata.requires", broken) or object()))
+    told = command("doctor")
+    assert told.exit_code == 1
+    assert "needs     PROBLEM: cannot be looked at. ZeroDivisionError: metadata was replaced" in told.stdout
+    assert "folders" in told.stdout
+
+
+def test_doctor_names_what_dspex_has_itself(command, plugin, install):
+    optimizer = plugin("greedy", optimizers=lambda: [dspex.Spec("Predict", object)])
+    install(optimizer, plugin("bossy", commands=lambda: [Command("doctor", help="Mine.")]))
+    told = command("doctor").stdout
+    assert "PROBLEM: 'Predict' of greedy (greedy-dist) cannot be had: dspex has its own of that name" in told
+    assert "PROBLEM: 'doctor' of bossy (bossy-dist) cannot be had" in told
+
+
+def test_doctor_says_what_to_do_of_a_package_without_a_name(command, install):
+    def gone():
+        raise ModuleNotFoundError("No module named 'gone'")
+
+    install(Source("gone", gone, "", ""))
+    told = command("doctor").stdout
+    assert "take its .dist-info folder away" in told
+    assert "pip install -U ," not in told

@@ -315,6 +315,29 @@ def test_one_that_tampers_with_pluggy_harms_itself_and_is_named(plugin, install,
     assert getattr(owner, name) is before
 
 
+class NoLoops(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        raise RuntimeError("no loop for anybody")
+
+
+@pytest.mark.fault("G12")
+def test_one_that_changes_how_loops_are_made_harms_itself_and_is_named(plugin, install):
+    before = asyncio.get_event_loop_policy()
+    bad = plugin("bad", load=lambda: asyncio.set_event_loop_policy(NoLoops()) or object())
+    manager = install(bad, plugin("good", lm_providers=one()))
+    assert works(), [record.error for record in manager.plugins]
+    assert "changes asyncio.events._event_loop_policy" in manager.plugins[0].error
+    assert asyncio.get_event_loop_policy() is before
+
+
+def test_one_that_runs_a_loop_of_its_own_at_import_is_left_alone(plugin, install):
+    async def nothing():
+        pass
+
+    manager = install(plugin("one", load=lambda: asyncio.run(nothing()) or object()))
+    assert manager.plugins[0].status == "ok", manager.plugins[0].error
+
+
 def test_what_a_plugin_sets_in_its_context_reaches_no_other(plugin, install):
     mood = contextvars.ContextVar("mood", default="calm")
     seen = []

@@ -7,8 +7,10 @@ import pytest
 
 import dspex
 from dspex.app.app import default_app
+from dspex.app.keys import vault_key
 from dspex.plugin import LMResponse
 from dspex.plugin.manager import PluginManager, Source
+from dspex.testing import simulate
 
 CANARY = "sk-canary-4711"
 
@@ -167,3 +169,15 @@ def test_a_source_that_fails_is_named_without_what_it_says(app):
 def test_a_source_is_asked_from_within_a_loop_too(app):
     app(vault=Vault(ACME_API_KEY=CANARY))
     assert asyncio.run(dspex.LM("acme/m").acall("?")) == [CANARY]
+
+
+def test_a_source_that_does_not_answer_is_told_with_what_to_do():
+    class Silent:
+        async def get(self, name):
+            await asyncio.Event().wait()
+
+    async def main():
+        return await vault_key([dspex.Spec("vault", Silent)], "ACME_API_KEY", lambda source, found: None)
+
+    with pytest.raises(dspex.PluginError, match=r"'vault' failed: no answer within 10 s.*DSPEX_PLUGINS=no:NAME"):
+        simulate(main)

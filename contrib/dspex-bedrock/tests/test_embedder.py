@@ -24,20 +24,21 @@ async def test_titan_is_asked_text_by_text_and_several_at_once(server, embedder)
     server.then_made(
         lambda asked: {"embedding": values[asked["inputText"]], "inputTextTokenCount": 2}, times=3, gather=3
     )
-    got = await asyncio.wait_for(embedder(dimensions=256).service.provider.embed(["a", "b", "c"]), 5)
+    got = await asyncio.wait_for(embedder(dimensions=256).embed(["a", "b", "c"]), 5)
     assert [list(row) for row in got] == [[1, 2], [3, 4], [5, 6]]
-    assert got.usage == Usage(6)
     assert {request.path for request in server.requests} == {"/model/amazon.titan-embed-text-v2:0/invoke"}
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer k"}
     sent = sorted((request.json for request in server.requests), key=lambda body: body["inputText"])
     assert sent[0] == {"inputText": "a", "dimensions": 256, "normalize": True}
 
 
-async def test_no_more_than_a_few_requests_are_under_way_for_one_call(server, embedder):
-    server.then_made(lambda asked: {"embedding": [float(len(asked["inputText"]))]}, times=None, delay=0.02)
-    got = await embedder(batch_size=64).embed([f"text {number}" for number in range(40)])
-    assert len(got) == 40
-    assert server.connections <= 8
+async def test_a_text_that_failed_is_sent_again_alone(server, embedder):
+    server.then(200, json={"embedding": [1.0], "inputTextTokenCount": 2}).then(429)
+    server.then_made(lambda asked: {"embedding": [1.0], "inputTextTokenCount": 2}, times=None)
+    with dspex.track_usage() as tracker, dspex.budget(calls=4) as budget:
+        assert len(await embedder(num_retries=1).embed(["a", "b", "c"])) == 3
+    assert (len(server.requests), budget.spent.calls) == (4, 4)
+    assert tracker.get_total_tokens()[f"bedrock/{TITAN}"]["prompt_tokens"] == 6
 
 
 async def test_a_failure_ends_the_other_requests_of_its_call(server, embedder):

@@ -1,6 +1,7 @@
 """The kit for retrievers, and what happens between us and the engine beyond it."""
 
 import re
+import shutil
 from pathlib import Path
 
 import lancedb  # noqa: F401  its import begins a thread of its own, which is not ours to end
@@ -55,6 +56,18 @@ async def test_two_apps_over_one_folder_see_each_other(tmp_path):
         assert len(await handles[0].acall("a")) == 2
 
 
+async def test_a_table_that_somebody_has_removed_is_made_anew(tmp_path):
+    async with dspex.App():
+        docs = dspex.Retriever("lancedb", path=str(tmp_path / "index"), embedder=vowels)
+        await docs.aadd(["banana"])
+        shutil.rmtree(tmp_path / "index")
+        assert await docs.acall("banana") == []
+        await docs.aadd(["banana"])
+        shutil.rmtree(tmp_path / "index")
+        await docs.aadd(["kiwi"])
+        assert [passage.text for passage in await docs.acall("banana")] == ["kiwi"]
+
+
 def test_what_is_quoted_stays_a_text():
     sql = to_sql((Condition("it's", "in", ("x' OR '1'='1", True, 2)), Condition("n", "lt", (3,))))
     assert "array_has(marks, '[\"it''s\",\"x'' OR ''1''=''1\"]')" in sql
@@ -69,13 +82,6 @@ def test_what_is_quoted_stays_a_text():
 def test_options_that_cannot_be_meant_are_refused(options):
     with pytest.raises(dspex.ConfigurationError, match="option of the lancedb retriever"):
         LanceProvider(options, None, dspex.Embedder(vowels))
-
-
-async def test_metadata_that_is_no_plain_data_is_told(tmp_path):
-    async with dspex.App():
-        docs = dspex.Retriever("lancedb", path=str(tmp_path), embedder=vowels)
-        with pytest.raises(dspex.InputError, match="passage 'x' is no plain data"):
-            await docs.aadd([dspex.Passage("a", id="x", metadata={"a": object()})])
 
 
 def test_the_lines_of_the_readme_do_what_they_say(tmp_path, monkeypatch):

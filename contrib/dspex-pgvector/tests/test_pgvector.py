@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import asyncpg
 import pytest
 
 import dspex
 import dspex_pgvector
 from dspex.plugin import Condition, Endpoint, Spec
 from dspex.testing import RetrieverContract
+from dspex_pgvector.database import told
 from dspex_pgvector.options import read_options
 from dspex_pgvector.provider import PgvectorProvider
 from dspex_pgvector.sql import search
@@ -66,6 +68,32 @@ async def test_a_vector_of_zeros_is_the_farthest(dsn):
         assert [passage.score for passage in await docs.acall("a")] == [1.0, -1.0]
 
 
+async def test_a_table_that_was_dropped_or_made_anew_is_seen_as_it_is(dsn):
+    size = [5]
+    async with dspex.App():
+        docs = dspex.Retriever(
+            "pgvector", dsn=dsn, collection="anew", embedder=lambda texts: [row[: size[0]] for row in vowels(texts)]
+        )
+        for _ in range(2):
+            await docs.aadd(["banana"])
+            run = docs.service.provider._database.run
+            await run(lambda connection: connection.execute('DROP TABLE "anew"'))
+            size[0] = 3
+        assert await docs.acall("banana") == []
+        await docs.adelete(["x"])
+        await docs.aadd(["kiwi"])
+        assert [passage.text for passage in await docs.acall("banana")] == ["kiwi"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncpg.InternalClientError("cannot switch to state 12"), asyncpg.InterfaceError("closed"), TimeoutError()],
+    ids=repr,
+)
+def test_a_connection_that_is_gone_may_be_there_at_the_next_attempt(error):
+    assert isinstance(told(error), dspex.Unavailable)
+
+
 async def test_a_connection_that_the_server_ends_is_made_anew(dsn):
     async with dspex.App():
         docs = dspex.Retriever("pgvector", dsn=dsn, collection="ended", embedder=vowels)
@@ -91,7 +119,7 @@ def test_values_go_as_parameters():
     where = (Condition("it's", "in", ("x' OR '1'='1", True)), Condition("n", "lt", (3,)))
     statement, parameters = search(options, where)
     assert "OR" not in statement.replace("ORDER", "").replace("ORDINALITY", "")
-    assert parameters == ["it's", ["\"x' OR '1'='1\"", "true"], "n", 3.0]
+    assert parameters == ["it's", ["\"x' OR '1'='1\"", "true"], "n", "3"]
 
 
 @pytest.mark.parametrize(

@@ -265,12 +265,11 @@ def test_nothing_is_written_where_it_cannot_be(tmp_path):
         folder.save(filled(["a"]), tmp_path / "file" / "index", OPTIONS)
 
 
-def test_metadata_that_is_no_plain_data_is_told(tmp_path):
+def test_who_changes_what_was_found_changes_no_index():
     index = Index(OPTIONS)
-    index.add([Passage("a", id="x", metadata={"n": object()})])
-    with pytest.raises(dspex.InputError, match="no plain data"):
-        folder.save(index, tmp_path / "index", OPTIONS)
-    assert not (tmp_path / "index" / "index.json").exists()
+    index.add([Passage("a", id="x", metadata={"n": 1})])
+    index.search(["a"], 1, ())[0][0].metadata["n"] = 2
+    assert index.search(["a"], 1, ())[0][0].metadata == {"n": 1}
 
 
 def test_an_empty_index_is_saved_too(tmp_path):

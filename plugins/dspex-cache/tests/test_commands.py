@@ -91,6 +91,57 @@ def test_export_writes_json_lines_that_only_the_user_may_read(run, filled, tmp_p
     assert len(run("export").splitlines()) == 3
 
 
+def test_what_was_exported_is_taken_in_elsewhere(run, filled, tmp_path):
+    there, other = tmp_path / "entries.jsonl", tmp_path / "other.sqlite"
+    run("export", str(there))
+    assert run("--path", str(other), "import", str(there)) == f"Read 3 entries into {other}.\n"
+    assert run("--path", str(other), "export") == run("export")
+    assert "Read 3 entries" in run("import", "-", input=there.read_bytes())
+    assert "entries  3, of which 1 expire" in run("stats")
+
+
+@pytest.mark.parametrize("line", ["{", "{}", '{"key": "zz", "value": "", "stored": 1}', '{"key": "00", "value": "?"}'])
+def test_what_is_no_export_is_told_with_its_line(run, path, tmp_path, line):
+    (tmp_path / "odd.jsonl").write_text('{"key": "00", "value": "YQ==", "stored": 1.0}\n' + line + "\n")
+    assert "Line 2 of" in run("import", str(tmp_path / "odd.jsonl"), code=1)
+
+
+def damage(path):
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * 200_000)
+
+
+def test_an_export_that_fails_leaves_the_one_before_it(run, filled, tmp_path):
+    target = tmp_path / "entries.jsonl"
+    run("export", str(target))
+    before = target.read_bytes()
+    damage(filled)
+    assert "`dspex cache clear` moves a damaged file aside" in run("export", str(target), code=1)
+    assert (target.read_bytes(), list(tmp_path.glob("*.new"))) == (before, [])
+
+
+@pytest.mark.parametrize("target", ["nowhere/entries.jsonl", "file/entries.jsonl"])
+def test_a_place_that_cannot_be_written_is_named(run, filled, tmp_path, target):
+    (tmp_path / "file").touch()
+    assert f"{tmp_path / target} cannot be written" in run("export", str(tmp_path / target), code=1)
+
+
+@pytest.mark.filterwarnings("ignore:The cache file .* was damaged")
+def test_a_damaged_file_is_out_of_the_way_after_clear(run, filled):
+    damage(filled)
+    for command in ("stats", "prune"):
+        assert "malformed; `dspex cache clear` moves a damaged file aside" in run(command, code=1)
+    assert "Drop all replies" in run("clear", input="y\n")
+    aside = [path.name for path in filled.parent.glob("*.damaged-*") if not path.name.endswith(("-wal", "-shm"))]
+    assert len(aside) == 1
+    assert names(filled) == set()
+
+
+def test_a_size_that_is_none_is_refused(run, filled):
+    assert "finite" in run("prune", "--max-mb", "nan", code=2)
+
+
 @pytest.mark.parametrize("command", [["stats"], ["prune"], ["clear", "--yes"]], ids=str)
 def test_without_a_file_none_is_made(run, path, command):
     assert "there is no file yet" in run(*command)

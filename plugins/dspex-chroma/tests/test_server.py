@@ -12,7 +12,7 @@ import dspex
 from dspex.plugin import Condition, ProtocolError
 from dspex.testing import FAULTS, FaultServer
 from dspex_chroma.provider import ChromaProvider
-from dspex_chroma.wire import to_metadata, to_passages, to_where
+from dspex_chroma.wire import to_passages, to_where
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -169,11 +169,6 @@ def test_conditions_are_written_one_by_one():
     assert to_where([Condition("$a", "gt", (1,))]) == {"~$a": {"$gt": 1}}
     both = [Condition("a", "in", (1, "x")), Condition("b", "in", (True,))]
     assert to_where(both) == {"$and": [{"$or": [{"a": {"$eq": 1}}, {"a": {"$eq": "x"}}]}, {"b": {"$eq": True}}]}
-
-
-def test_metadata_that_is_no_plain_data_is_told():
-    with pytest.raises(dspex.InputError, match="passage 'x' is no plain data"):
-        to_metadata(dspex.Passage("a", id="x", metadata={"a": object()}))
 
 
 @pytest.mark.parametrize("options", [{"collection": "a"}, {"space": "far"}, {"colection": "docs"}], ids=repr)

@@ -47,7 +47,8 @@ async def test_usage_is_counted(server, embedder):
     ("body", "words"),
     [
         (vectors((1, 2)), "2 texts got 1 vectors"),
-        (vectors((1, 2), (3,)), "have 3 values"),
+        (vectors((1, 2), (3,)), "different lengths: 1, 2"),
+        (vectors((1, 2, 3), (4,)), "different lengths: 1, 3"),
         ({"embeddings": [{"values": "x"}]}, "array"),
         (b"{", "JSON"),
         ({}, "got 0"),

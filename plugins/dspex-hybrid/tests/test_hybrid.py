@@ -80,6 +80,16 @@ def test_passages_without_ids_are_the_same_by_their_text():
     assert [passage.text for passage in fused(one, other)("?")] == [TEXTS[1], TEXTS[0]]
 
 
+def test_a_passage_that_stands_in_a_list_twice_counts_once():
+    twice, other = (
+        [dspex.Passage("a"), dspex.Passage("b"), dspex.Passage("a"), dspex.Passage("c")],
+        [dspex.Passage("b")],
+    )
+    found = merged([twice, other], [1, 1])
+    assert [passage.text for passage in found] == ["b", "a", "c"]
+    assert [passage.score for passage in found] == pytest.approx([1 / 62 + 1 / 61, 1 / 61, 1 / 63])
+
+
 def test_an_id_and_an_equal_text_are_two_things():
     assert len(merged([[dspex.Passage("1")], [dspex.Passage("x", id="1")]], [1, 1])) == 2
 
@@ -225,6 +235,26 @@ def test_a_reranking_that_breaks_is_told(given, message):
     with pytest.raises(dspex.RetrieverError, match=message):
         reranked(one, given)("?")
     assert len(provider.asked) == 1
+
+
+async def test_a_reranking_that_fails_ends_those_of_the_other_queries():
+    one, _ = handle(0, 1)
+    begun, cancelled = asyncio.Event(), []
+
+    async def rerank(query, passages):
+        if query == "bad":
+            await begun.wait()
+            raise KeyError(query)
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(query)
+            raise
+
+    with pytest.raises(dspex.RetrieverError, match="bad"):
+        await reranked(one, rerank).acall(["slow", "bad"])
+    assert cancelled == ["slow"]
 
 
 def test_a_fusion_is_reranked_and_a_reranking_fused():

@@ -31,7 +31,8 @@ async def test_the_provider_counts_tokens(server, embedder):
     ("body", "words"),
     [
         ({"embeddings": [[1, 2]]}, "2 texts got 1 vectors"),
-        ({"embeddings": [[1, 2], [3]]}, "have 3 values"),
+        ({"embeddings": [[1, 2], [3]]}, "different lengths: 1, 2"),
+        ({"embeddings": [[1, 2, 3], [4]]}, "different lengths: 1, 3"),
         ({"embeddings": "x"}, "array"),
         ({}, "got 0"),
         (b"{", "JSON"),

@@ -55,7 +55,9 @@ async def test_base64_is_asked_for_and_read_where_the_user_says_so(server, embed
     ("body", "words"),
     [
         (vectors([1, 2]), "2 texts got 1 vectors"),
-        (vectors([1, 2], [3]), "have 3 values"),
+        (vectors([1, 2], [3]), "different lengths: 1, 2"),
+        (vectors([1, 2, 3], [4]), "different lengths: 1, 3"),
+        ({"data": [{"index": 0, "embedding": [1]}, {"index": 0, "embedding": [2]}]}, "not those of 2 texts"),
         (vectors("AACA", "AACAPw=="), "no base64 of float32"),
         (vectors("?", "?"), "no base64"),
         ({"data": [{"index": 0}, {"index": 1}]}, "embedding"),
@@ -67,6 +69,13 @@ async def test_vectors_that_do_not_fit_are_a_protocol_error(server, embedder, bo
     server.then(200, body) if isinstance(body, bytes) else server.then(200, json=body)
     with pytest.raises(ProtocolError, match=words):
         await embedder().embed(["a", "b"])
+
+
+async def test_a_request_holds_no_more_than_openai_takes(server, embedder):
+    server.then_made(lambda asked: vectors(*([1.0] for _ in asked["input"])), times=None)
+    texts = [f"{number} {'é' * 60_000}" for number in range(5)]
+    assert len(await embedder().embed(texts)) == 5
+    assert sorted(len(request.json["input"]) for request in server.requests) == [1, 2, 2]
 
 
 async def test_refusals_are_told_by_their_classes(server, embedder):

@@ -50,6 +50,25 @@ async def test_what_others_have_put_there_is_found(server):
     assert (found.id, found.text, dict(found.metadata)) == ("7", "banana", {"by": "hand"})
 
 
+async def test_a_collection_that_was_deleted_or_made_anew_is_seen_as_it_is(server):
+    size = [5]
+    async with dspex.App():
+        docs = dspex.Retriever(
+            "qdrant",
+            collection="anew",
+            api_base=server.url,
+            embedder=lambda texts: [row[: size[0]] for row in vowels(texts)],
+        )
+        for _ in range(2):
+            await docs.aadd(["banana"])
+            server.engine.client.delete_collection("anew")
+            size[0] = 3
+        assert await docs.acall("banana") == []
+        await docs.adelete(["x"])
+        await docs.aadd(["kiwi"])
+        assert [passage.text for passage in await docs.acall("banana")] == ["kiwi"]
+
+
 async def test_a_collection_with_named_vectors_is_refused(server):
     named = {"a": models.VectorParams(size=5, distance="Cosine")}
     server.engine.client.create_collection("named", vectors_config=named)
@@ -197,11 +216,6 @@ def test_without_the_engine_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     with pytest.raises(dspex.DspexError, match=r"dspex-qdrant\[local\]"):
         handle("absent", path=":memory:", num_retries=0)("banana")
-
-
-def test_metadata_that_is_no_plain_data_is_told():
-    with pytest.raises(dspex.InputError, match="passage 'x' is no plain data"):
-        handle("plain", path=":memory:").add([dspex.Passage("a", id="x", metadata={"a": object()})])
 
 
 def test_the_lines_of_the_readme_do_what_they_say():

@@ -98,6 +98,40 @@ def test_what_is_too_large_or_not_ours_is_a_miss(shared):
     assert asyncio.run(main()) == (None, None)
 
 
+def test_what_others_keep_under_the_prefix_in_another_form_is_neither_read_nor_counted(shared):
+    async def main():
+        cache = RedisCache({"url": shared.url, "prefix": "list:", "patience": 5.0})
+        await cache._clients.get().rpush("list:theirs", "x")
+        await cache.set(b"ours", b"v" * 84)
+        counted = await cache.stats()
+        await cache.clear()
+        await cache.aclose()
+        return counted
+
+    assert asyncio.run(main()) == {"entries": 1, "bytes": 100}
+
+
+def test_a_call_that_is_cancelled_leaves_its_reply_to_no_other(own):
+    own.start()
+
+    async def main():
+        cache = RedisCache({"url": own.url, "patience": 5.0, "connections": 2})
+        for number in range(8):
+            await cache.set(b"%d" % number, b"value %d" % number)
+        for turns in range(12):
+            tasks = [asyncio.ensure_future(cache.get(b"%d" % number)) for number in range(4)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            for number in range(4, 8):
+                assert await cache.get(b"%d" % number) == b"value %d" % number
+        await cache.aclose()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://host.invalid:6379/0", "unix:///nowhere/redis.sock"])
 def test_a_server_that_is_not_there_costs_one_warning_and_no_call(url):
     cache = dspex.Cache("redis", url=url)
@@ -171,6 +205,8 @@ def test_the_address_comes_from_the_environment(shared, monkeypatch):
     [
         ({"url": "http://host"}, "no address of a Redis server"),
         ({"url": "localhost:6379"}, "no address of a Redis server"),
+        ({"url": "redis://host:port/0"}, "no address of a Redis server"),
+        ({"url": "redis://host:65536/0"}, "no address of a Redis server"),
         ({"host": "x"}, "Known options: url, prefix"),
         ({"ttl": 0}, "Expected `float` > 0.0 - at `$.ttl`"),
     ],

@@ -372,10 +372,3 @@ def test_collections_are_apart_and_equal_handles_share_one():
     handle(collection="one").add(["a"])
     assert [passage.text for passage in handle(collection="one")("a")] == ["a"]
     assert handle(collection="other")("a") == []
-
-
-def test_metadata_that_is_no_plain_data_is_told():
-    index = Index(EXACT)
-    with pytest.raises(dspex.InputError, match=r"passage 'x' is no plain data"):
-        index.add([Passage("a", id="x", metadata={"n": 2**70})], vectors(1))
-    assert len(index) == 0

@@ -14,6 +14,13 @@ WAYS = {
     "connect_ex": "with socket.socket() as one: one.connect_ex(('192.0.2.1', 80))",
     "IPv6": "with socket.socket(socket.AF_INET6) as one: one.connect(('2001:db8::1', 80, 0, 0))",
     "UDP": "with socket.socket(type=socket.SOCK_DGRAM) as one: one.sendto(b'x', ('192.0.2.1', 80))",
+    "UDP, by parts": "with socket.socket(type=socket.SOCK_DGRAM) as one: one.sendmsg([b'x'], [], 0, ('192.0.2.1', 80))",
+    "UDP over IPv6": "with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one: one.sendto(b'x', 0, ('2001:db8::1', 80, 0, 0))",
+    "a name, the old way": "socket.gethostbyname('example.invalid')",
+    "a name, with its others": "socket.gethostbyname_ex('example.invalid')",
+    "the name of an address": "socket.gethostbyaddr('192.0.2.1')",
+    "the name of a place": "socket.getnameinfo(('192.0.2.1', 80), 0)",
+    "the full name": "socket.getfqdn('example.invalid')",
     "a name": "socket.getaddrinfo('example.invalid', 80)",
     "a name, connected": "socket.create_connection(('example.invalid', 80), 1)",
     "urllib": "__import__('urllib.request').request.urlopen('http://192.0.2.1/', timeout=1)",
@@ -52,7 +59,9 @@ def test_a_test_that_wants_out_fails_and_says_where_to_and_what_to_do(run):
     said = [line for line in result.outlines if re.match("E .*NetworkBlocked: This test wanted to reach", line)]
     places = [re.search(r"wanted to reach ([^,]+),", line)[1] for line in said]
     assert places == [
-        *("192.0.2.1:80", "192.0.2.1:80", "2001:db8::1:80", "192.0.2.1:80", "example.invalid", "example.invalid"),
+        *("192.0.2.1:80", "192.0.2.1:80", "2001:db8::1:80", "192.0.2.1:80", "192.0.2.1:80", "2001:db8::1:80"),
+        *("example.invalid", "example.invalid", "192.0.2.1", "192.0.2.1:80", "example.invalid"),
+        *("example.invalid", "example.invalid"),
         *("192.0.2.1:80", "192.0.2.1:80", "192.0.2.1:80"),
     ]
     assert all("@pytest.mark.dspex_network" in line for line in said)
@@ -98,6 +107,9 @@ def test_it():
         port = server.getsockname()[1]
         for host in ("127.0.0.1", "localhost"):
             socket.create_connection((host, port), 1).close()
+    socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+    socket.gethostbyname("localhost")
+    socket.getfqdn()
     here, there = socket.socketpair()
     here.close(), there.close()
 
@@ -158,12 +170,16 @@ def test_what_is_this_host(host, here):
 
 
 def test_the_guard_leaves_sockets_as_they_were():  # which is another guard's, of the run that this test is in
-    before = [vars(socket.socket).get(name) for name in ("connect", "connect_ex", "sendto")]
-    look_up, guard = socket.getaddrinfo, Guard()
+    names = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
+
+    def now():
+        methods = [vars(socket.socket).get(name) for name in ("connect", "connect_ex", "sendto", "sendmsg")]
+        return methods + [getattr(socket, name) for name in names]
+
+    before, guard = now(), Guard()
     guard.install()
     with pytest.raises(NetworkBlocked):
         socket.getaddrinfo("example.invalid", 80)
     guard.remove()
     guard.remove()
-    assert [vars(socket.socket).get(name) for name in ("connect", "connect_ex", "sendto")] == before
-    assert socket.getaddrinfo is look_up
+    assert now() == before

@@ -1,6 +1,5 @@
 """The embedder: Titan's and Cohere's models at Bedrock, by InvokeModel."""
 
-from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,6 @@ from dspex.plugin import (
     ProtocolError,
     Usage,
     Vectors,
-    by_parts,
     decode_json,
     status_error,
 )
@@ -60,6 +58,7 @@ class BedrockEmbedder:
     def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
         self._options = read_options(endpoint.options, BedrockEmbedderOptions)
         self._is_titan = _is_titan(endpoint.model)
+        self.most_texts = 1 if self._is_titan else MOST
         place = Place(endpoint, self._options)
         self.endpoint = msgspec.structs.replace(endpoint, api_key=place.key)  # so that no error shows it
         self.base_url = place.base_url
@@ -72,18 +71,6 @@ class BedrockEmbedder:
 
     async def embed(self, texts: list[str]) -> Vectors:
         """One row a text, in order. Raises LMError classes."""
-        size = 1 if self._is_titan else MOST
-        found = await by_parts(texts, size, self._asked)
-        rows = [row for rows, _ in found for row in rows]
-        values = array("f", [value for row in rows for value in row])
-        counts = [count for _, count in found if count is not None]
-        return Vectors(values, len(rows[0]) if rows else 0, Usage(sum(counts)) if counts else None)
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LMError | None:
-        """What AWS tells otherwise than most."""
-        return refined_error(self.endpoint, self.base_url, status, headers, body)
-
-    async def _asked(self, texts: Sequence[str]) -> Found:
         try:
             body = msgspec.json.encode(self._titan_body(texts[0]) if self._is_titan else self._cohere_body(texts))
         except (TypeError, ValueError) as error:
@@ -94,7 +81,12 @@ class BedrockEmbedder:
         rows, count = self._read(reply.body)
         if len(rows) != len(texts):
             raise ProtocolError(f"{len(texts)} texts got {len(rows)} vectors.", code="retry_once")
-        return rows, count if count is not None else int(told) if told.isdecimal() else None
+        tokens = count if count is not None else int(told) if told.isdecimal() else None
+        return Vectors.of(rows, None if tokens is None else Usage(tokens))
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LMError | None:
+        """What AWS tells otherwise than most."""
+        return refined_error(self.endpoint, self.base_url, status, headers, body)
 
     def _read(self, body: bytes) -> Found:
         read = decode_json(body, self._decoder)

@@ -1,16 +1,19 @@
 """The provider: a table of LanceDB by the contract of a SearchingRetriever."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import lancedb
 
-from dspex.plugin import Condition, ConfigurationError, EmbeddingProvider, HttpClient, Passage, RetrieverError
+from dspex.plugin import Condition, ConfigurationError, EmbeddingProvider, HttpClient, Passage, RetrieverError, by_parts
 from dspex_lancedb.options import read_options
 from dspex_lancedb.rows import SHOWN, quoted, schema_of, to_passage, to_sql, to_table
+
+T = TypeVar("T")
 
 AT_A_TIME = 1024
 ABSENT = "was not found"  # LanceDB has no class for it
@@ -36,12 +39,16 @@ class LanceProvider:
 
     async def search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
         """For each query the k best of the passages for which all conditions hold."""
+        return await self._as_it_is(partial(self._search, queries, k, where))
+
+    async def _search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
         table = await self._opened()
         if table is None:
             return [[] for _ in queries]
         vectors = await self._embedder.embed(queries)
         await self._check_size(table, vectors.dim)
-        return list(await asyncio.gather(*(self._nearest(table, list(row), k, to_sql(where)) for row in vectors)))
+        narrowed = to_sql(where)
+        return await by_parts(list(vectors), 1, lambda rows: self._nearest(table, list(rows[0]), k, narrowed))
 
     async def _nearest(self, table: Any, vector: list[float], k: int, where: str | None) -> list[Passage]:
         query = table.query().nearest_to(vector).distance_type(self._options.distance).limit(k).select(SHOWN)
@@ -55,16 +62,23 @@ class LanceProvider:
         for first in range(0, len(different), AT_A_TIME):
             some = different[first : first + AT_A_TIME]
             vectors = await self._embedder.embed([passage.text for passage in some])
-            table = await self._opened() or await self._created(vectors.dim)
-            await self._check_size(table, vectors.dim)
             rows = await asyncio.to_thread(to_table, some, vectors)
-            async with self._told("add"):
-                await table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            await self._as_it_is(partial(self._add, vectors.dim, rows))
+
+    async def _add(self, dim: int, rows: Any) -> None:
+        table = await self._opened() or await self._created(dim)
+        await self._check_size(table, dim)
+        async with self._told("add"):
+            await table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Take passages out."""
+        if ids:
+            await self._as_it_is(partial(self._delete, ids))
+
+    async def _delete(self, ids: Sequence[str]) -> None:
         table = await self._opened()
-        if table is not None and ids:
+        if table is not None:
             async with self._told("delete"):
                 await table.delete(f"id IN ({', '.join(map(quoted, ids))})")
 
@@ -73,6 +87,17 @@ class LanceProvider:
         table, self._table = self._table, None
         if table is not None:
             table.close()
+
+    async def _as_it_is(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work()` gives; once more where somebody may have dropped the table, or made it anew, since it was opened."""
+        table = self._table
+        try:
+            return await work()
+        except RetrieverError:
+            if table is None:
+                raise
+            self._table = None
+            return await work()
 
     async def _opened(self) -> Any:
         if self._table is None:
@@ -98,7 +123,8 @@ class LanceProvider:
         return await lancedb.connect_async(self._options.path, read_consistency_interval=timedelta(0))
 
     async def _check_size(self, table: Any, size: int) -> None:
-        known = (await table.schema()).field("vector").type.list_size
+        async with self._told("open"):
+            known = (await table.schema()).field("vector").type.list_size
         if known != size:
             raise RetrieverError(
                 f"The embedder gives vectors of {size} values, and those of the table {self._options.collection!r} have {known}: "

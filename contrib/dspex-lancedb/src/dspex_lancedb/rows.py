@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from dspex.plugin import Condition, InputError, Passage, Vectors
+from dspex.plugin import Condition, Passage, Vectors
 
 COMPARED = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+EXACT = 1 << 53
 SHOWN = ["id", "text", "metadata", "_distance"]
 
 _encoder = msgspec.json.Encoder()
@@ -33,13 +34,13 @@ def schema_of(dim: int) -> pa.Schema:
 
 
 def to_table(passages: Sequence[Passage], vectors: Vectors) -> pa.Table:
-    """Passages and their vectors as rows. Raises InputError for metadata that is no plain data."""
+    """Passages and their vectors as rows."""
     numbers = [{name: float(value) for name, value in one.metadata.items() if _is_number(value)} for one in passages]
     floats = pa.Array.from_buffers(pa.float32(), len(vectors) * vectors.dim, [None, pa.py_buffer(vectors.data)])
     columns = [
         [one.id for one in passages],
         [one.text for one in passages],
-        [_encoded(one) for one in passages],
+        [_encoder.encode(dict(one.metadata)).decode() for one in passages],
         [[mark(name, value) for name, value in one.metadata.items() if _is_marked(value)] for one in passages],
         [list(own) for own in numbers],
         [list(own.values()) for own in numbers],
@@ -55,22 +56,16 @@ def to_table(passages: Sequence[Passage], vectors: Vectors) -> pa.Table:
     )
 
 
-def _encoded(passage: Passage) -> str:
-    try:
-        return _encoder.encode(dict(passage.metadata)).decode()
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"The metadata of passage {passage.id!r:.60} is no plain data: {error}.") from error
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_marked(value: Any) -> bool:
-    return isinstance(value, (str, bool))
+    # Whole numbers that have no float of their own too, for what they are equal to.
+    return isinstance(value, (str, bool)) or (isinstance(value, int) and abs(value) >= EXACT)
 
 
-def mark(name: str, value: str | bool) -> str:
+def mark(name: str, value: Any) -> str:
     """A field and its value as one text."""
     return _encoder.encode([name, value]).decode()
 
@@ -83,13 +78,9 @@ def to_sql(conditions: Sequence[Condition]) -> str | None:
 def _clause(condition: Condition) -> str:
     if condition.operator != "in":
         return f"{_number(condition.field)} {COMPARED[condition.operator]} {float(condition.values[0])!r}"
-    marks = [quoted(mark(condition.field, value)) for value in condition.values if isinstance(value, (str, bool))]
+    marks = [quoted(mark(condition.field, value)) for value in condition.values if _is_marked(value)]
     clauses = [f"array_has(marks, {one})" for one in marks]
-    clauses += [
-        f"{_number(condition.field)} = {float(value)!r}"
-        for value in condition.values
-        if not isinstance(value, (str, bool))
-    ]
+    clauses += [f"{_number(condition.field)} = {float(value)!r}" for value in condition.values if not _is_marked(value)]
     return " OR ".join(clauses)
 
 

@@ -15,7 +15,11 @@ T = TypeVar("T")
 CONNECT_S = 10.0
 CLOSE_S = 5.0
 STATEMENT_S = 120.0
-AWAY = (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, asyncpg.TooManyConnectionsError)
+# Interface and internal errors are those of a connection that is gone.
+AWAY = (
+    *(OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, asyncpg.TooManyConnectionsError),
+    *(asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.AdminShutdownError, TimeoutError),
+)
 NOT_ALLOWED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
 
 
@@ -41,7 +45,7 @@ class Database:
         future = asyncio.run_coroutine_threadsafe(self._run(work), self._running())
         try:
             return await asyncio.wrap_future(future)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        except (asyncpg.PostgresError, ValueError, *AWAY) as error:
             raise told(error) from error
 
     async def _run(self, work: Callable[[Any], Awaitable[T]]) -> T:
@@ -108,7 +112,7 @@ def told(error: Exception) -> LMError | RetrieverError:
     """An error of the driver as one of ours."""
     if isinstance(error, NOT_ALLOWED):
         return AuthError(f"PostgreSQL lets this user not in: {error}. The password is api_key=.", provider="pgvector")
-    if isinstance(error, (*AWAY, asyncpg.InterfaceError, TimeoutError)):
+    if isinstance(error, AWAY):
         said = str(error) or type(error).__name__
         return Unavailable(f"PostgreSQL cannot be reached: {said:.300}", provider="pgvector")
     return RetrieverError(f"PostgreSQL refuses: {type(error).__name__}: {error!s:.400}")

@@ -1,13 +1,15 @@
 """The provider: a table of PostgreSQL by the contract of a SearchingRetriever."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from dspex.plugin import Condition, ConfigurationError, EmbeddingProvider, EndpointClient, Passage, RetrieverError
 from dspex_pgvector import sql
 from dspex_pgvector.database import Database
 from dspex_pgvector.options import read_options
+
+T = TypeVar("T")
 
 AT_A_TIME = 256
 
@@ -34,6 +36,9 @@ class PgvectorProvider:
 
     async def search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
         """For each query the k best of the passages for which all conditions hold, in one statement."""
+        return await self._as_it_is(partial(self._search, queries, k, where))
+
+    async def _search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
         if await self._known() is None:
             return [[] for _ in queries]
         vectors = await self._embedder.embed(queries)
@@ -52,22 +57,40 @@ class PgvectorProvider:
         for first in range(0, len(different), AT_A_TIME):
             some = different[first : first + AT_A_TIME]
             vectors = await self._embedder.embed([passage.text for passage in some])
-            if await self._known() is None:
-                await self._create(vectors.dim)
-            await self._check_size(vectors.dim)
             # In one order, so that two who add the same do not wait for each other.
             rows = sorted(sql.to_row(one, row) for one, row in zip(some, vectors, strict=True))
-            await self._database.run(partial(_put, sql.upsert(self._options.collection), rows))
+            await self._as_it_is(partial(self._add, vectors.dim, rows))
+
+    async def _add(self, size: int, rows: Sequence[tuple[str, ...]]) -> None:
+        if await self._known() is None:
+            await self._create(size)
+        await self._check_size(size)
+        await self._database.run(partial(_put, sql.upsert(self._options.collection), rows))
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Take passages out."""
-        if ids and await self._known() is not None:
+        if ids:
+            await self._as_it_is(partial(self._delete, ids))
+
+    async def _delete(self, ids: Sequence[str]) -> None:
+        if await self._known() is not None:
             statement = sql.delete(self._options.collection)
             await self._database.run(lambda connection: connection.execute(statement, list(ids)))
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._database.aclose()
+
+    async def _as_it_is(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work()` gives; once more where somebody has dropped the table, or made it anew, since it was seen."""
+        seen = self._size
+        try:
+            return await work()
+        except RetrieverError:
+            self._size = None
+            if seen is None or await self._known() == seen:
+                raise
+            return await work()
 
     async def _known(self) -> int | None:
         if self._size is None:

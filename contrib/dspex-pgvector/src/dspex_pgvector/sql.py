@@ -65,17 +65,14 @@ def _clause(condition: Condition, parameters: list[Any]) -> str:
     if condition.operator == "in":
         parameters += [condition.field, [_encoder.encode(one).decode() for one in condition.values]]
         return f"{field} = ANY({value}::text[]::jsonb[])"
-    parameters += [condition.field, float(condition.values[0])]
-    compared = f"({field})::float8 {COMPARED[condition.operator]} {value}::float8"
+    parameters += [condition.field, repr(condition.values[0])]
+    compared = f"({field})::numeric {COMPARED[condition.operator]} {value}::text::numeric"
     return f"CASE WHEN jsonb_typeof({field}) = 'number' THEN {compared} ELSE false END"
 
 
 def to_row(passage: Passage, vector: "memoryview[float]") -> tuple[str, str, str, str]:
     """The parameters of `upsert`. Raises InputError for what PostgreSQL cannot hold."""
-    try:
-        whole = _encoder.encode(dict(passage.metadata)).decode()
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"The metadata of passage {passage.id!r:.60} is no plain data: {error}.") from error
+    whole = _encoder.encode(dict(passage.metadata)).decode()
     if "\0" in passage.text + passage.id or "\\u0000" in whole:
         raise InputError(f"Passage {passage.id!r:.60} has a NUL, which PostgreSQL cannot hold.")
     return passage.id, passage.text, whole, to_text(vector)

@@ -1,15 +1,17 @@
 """An index on disk: a folder whose `index.json` names the subfolder of one state, and is replaced last."""
 
+import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from bm25s import BM25
 
-from dspex.plugin import InputError, Passage, RetrieverError
+from dspex.plugin import Passage, RetrieverError
 from dspex_bm25.index import Built, Index
 from dspex_bm25.options import BM25Options
 from dspex_bm25.words import Vocabulary
@@ -32,33 +34,53 @@ class Head(msgspec.Struct, frozen=True):
 
 
 def save(index: Index, folder: Path, options: BM25Options) -> None:
-    """Write an index; the folder's last state is whole until the new one is. Raises RetrieverError, InputError."""
-    state = secrets.token_hex(8)
+    """Write an index; the folder's last state is whole until the new one is. Raises RetrieverError."""
+    built = _whole(index, options)
+    head = Head(FORMAT, VERSION, secrets.token_hex(8), len(built.passages), _deciding(options))
     try:
-        own = folder / state
-        own.mkdir(mode=0o700, parents=True)
-        built = index.built()
-        kept = [passage for passage in built.passages if passage.id not in built.gone]
-        whole = Index(options)
-        if built.gone:
-            whole.add(kept)
-            built = whole.built()
-        _write(own, built)
-        head = Head(FORMAT, VERSION, state, len(built.passages), _deciding(options))
-        _create(folder / f"{HEAD}.{state}", [msgspec.json.format(msgspec.json.encode(head))])
-        (folder / f"{HEAD}.{state}").replace(folder / HEAD)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(folder):
+            _replace(folder, head, built)
     except OSError as error:
         raise RetrieverError(f"The index cannot be written to {folder}: {error.strerror or error}.") from error
+
+
+def _whole(index: Index, options: BM25Options) -> Built:
+    built = index.built()
+    if not built.gone:
+        return built
+    rest = Index(options)
+    rest.add([passage for passage in built.passages if passage.id not in built.gone])
+    return rest.built()
+
+
+def _replace(folder: Path, head: Head, built: Built) -> None:
+    try:
+        (folder / head.state).mkdir(mode=0o700)
+        _write(folder / head.state, built)
+        _create(folder / f"{HEAD}.{head.state}", [msgspec.json.format(msgspec.json.encode(head))])
+        (folder / f"{HEAD}.{head.state}").replace(folder / HEAD)
     finally:
         _sweep(folder)
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    # Who sweeps would take the files of a state that another has not finished.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a child that was forked meanwhile has it too
+        os.close(handle)
+
+
 def _write(own: Path, built: Built) -> None:
     encoder = msgspec.json.Encoder()
-    try:
-        _create(own / PASSAGES, (encoder.encode(passage) + b"\n" for passage in built.passages))
-    except TypeError as error:
-        raise InputError(f"The metadata of a passage is no plain data: {error}.") from error
+    _create(own / PASSAGES, (encoder.encode(passage) + b"\n" for passage in built.passages))
     _create(own / VOCABULARY, [encoder.encode(list(built.vocabulary))])
     if built.scorer is not None:
         built.scorer.save(own, show_progress=False)
@@ -68,6 +90,17 @@ def _write(own: Path, built: Built) -> None:
 
 def open_index(folder: Path, options: BM25Options) -> Index:
     """The index in a folder; an empty one where there is none. Raises RetrieverError for one that cannot be used."""
+    while True:
+        state = _state(folder)
+        try:
+            return _open(folder, options)
+        except RetrieverError:
+            # Where another has saved meanwhile, the files of this state are gone, and those of the next are there.
+            if _state(folder) == state:
+                raise
+
+
+def _open(folder: Path, options: BM25Options) -> Index:
     try:
         if (folder / HEAD).exists():
             return Index(options, _opened(folder, options))
@@ -113,11 +146,17 @@ def _create(path: Path, parts: Iterable[bytes]) -> None:
         file.writelines(parts)
 
 
+def _state(folder: Path) -> str | None:
+    try:
+        return msgspec.json.decode((folder / HEAD).read_bytes(), type=Head).state
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
 def _sweep(folder: Path) -> None:
     # What another state, or one that was never finished, has left; who has it open keeps it.
-    try:
-        state = msgspec.json.decode((folder / HEAD).read_bytes(), type=Head).state
-    except (OSError, msgspec.DecodeError):
+    state = _state(folder)
+    if state is None:
         return
     for path in folder.glob("[0-9a-f]" * 16):
         if path.name != state:

@@ -112,7 +112,8 @@ class Index:
         for place in ordered(scores, wanted):
             passage = built.passages[place]
             if passage.id not in gone and all_hold(conditions, passage.metadata):
-                found.append(msgspec.structs.replace(passage, score=float(scores[place])))
+                # A copy: who changes what was found does not change what is searched.
+                found.append(Passage(passage.text, float(scores[place]), passage.id, dict(passage.metadata)))
                 if len(found) == k:
                     break
         return found

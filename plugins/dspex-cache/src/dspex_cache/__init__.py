@@ -20,7 +20,7 @@ def dspex_caches() -> list[Spec]:
 
 @hookimpl
 def dspex_commands() -> list[Any]:
-    """`dspex cache stats | prune | clear | export`."""
+    """`dspex cache stats | prune | clear | export | import`."""
     from dspex_cache.commands import cache
 
     return [cache]

@@ -1,12 +1,14 @@
 """`dspex cache`: look at the cache file, make room, empty it, take it along."""
 
-import base64
 import os
+import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
+from math import isfinite
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypeVar
 
 import click
 import msgspec
@@ -15,7 +17,19 @@ from dspex_cache.database import CacheUnavailable, Database
 from dspex_cache.entry import Entry
 from dspex_cache.options import CacheOptions, SystemClock, file_of
 
+T = TypeVar("T")
+
 DAY_S = 86_400.0
+AT_A_TIME = 1000  # entries that are read in by one transaction
+
+
+class Line(msgspec.Struct):
+    """An entry in an exported file: the key in hexadecimal digits, the value in base64, times since the epoch."""
+
+    key: str
+    value: bytes
+    stored: float
+    expires: float | None = None
 
 
 @click.group()
@@ -51,6 +65,8 @@ def prune(database: Database, older_than: float | None, max_mb: float | None) ->
     if not database.path.exists():
         click.echo("Dropped 0 entries: there is no file yet.")
         return
+    if max_mb is not None and not isfinite(max_mb):
+        raise click.BadParameter("a number of megabytes is finite.", param_hint="--max-mb")
     older_than_s = None if older_than is None else older_than * DAY_S
     max_bytes = None if max_mb is None else int(max_mb * 1e6)
     dropped = _done(lambda: database.prune(older_than_s, max_bytes))
@@ -65,7 +81,10 @@ def clear(database: Database, yes: bool) -> None:
     if not database.path.exists():
         click.echo("Nothing to clear: there is no file yet.")
         return
-    entries = int(_done(database.figures)["entries"])
+    try:
+        entries = f"{database.figures()['entries']:.0f}"
+    except CacheUnavailable:
+        entries = "all"  # of a damaged file nobody can say
     if not yes:
         click.confirm(f"Drop {entries} replies in {database.path}?", abort=True)
     _done(database.clear)
@@ -76,32 +95,65 @@ def clear(database: Database, yes: bool) -> None:
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @click.pass_obj
 def export(database: Database, target: Path | None) -> None:
-    """Write all entries as JSON lines, to TARGET or to the output; values are base64, as they are bytes."""
+    """Write all entries as JSON lines, to TARGET or to the output, for `import`; what is in TARGET stays until all is written."""
     if not database.path.exists():
         raise click.ClickException(f"{database.path} does not exist: there is nothing to export.")
     if target is None:
         _done(lambda: _write(database, sys.stdout.buffer))
         return
+    click.echo(f"Wrote {_done(lambda: _write_new(database, target))} entries to {target}.")
+
+
+@cache.command("import")
+@click.argument("source", type=click.File("rb"))
+@click.pass_obj
+def import_(database: Database, source: IO[bytes]) -> None:
+    """Take in what `export` has written, from the file SOURCE, or from the input for `-`."""
+    count, entries = 0, _entries(source)
+    while some := dict(islice(entries, AT_A_TIME)):
+        _done(lambda some=some: database.write(some))  # type: ignore[misc]  # a lambda that is called at once
+        count += len(some)
+    click.echo(f"Read {count} entries into {database.path}.")
+
+
+def _write_new(database: Database, target: Path) -> int:
     # A new file, so that replies are never written through a link or into a file that others may read.
-    target.unlink(missing_ok=True)
-    with os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        count = _done(lambda: _write(database, file))
-    click.echo(f"Wrote {count} entries to {target}.")
+    made = target.with_name(f"{target.name}.{secrets.token_hex(4)}.new")
+    try:
+        with os.fdopen(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            count = _write(database, file)
+        made.replace(target)
+    except OSError as error:
+        if isinstance(error, CacheUnavailable):
+            raise
+        raise click.ClickException(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if made.parent.is_dir():
+            made.unlink(missing_ok=True)
+    return count
 
 
 def _write(database: Database, file: IO[bytes]) -> int:
     count = 0
     for count, (key, entry) in enumerate(database.rows(), 1):  # noqa: B007  the last count is the result
-        file.write(msgspec.json.encode(_line(key, entry)) + b"\n")
+        line = Line(key.hex(), entry.value, entry.stored, entry.expires)
+        file.write(msgspec.json.encode(line) + b"\n")
     return count
 
 
-def _line(key: bytes, entry: Entry) -> dict[str, Any]:
-    value = base64.b64encode(entry.value).decode()
-    return {"key": key.hex(), "value": value, "stored": entry.stored, "expires": entry.expires}
+def _entries(source: IO[bytes]) -> Iterator[tuple[bytes, Entry]]:
+    decoder = msgspec.json.Decoder(Line)
+    for number, text in enumerate(source, 1):
+        try:
+            line = decoder.decode(text)
+            yield bytes.fromhex(line.key), Entry(line.value, line.stored, line.expires)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise click.ClickException(
+                f"Line {number} of {source.name} is no entry of a cache: {error}. What stands before it may have been taken in."
+            ) from error
 
 
-def _done(work: Callable[[], Any]) -> Any:
+def _done(work: Callable[[], T]) -> T:
     try:
         return work()
     except CacheUnavailable as error:

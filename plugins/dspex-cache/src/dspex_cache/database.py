@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import stat
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -21,6 +22,7 @@ FORMAT = 1
 APPLICATION_ID = 0x64735043  # "dsPC": tells our file from another program's
 READ_WAIT_S = 0.02  # SQLite's readers wait only while another process recovers the file after a crash
 WRITE_WAIT_S = 5.0
+LOOK_AGAIN_S = 0.001  # for the lock that another process has
 SLOW_READ_S = 0.25
 STRIKES = 3  # so many failed or slow reads in a row, and the file is left alone for a while
 LONGEST_REST_S = 30.0
@@ -218,13 +220,22 @@ class Database:
         self.write({})  # as above
         with self._writing, self._named():
             self._let_go()
-            with closing(self._connect(WRITE_WAIT_S)) as db:
-                with _transaction(db):
-                    db.execute(statement, values)
-                    self._evict(db, self.max_bytes if max_bytes is None else max_bytes)
-                with suppress(sqlite3.OperationalError):  # space comes back later if another process reads now
-                    db.execute("VACUUM")
-                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            inode = _inode(self.path)
+            try:
+                self._maintained(statement, values, self.max_bytes if max_bytes is None else max_bytes)
+            except (sqlite3.Error, OSError, _Damaged) as error:
+                if not _means_damage(error):
+                    raise
+                self._set_aside(inode)
+
+    def _maintained(self, statement: str, values: Mapping[str, float], max_bytes: int) -> None:
+        with closing(self._connect(WRITE_WAIT_S)) as db:
+            with _transaction(db):
+                db.execute(statement, values)
+                self._evict(db, max_bytes)
+            with suppress(sqlite3.OperationalError):  # space comes back later if another process reads now
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
         self._make()
@@ -282,7 +293,8 @@ class Database:
         except CacheUnavailable:
             raise
         except (sqlite3.Error, OSError, _Damaged) as error:
-            raise CacheUnavailable(f"{self.path}: {error}") from error
+            what_to_do = "; `dspex cache clear` moves a damaged file aside" if _means_damage(error) else ""
+            raise CacheUnavailable(f"{self.path}: {error}{what_to_do}") from error
 
 
 def warn(message: str) -> None:
@@ -327,7 +339,7 @@ def _used_bytes(db: sqlite3.Connection) -> int:
 
 @contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
+    _begin(db)
     try:
         yield
         db.execute("COMMIT")
@@ -335,6 +347,22 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    # SQLite itself looks again after a tenth of a second: of eight processes that write, all would sleep at times.
+    db.execute("PRAGMA busy_timeout=0")
+    try:
+        for left in reversed(range(round(WRITE_WAIT_S / LOOK_AGAIN_S))):
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or not left:
+                    raise
+            time.sleep(LOOK_AGAIN_S)
+    finally:
+        db.execute(f"PRAGMA busy_timeout={WRITE_WAIT_S * 1000:.0f}")
 
 
 def _move_aside(path: Path, inode: int | None) -> Path | None:

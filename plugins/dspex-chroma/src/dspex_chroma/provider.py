@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from dspex.plugin import (
     LMTimeout,
     Passage,
     Vectors,
+    by_parts,
     decode_json,
 )
 from dspex_chroma.options import read_options
@@ -25,6 +27,7 @@ from dspex_chroma.wire import Collection, refusal, to_collection, to_fields, to_
 
 LOCAL = "http://localhost:8000"
 AT_A_TIME = 256
+QUERIES = 64  # of one request: the passages of all come in one reply
 ABSENT = 404
 
 
@@ -69,17 +72,19 @@ class ChromaProvider:
         return (await self.search([query], k, ()))[0]
 
     async def search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
-        """For each query the k best of the passages for which all conditions hold, in one request."""
-        asked: dict[str, Any] = {
-            "query_embeddings": [row.tolist() for row in await self._embedder.embed(queries)],
-            "n_results": k,
-            "include": ["documents", "metadatas", "distances"],
-        }
+        """For each query the k best of the passages for which all conditions hold, some dozens a request."""
         narrowed = to_where(where)
+        asked: dict[str, Any] = {"n_results": k, "include": ["documents", "metadatas", "distances"]}
         if narrowed is not None:
             asked["where"] = narrowed
-        collection, reply = await self._asked("query", asked)
-        return to_passages(reply.body, collection.space)
+
+        async def some(rows: Sequence[Any]) -> list[list[Passage]]:
+            vectors = [row.tolist() for row in rows]
+            collection, reply = await self._asked("query", {**asked, "query_embeddings": vectors})
+            return to_passages(reply.body, collection.space)
+
+        found = await by_parts(list(await self._embedder.embed(queries)), QUERIES, some)
+        return list(chain.from_iterable(found))
 
     async def add(self, passages: Sequence[Passage]) -> None:
         """Put passages in, some hundreds a request."""

@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 
-from dspex.plugin import BadRequest, Condition, InputError, Passage, ProtocolError, decode_json
+from dspex.plugin import BadRequest, Condition, Passage, ProtocolError, decode_json
 
 # Where the whole metadata stands, as JSON: Chroma itself keeps texts, numbers and booleans only.
 WHOLE = "~metadata"
 # Names that begin so Chroma refuses, or keeps for itself; `~` marks those that are written in another way.
 TAKEN = ("$", "#", "chroma:", "~")
-LARGEST = 1 << 53  # whole numbers beyond it are compared as texts nowhere, and so not at all
+LARGEST = (1 << 63) - 1  # of the whole numbers that Chroma has
 RANGES = {"gt": "$gt", "gte": "$gte", "lt": "$lt", "lte": "$lte"}
 
 REFUSED = {400, 404, 409, 413, 422}
@@ -74,11 +74,8 @@ def field_name(name: str) -> str:
 
 
 def to_metadata(passage: Passage) -> dict[str, Any]:
-    """Metadata that Chroma can compare, and the whole. Raises InputError for what is no plain data."""
-    try:
-        whole = _encoder.encode(dict(passage.metadata)).decode()
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"The metadata of passage {passage.id!r:.60} is no plain data: {error}.") from error
+    """Metadata that Chroma can compare, and the whole."""
+    whole = _encoder.encode(dict(passage.metadata)).decode()
     plain = {field_name(name): value for name, value in passage.metadata.items() if _is_scalar(value)}
     return {**plain, WHOLE: whole}
 
@@ -97,11 +94,23 @@ def to_where(conditions: Sequence[Condition]) -> dict[str, Any] | None:
 
 def _clause(condition: Condition) -> dict[str, Any]:
     name = field_name(condition.field)
+    if any(isinstance(value, int) and value > LARGEST for value in condition.values):
+        return _beyond(name, condition)
     if condition.operator != "in":
         return {name: {RANGES[condition.operator]: condition.values[0]}}
     # One by one: a list holds values of one kind only.
     equal = [{name: {"$eq": value}} for value in condition.values]
     return equal[0] if len(equal) == 1 else {"$or": equal}
+
+
+def _beyond(name: str, condition: Condition) -> dict[str, Any]:
+    # No number that is there is one of these, or above them.
+    if condition.operator in {"lt", "lte"}:
+        return {name: {"$lte": LARGEST}}
+    smaller = [value for value in condition.values if not isinstance(value, int) or value <= LARGEST]
+    if condition.operator == "in" and smaller:
+        return _clause(Condition(condition.field, "in", tuple(smaller)))
+    return {"$and": [{name: {"$eq": "0"}}, {name: {"$eq": "1"}}]}
 
 
 def to_passages(body: bytes, space: str) -> list[list[Passage]]:

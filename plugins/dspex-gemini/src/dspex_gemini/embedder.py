@@ -1,7 +1,6 @@
 """The embedder: batchEmbedContents of one model."""
 
-from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,14 +12,11 @@ from dspex.plugin import (
     ProtocolError,
     Usage,
     Vectors,
-    by_parts,
     decode_json,
     status_error,
 )
 from dspex_gemini.options import GeminiEmbedderOptions, read_options
 from dspex_gemini.place import base_url, lacks_key, model_path, no_key, own_headers, refined_error
-
-MOST = 100  # what the API takes in one batch
 
 
 class WireVector(msgspec.Struct):
@@ -46,6 +42,8 @@ class WireVectors(msgspec.Struct, rename="camel"):
 class GeminiEmbedder:
     """Vectors of texts, at `api_base`, else at GEMINI_BASE_URL, else at Google."""
 
+    most_texts = 100  # what the API takes in one batch
+
     def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
         self.endpoint = endpoint
         self.base_url = base_url(endpoint)
@@ -60,24 +58,17 @@ class GeminiEmbedder:
         """One row a text, in order. Raises LMError classes."""
         if self._lacks_key:
             raise no_key(self.endpoint)
-        values, dim, tokens = array("f"), 0, 0
-        for reply in await by_parts(texts, MOST, self._asked):
-            for row in reply.embeddings or ():
-                values.extend(row.values or ())
-                dim = dim or len(values)
-            tokens += (reply.usage_metadata or WireUsage()).prompt_token_count or 0
-        return Vectors(values, dim, Usage(tokens) if tokens else None)
-
-    async def _asked(self, texts: Sequence[str]) -> WireVectors:
         body = {"requests": [self._request(text) for text in texts]}
         path = f"{self.base_url}/{self._name}:batchEmbedContents"
         reply = await self._http.request("POST", path, json=body, headers=self._headers)
         read = decode_json(reply.body, self._decoder)
         if read.error is not None:
             raise status_error(self.endpoint, 200, {}, msgspec.json.encode({"error": read.error}))
-        if len(read.embeddings or ()) != len(texts):
-            raise ProtocolError(f"{len(texts)} texts got {len(read.embeddings or ())} vectors.", code="retry_once")
-        return read
+        rows = read.embeddings or []
+        if len(rows) != len(texts):
+            raise ProtocolError(f"{len(texts)} texts got {len(rows)} vectors.", code="retry_once")
+        tokens = (read.usage_metadata or WireUsage()).prompt_token_count
+        return Vectors.of((row.values or () for row in rows), Usage(tokens) if tokens else None)
 
     def _request(self, text: str) -> dict[str, Any]:
         made: dict[str, Any] = {"model": self._name, "content": {"parts": [{"text": text}]}}

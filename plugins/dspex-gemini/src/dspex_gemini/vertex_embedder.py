@@ -1,8 +1,6 @@
 """The embedder at Vertex AI, which has another API for them than the Gemini API: predict."""
 
-from array import array
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +12,6 @@ from dspex.plugin import (
     ProtocolError,
     Usage,
     Vectors,
-    by_parts,
     decode_json,
     status_error,
 )
@@ -60,19 +57,11 @@ class VertexEmbedder:
         self._http = http
         self._url = f"{self.base_url}/{model_path(endpoint.model)}:predict"
         self._headers = own_headers(endpoint)
-        self._size = 1 if endpoint.model.startswith("gemini-embedding") else MOST
+        self.most_texts = 1 if endpoint.model.startswith("gemini-embedding") else MOST
         self._decoder = msgspec.json.Decoder(WirePredictions)
 
     async def embed(self, texts: list[str]) -> Vectors:
         """One row a text, in order. Raises LMError classes."""
-        values, dim, tokens = array("f"), 0, 0.0
-        for row in chain.from_iterable(await by_parts(texts, self._size, self._asked)):
-            values.extend(row.values or ())
-            dim = dim or len(values)
-            tokens += (row.statistics or WireStatistics()).token_count or 0
-        return Vectors(values, dim, Usage(int(tokens)) if tokens else None)
-
-    async def _asked(self, texts: Sequence[str]) -> list[WireEmbedding]:
         named = {} if self._options.task_type is None else {"task_type": self._options.task_type}
         body: dict[str, Any] = {"instances": [{"content": text, **named} for text in texts]}
         if self._options.dimensions is not None:
@@ -84,7 +73,8 @@ class VertexEmbedder:
         rows = [one.embeddings for one in read.predictions or () if one.embeddings is not None]
         if len(rows) != len(texts):
             raise ProtocolError(f"{len(texts)} texts got {len(rows)} vectors.", code="retry_once")
-        return rows
+        tokens = int(sum((row.statistics or WireStatistics()).token_count or 0 for row in rows))
+        return Vectors.of((row.values or () for row in rows), Usage(tokens) if tokens else None)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LMError | None:
         """What Google tells in the details of a refusal."""

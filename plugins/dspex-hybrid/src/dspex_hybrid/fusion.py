@@ -71,8 +71,10 @@ def merged(lists: Sequence[Sequence[Passage]], weights: Sequence[float]) -> list
     scores: dict[tuple[bool, str], float] = {}
     passages: dict[tuple[bool, str], Passage] = {}
     for ranked, weight in zip(lists, weights, strict=True):
-        for rank, passage in enumerate(ranked, 1):
-            key = (bool(passage.id), passage.id or passage.text)
+        different: dict[tuple[bool, str], Passage] = {}
+        for passage in ranked:  # one that stands there twice has its first rank only
+            different.setdefault((bool(passage.id), passage.id or passage.text), passage)
+        for rank, (key, passage) in enumerate(different.items(), 1):
             passages.setdefault(key, passage)
             scores[key] = scores.get(key, 0.0) + weight / (RANK_OFFSET + rank)
     ordered = sorted(passages, key=lambda key: -scores[key])

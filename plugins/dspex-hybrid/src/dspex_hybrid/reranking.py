@@ -1,6 +1,5 @@
 """A retriever whose passages are put into a better order by something slower than a search."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from math import isfinite
@@ -9,7 +8,7 @@ from typing import Any
 import msgspec
 
 import dspex
-from dspex.plugin import Condition, ConfigurationError, Passage, RetrieverError
+from dspex.plugin import Condition, ConfigurationError, Passage, RetrieverError, by_parts
 
 Rerank = Callable[[str, list[Passage]], Sequence[float] | Awaitable[Sequence[float]]]
 
@@ -50,13 +49,11 @@ class Reranked:
     async def search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
         """The k best of each query's candidates."""
         found = await self._retriever.acall(queries, max(k, self._candidates), where=where)
-        limit = asyncio.Semaphore(AT_A_TIME)
 
-        async def ordered(query: str, passages: list[Passage]) -> list[Passage]:
-            async with limit:
-                return (await self._ordered(query, passages))[:k]
+        async def ordered(pairs: Sequence[tuple[str, list[Passage]]]) -> list[Passage]:
+            return (await self._ordered(*pairs[0]))[:k]
 
-        return list(await asyncio.gather(*map(ordered, queries, found)))
+        return await by_parts(list(zip(queries, found, strict=True)), 1, ordered, at_once=AT_A_TIME)
 
     async def _ordered(self, query: str, passages: list[Passage]) -> list[Passage]:
         if not passages:

@@ -1,6 +1,5 @@
 """The embedder: Ollama's embeddings of one model."""
 
-from array import array
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,9 +54,8 @@ class OllamaEmbedder:
         rows = read.embeddings or []
         if len(rows) != len(texts):
             raise ProtocolError(f"{len(texts)} texts got {len(rows)} vectors.", code="retry_once")
-        values = array("f", [value for row in rows for value in row])
         counted = read.prompt_eval_count
-        return Vectors(values, len(rows[0]) if rows else 0, None if counted is None else Usage(counted))
+        return Vectors.of(rows, None if counted is None else Usage(counted))
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LMError | None:
         """What Ollama tells by words only."""

@@ -4,7 +4,7 @@ import base64
 import binascii
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -52,6 +52,9 @@ class WireVectors(msgspec.Struct):
 class OpenAIEmbedder:
     """Vectors of texts, at `api_base`, else at OPENAI_BASE_URL, else at OpenAI."""
 
+    most_texts = 2048
+    most_bytes = 300_000  # it takes as many tokens in one request, and no token is shorter than a byte
+
     def __init__(self, endpoint: Endpoint, http: HttpClient, options: EmbedderOptions) -> None:
         self.endpoint = endpoint
         self.base_url = base_of(endpoint)
@@ -92,17 +95,16 @@ class OpenAIEmbedder:
             raise ProtocolError(f"{wanted} texts got {len(rows)} vectors.", code="retry_once")
         if all(row.index is not None for row in rows):
             rows = sorted(rows, key=lambda row: row.index or 0)
-        values = array("f")
-        for row in rows:
-            values.extend(_floats(row.embedding))
+            if [row.index for row in rows] != list(range(wanted)):
+                raise ProtocolError(f"The vectors are not those of {wanted} texts, one each.", code="retry_once")
         tokens = reply.usage.prompt_tokens if reply.usage else None
-        return Vectors(values, len(values) // wanted if wanted else 0, None if tokens is None else Usage(tokens))
+        return Vectors.of((_floats(row.embedding) for row in rows), None if tokens is None else Usage(tokens))
 
 
-def _floats(given: str | list[float]) -> "array[float]":
+def _floats(given: str | list[float]) -> Iterable[float]:
     """Raises ProtocolError."""
     if not isinstance(given, str):
-        return array("f", given)
+        return given
     made = array("f")
     try:
         made.frombytes(base64.b64decode(given, validate=True))

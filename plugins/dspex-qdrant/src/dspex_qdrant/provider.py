@@ -1,9 +1,12 @@
 """The provider: a collection of Qdrant by the contract of a SearchingRetriever."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, TypeVar
 
 from dspex.plugin import (
+    BadRequest,
     Condition,
     ConfigurationError,
     EmbeddingProvider,
@@ -11,12 +14,17 @@ from dspex.plugin import (
     LMError,
     Passage,
     RetrieverError,
+    all_hold,
+    by_parts,
 )
 from dspex_qdrant.options import read_options
 from dspex_qdrant.transport import Local, Remote, Transport
 from dspex_qdrant.wire import point_id, refusal, to_filter, to_passage, to_point
 
+T = TypeVar("T")
+
 AT_A_TIME = 256
+QUERIES = 64  # of one request: the passages of all come in one reply
 
 
 class QdrantProvider:
@@ -52,18 +60,32 @@ class QdrantProvider:
         return (await self.search([query], k, ()))[0]
 
     async def search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
-        """For each query the k best of the passages for which all conditions hold, in one request."""
+        """For each query the k best of the passages for which all conditions hold, some dozens a request."""
+        return await self._as_it_is(partial(self._search, queries, k, where))
+
+    async def _search(self, queries: list[str], k: int, where: tuple[Condition, ...]) -> list[list[Passage]]:
         made = await self._known()
         if made is None:
             return [[] for _ in queries]
         vectors = await self._embedder.embed(queries)
         self._check_size(vectors.dim, made)
-        narrowed = to_filter(where, self._options)
-        found = await self._transport.query(
-            [{"query": row.tolist(), "limit": k, "filter": narrowed, "with_payload": True} for row in vectors]
-        )
         distance = str(made.get("distance", self._options.distance))
-        return [[to_passage(point, self._options, distance) for point in points] for points in found]
+        nearest = partial(self._nearest, k, where, distance)
+        return list(chain.from_iterable(await by_parts(list(vectors), QUERIES, nearest)))
+
+    async def _nearest(
+        self, k: int, where: tuple[Condition, ...], distance: str, rows: Sequence[Any]
+    ) -> list[list[Passage]]:
+        narrowed, limit = to_filter(where, self._options), k
+        while True:
+            asked = {"limit": limit, "filter": narrowed, "with_payload": True}
+            points = await self._transport.query([{**asked, "query": row.tolist()} for row in rows])
+            found = [[to_passage(point, self._options, distance) for point in own] for own in points]
+            # Qdrant's filter lets through an element of a list too, and numbers that are equal as floats.
+            kept = [[one for one in own if all_hold(where, one.metadata)][:k] for own in found]
+            if all(len(ours) == k or len(own) < limit for ours, own in zip(kept, found, strict=True)):
+                return kept
+            limit *= 4
 
     async def add(self, passages: Sequence[Passage]) -> None:
         """Put passages in, some hundreds a request."""
@@ -71,13 +93,20 @@ class QdrantProvider:
         for first in range(0, len(different), AT_A_TIME):
             some = different[first : first + AT_A_TIME]
             vectors = await self._embedder.embed([passage.text for passage in some])
-            self._check_size(vectors.dim, await self._known() or await self._created(vectors.dim))
             points = [to_point(one, row, self._options) for one, row in zip(some, vectors, strict=True)]
-            await self._transport.upsert(points)
+            await self._as_it_is(partial(self._add, vectors.dim, points))
+
+    async def _add(self, size: int, points: Sequence[Mapping[str, Any]]) -> None:
+        self._check_size(size, await self._known() or await self._created(size))
+        await self._transport.upsert(points)
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Take passages out."""
-        if ids and await self._known() is not None:
+        if ids:
+            await self._as_it_is(partial(self._delete, ids))
+
+    async def _delete(self, ids: Sequence[str]) -> None:
+        if await self._known() is not None:
             await self._transport.delete([point_id(name) for name in ids])
 
     async def aclose(self) -> None:
@@ -87,6 +116,17 @@ class QdrantProvider:
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> LMError | None:
         """Refusals in Qdrant's own words."""
         return refusal(status, body)
+
+    async def _as_it_is(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work()` gives; once more where somebody has deleted the collection, or made it anew, since it was seen."""
+        seen = self._vectors
+        try:
+            return await work()
+        except (RetrieverError, BadRequest):
+            self._vectors = None
+            if seen is None or await self._known() == seen:
+                raise
+            return await work()
 
     async def _known(self) -> Mapping[str, Any] | None:
         if self._vectors is None:

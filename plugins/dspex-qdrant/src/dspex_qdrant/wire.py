@@ -7,17 +7,15 @@ from typing import Any
 
 import msgspec
 
-from dspex.plugin import BadRequest, Condition, InputError, Passage, ProtocolError, decode_json
+from dspex.plugin import BadRequest, Condition, Passage, ProtocolError, decode_json
 from dspex_qdrant.options import QdrantOptions
 
 NAMESPACE = uuid.UUID("6f0d6f6c-6473-5065-8000-7175647261ff")
 # Beside text and metadata in the payload: the passage's own id, and fields whose names a path of Qdrant's cannot hold.
 ID, ODD = "dspex_id", "dspex_odd"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
-LARGEST = 1 << 63
+EXACT, LARGEST = 1 << 53, 1 << 63
 LESS_IS_NEARER = {"Euclid", "Manhattan"}
-
-_encoder = msgspec.json.Encoder()
 
 
 class Refusal(msgspec.Struct):
@@ -38,12 +36,8 @@ def point_id(name: str) -> str:
 
 
 def to_point(passage: Passage, vector: "memoryview[float]", options: QdrantOptions) -> dict[str, Any]:
-    """A passage as a point. Raises InputError for metadata that is no plain data."""
+    """A passage as a point."""
     metadata = dict(passage.metadata)
-    try:
-        _encoder.encode(metadata)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"The metadata of passage {passage.id!r:.60} is no plain data: {error}.") from error
     odd = {_hex(name): value for name, value in metadata.items() if not PLAIN_NAME.fullmatch(name)}
     payload = {ID: passage.id, options.text: passage.text, options.metadata: metadata, **({ODD: odd} if odd else {})}
     return {"id": point_id(passage.id), "vector": vector.tolist(), "payload": payload}
@@ -66,9 +60,12 @@ def _clause(condition: Condition, options: QdrantOptions) -> dict[str, Any]:
 
 
 def _equal(key: str, value: Any) -> dict[str, Any]:
+    match = {"key": key, "match": {"value": value}}
     if isinstance(value, (bool, str)):
-        return {"key": key, "match": {"value": value}}
-    return _number(key, {"gte": value, "lte": value})
+        return match
+    near = _number(key, {"gte": value, "lte": value})
+    # A range is of floats, to which other whole numbers are equal, and itself perhaps is not.
+    return {"should": [match, near]} if isinstance(value, int) and EXACT < abs(value) < LARGEST else near
 
 
 def _number(key: str, bounds: Mapping[str, Any]) -> dict[str, Any]:

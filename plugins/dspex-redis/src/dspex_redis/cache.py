@@ -1,9 +1,10 @@
 """The backend: bytes by key in a Redis server; one client a loop, whatever fails is a miss."""
 
+import asyncio
 import math
 import struct
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dspex.plugin import PerLoop
@@ -38,7 +39,7 @@ class RedisCache:
 
     async def get(self, key: bytes) -> bytes | None:
         """The value, or None."""
-        found: Any = await self._clients.get().get(self._prefix + key)
+        found = await heeded(self._clients.get().get(self._prefix + key))
         if found is None or len(found) < HEAD.size:
             return None
         kept, life = HEAD.unpack_from(found)
@@ -53,11 +54,11 @@ class RedisCache:
             return
         whole = HEAD.pack(self._now(), math.inf if life is None else life) + value
         milliseconds = None if life is None else max(1, math.ceil(life * 1000))
-        await self._clients.get().set(self._prefix + key, whole, px=milliseconds)
+        await heeded(self._clients.get().set(self._prefix + key, whole, px=milliseconds))
 
     async def delete(self, key: bytes) -> None:
         """Forget a value; an absent one is no error."""
-        await self._clients.get().unlink(self._prefix + key)
+        await heeded(self._clients.get().unlink(self._prefix + key))
 
     async def clear(self) -> None:
         """Forget all of this prefix; what others keep in the same server stays."""
@@ -72,8 +73,10 @@ class RedisCache:
             pipeline = client.pipeline(transaction=False)
             for key in keys:
                 pipeline.strlen(key)
-            entries += len(keys)
-            size += sum(await pipeline.execute())
+            # What others keep there in another form has no length.
+            lengths = [one for one in await pipeline.execute(raise_on_error=False) if isinstance(one, int)]
+            entries += len(lengths)
+            size += sum(lengths)
         return {"entries": entries, "bytes": size}
 
     async def aclose(self) -> None:
@@ -109,6 +112,16 @@ class RedisCache:
 
     def __repr__(self) -> str:
         return f"RedisCache({shown(self.options.url or '')!r}, prefix={self.options.prefix!r})"
+
+
+async def heeded(work: Awaitable[Any]) -> Any:
+    """Its result; a call that was cancelled meanwhile ends as such, where redis drops that (it cancels by timers of its own)."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    found = await work
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return found
 
 
 async def _closed(client: "Redis") -> None:

@@ -46,11 +46,18 @@ def resolve(given: RedisOptions | Mapping[str, Any] | None) -> RedisOptions:
         raise ConfigurationError(f"A Redis cache cannot be made so: {error}. Known options: {known}.") from error
     url = options.url or next(filter(None, map(os.environ.get, VARIABLES)), None) or ADDRESS
     scheme = url.partition("://")[0]
-    if "://" not in url or scheme not in SCHEMES:
+    if "://" not in url or scheme not in SCHEMES or not _has_port(url):
         raise ConfigurationError(
             f"url={shown(url)!r} is no address of a Redis server: it looks like {ADDRESS}, rediss://host:port/db or unix:///path."
         )
     return msgspec.structs.replace(options, url=url)
+
+
+def _has_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0  # None for the usual one
+    except ValueError:
+        return False
 
 
 def shown(url: str) -> str:

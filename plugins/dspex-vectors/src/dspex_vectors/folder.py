@@ -1,9 +1,11 @@
 """An index on disk: a folder whose `index.json` names the files of one state, and is replaced last."""
 
+import fcntl
 import mmap
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,10 +48,18 @@ class DspyHead(msgspec.Struct, frozen=True):
 def save(index: Index, folder: Path, embedder: Mapping[str, Any] | None, *, normalize: bool) -> None:
     """Write an index; the folder's last state is whole until the new one is. Raises RetrieverError."""
     now = index.snapshot()
-    state = secrets.token_hex(8)
+    head = Head(FORMAT, VERSION, secrets.token_hex(8), 0, 0, normalize, dict(embedder) if embedder else None)
     try:
         _make_private(folder)
-        head = Head(FORMAT, VERSION, state, 0, 0, normalize, dict(embedder) if embedder else None)
+        with _alone(folder):
+            _replace(folder, head, now)
+    except OSError as error:
+        raise RetrieverError(f"The index cannot be written to {folder}: {error.strerror or error}.") from error
+
+
+def _replace(folder: Path, head: Head, now: Snapshot | None) -> None:
+    state = head.state
+    try:
         if now is not None:
             has_graph = _write_graph(folder, state, now)
             count, dim = _write(folder, state, now), now.view.dim
@@ -57,10 +67,22 @@ def save(index: Index, folder: Path, embedder: Mapping[str, Any] | None, *, norm
         with _created(folder / f"{HEAD}.{state}") as file:
             file.write(msgspec.json.format(msgspec.json.encode(head)))
         (folder / f"{HEAD}.{state}").replace(folder / HEAD)
-    except OSError as error:
-        raise RetrieverError(f"The index cannot be written to {folder}: {error.strerror or error}.") from error
     finally:
         _sweep(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    # Who sweeps would take the files of a state that another has not finished.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a child that was forked meanwhile has it too
+        os.close(handle)
 
 
 def _write(folder: Path, state: str, now: Snapshot) -> int:
@@ -95,6 +117,17 @@ def _write_graph(folder: Path, state: str, now: Snapshot) -> bool:
 
 def open_index(folder: Path, options: VectorsOptions, embedder: Mapping[str, Any] | None) -> Index:
     """The index in a folder; an empty one where there is none. Raises RetrieverError for one that cannot be used."""
+    while True:
+        state = _state(folder)
+        try:
+            return _open(folder, options, embedder)
+        except RetrieverError:
+            # Where another has saved meanwhile, the files of this state are gone, and those of the next are there.
+            if _state(folder) == state:
+                raise
+
+
+def _open(folder: Path, options: VectorsOptions, embedder: Mapping[str, Any] | None) -> Index:
     try:
         if (folder / HEAD).exists():
             return _opened(folder, options, embedder)
@@ -178,11 +211,17 @@ def _make_private(folder: Path) -> None:
             path.mkdir(mode=0o700, exist_ok=True)
 
 
+def _state(folder: Path) -> str | None:
+    try:
+        return msgspec.json.decode((folder / HEAD).read_bytes(), type=Head).state
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
 def _sweep(folder: Path) -> None:
     # What another state, or one that was never finished, has left; who has it open keeps it.
-    try:
-        state = msgspec.json.decode((folder / HEAD).read_bytes(), type=Head).state
-    except (OSError, msgspec.DecodeError):
+    state = _state(folder)
+    if state is None:
         return
     for kind in ("records", "offsets.npy", "vectors.npy", "usearch"):
         for path in folder.glob(f"{'[0-9a-f]' * 16}.{kind}"):

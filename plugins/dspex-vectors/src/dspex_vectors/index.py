@@ -47,7 +47,7 @@ class Index:
     # Changes
 
     def add(self, passages: Sequence[Passage], vectors: Floats) -> None:
-        """Put passages in, a row each; one whose id is there is replaced. Raises RetrieverError, InputError."""
+        """Put passages in, a row each; one whose id is there is replaced. Raises RetrieverError."""
         last = {passage.id: place for place, passage in enumerate(passages)}
         kept = [passages[place] for place in last.values()]
         encoded = self.records.encode(kept)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dspex.plugin import Condition, InputError, Passage
+from dspex.plugin import Condition, Passage
 from dspex_vectors.columns import Column
 from dspex_vectors.rows import Mask
 
@@ -74,17 +74,9 @@ class Records:
         return (self[place] for place in range(len(self)))
 
     def encode(self, passages: Sequence[Passage]) -> list[bytes]:
-        """Passages as they are kept. Raises InputError for metadata that is no plain data."""
-        return [self._encode(passage) for passage in passages]
-
-    def _encode(self, passage: Passage) -> bytes:
-        try:
-            return self._encoder.encode(Record(passage.id, passage.text, dict(passage.metadata)))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(
-                f"The metadata of passage {passage.id!r:.60} is no plain data: {error}. Texts, numbers of 64 bits, "
-                "booleans, None, lists and dictionaries are."
-            ) from error
+        """Passages as they are kept."""
+        encode = self._encoder.encode
+        return [encode(Record(passage.id, passage.text, dict(passage.metadata))) for passage in passages]
 
     def add(self, encoded: Sequence[bytes], passages: Sequence[Passage]) -> None:
         """Put passages behind the others."""

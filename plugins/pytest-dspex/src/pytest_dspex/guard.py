@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 LOCAL_NAMES = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
+BEFORE_ADDRESS = 3  # arguments of sendmsg
 NAMED = 3  # of the places that a test wanted to reach
 
 
 class Guard:
-    """Stands at `socket.socket` and `socket.getaddrinfo` between `install` and `remove`; `is_open` lets all through.
+    """Stands at `socket.socket` and what looks up names between `install` and `remove`; `is_open` lets all through.
 
     `wanted` has the places that were refused: code may swallow the error, and its test must fail all the same.
     """
@@ -25,14 +26,22 @@ class Guard:
         for name in ("connect", "connect_ex"):
             self._method(name, lambda arguments: arguments[0])
         self._method("sendto", lambda arguments: arguments[-1])
-        look_up = socket.getaddrinfo
+        self._method("sendmsg", lambda arguments: arguments[3] if len(arguments) > BEFORE_ADDRESS else None)
+        for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+            self._look_up(name, lambda host, *_, **__: self._check_name(host))
+        # Whose name an address has is asked of another host too.
+        self._look_up("gethostbyaddr", lambda host: self._check((host,)))
+        self._look_up("getnameinfo", self._check_place)
 
-        def getaddrinfo(host: Any, *arguments: Any, **keywords: Any) -> Any:
-            self._check_name(host)
-            return look_up(host, *arguments, **keywords)
+    def _look_up(self, name: str, check: Callable[..., Any]) -> None:
+        whole = getattr(socket, name)
 
-        socket.getaddrinfo = getaddrinfo
-        self._undo.append(lambda: setattr(socket, "getaddrinfo", look_up))
+        def look_up(*arguments: Any, **keywords: Any) -> Any:
+            check(*arguments, **keywords)
+            return whole(*arguments, **keywords)
+
+        setattr(socket, name, look_up)
+        self._undo.append(lambda: setattr(socket, name, whole))
 
     def _method(self, name: str, address_of: Callable[[tuple[Any, ...]], Any]) -> None:
         own, whole = vars(socket.socket).get(name), getattr(socket.socket, name)
@@ -40,7 +49,9 @@ class Guard:
         def method(one: socket.socket, *arguments: Any) -> Any:
             if one.family in (socket.AF_INET, socket.AF_INET6) and arguments:
                 try:
-                    self._check(address_of(arguments))
+                    address = address_of(arguments)
+                    if address is not None:
+                        self._check(address)
                 except Exception:
                     one.close()  # who opens sockets expects errors of the network, and would leave it open at another
                     raise
@@ -59,6 +70,10 @@ class Guard:
         host = address[0] if isinstance(address, tuple) and address else ""
         if not self.is_open and not is_local(host):
             self._refuse(f"{host}:{address[1]}" if len(address) > 1 else str(host))
+
+    def _check_place(self, address: Any, flags: int) -> None:
+        if not flags & socket.NI_NUMERICHOST:  # else it is written as numbers, and nobody is asked
+            self._check(address)
 
     def _check_name(self, host: Any) -> None:
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
@@ -86,7 +101,7 @@ def told(places: list[str]) -> str:
 def is_local(host: Any) -> bool:
     """Whether a name or an address is this host."""
     text = str(host).partition("%")[0].rstrip(".").lower()
-    if text in LOCAL_NAMES or text.endswith(".localhost"):
+    if text in LOCAL_NAMES or text.endswith(".localhost") or text == socket.gethostname().lower():
         return True
     try:
         address = ipaddress.ip_address(text)

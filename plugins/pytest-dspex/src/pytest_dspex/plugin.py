@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dspex.app.cassette import Cassette
     from dspex.testing import DummyLM, FaultServer
 
+# What a kit compares is shown as in a test of one's own.
+pytest.register_assert_rewrite("dspex.testing")
+
 GUARD = pytest.StashKey[Guard]()
 FAILED = pytest.StashKey[bool]()
 CONTRACT, NETWORK = "dspex_contract", "dspex_network"
