@@ -122,8 +122,7 @@ class Fallback(LM):
     async def stream(self, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
         """The pieces of the first that begins to answer; after its first piece nobody else is asked."""
         if SCOPE.get().recorder is not None:
-            choice = (reply := await self.complete(request)).choices[0]
-            yield LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
+            yield LMDelta.last_of(await self.complete(request))
             return
         failures: list[DspexError] = []
         for lm in self.lms:

@@ -22,6 +22,7 @@ from dspex.core.messages import (
     Message,
     Part,
     Text,
+    Thought,
     ToolCall,
 )
 
@@ -46,6 +47,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
                 size += len(part.text) if type(part) is Text else _size(part)
         for choice in self.response.choices:
             size += len(choice.text) + len(choice.reasoning or "")
+            if choice.thoughts:
+                size += sum(map(_size, choice.thoughts))
         return size
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,6 +147,8 @@ def _part(part: Part) -> str:
             return f"<file {filename or file_id or _short(data or '')}>"
         case ToolCall(_, name, arguments):
             return f"<tool call {name}({arguments})>"
+        case Thought(data, maker):
+            return f"<thought of {maker}, {len(data)} characters>"
     return f"<tool result> {part.text}"
 
 

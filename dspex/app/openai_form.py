@@ -28,5 +28,6 @@ def _output(choice: Choice) -> Any:
         "reasoning_content": choice.reasoning,
         "tool_calls": [msgspec.to_builtins(call) for call in choice.tool_calls],
         "logprobs": choice.logprobs,
+        "thoughts": [{"data": thought.data, "maker": thought.maker} for thought in choice.thoughts],
     }
     return {"text": choice.text, **{name: value for name, value in more.items() if value}}

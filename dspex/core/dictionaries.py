@@ -5,12 +5,13 @@ from types import MappingProxyType
 from typing import Any
 
 from dspex.core.errors import ConfigurationError
-from dspex.core.messages import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult
+from dspex.core.messages import Audio, File, Image, Message, Part, Text, Thought, ToolCall, ToolResult
 
 _ROLES: Mapping[str, str] = MappingProxyType(
     {role: role for role in ("system", "user", "assistant", "tool")} | {"developer": "system"}
 )
 _PARTS = "text, image_url, input_audio, file"
+_BESIDE = (Thought, ToolCall, ToolResult)
 
 
 def to_message(given: Mapping[str, Any]) -> Message:
@@ -33,9 +34,10 @@ def to_message(given: Mapping[str, Any]) -> Message:
             ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
             for call in given.get("tool_calls") or ()
         ]
+        thoughts = [Thought(thought["data"], thought["maker"]) for thought in given.get("thoughts") or ()]
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"A message of role {role!r} is not in OpenAI's form: {error!r}.") from error
-    return Message(known, (*(parts if content or not calls else ()), *calls))
+    return Message(known, (*thoughts, *(parts if content or not calls else ()), *calls))
 
 
 def _to_part(part: Mapping[str, Any]) -> Part:
@@ -55,7 +57,8 @@ def _to_part(part: Mapping[str, Any]) -> Part:
 def to_dictionaries(message: Message) -> Iterator[dict[str, Any]]:
     """The dictionary form of a message; content is text where there is nothing else.
 
-    Results of tools are turns of their own in this form, and stand before what else their message says.
+    Results of tools are turns of their own in this form, and stand before what else their message says. Thoughts are left out:
+    it is the form that many servers are sent.
     """
     role, parts = message.role, message.parts
     if len(parts) == 1 and type(parts[0]) is Text:
@@ -64,7 +67,7 @@ def to_dictionaries(message: Message) -> Iterator[dict[str, Any]]:
     results = [part for part in parts if isinstance(part, ToolResult)]
     yield from ({"role": "tool", "tool_call_id": result.id, "content": result.text} for result in results)
     calls = [_from_call(part) for part in parts if isinstance(part, ToolCall)]
-    content = _content([part for part in parts if not isinstance(part, ToolCall | ToolResult)])
+    content = _content([part for part in parts if not isinstance(part, _BESIDE)])
     if content or not results:
         yield {"role": role, "content": content, **({"tool_calls": calls} if calls else {})}
 

@@ -55,7 +55,17 @@ class ToolResult(msgspec.Struct, frozen=True, gc=False, tag="tool_result"):
     is_error: bool = False
 
 
-Part = Text | Image | Audio | File | ToolCall | ToolResult
+class Thought(msgspec.Struct, frozen=True, gc=False, tag="thought"):
+    """What a model thought before its calls, signed or sealed: `data` as its maker wrote it, for nobody else to read or change.
+
+    `maker` is provider and model, as "anthropic/claude-sonnet-4-5"; it goes back to the same only, and is left out for any other.
+    """
+
+    data: str
+    maker: str
+
+
+Part = Text | Image | Audio | File | Thought | ToolCall | ToolResult
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -94,6 +104,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
 
     `logprobs`, where asked for, has OpenAI's chat form: {"content": [a row for each token of the text]}, a row being
     {"token", "logprob" (natural), "bytes" (a list, or None), "top_logprobs": [such rows of what else was weighed]}.
+    `thoughts` are what the provider wants back with `tool_calls`; `reasoning` is what of it can be read.
     """
 
     text: str
@@ -101,6 +112,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = "stop"
     logprobs: Any = None
     reasoning: str | None = None
+    thoughts: tuple[Thought, ...] = ()
 
 
 class LMResponse(msgspec.Struct, frozen=True, gc=False):
@@ -135,7 +147,7 @@ class LMDelta(msgspec.Struct, frozen=True, gc=False):
     """A piece of a streamed reply; the last one carries `finish_reason` and, where known, `usage`.
 
     `tool_calls` are whole calls, and those of all pieces are the reply's. `tool_call_pieces` say before what they will be:
-    a provider that has them gives each as it comes, and nobody has to read them.
+    a provider that has them gives each as it comes, and nobody has to read them. `thoughts` come with `tool_calls`.
     """
 
     text: str = ""
@@ -144,6 +156,21 @@ class LMDelta(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
     reasoning: str | None = None
     tool_call_pieces: tuple[ToolCallPiece, ...] = ()
+    thoughts: tuple[Thought, ...] = ()
+
+    @classmethod
+    def last_of(cls, reply: LMResponse, text: str | None = None) -> "LMDelta":
+        """The last piece of a reply; with all of its text, if no other is given."""
+        choice = reply.choices[0]
+        said = choice.text if text is None else text
+        return cls(
+            said,
+            choice.tool_calls,
+            choice.finish_reason or "stop",
+            reply.usage,
+            choice.reasoning,
+            thoughts=choice.thoughts,
+        )
 
 
 class Vectors(msgspec.Struct, frozen=True):

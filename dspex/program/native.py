@@ -111,7 +111,7 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
     def _with_calls(
         self, shown: Sequence[Message], record: Any, prefix: str, *, own_ids: bool = False
     ) -> list[Message]:
-        """What a record's text has, and its calls; demos come from other runs, whose ids (`own_ids`) may be the same."""
+        """What a record's text has, and its calls; demos come from other runs, whose ids may be the same, and without thoughts."""
         called = record.get(self.called.name) if self.called else None
         calls = ToolCalls.from_plain(called) if called else ToolCalls()
         given = record.get("tool_call_results") or calls.tool_call_results
@@ -128,7 +128,8 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
         came = tuple(
             _result(id_, call, place, results) for place, (id_, call) in enumerate(zip(ids, calls, strict=True))
         )
-        return [*asked, Message("assistant", (*said, *parts)), Message("tool", came)]
+        thoughts = calls.thoughts if own_ids else ()
+        return [*asked, Message("assistant", (*thoughts, *said, *parts)), Message("tool", came)]
 
     # What came
 
@@ -166,7 +167,9 @@ class NativePlan(msgspec.Struct, frozen=True, eq=False):
                     field=field.name,
                     reason="length" if choice.finish_reason == "length" else None,
                 ) from error
-        return ToolCalls(tool_calls=[*found.values()]) if found or not is_optional(field.annotation) else None
+        if not found and is_optional(field.annotation):
+            return None
+        return ToolCalls(tool_calls=[*found.values()], thoughts=choice.thoughts)
 
     def is_of_calls(self, error: AdapterParseError) -> bool:
         """Whether it is the calls that cannot be read: the model is told so whatever form its text has."""

@@ -13,6 +13,7 @@ import msgspec
 from dspex.app.app import current_app
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Prediction
+from dspex.core.messages import Thought
 from dspex.program.adapters.plain import PlainAdapter
 from dspex.program.calling import model
 from dspex.program.fields import InputField, OutputField
@@ -36,13 +37,14 @@ _PICTURES = "The pictures that the tools gave, in their order:"
 class Turn(msgspec.Struct, frozen=True):
     """What the model wants to do next; without calls it is done.
 
-    `fault` says what could not be read of its reply, `ends` why there is none and will be none.
+    `fault` says what could not be read of its reply, `ends` why there is none and will be none. `thoughts` go back with the calls.
     """
 
     thought: str = ""
     calls: tuple[ToolCall, ...] = ()
     fault: str = ""
     ends: str = ""
+    thoughts: tuple[Thought, ...] = ()
 
 
 class Asker(Protocol):
@@ -192,7 +194,8 @@ class Natively:
                 **{TURNS: Turns(turns, self._shown), TOOLS: self._tools},
             )
         self._note = None
-        turn = Turn(found.next_thought or "", self._numbered(found.tool_calls))
+        calls = found.tool_calls
+        turn = Turn(found.next_thought or "", self._numbered(calls), thoughts=calls.thoughts if calls else ())
         if trace is not None:
             trace.append((self._react, {**self._inputs, "trajectory": trajectory.text}, _as_text(turn)))
         return turn
@@ -209,7 +212,7 @@ class Natively:
         texts = [short(text_of(result.value), trajectory.most) for result in results]
         failed = [result.is_error for result in results]
         record = {
-            "tool_calls": ToolCalls(tool_calls=turn.calls),
+            "tool_calls": ToolCalls(tool_calls=turn.calls, thoughts=turn.thoughts),
             "tool_call_results": ToolCallResults.from_tool_calls_and_values(turn.calls, texts, failed),
         }
         self._turns.append(

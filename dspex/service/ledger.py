@@ -11,7 +11,7 @@ import msgspec
 
 from dspex.core.clock import Clock
 from dspex.core.errors import BudgetExceeded
-from dspex.core.messages import Audio, File, LMRequest, Part, Text, ToolCall, ToolResult
+from dspex.core.messages import Audio, File, LMRequest, Part, Text, Thought, ToolCall, ToolResult
 from dspex.core.usage import Budget, Usage
 from dspex.runtime.standing import LoopCounts
 from dspex.service.prices import Prices
@@ -219,7 +219,7 @@ def prompt_tokens(request: LMRequest) -> int:
 
 def _part_tokens(part: Part) -> int:
     match part:
-        case Text(text=text) | ToolResult(text=text) | ToolCall(arguments=text):
+        case Text(text=text) | ToolResult(text=text) | ToolCall(arguments=text) | Thought(data=text):
             return len(text.encode(errors="surrogatepass")) // 3
         case Audio(data=data):
             return len(data) // CHARACTERS_OF_SOUND

@@ -15,7 +15,7 @@ def drawn_together(pieces: list[LMDelta], start: int) -> int:
     Who keeps a stream's pieces does so whenever there are MANY, so that a reply of single letters takes no more than its length.
     """
     reply = whole(pieces[start:])
-    last = last_piece(reply)
+    last = LMDelta.last_of(reply)
     pieces[start:] = [msgspec.structs.replace(last, finish_reason=reply.choices[0].finish_reason)]
     return len(pieces)
 
@@ -27,12 +27,6 @@ def whole(pieces: Sequence[LMDelta]) -> LMResponse:
         tuple(call for piece in pieces for call in piece.tool_calls),
         next((piece.finish_reason for piece in reversed(pieces) if piece.finish_reason), None),
         reasoning="".join(piece.reasoning or "" for piece in pieces) or None,
+        thoughts=tuple(thought for piece in pieces for thought in piece.thoughts),
     )
     return LMResponse((choice,), next((piece.usage for piece in reversed(pieces) if piece.usage), None))
-
-
-def last_piece(reply: LMResponse, text: str | None = None) -> LMDelta:
-    """The last piece of a reply; with all of its text, if no other is given."""
-    choice = reply.choices[0]
-    said = choice.text if text is None else text
-    return LMDelta(said, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)

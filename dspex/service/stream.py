@@ -21,7 +21,7 @@ from dspex.service.ledger import estimated_usage, within
 from dspex.service.lm import LMService, on_wire
 from dspex.service.middleware import fault_of, name_of
 from dspex.service.patience import rest_of
-from dspex.service.pieces import MANY, drawn_together, last_piece, whole
+from dspex.service.pieces import MANY, drawn_together, whole
 from dspex.service.reported import track
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def stream(service: LMService, request: LMRequest, options: Options) -> AsyncGen
 
 async def _in_one(service: LMService, request: LMRequest, options: Options) -> AsyncGenerator[LMDelta, None]:
     await HOP
-    yield last_piece(await service.complete(request, options))
+    yield LMDelta.last_of(await service.complete(request, options))
 
 
 async def _guest(step: Any, chain: Chain, request: LMRequest) -> AsyncGenerator[LMDelta, None]:
@@ -97,7 +97,7 @@ async def _pieces(service: LMService, call: Call, request: LMRequest) -> AsyncGe
         hit = None if cache is None else cache.peek(key) or await cache.get(key)
         if hit is not None:
             call.cached, running.usage = True, hit.usage
-            yield last_piece(msgspec.structs.replace(hit, usage=None))
+            yield LMDelta.last_of(msgspec.structs.replace(hit, usage=None))
             return
         timer = service.attempts.under_way.begin(running.call)
         delta: LMDelta | None = await service.attempts.run(call, running.open)
@@ -189,7 +189,7 @@ class _Stream:
         before = max(self._called, self._foretold)
         self._called += sum(len(call.arguments) for call in delta.tool_calls)
         self._foretold += sum(len(piece.arguments) for piece in delta.tool_call_pieces)
-        return max(self._called, self._foretold) - before
+        return max(self._called, self._foretold) - before + sum(len(thought.data) for thought in delta.thoughts)
 
     def _fault(self, message: str, retryable: bool | None = None) -> LMError:
         error = ProtocolError(message, retryable=retryable, partial=self.text)

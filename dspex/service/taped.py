@@ -19,7 +19,7 @@ from dspex.service.attempts import Attempts
 from dspex.service.call import Call, Options
 from dspex.service.hidden import secrets_of, shown
 from dspex.service.ledger import BudgetScope, Charge, reserve_all
-from dspex.service.pieces import MANY, drawn_together, last_piece, whole
+from dspex.service.pieces import MANY, drawn_together, whole
 from dspex.service.reported import Report, track
 from dspex.service.tape import Asked, Source, Take, Tape, raised
 
@@ -223,4 +223,4 @@ def _cut(take: Take) -> Iterator[LMDelta]:
             yield LMDelta(text[start : start + cut])
         start += cut
     if reply is not None:
-        yield last_piece(reply, text[start:])
+        yield LMDelta.last_of(reply, text[start:])

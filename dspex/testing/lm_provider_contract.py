@@ -11,7 +11,7 @@ import msgspec
 
 from dspex.app.lm import LM
 from dspex.core.errors import LMError, LMTimeout, ProtocolError, Unavailable
-from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse, Message, ToolCall, ToolResult
+from dspex.core.messages import Choice, LMDelta, LMRequest, LMResponse, Message, Text, Thought, ToolCall, ToolResult
 from dspex.service.pieces import whole
 from dspex.testing.conduct import holder, logged
 from dspex.testing.fault_ends import LATER_S, TIMEOUT_S, check_error, in_time
@@ -171,6 +171,15 @@ class LMProviderContract(LMInProcessContract):
         # A wire in camel case has `responseLogprobs`.
         bodies = [body.lower() for body in http.sent]
         return all(word.lower() in body for word in (*ask.sent, self.question) for body in bodies)
+
+    def test_what_another_model_thought_is_left_out(self) -> None:
+        http = self.wire(self.text.reply, self.text.events)
+        asked = Ask().request(self.model, self.question)
+        said = Message("assistant", (Thought("its thoughts, sealed", "nobody/nothing"), Text("Yes.")))
+        request = msgspec.structs.replace(asked, messages=(*asked.messages, said, *asked.messages))
+        asyncio.run(self.played(http).complete(request))
+        asyncio.run(self.streamed(http, request))
+        assert all("Yes." in body and "sealed" not in body for body in http.sent)
 
     def test_a_conversation_is_sent_whole_and_in_order(self) -> None:
         http = self.wire(self.text.reply, self.text.events)
@@ -354,7 +363,7 @@ class LMProviderContract(LMInProcessContract):
 
 def told(choice: Choice) -> tuple[Any, ...]:
     """What tells one answer from another; the arguments of calls are JSON, however they are written."""
-    return choice.text, choice.reasoning, choice.finish_reason, [*map(_call, choice.tool_calls)]
+    return choice.text, choice.reasoning, choice.finish_reason, [*map(_call, choice.tool_calls)], choice.thoughts
 
 
 def _check_foretold(pieces: list[LMDelta], calls: tuple[ToolCall, ...]) -> None:

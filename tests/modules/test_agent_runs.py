@@ -1,19 +1,26 @@
 """An agent's run in a folder: one that was stopped or killed goes on, and does nothing a second time."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 
+import msgspec
 import pytest
 
 import dspex
-from dspex.core.messages import ToolCall
+from dspex.core.messages import Thought, ToolCall
 from dspex.plugin import Choice
+from dspex.runtime.journal import Journal
+from dspex.runtime.records import Step
 
 ANSWER = {"reasoning": "r", "answer": 4}
 FINISH = {"next_thought": "done", "next_tool_name": "finish", "next_tool_args": {}}
 BUSY = dspex.RateLimited("busy")
+OF_THOUGHTS = re.compile(rb',"thoughts":\[.*?\]')
 
 
 class Pages:
@@ -186,6 +193,39 @@ def test_native_calls_are_turns_again(run, provider, tmp_path):
     shown = [part for message in script.asked[0].messages for part in message.parts if isinstance(part, ToolCall)]
     assert [call.id for call in shown] == ["a", "b"]
     assert sorted(pages.calls) == ["a", "b"]
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["with its thoughts", "of a time without"])
+def test_a_native_run_goes_on_with_what_the_model_thought(run, provider, tmp_path, is_old):
+    pages = Pages()
+    thought = Thought("sealed", "my/model")
+    calls = Choice("", (ToolCall("a", "search", '{"query": "a"}'),), "tool_calls", thoughts=(thought,))
+    with pytest.raises(dspex.RateLimited):
+        asked(run, provider(calls, BUSY, tools=True), pages.agent(), tmp_path / "run")
+    if is_old:
+        without_thoughts(tmp_path / "run")
+    script = provider(Choice("", (ToolCall("f", "finish", "{}"),), "tool_calls"), ANSWER, tools=True)
+    assert asked(run, script, pages.agent(), tmp_path / "run").answer == 4
+    kept = [part for message in script.asked[0].messages for part in message.parts if isinstance(part, Thought)]
+    assert kept == ([] if is_old else [thought])
+    assert pages.calls == ["a"]
+
+
+def without_thoughts(folder):
+    """The journal as it was written before turns had thoughts."""
+    journal = Journal(folder)
+    records = [
+        msgspec.structs.replace(record, value=msgspec.Raw(OF_THOUGHTS.sub(b"", bytes(record.value))))
+        if isinstance(record, Step)
+        else record
+        for record in journal.records
+    ]
+    journal.close()
+    shutil.rmtree(folder)
+    with closing(Journal(folder)) as anew:
+        for record in records:
+            anew.append(record)
+    assert b"thoughts" not in b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 KILLED = """

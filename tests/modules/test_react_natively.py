@@ -3,10 +3,11 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 
 import dspex
-from dspex.core.messages import ToolCall, ToolResult
+from dspex.core.messages import Thought, ToolCall, ToolResult
 from dspex.plugin import Choice
 
 ANSWER = {"reasoning": "r", "answer": "4"}
@@ -237,6 +238,29 @@ def test_the_trace_is_that_of_the_text_form(run, provider):
     }
     assert made[0].toDict() == {"next_thought": "", "next_tool_name": "search", "next_tool_args": {"query": "x"}}
     assert set(made[0].keys()) == set(program.react.signature.output_fields)
+
+
+def test_thoughts_go_back_before_the_calls_that_they_led_to(run, provider):
+    def thoughtful(number):
+        call = calls((f"c{number}", "search", f'{{"query": "{number}"}}'), text="[[ ## next_thought ## ]]\nLook.")
+        thoughts = (Thought(f"sealed {number}", "my/model"), Thought(f"signed {number}", "my/model"))
+        return msgspec.structs.replace(call, thoughts=thoughts)
+
+    script = provider(thoughtful(1), DONE, ANSWER, tools=True)
+    outcome(run, script)
+    assert [type(part).__name__ for part in script.asked[1].messages[2].parts] == [
+        "Thought",
+        "Thought",
+        "Text",
+        "ToolCall",
+    ]
+    script = provider(thoughtful(1), calls(("c2", "look_up", '{"word": "x"}')), thoughtful(3), DONE, ANSWER, tools=True)
+    found = outcome(run, script)
+    told = [thought for number in (1, 3) for thought in thoughtful(number).thoughts]
+    assert parts(script.asked[1], Thought) == parts(script.asked[2], Thought) == told[:2]
+    assert parts(script.asked[3], Thought) == told
+    assert not parts(script.asked[4], Thought)
+    assert "sealed" not in str(found.trajectory)
 
 
 def test_demos_of_the_text_form_become_calls(run, provider):

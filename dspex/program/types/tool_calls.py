@@ -9,6 +9,7 @@ import msgspec
 from dspex.app.app import current_app
 from dspex.core.errors import ToolError, ToolInputError
 from dspex.core.identity import plain
+from dspex.core.messages import Thought
 from dspex.program.json_text import read_json
 from dspex.program.types.base import Type
 from dspex.program.types.tool import Tool, tool_named, tools_by_name
@@ -100,7 +101,7 @@ class ToolCallResults(Type):
 class ToolCalls(Type):
     """The calls that a model asks for, in order; as an output it is filled natively where the provider calls functions.
 
-    `tool_call_results` may keep what came of them, for a History.
+    `tool_call_results` may keep what came of them, for a History; `thoughts` are what the provider wants back with them.
     """
 
     goes_natively: ClassVar[bool] = True
@@ -108,6 +109,7 @@ class ToolCalls(Type):
 
     tool_calls: Sequence[_Call] = []
     tool_call_results: ToolCallResults | None = None
+    thoughts: tuple[Thought, ...] = ()
 
     @classmethod
     def from_dict_list(cls, calls: Iterable[Mapping[str, Any]]) -> Self:
@@ -124,7 +126,8 @@ class ToolCalls(Type):
         if isinstance(data, Mapping) and "tool_calls" in data:
             results = data.get("tool_call_results")
             kept = None if results is None else ToolCallResults.from_plain(results)
-            return cls(tool_calls=_calls(data["tool_calls"] or []), tool_call_results=kept)
+            calls = _calls(data["tool_calls"] or [])
+            return cls(tool_calls=calls, tool_call_results=kept, thoughts=data.get("thoughts", ()))
         return cls(tool_calls=_calls(data))
 
     @classmethod
@@ -149,7 +152,8 @@ class ToolCalls(Type):
         """All of it as JSON data."""
         results = self.tool_call_results
         kept = {} if results is None else {"tool_call_results": results.toDict()}
-        return {"tool_calls": [plain(call) for call in self.tool_calls], **kept}
+        thoughts = {"thoughts": msgspec.to_builtins(self.thoughts)} if self.thoughts else {}
+        return {"tool_calls": [plain(call) for call in self.tool_calls], **kept, **thoughts}
 
     def execute(self, functions: Any) -> ToolCallResults:
         """Run all calls, side by side; one that fails is a result with `is_error`, and stops no other."""

@@ -27,7 +27,7 @@ from dspex.plugin import (
 from dspex_anthropic.batches import MessageBatches
 from dspex_anthropic.models import capabilities_of, traits_of
 from dspex_anthropic.options import read_options
-from dspex_anthropic.replies import StreamedReply, WireEvent, WireReply, error_of, to_response
+from dspex_anthropic.replies import StreamedReply, WireEvent, WireReply, error_of, maker_of, to_response
 from dspex_anthropic.wire import thinks, to_body
 
 ANTHROPIC = "https://api.anthropic.com"
@@ -43,6 +43,7 @@ class AnthropicProvider:
     def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
         self.endpoint = endpoint
         self.options = read_options(endpoint.options)
+        self._maker = maker_of(endpoint)
         base = endpoint.base_url or os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC
         self.base_url = base.rstrip("/").removesuffix("/v1")
         self._traits = traits_of(endpoint.model)
@@ -70,8 +71,8 @@ class AnthropicProvider:
         An error after the first piece is not to be tried again and has the text so far in `.partial`.
         """
         self._check_key()
-        body = to_body(request, self.options, self._traits) | {"stream": True}
-        streamed = StreamedReply()
+        body = self._body(request) | {"stream": True}
+        streamed = StreamedReply(self.endpoint)
         events = self._http.events("POST", self._url, json=body, headers=self._headers)
         try:
             async with aclosing(events) as running:
@@ -105,13 +106,11 @@ class AnthropicProvider:
         return None
 
     def _body(self, request: LMRequest) -> dict[str, Any]:
-        return to_body(request, self.options, self._traits)
+        return to_body(request, self.options, self._traits, self._maker)
 
     def _only_piece(self, body: str) -> LMDelta:
         """A reply that came whole, from a server that does not stream."""
-        reply = to_response(decode_json(body, self._decoder), self.endpoint)
-        choice = reply.choices[0]
-        return LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
+        return LMDelta.last_of(to_response(decode_json(body, self._decoder), self.endpoint))
 
     def _check_key(self) -> None:
         named = {name.lower() for name in self.endpoint.headers}

@@ -3,6 +3,8 @@
 Only what is read is declared: a fault in any other field of a reply is not looked at.
 """
 
+from collections.abc import Iterable
+from itertools import dropwhile, takewhile
 from types import MappingProxyType
 from typing import Any
 
@@ -16,12 +18,14 @@ from dspex.plugin import (
     LMError,
     LMResponse,
     ProtocolError,
+    Thought,
     ToolCall,
     ToolCallPiece,
     Usage,
     status_error,
 )
 from dspex_anthropic.schemas import REPLY_TOOL
+from dspex_anthropic.turns import THOUGHTS, Block
 
 MAX_STREAM_TEXT = 4 << 20
 _REASONS = MappingProxyType(
@@ -41,6 +45,8 @@ class WireBlock(msgspec.Struct):
     type: str | None = None
     text: str | None = None
     thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
     id: str | None = None
     name: str | None = None
     input: msgspec.Raw = msgspec.Raw(b"{}")
@@ -98,6 +104,7 @@ class WireDelta(msgspec.Struct):
     type: str | None = None
     text: str | None = None
     thinking: str | None = None
+    signature: str | None = None
     partial_json: str | None = None
     stop_reason: str | None = None
     stop_details: WireStop | None = None
@@ -132,7 +139,8 @@ def to_response(reply: WireReply, endpoint: Endpoint) -> LMResponse:
     thought = "".join(block.thinking or "" for block in reply.content if block.type == "thinking")
     made = _distinct([(call.id or "", call.name or "", _raw(call.input)) for call in calls if call.name != REPLY_TOOL])
     usage = reply.usage.to_usage() if reply.usage else None
-    choice = Choice(text, made, finish_reason(reply.stop_reason, made), None, thought or None)
+    thoughts = _thoughts(reply.content, endpoint) if made else ()
+    choice = Choice(text, made, finish_reason(reply.stop_reason, made), None, thought or None, thoughts)
     return LMResponse((choice,), usage, reply.model or "", reply.id or "")
 
 
@@ -151,6 +159,38 @@ def refused(details: WireStop | None) -> ContentFiltered:
     """The error for a reply that the model, or what watches over it, refused."""
     said = details.explanation if details else None
     return ContentFiltered(f"The model refuses: {said[:500]}" if said else "The model refuses.", code="refusal")
+
+
+def maker_of(endpoint: Endpoint) -> str:
+    """Whose thoughts a model takes back."""
+    return f"{endpoint.provider}/{endpoint.model}"
+
+
+def _thoughts(given: Iterable[WireBlock], endpoint: Endpoint) -> tuple[Thought, ...]:
+    """What stands before the calls, if it begins with thoughts: those alone, or with the texts between them.
+
+    The API wants them as they were, in their order. Thoughts between calls it does not tell of; then there are none.
+    """
+    blocks = [*dropwhile(lambda block: block.type not in THOUGHTS, given)]
+    head = [*takewhile(lambda block: block.type != "tool_use", blocks)]
+    first = [*takewhile(lambda block: block.type in THOUGHTS, head)]
+    if any(block.type in THOUGHTS for block in blocks[len(head) :]):
+        return ()
+    are_first = not any(block.type in THOUGHTS for block in head[len(first) :])
+    made = [sent for block in (first if are_first else head) if (sent := _as_sent(block)) is not None]
+    return (Thought(msgspec.json.encode(made).decode(), maker_of(endpoint)),) if made else ()
+
+
+def _as_sent(block: WireBlock) -> Block | None:
+    match block.type:
+        case "thinking":
+            signed = {} if block.signature is None else {"signature": block.signature}
+            return {"type": "thinking", "thinking": block.thinking or "", **signed}
+        case "redacted_thinking":
+            return {"type": "redacted_thinking", "data": block.data or ""}
+        case "text" if block.text and block.text.strip():
+            return {"type": "text", "text": block.text}
+    return None
 
 
 def _text(block: WireBlock) -> str:
@@ -177,8 +217,8 @@ def _piece(index: int, arguments: str, block: WireBlock | None = None) -> LMDelt
     return LMDelta(tool_call_pieces=(ToolCallPiece(index, *head, arguments),))
 
 
-class OpenCall:
-    """A call of a tool while its arguments come."""
+class OpenBlock:
+    """A block while it comes: a call of a tool, or from the first thought on any."""
 
     def __init__(self, block: WireBlock) -> None:
         self.block = block
@@ -189,15 +229,27 @@ class OpenCall:
         """The arguments so far; some servers send them whole, with the call's head."""
         return "".join(self.pieces) or _raw(self.block.input)
 
+    @property
+    def whole(self) -> WireBlock:
+        """The block with what has come of its text."""
+        came = "".join(self.pieces)
+        if self.block.type == "thinking":
+            return msgspec.structs.replace(self.block, thinking=f"{self.block.thinking or ''}{came}")
+        if self.block.type == "text":
+            return msgspec.structs.replace(self.block, text=f"{self.block.text or ''}{came}")
+        return self.block
+
 
 class StreamedReply:
     """One streamed reply: what has come so far, and how it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.stop_reason: str | None = None
         self.is_over = False
+        self._endpoint = endpoint
         self._texts: list[str] = []
-        self._calls: dict[int, OpenCall] = {}
+        self._calls: dict[int, OpenBlock] = {}
+        self._since_thought: dict[int, OpenBlock] = {}
         self._usage: WireUsage | None = None
         self._details: WireStop | None = None
         self._size = 0
@@ -240,16 +292,24 @@ class StreamedReply:
         own = [call for _, call in sorted(self._calls.items()) if call.block.name != REPLY_TOOL]
         calls = _distinct([(call.block.id or "", call.block.name or "", call.arguments) for call in own])
         usage = self._usage.to_usage() if self._usage else None
-        return LMDelta("", calls, finish_reason(self.stop_reason, calls) or "stop", usage)
+        blocks = [one.whole for _, one in sorted(self._since_thought.items())] if calls else ()
+        thoughts = _thoughts(blocks, self._endpoint)
+        reason = finish_reason(self.stop_reason, calls) or "stop"
+        return LMDelta("", calls, reason, usage, thoughts=thoughts)
 
     def _begin(self, index: int, block: WireBlock) -> LMDelta | None:
+        if self._since_thought or block.type in THOUGHTS:
+            self._since_thought[index] = OpenBlock(block)
+            self._grow(len(block.data or ""))
         if block.type == "tool_use":
-            self._calls[index] = OpenCall(block)
+            self._calls[index] = OpenBlock(block)
             return None if block.name == REPLY_TOOL else _piece(index, "", block)
         return self._shown(block.text or "", block.thinking or "")
 
     def _take(self, index: int, delta: WireDelta) -> LMDelta | None:
         if delta.partial_json is None:
+            if self._since_thought and (kept := self._since_thought.get(index)) is not None:
+                self._keep(kept, delta)
             return self._shown(delta.text or "", delta.thinking or "")
         call = self._calls.get(index)
         if call is None:
@@ -259,6 +319,12 @@ class StreamedReply:
         if call.block.name == REPLY_TOOL:
             return self._shown(delta.partial_json, "")
         return _piece(index, delta.partial_json) if delta.partial_json else None
+
+    def _keep(self, kept: OpenBlock, delta: WireDelta) -> None:
+        kept.pieces.append(delta.thinking or delta.text or "")
+        if delta.signature is not None:
+            kept.block.signature = delta.signature
+            self._grow(len(delta.signature))
 
     def _shown(self, text: str, thought: str) -> LMDelta | None:
         self._grow(len(text) + len(thought))

@@ -11,24 +11,28 @@ from dspex.plugin import (
     Message,
     Part,
     Text,
+    Thought,
     ToolCall,
     ToolResult,
     call_arguments,
     data_url,
+    decode_json,
 )
 
 Block = dict[str, Any]
 
+THOUGHTS = ("thinking", "redacted_thinking")
 
-def to_turns(messages: Iterable[Message]) -> tuple[list[Block], list[dict[str, Any]]]:
+
+def to_turns(messages: Iterable[Message], maker: str) -> tuple[list[Block], list[dict[str, Any]]]:
     """The blocks of the system prompt, and the turns; turns of one side that follow each other are one.
 
-    Raises BadRequest where no turn is left, and for parts that the API has no form for.
+    Only thoughts of `maker` are among the blocks. Raises BadRequest where no turn is left, and for parts that the API has no form for.
     """
     system: list[Block] = []
     turns: list[dict[str, Any]] = []
     for message in messages:
-        blocks = [*_blocks(message.parts)]
+        blocks = [*_blocks(message.parts, maker)]
         if message.role == "system":
             system += blocks
             continue
@@ -53,12 +57,24 @@ def _results_first(blocks: list[Block]) -> list[Block]:
     return sorted(blocks, key=lambda block: block["type"] != "tool_result")
 
 
-def _blocks(parts: Iterable[Part]) -> Iterator[Block]:
+def without_thoughts(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns as a model that does not think first takes them."""
+    kept = [{**turn, "content": [one for one in turn["content"] if one["type"] not in THOUGHTS]} for turn in turns]
+    return [turn for turn in kept if turn["content"]]
+
+
+def _blocks(parts: Iterable[Part], maker: str) -> Iterator[Block]:
     """The blocks of a message; the API refuses empty texts, which say nothing."""
+    has_said = False
     for part in parts:
         match part:
+            case Thought(data=data):
+                if part.maker == maker:
+                    blocks = decode_json(data, list[Block])
+                    has_said = any(block["type"] == "text" for block in blocks)
+                    yield from blocks
             case Text(text=text):
-                if text:
+                if text and not has_said:
                     yield {"type": "text", "text": text}
             case Image(url=url):
                 yield {"type": "image", "source": _source(url)}

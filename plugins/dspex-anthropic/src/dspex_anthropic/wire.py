@@ -8,7 +8,7 @@ from dspex.plugin import BadRequest, LMRequest
 from dspex_anthropic.models import Traits
 from dspex_anthropic.options import AnthropicOptions
 from dspex_anthropic.schemas import REPLY_TOOL, closed, fits_format, reply_tool
-from dspex_anthropic.turns import cached, to_turns
+from dspex_anthropic.turns import THOUGHTS, cached, to_turns, without_thoughts
 
 # OpenAI's names for what the messages API does not have, and the capability that it would take.
 _LACKING = MappingProxyType(
@@ -27,11 +27,14 @@ _BUDGETS = MappingProxyType({"minimal": LEAST_BUDGET, "low": LEAST_BUDGET, "medi
 _LARGE_BUDGET = 16_384
 
 
-def to_body(request: LMRequest, options: AnthropicOptions, traits: Traits) -> dict[str, Any]:
-    """The JSON body of a request. Raises BadRequest for what the API has no form for, naming the capability."""
+def to_body(request: LMRequest, options: AnthropicOptions, traits: Traits, maker: str) -> dict[str, Any]:
+    """The JSON body of a request, with the thoughts of `maker` in it.
+
+    Raises BadRequest for what the API has no form for, naming the capability.
+    """
     if request.n > 1:
         raise BadRequest("The messages API gives one completion a request (capability: n).")
-    system, turns = to_turns(request.messages)
+    system, turns = to_turns(request.messages, maker)
     body: dict[str, Any] = {"model": request.model, "max_tokens": traits.max_output, "messages": turns}
     if options.thinking is not None:
         body["thinking"] = options.thinking
@@ -43,10 +46,11 @@ def to_body(request: LMRequest, options: AnthropicOptions, traits: Traits) -> di
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.schema is not None:
         _place_schema(body, request.schema, options, traits)
+    _fit_thoughts(body)
     if options.cache_prefix:
+        turns = body["messages"]
         cached(system or body.get("tools", []), options.cache_prefix)  # tools stand before the system prompt
         cached(turns[-2]["content"] if len(turns) > 1 else [], options.cache_prefix)
-    _drop_broken_thought(body)
     return body
 
 
@@ -144,8 +148,22 @@ def _tool_choice(choice: Any) -> dict[str, Any]:
     return {"type": _CHOICES[choice]}
 
 
-def _drop_broken_thought(body: dict[str, Any]) -> None:
-    """Within a turn of calls the API wants the signed thoughts back, which our messages do not hold: it goes on without."""
-    is_budget = (body.get("thinking") or {}).get("type") == "enabled"
-    if is_budget and any(block["type"] == "tool_result" for block in body["messages"][-1]["content"]):
+def _fit_thoughts(body: dict[str, Any]) -> None:
+    """Within a turn of calls that began without thoughts, as another model's does, the API takes no budget: it goes on without."""
+    turns = body["messages"]
+    kind = (body.get("thinking") or {}).get("type")
+    if kind == "enabled" and _began_without(turns):
         del body["thinking"]
+        body["messages"] = without_thoughts(turns)
+    elif kind == "disabled":
+        body["messages"] = without_thoughts(turns)
+
+
+def _began_without(turns: list[dict[str, Any]]) -> bool:
+    """Whether calls wait for an answer, and the first of those that follow each other has no thoughts before it."""
+    began: dict[str, Any] | None = None
+    for asked, came in zip(turns[-2::-2], turns[::-2], strict=False):
+        if came["content"][0]["type"] != "tool_result":
+            break
+        began = asked
+    return began is not None and began["content"][0]["type"] not in THOUGHTS

@@ -20,7 +20,7 @@ from dspex.plugin import (
 from dspex_gemini.models import capabilities_of, traits_of
 from dspex_gemini.options import GeminiOptions, read_options
 from dspex_gemini.place import GEMINI, base_url, lacks_key, model_path, no_key, own_headers, refined_error
-from dspex_gemini.replies import StreamedReply, WireReply, check, to_response
+from dspex_gemini.replies import StreamedReply, WireReply, check, maker_of, to_response
 from dspex_gemini.wire import to_body
 
 BROKEN = (LMTimeout, ProtocolError, Unavailable)
@@ -34,6 +34,7 @@ class GeminiProvider:
         self.options = read_options(endpoint.options, GeminiOptions)
         self.base_url = base_url(endpoint)
         self._traits = traits_of(endpoint.model)
+        self._maker = maker_of(endpoint)
         # A server of another's may not give several candidates, nor do models since 3 always.
         several = True if self.base_url == GEMINI and self._traits.thinking in ("never", "budget") else None
         self.capabilities = capabilities_of(self._traits, several=several)
@@ -48,7 +49,7 @@ class GeminiProvider:
         """The whole reply. Raises LMError classes."""
         if self._lacks_key:
             raise no_key(self.endpoint)
-        body = to_body(request, self.options, self._traits)
+        body = to_body(request, self.options, self._traits, self._maker)
         reply = await self._http.request("POST", self._whole, json=body, headers=self._headers)
         return to_response(decode_json(reply.body, self._decoder), request.n, self.endpoint)
 
@@ -59,8 +60,8 @@ class GeminiProvider:
         """
         if self._lacks_key:
             raise no_key(self.endpoint)
-        body = to_body(request, self.options, self._traits)
-        streamed = StreamedReply()
+        body = to_body(request, self.options, self._traits, self._maker)
+        streamed = StreamedReply(self.endpoint)
         events = self._http.events("POST", self._streamed, json=body, headers=self._headers)
         try:
             async with aclosing(events) as running:
@@ -89,9 +90,7 @@ class GeminiProvider:
 
     def _only_piece(self, body: str) -> LMDelta:
         """A reply that came whole, from a server that does not stream."""
-        reply = to_response(decode_json(body, self._decoder), 1, self.endpoint)
-        choice = reply.choices[0]
-        return LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
+        return LMDelta.last_of(to_response(decode_json(body, self._decoder), 1, self.endpoint))
 
 
 def _mark_interrupted(error: LMError, streamed: StreamedReply) -> None:

@@ -17,13 +17,14 @@ from dspex.plugin import (
     LMDelta,
     LMResponse,
     ProtocolError,
+    Thought,
     ToolCall,
     ToolCallPiece,
     Usage,
     status_error,
 )
 from dspex_gemini.schemas import REPLY_TOOL
-from dspex_gemini.turns import made_id
+from dspex_gemini.turns import Signatures, made_id
 
 MAX_STREAM_TEXT = 4 << 20
 
@@ -50,10 +51,11 @@ class WireCall(Wire):
 
 
 class WirePart(Wire):
-    """A part of a reply: a text, which may be a thought, or a call of a tool."""
+    """A part of a reply: a text, which may be a thought, or a call of a tool; either may be signed."""
 
     text: str | None = None
     thought: bool | None = None
+    thought_signature: str | None = None
     function_call: WireCall | None = None
 
 
@@ -147,7 +149,8 @@ def to_response(reply: WireReply, n: int, endpoint: Endpoint) -> LMResponse:
     if len(kept) < n:
         warnings.warn(f"{endpoint.model} gave {len(kept)} of {n} choices asked for.", RuntimeWarning, stacklevel=2)
     usage = reply.usage_metadata.to_usage() if reply.usage_metadata else None
-    return LMResponse(tuple(map(to_choice, kept)), usage, reply.model_version or "", reply.response_id or "")
+    choices = tuple(to_choice(candidate, endpoint) for candidate in kept)
+    return LMResponse(choices, usage, reply.model_version or "", reply.response_id or "")
 
 
 def check(reply: WireReply, endpoint: Endpoint) -> None:
@@ -159,7 +162,7 @@ def check(reply: WireReply, endpoint: Endpoint) -> None:
         raise filtered(feedback.block_reason, feedback.block_reason_message)
 
 
-def to_choice(candidate: WireCandidate) -> Choice:
+def to_choice(candidate: WireCandidate, endpoint: Endpoint) -> Choice:
     """One completion in our form. Raises ProtocolError."""
     reason = candidate.finish_reason
     broken(reason, candidate.finish_message)
@@ -168,8 +171,31 @@ def to_choice(candidate: WireCandidate) -> Choice:
     if not parts and reason != "MAX_TOKENS":
         raise ProtocolError("The reply has neither text nor a tool call.", code="retry_once")
     text, thought = _texts(parts or ())
-    calls = distinct(_calls(parts or ()))
-    return Choice(text, calls, finish_reason(reason, calls), _logprobs(candidate.logprobs_result), thought or None)
+    found = _calls(parts or ())
+    calls = distinct(found)
+    thoughts = _thoughts(found, _said(parts or ()), endpoint) if calls else ()
+    logprobs = _logprobs(candidate.logprobs_result)
+    return Choice(text, calls, finish_reason(reason, calls), logprobs, thought or None, thoughts)
+
+
+def maker_of(endpoint: Endpoint) -> str:
+    """Whose thoughts a model takes back."""
+    return f"{endpoint.provider}/{endpoint.model}"
+
+
+def _thoughts(calls: Iterable[WirePart], said: str | None, endpoint: Endpoint) -> tuple[Thought, ...]:
+    signatures = tuple(part.thought_signature for part in calls)
+    if said is None and not any(signatures):
+        return ()
+    return (Thought(msgspec.json.encode(Signatures(signatures, said)).decode(), maker_of(endpoint)),)
+
+
+def _said(parts: Iterable[WirePart]) -> str | None:
+    """The signature of what is said, or thought, beside the calls."""
+    for part in parts:
+        if part.thought_signature and not part.function_call:
+            return part.thought_signature
+    return None
 
 
 def finish_reason(given: str | None, calls: tuple[ToolCall, ...]) -> str | None:
@@ -192,10 +218,11 @@ def broken(reason: str | None, said: str | None) -> None:
         raise ProtocolError(f"The model's call of a tool is broken ({reason}): {(said or '')[:200]}", code="retry_once")
 
 
-def distinct(calls: Iterable[WireCall]) -> tuple[ToolCall, ...]:
+def distinct(parts: Iterable[WirePart]) -> tuple[ToolCall, ...]:
     """The calls in our form, each with an id of its own."""
     made: dict[str, ToolCall] = {}
-    for place, call in enumerate(calls):
+    for place, part in enumerate(parts):
+        call = part.function_call or WireCall()
         call_id = call.id if call.id and call.id not in made else made_id(place)
         made[call_id] = ToolCall(call_id, call.name or "", _arguments(call))
     return tuple(made.values())
@@ -217,9 +244,9 @@ def _texts(parts: Iterable[WirePart]) -> tuple[str, str]:
     return "".join(said), "".join(thought)
 
 
-def _calls(parts: Iterable[WirePart]) -> list[WireCall]:
+def _calls(parts: Iterable[WirePart]) -> list[WirePart]:
     """The calls of the user's tools."""
-    return [part.function_call for part in parts if part.function_call and part.function_call.name != REPLY_TOOL]
+    return [part for part in parts if part.function_call and part.function_call.name != REPLY_TOOL]
 
 
 def _logprobs(given: WireLogprobs | None) -> Any:
@@ -242,11 +269,13 @@ def _row(token: WireToken) -> dict[str, Any]:
 class StreamedReply:
     """One streamed reply: what has come so far, and how it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.finish_reason: str | None = None
+        self._endpoint = endpoint
         self._message: str | None = None
         self._texts: list[str] = []
-        self._calls: list[WireCall] = []
+        self._calls: list[WirePart] = []
+        self._said: str | None = None
         self._usage: WireUsage | None = None
         self._has_all_usage = False
         self._size = 0
@@ -281,10 +310,12 @@ class StreamedReply:
         self._message = candidate.finish_message or self._message
         parts = (candidate.content or WireContent()).parts or ()
         told = []
-        for call in _calls(parts):
+        for part in _calls(parts):
+            call = part.function_call or WireCall()
             told.append(ToolCallPiece(len(self._calls), call.id or "", call.name or "", _arguments(call)))
-            self._calls.append(call)
-            self._grow(len(call.args))
+            self._calls.append(part)
+            self._grow(len(call.args) + len(part.thought_signature or ""))
+        self._said = self._said or _said(parts)
         text, thought = _texts(parts)
         self._grow(len(text) + len(thought))
         if not text and not thought and not told:
@@ -299,7 +330,8 @@ class StreamedReply:
         broken(self.finish_reason, self._message)
         calls = distinct(self._calls)
         usage = self._usage.to_usage() if self._usage else None
-        return LMDelta("", calls, finish_reason(self.finish_reason, calls) or "stop", usage)
+        thoughts = _thoughts(self._calls, self._said, self._endpoint) if calls else ()
+        return LMDelta("", calls, finish_reason(self.finish_reason, calls) or "stop", usage, thoughts=thoughts)
 
     def _grow(self, characters: int) -> None:
         self._size += characters

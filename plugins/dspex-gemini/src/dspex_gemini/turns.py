@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from dspex.plugin import (
     Audio,
     BadRequest,
@@ -13,23 +15,32 @@ from dspex.plugin import (
     Message,
     Part,
     Text,
+    Thought,
     ToolCall,
     ToolResult,
     call_arguments,
     data_url,
+    decode_json,
 )
 
 Block = dict[str, Any]
 
-# What Google's documentation has for a call whose signature is not at hand: our messages hold none.
+# What Google's documentation has for a call whose signature is not at hand, as one of another model's.
 UNSIGNED = "skip_thought_signature_validator"
 _OWN_ID = r"call_\d+"
 
 
-def to_contents(messages: Iterable[Message], *, signs_calls: bool) -> tuple[list[Block], list[Block]]:
+class Signatures(msgspec.Struct, frozen=True):
+    """What a reply was signed with: its calls in their order, and what it says beside them."""
+
+    calls: tuple[str | None, ...] = ()
+    said: str | None = None
+
+
+def to_contents(messages: Iterable[Message], maker: str, *, signs_calls: bool) -> tuple[list[Block], list[Block]]:
     """The parts of the system's instruction, and the turns; turns of one side that follow each other are one.
 
-    Raises BadRequest where no turn is left, and for parts that the API has no form for.
+    Only thoughts of `maker` sign them. Raises BadRequest where no turn is left, and for parts that the API has no form for.
     """
     system: list[Block] = []
     turns: list[Block] = []
@@ -40,8 +51,8 @@ def to_contents(messages: Iterable[Message], *, signs_calls: bool) -> tuple[list
             system += parts
             continue
         role = "model" if message.role == "assistant" else "user"
-        if role == "model" and signs_calls:
-            _sign(parts)
+        if role == "model":
+            _sign(parts, message.parts, maker, signs_calls=signs_calls)
         if turns and turns[-1]["role"] == role:
             turns[-1]["parts"] += parts
         elif parts:
@@ -56,12 +67,20 @@ def made_id(place: int) -> str:
     return f"call_{place}"
 
 
-def _sign(parts: list[Block]) -> None:
-    """Only the first call of a turn carries a signature."""
-    for part in parts:
-        if "functionCall" in part:
-            part["thoughtSignature"] = UNSIGNED
-            return
+def _sign(parts: list[Block], given: Iterable[Part], maker: str, *, signs_calls: bool) -> None:
+    """Each signature goes where it came; what must have one is the first call of a turn."""
+    calls = [part for part in parts if "functionCall" in part]
+    for thought in given:
+        if isinstance(thought, Thought) and thought.maker == maker:
+            signatures = decode_json(thought.data, Signatures)
+            for call, signature in zip(calls, signatures.calls, strict=False):
+                call.update({"thoughtSignature": signature} if signature else {})
+            if signatures.said is not None:
+                if not parts or "text" not in parts[0]:
+                    parts.insert(0, {"text": ""})  # streams have it so
+                parts[0]["thoughtSignature"] = signatures.said
+    if calls and signs_calls:
+        calls[0].setdefault("thoughtSignature", UNSIGNED)
 
 
 def _parts(parts: Iterable[Part], names: dict[str, str]) -> Iterator[Block]:

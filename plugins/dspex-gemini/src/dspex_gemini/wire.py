@@ -36,9 +36,12 @@ _BUDGETS = MappingProxyType({"none": 0, "minimal": 512, "low": 1_024, "medium": 
 _LEVELS = ("minimal", "low", "medium", "high")
 
 
-def to_body(request: LMRequest, options: GeminiOptions, traits: Traits) -> dict[str, Any]:
-    """The JSON body of a request. Raises BadRequest for what the API has no form for, naming the capability."""
-    system, turns = to_contents(request.messages, signs_calls=traits.signs_calls)
+def to_body(request: LMRequest, options: GeminiOptions, traits: Traits, maker: str) -> dict[str, Any]:
+    """The JSON body of a request, signed by the thoughts of `maker`.
+
+    Raises BadRequest for what the API has no form for, naming the capability.
+    """
+    system, turns = to_contents(request.messages, maker, signs_calls=traits.signs_calls)
     body: dict[str, Any] = {"contents": turns}
     config: dict[str, Any] = {}
     if options.thinking is not None:

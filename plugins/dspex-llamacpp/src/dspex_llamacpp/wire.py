@@ -17,6 +17,7 @@ from dspex.plugin import (
     Message,
     ProtocolError,
     Text,
+    Thought,
     Unavailable,
     Usage,
 )
@@ -193,7 +194,7 @@ def to_body(
 
 def _text(request: LMRequest, message: Message) -> str:
     for part in message.parts:
-        if not isinstance(part, Text):
+        if not isinstance(part, Text | Thought):
             kind = type(part).__name__
             capability = "tools" if kind.startswith("Tool") else f"{kind.lower()}s"
             raise _refused(request, f"a message part of type {kind}", capability)

@@ -62,7 +62,7 @@ def make_azure_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
 
 def _provider(placed: Endpoint, http: HttpClient, model_type: ModelType, preset: Preset) -> AnyProvider:
     if model_type == "chat":
-        return OpenAIProvider(placed, http, preset.batches, preset.shape)
+        return OpenAIProvider(placed, http, preset.batches, preset.shape, wants_thoughts=preset.wants_thoughts)
     return ResponsesProvider(placed, http) if model_type == "responses" else TextProvider(placed, http)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from dspex.plugin import Capabilities
-from dspex_openai.shapes import to_mistrals, with_strict_routing, with_thoughts
+from dspex_openai.shapes import to_mistrals, with_strict_routing
 
 
 class Preset(msgspec.Struct, frozen=True):
@@ -17,7 +17,7 @@ class Preset(msgspec.Struct, frozen=True):
     `options` are defaults of OpenAIOptions. `renamed` and `lacking` are parameters that the service knows by another name, or
     refuses; each of the latter with the capability that it would take. `embeds`: it makes embeddings, too. `batches`: whose batch
     API it has, of BATCH_FORMS or "xai"; None for one that has none, or one by another way than a file. `shape` changes the body
-    of a request to what else the service wants.
+    of a request to what else the service wants. `wants_thoughts`: a turn with calls goes back with what was thought before them.
     """
 
     summary: str
@@ -30,6 +30,7 @@ class Preset(msgspec.Struct, frozen=True):
     embeds: bool = False
     batches: str | None = None
     shape: Callable[[dict[str, Any]], None] | None = None
+    wants_thoughts: bool = False
 
 
 def _lacks(*names: str) -> Mapping[str, str]:
@@ -56,7 +57,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             lacking=_lacks("logit_bias", "seed"),
             # Its JSON mode knows no schema.
             capabilities=Capabilities(chat=True, stream=True, n=False, json_schema=False, tools=True, grammar=False),
-            shape=with_thoughts,
+            wants_thoughts=True,
         ),
         "groq": Preset(
             "Groq",

@@ -10,6 +10,7 @@ import msgspec
 from dspex.plugin import (
     AuthError,
     Capabilities,
+    Choice,
     Endpoint,
     Headers,
     HttpClient,
@@ -25,7 +26,8 @@ from dspex.plugin import (
 from dspex_openai.batches import BatchWire
 from dspex_openai.models import known_capabilities
 from dspex_openai.options import read_options
-from dspex_openai.replies import StreamedReply, WireReply, error_of, to_response
+from dspex_openai.replies import StreamedReply, WireReply, error_of, maker_of, thoughts, to_response
+from dspex_openai.shapes import with_thoughts
 from dspex_openai.wire import to_body, to_stream_body
 from dspex_openai.xai_batches import make_batches
 
@@ -37,7 +39,7 @@ class OpenAIProvider:
     """Chat completions at `api_base`, else at OPENAI_BASE_URL, else at OpenAI.
 
     `batches` names whose batch API the service has, of BATCH_FORMS or "xai"; with None it has no methods of batches. `shape`
-    changes a body to what else the service wants.
+    changes a body to what else the service wants; with `wants_thoughts` what was thought before calls goes back with them.
     """
 
     def __init__(
@@ -46,9 +48,12 @@ class OpenAIProvider:
         http: HttpClient,
         batches: str | None = "openai",
         shape: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        wants_thoughts: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self._shape = shape
+        self._thinks_as = maker_of(endpoint) if wants_thoughts else None
         self.options = read_options(endpoint.options)
         self.base_url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
         self.capabilities = self._capabilities()
@@ -68,7 +73,7 @@ class OpenAIProvider:
         self._check_key()
         body = self._body(request)
         reply = await self._http.request("POST", self._url, json=body, headers=self._headers)
-        return to_response(decode_json(reply.body, self._decoder), request.n, self.endpoint)
+        return self._response(reply.body, request.n)
 
     async def stream(self, request: LMRequest) -> AsyncIterator[LMDelta]:
         """One completion in pieces; the last has tool calls, finish reason and usage. Raises LMError classes.
@@ -77,7 +82,7 @@ class OpenAIProvider:
         """
         self._check_key()
         body = to_stream_body(self._body(request), self.options)
-        streamed, ended = StreamedReply(self.endpoint), False
+        streamed, ended = StreamedReply(self.endpoint, self._thinks_as), False
         events = self._http.events("POST", self._url, json=body, headers=self._headers)
         try:
             async with aclosing(events) as running:
@@ -106,13 +111,22 @@ class OpenAIProvider:
         body = to_body(request, self.options)
         if self._shape is not None:
             self._shape(body)
+        if self._thinks_as is not None:
+            with_thoughts(body, request.messages, self._thinks_as)
         return body
+
+    def _response(self, body: bytes | str, n: int) -> LMResponse:
+        reply = to_response(decode_json(body, self._decoder), n, self.endpoint)
+        if self._thinks_as is None or not any(choice.tool_calls for choice in reply.choices):
+            return reply
+        return msgspec.structs.replace(reply, choices=tuple(map(self._with_thought, reply.choices)))
+
+    def _with_thought(self, choice: Choice) -> Choice:
+        return msgspec.structs.replace(choice, thoughts=thoughts(choice.reasoning, choice.tool_calls, self._thinks_as))
 
     def _only_piece(self, body: str) -> LMDelta:
         """A reply that came whole, from a server that does not stream."""
-        reply = to_response(decode_json(body, self._decoder), 1, self.endpoint)
-        choice = reply.choices[0]
-        return LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
+        return LMDelta.last_of(self._response(body, 1))
 
     def _is_without_key(self) -> bool:
         named = {name.lower() for name in self.endpoint.headers}

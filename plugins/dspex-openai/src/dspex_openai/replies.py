@@ -18,6 +18,7 @@ from dspex.plugin import (
     LMError,
     LMResponse,
     ProtocolError,
+    Thought,
     ToolCall,
     ToolCallPiece,
     Unavailable,
@@ -198,6 +199,16 @@ def _calls(given: Iterable[WireCall]) -> tuple[ToolCall, ...]:
     return calls.done()
 
 
+def maker_of(endpoint: Endpoint) -> str:
+    """Whose thoughts a model takes back."""
+    return f"{endpoint.provider}/{endpoint.model}"
+
+
+def thoughts(said: str | None, calls: tuple[ToolCall, ...], maker: str | None) -> tuple[Thought, ...]:
+    """What was thought before calls, for a service that wants it back as it shows it."""
+    return (Thought(said, maker),) if said and calls and maker else ()
+
+
 def error_of(given: Any, endpoint: Endpoint) -> LMError:
     """What an `error` object means that comes where an answer was expected."""
     return status_error(endpoint, 200, {}, msgspec.json.encode({"error": given}))
@@ -254,10 +265,12 @@ class ToolCalls:
 
 
 class StreamedReply:
-    """One streamed completion: what has come so far, and how it ended."""
+    """One streamed completion: what has come so far, and how it ended. Its thoughts are kept where they have a `maker`."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, maker: str | None = None) -> None:
         self.finish_reason: str | None = None
+        self._maker = maker
+        self._thought: list[str] = []
         self._endpoint = endpoint
         self._texts: list[str] = []
         self._refusal: list[str] = []
@@ -306,6 +319,8 @@ class StreamedReply:
         if not text and not thought and not calls:
             return None
         self._texts.append(text)
+        if thought and self._maker is not None:
+            self._thought.append(thought)
         return LMDelta(text, reasoning=thought, tool_call_pieces=calls)
 
     def last(self) -> LMDelta:
@@ -313,4 +328,6 @@ class StreamedReply:
         if self._refusal or self.finish_reason == "content_filter":
             raise filtered("".join(self._refusal))
         reason = self.finish_reason or "stop"
-        return LMDelta("", self._calls.done(), _REASONS.get(reason, reason), self._usage)
+        calls = self._calls.done()
+        kept = thoughts("".join(self._thought), calls, self._maker)
+        return LMDelta("", calls, _REASONS.get(reason, reason), self._usage, thoughts=kept)

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from dspex.plugin import Choice, Endpoint, LMDelta, LMResponse, ProtocolError, ToolCall, ToolCallPiece, Usage
-from dspex_openai.replies import MAX_STREAM_TEXT, WireDetails, error_of, filtered
+from dspex.plugin import Choice, Endpoint, LMDelta, LMResponse, ProtocolError, Thought, ToolCall, ToolCallPiece, Usage
+from dspex_openai.replies import MAX_STREAM_TEXT, WireDetails, error_of, filtered, maker_of
+from dspex_openai.response_wire import Sealed
 
 
 class WireContent(msgspec.Struct):
@@ -27,6 +28,7 @@ class WireItem(msgspec.Struct):
     type: str | None = None
     content: list[WireContent] | None = None
     summary: list[WireContent] | None = None
+    encrypted_content: str | None = None
     id: str | None = None
     call_id: str | None = None
     name: str | None = None
@@ -109,6 +111,7 @@ def to_response(reply: WireResponse, endpoint: Endpoint) -> LMResponse:
         "tool_calls" if calls and reason == "stop" else reason,
         {"content": rows} if rows else None,
         _thought(items) or None,
+        _thoughts(items, endpoint) if calls else (),
     )
     usage = reply.usage.to_usage() if reply.usage else None
     return LMResponse((choice,), usage, reply.model or "", reply.id or "")
@@ -138,6 +141,24 @@ def _thought(items: Iterable[WireItem]) -> str:
     """What it thought: as it is, where a server shows that, else in summary."""
     reasoning = [item for item in items if item.type == "reasoning"]
     return "\n\n".join(content.text or "" for item in reasoning for content in item.content or item.summary or ())
+
+
+def _thoughts(items: Iterable[WireItem], endpoint: Endpoint) -> tuple[Thought, ...]:
+    """What it thought, as the API sealed it."""
+    made: list[Thought] = []
+    called = 0
+    for item in items:
+        called += item.type == "function_call"
+        if item.type == "reasoning" and item.encrypted_content:
+            sealed = Sealed(called, _as_sent(item))
+            made.append(Thought(msgspec.json.encode(sealed).decode(), maker_of(endpoint)))
+    return tuple(made)
+
+
+def _as_sent(item: WireItem) -> dict[str, Any]:
+    named = {} if item.id is None else {"id": item.id}
+    summary = [{"type": "summary_text", "text": one.text or ""} for one in item.summary or ()]
+    return {"type": "reasoning", **named, "summary": summary, "encrypted_content": item.encrypted_content}
 
 
 def _place(event: WireEvent) -> int:
@@ -198,7 +219,8 @@ class StreamedResponse:
         reply = to_response(self._response, self._endpoint)
         choice = reply.choices[0]
         rest = "" if self._texts else choice.text  # a server may have sent it at the end only
-        return LMDelta(rest, choice.tool_calls, choice.finish_reason or "stop", reply.usage)
+        reason = choice.finish_reason or "stop"
+        return LMDelta(rest, choice.tool_calls, reason, reply.usage, thoughts=choice.thoughts)
 
     def _called(self, piece: ToolCallPiece) -> LMDelta:
         self._grow(len(piece.arguments))

@@ -4,7 +4,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dspex.plugin import Audio, BadRequest, File, Image, LMRequest, Message, Part, Text, ToolCall, ToolResult
+import msgspec
+
+from dspex.plugin import (
+    Audio,
+    BadRequest,
+    File,
+    Image,
+    LMRequest,
+    Message,
+    Part,
+    Text,
+    Thought,
+    ToolCall,
+    ToolResult,
+    decode_json,
+)
+from dspex_openai.models import thinks_first
 from dspex_openai.wire import response_format
 
 Item = dict[str, Any]
@@ -19,22 +35,40 @@ _LACKING = MappingProxyType(
 )
 _RENAMED = MappingProxyType({"max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"})
 _WITH_LOGPROBS = "message.output_text.logprobs"
+_WITH_THOUGHTS = "reasoning.encrypted_content"
 
 
-def to_response_body(request: LMRequest) -> dict[str, Any]:
-    """The JSON body of a request. Raises BadRequest for what the API has no form for, naming the capability."""
+class Sealed(msgspec.Struct, frozen=True):
+    """An item of reasoning, sealed by the API, and how many calls of its reply stand before it."""
+
+    after: int
+    item: Item
+
+
+def to_response_body(request: LMRequest, maker: str) -> dict[str, Any]:
+    """The JSON body of a request, with the thoughts of `maker` in it.
+
+    Raises BadRequest for what the API has no form for, naming the capability.
+    """
     if request.n > 1:
         raise BadRequest("The Responses API gives one completion a request (capability: n).")
-    items = [item for message in request.messages for item in _items(message)]
+    items = [item for message in request.messages for item in _items(message, maker)]
     # Unasked, OpenAI would keep each reply for a month.
     body: dict[str, Any] = {"model": request.model, "input": items, "store": False}
     if request.params:
         _place_params(body, request.params)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
+        if _seals(request.model):
+            body["include"] = [*{**dict.fromkeys(body.get("include", ())), _WITH_THOUGHTS: None}]
     if request.schema is not None:
         body["text"] = {**body.get("text", {}), "format": _format(request.schema)}
     return body
+
+
+def _seals(model: str) -> bool:
+    """Whether a model hands its thoughts out sealed; one that has none refuses to be asked for them."""
+    return thinks_first(model) and "-chat" not in model
 
 
 def _place_params(body: dict[str, Any], params: Mapping[str, Any]) -> None:
@@ -68,10 +102,11 @@ def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"type": "function", "strict": False, **function}
 
 
-def _items(message: Message) -> Iterator[Item]:
-    """A message as items: calls and results are items of their own; results stand first."""
+def _items(message: Message, maker: str) -> Iterator[Item]:
+    """A message as items: calls and results are items of their own; results stand first, thoughts before what they led to."""
     contents: list[Item] = []
     calls: list[Item] = []
+    thoughts: list[Sealed] = []
     for part in message.parts:
         match part:
             case ToolCall(id=call_id, name=name, arguments=arguments):
@@ -80,11 +115,18 @@ def _items(message: Message) -> Iterator[Item]:
                 )
             case ToolResult(id=call_id, text=text):
                 yield {"type": "function_call_output", "call_id": call_id, "output": text}
+            case Thought(data=data):
+                thoughts += [decode_json(data, Sealed)] if part.maker == maker else []
             case _:
                 contents.append(_content(part))
+    for thought in thoughts:
+        if not thought.after:
+            yield thought.item
     if contents:
         yield {"role": message.role, "content": _joined(contents)}
-    yield from calls
+    for number, call in enumerate(calls):
+        yield from (thought.item for thought in thoughts if thought.after == number > 0)
+        yield call
 
 
 def _joined(contents: Iterable[Item]) -> str | list[Item]:

@@ -22,6 +22,7 @@ from dspex_openai.models import known_capabilities
 from dspex_openai.options import read_options
 from dspex_openai.place import base_of, lacks_key, no_key, own_headers
 from dspex_openai.provider import OPENAI
+from dspex_openai.replies import maker_of
 from dspex_openai.response_replies import StreamedResponse, WireEvent, WireResponse, to_response
 from dspex_openai.response_wire import to_response_body
 
@@ -34,6 +35,7 @@ class ResponsesProvider:
 
     def __init__(self, endpoint: Endpoint, http: HttpClient) -> None:
         self.endpoint = endpoint
+        self._maker = maker_of(endpoint)
         self.base_url = base_of(endpoint)
         self.capabilities: Capabilities | None = self._capabilities()
         self._http = http
@@ -46,7 +48,7 @@ class ResponsesProvider:
     async def complete(self, request: LMRequest) -> LMResponse:
         """The whole reply. Raises LMError classes."""
         self._check_key()
-        body = to_response_body(request)
+        body = to_response_body(request, self._maker)
         reply = await self._http.request("POST", self._url, json=body, headers=self._headers)
         return to_response(decode_json(reply.body, self._decoder), self.endpoint)
 
@@ -56,7 +58,7 @@ class ResponsesProvider:
         An error after the first piece is not to be tried again and has the text so far in `.partial`.
         """
         self._check_key()
-        body = to_response_body(request) | {"stream": True}
+        body = to_response_body(request, self._maker) | {"stream": True}
         streamed = StreamedResponse(self.endpoint)
         events = self._http.events("POST", self._url, json=body, headers=self._headers)
         try:
@@ -82,9 +84,7 @@ class ResponsesProvider:
 
     def _only_piece(self, body: str) -> LMDelta:
         """A reply that came whole, from a server that does not stream."""
-        reply = to_response(decode_json(body, self._decoder), self.endpoint)
-        choice = reply.choices[0]
-        return LMDelta(choice.text, choice.tool_calls, choice.finish_reason or "stop", reply.usage, choice.reasoning)
+        return LMDelta.last_of(to_response(decode_json(body, self._decoder), self.endpoint))
 
     def _check_key(self) -> None:
         if self._lacks_key:

@@ -1,8 +1,11 @@
 """What some services want otherwise in the body of a request; plain functions, which change it in place."""
 
 import re
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
+
+from dspex.plugin import Message, Thought
 
 Body = dict[str, Any]
 
@@ -23,13 +26,18 @@ def to_mistrals(body: Body) -> None:
             call["id"] = _short(call["id"])
 
 
-def with_thoughts(body: Body) -> None:
-    """DeepSeek, where it thinks, refuses a turn of the model's without its thoughts once tools were called; empty ones will do."""
-    turns = body["messages"]
-    if any("tool_calls" in turn for turn in turns):
-        for turn in turns:
-            if turn["role"] == "assistant":
-                turn.setdefault("reasoning_content", "")
+def with_thoughts(body: Body, messages: Iterable[Message], maker: str) -> None:
+    """DeepSeek, where it thinks, refuses a turn of the model's without its thoughts once tools were called.
+
+    Empty ones will do, for a turn of another model's than `maker` and for one without calls, whose thoughts are not kept.
+    """
+    if not any("tool_calls" in turn for turn in body["messages"]):
+        return
+    turns = [turn for turn in body["messages"] if turn["role"] == "assistant"]
+    said = (message.parts for message in messages if message.role == "assistant")
+    for turn, parts in zip(turns, said, strict=False):
+        own = [part.data for part in parts if isinstance(part, Thought) and part.maker == maker]
+        turn["reasoning_content"] = "".join(own)
 
 
 def with_strict_routing(body: Body) -> None:

@@ -19,6 +19,7 @@ from dspex.plugin import (
     LMTimeout,
     ProtocolError,
     Text,
+    Thought,
     Unavailable,
     decode_json,
 )
@@ -135,7 +136,7 @@ def to_prompt(request: LMRequest) -> str:
     """The texts of all messages, a blank line between. Raises BadRequest for what is no text, naming the capability."""
     for message in request.messages:
         for part in message.parts:
-            if not isinstance(part, Text):
+            if not isinstance(part, Text | Thought):
                 kind = {"Image": "images", "Audio": "audio", "File": "files"}.get(type(part).__name__, "tools")
                 raise BadRequest(f"A completion of a text reads text only (capability: {kind}).")
     return "\n\n".join(message.text for message in request.messages)
