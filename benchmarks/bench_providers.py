@@ -2,12 +2,15 @@
 
     python benchmarks/bench_providers.py [--rounds 5] [--calls 800]
 
-Prints the process CPU of one call in microseconds: of raw aiohttp with that vendor's bytes, of `lm.complete`, of `Predict`. The three take
-turns every 50 calls, and each is compared with the raw calls just before it, so that a busy machine holds up all alike.
+Prints the process CPU of one call in microseconds: of raw aiohttp with the bytes that Predict sends that vendor, signed where it wants that,
+of `lm.complete`, of `Predict`. The three take turns every 50 calls, and each is compared with the raw calls just before it, so that a busy
+machine holds up all alike.
 """
 
 import argparse
 import asyncio
+import hashlib
+import hmac
 import os
 import statistics
 import time
@@ -21,51 +24,53 @@ from vendor_server import vendor_server
 import dspex
 from dspex.plugin import Message
 
-QUESTION = "[[ ## question ## ]]\n{}"
+SIGNATURE = "question -> answer"
 
 
 class Way(NamedTuple):
-    """A provider: how a handle is made, and what the same request is by hand."""
+    """A provider: how a handle is made, and what the body of a request of it is by hand, of a system prompt and a question."""
 
     name: str
     model: str
     base: str
     path: str
-    body: Callable[[str], dict[str, Any]]
+    body: Callable[[str, str], dict[str, Any]]
     options: dict[str, Any] = {}  # noqa: RUF012  read only
-    without_key: bool = False
+    is_signed: bool = False
 
 
-def chat(text: str) -> dict[str, Any]:
-    return {"model": "m", "messages": [{"role": "user", "content": text}]}
+def chat(system: str, text: str) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "system", "content": system}, {"role": "user", "content": text}]}
+
+
+def converse(system: str, text: str) -> dict[str, Any]:
+    return {"system": [{"text": system}], "messages": [{"role": "user", "content": [{"text": text}]}]}
 
 
 WAYS = [
     Way("openai chat", "openai/m", "/v1", "/v1/chat/completions", chat),
-    Way("openai text", "openai/m", "/v1", "/v1/completions", lambda text: {"model": "m", "prompt": text}, {"model_type": "text"}),
+    Way(
+        "openai text", "openai/m", "/v1", "/v1/completions",
+        lambda system, text: {"model": "m", "prompt": system + text, "stop": ["\n"]}, {"model_type": "text"},
+    ),
     Way(
         "openai responses", "openai/m", "/v1", "/v1/responses",
-        lambda text: {"model": "m", "input": [{"role": "user", "content": text}]}, {"model_type": "responses"},
+        lambda system, text: {"model": "m", "input": chat(system, text)["messages"]}, {"model_type": "responses"},
     ),
     Way("azure chat", "azure/m", "", "/openai/v1/chat/completions", chat),
     Way("mistral chat", "mistral/m", "/v1", "/v1/chat/completions", chat, {"seed": 1}),
     Way(
         "anthropic", "anthropic/m", "", "/v1/messages",
-        lambda text: {"model": "m", "max_tokens": 4096, "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]},
+        lambda system, text: {"model": "m", "max_tokens": 4096, "system": [{"type": "text", "text": system}],
+                              "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]},
     ),
     Way(
         "gemini", "gemini/m", "", "/models/m:generateContent",
-        lambda text: {"contents": [{"role": "user", "parts": [{"text": text}]}]},
+        lambda system, text: {"systemInstruction": {"parts": [{"text": system}]}, "contents": [{"role": "user", "parts": [{"text": text}]}]},
     ),
-    Way("ollama", "ollama/m", "", "/api/chat", lambda text: {**chat(text), "stream": False}, {"learn": False}),
-    Way(
-        "bedrock, key", "bedrock/m", "", "/model/m/converse",
-        lambda text: {"messages": [{"role": "user", "content": [{"text": text}]}]},
-    ),
-    Way(
-        "bedrock, signed", "bedrock/m", "", "/model/m/converse",
-        lambda text: {"messages": [{"role": "user", "content": [{"text": text}]}]}, {"region": "us-east-1"}, True,
-    ),
+    Way("ollama", "ollama/m", "", "/api/chat", lambda system, text: {**chat(system, text), "stream": False}, {"learn": False}),
+    Way("bedrock, key", "bedrock/m", "", "/model/m/converse", converse),
+    Way("bedrock, signed", "bedrock/m", "", "/model/m/converse", converse, {"region": "us-east-1"}, is_signed=True),
     Way("litellm", "litellm/openai/m", "/v1", "/v1/chat/completions", chat),
 ]  # fmt: skip
 
@@ -90,13 +95,20 @@ async def in_turns(calls: int, *ways: Call) -> list[tuple[float, ...]]:
 
 
 async def measured(way: Way, url: str, calls: int) -> list[tuple[float, ...]]:
-    key = {} if way.without_key else {"api_key": "k"}
+    key = {} if way.is_signed else {"api_key": "k"}
     lm = dspex.LM(way.model, api_base=url + way.base, cache=False, **key, **way.options)
-    predict = dspex.Predict("question -> answer")
+    predict = dspex.Predict(SIGNATURE)
     predict.lm = lm
+    chosen = dspex.PlainAdapter() if way.options.get("model_type") == "text" else dspex.ChatAdapter()
+    said = [message.text for message in chosen.render(dspex.Signature(SIGNATURE), (), {"question": "{}"})]
+    system, question_in = said if len(said) == 2 else ("", said[0])
+    headers_of = signer(f"127.0.0.1:{url.rpartition(':')[2]}", way.path) if way.is_signed else bearer
 
     async def whole(question: str) -> None:
-        reply = await lm.complete(lm.request((Message.of("user", QUESTION.format(question)),), {}))
+        turns = (Message.of("system", system),) * bool(system) + (
+            Message.of("user", question_in.replace("{}", question)),
+        )
+        reply = await lm.complete(lm.request(turns, {}))
         assert "Paris" in reply.text
 
     async def predicted(question: str) -> None:
@@ -105,12 +117,34 @@ async def measured(way: Way, url: str, calls: int) -> list[tuple[float, ...]]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def raw(question: str) -> None:
-            data = msgspec.json.encode(way.body(QUESTION.format(question)))
-            headers = {"content-type": "application/json", "authorization": "Bearer k"}
-            async with session.post(url + way.path, data=data, headers=headers) as reply:
+            data = msgspec.json.encode(way.body(system, question_in.replace("{}", question)))
+            async with session.post(url + way.path, data=data, headers=headers_of(data)) as reply:
                 assert b"Paris" in msgspec.json.encode(msgspec.json.decode(await reply.read()))
 
         return await in_turns(calls, raw, whole, predicted)
+
+
+def bearer(_: bytes) -> dict[str, str]:
+    return {"content-type": "application/json", "authorization": "Bearer k"}
+
+
+def signer(host: str, path: str) -> Callable[[bytes], dict[str, str]]:
+    """Signature Version 4 by hand, for one path and day: no less can be done a request."""
+    day, names = time.strftime("%Y%m%d", time.gmtime()), "content-type;host;x-amz-date"
+    key = f"AWS4{os.environ['AWS_SECRET_ACCESS_KEY']}".encode()
+    for part in (day, "us-east-1", "bedrock", "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+
+    def headers(body: bytes) -> dict[str, str]:
+        now, scope = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), f"{day}/us-east-1/bedrock/aws4_request"
+        lines = f"content-type:application/json\nhost:{host}\nx-amz-date:{now}\n"
+        asked = f"POST\n{path}\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+        told = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(asked.encode()).hexdigest()}"
+        signature = hmac.digest(key, told.encode(), "sha256").hex()
+        who = f"AWS4-HMAC-SHA256 Credential=AKID/{scope}, SignedHeaders={names}, Signature={signature}"
+        return {"content-type": "application/json", "x-amz-date": now, "authorization": who}
+
+    return headers
 
 
 def installed(way: Way) -> bool:

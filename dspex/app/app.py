@@ -131,7 +131,7 @@ class App:
             if made_by is None:
                 asked = f"dspex.LM('{endpoint.provider}/{endpoint.model}')"
                 made_by = self.provider("lm_providers", endpoint, asked, attempts)
-            return LMService(endpoint, made_by, self.shared, attempts)
+            return LMService(endpoint, made_by, self.shared, attempts, terms.known)
 
         # By id: the service keeps the provider alive for as long as the key stands there.
         return self.service((LMService, endpoint_identity(endpoint), id(provider), terms), make, provider)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from dspex.app.app import App
-from dspex.core.endpoint import Endpoint
+from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.core.secret import Headers, Secret
@@ -19,7 +19,7 @@ PACE = frozenset(Pace.__struct_fields__)
 # A call cannot change where it goes to and what it shows there; as one of its parameters a key would be sent and kept.
 HANDLES_OWN = PACE | {
     *("api_key", "api_base", "base_url", "headers", "extra_headers", "provider", "model", "model_type", "callbacks"),
-    *("breaker", "http_limits"),
+    *("breaker", "http_limits", "capabilities", "stream"),
 }
 
 
@@ -31,20 +31,34 @@ def terms(
     adaptive: bool = False,
     breaker: BreakerPolicy | bool = True,
     http_limits: HttpLimits = HttpLimits(),  # noqa: B008  # frozen
+    capabilities: Capabilities | Mapping[str, Any] | None = None,
 ) -> Terms:
-    """How a handle's keywords want its endpoint treated; breaker False: none, True: the usual one."""
+    """How a handle's keywords want its endpoint treated; breaker False: none, True: the usual one. Raises ConfigurationError."""
     pace = Pace(max_in_flight, requests_per_minute, tokens_per_minute, adaptive)
-    return Terms(pace, BreakerPolicy() if breaker is True else breaker or None, http_limits)
+    return Terms(pace, BreakerPolicy() if breaker is True else breaker or None, http_limits, _known(capabilities))
+
+
+def _known(given: Capabilities | Mapping[str, Any] | None) -> Capabilities | None:
+    if given is None or isinstance(given, Capabilities):
+        return given
+    fields = Capabilities.__struct_fields__
+    for name in given.keys() - set(fields):
+        raise ConfigurationError(
+            f"capabilities={{{name!r}: ...}}: there is no such one.{did_you_mean(name, fields)} They are: {', '.join(fields)}."
+        )
+    try:
+        return msgspec.convert(dict(given), Capabilities)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"capabilities={given!r:.200}: {error}") from error
 
 
 def changed_terms(now: Terms, given: dict[str, Any]) -> Terms:
     """These terms with what of them is `given`, which is taken out there."""
     pace = {name: given.pop(name) for name in PACE & given.keys()}
     breaker = given.pop("breaker", now.breaker)
-    http_limits = given.pop("http_limits", now.http)
-    return Terms(
-        msgspec.structs.replace(now.pace, **pace), BreakerPolicy() if breaker is True else breaker or None, http_limits
-    )
+    http_limits, known = given.pop("http_limits", now.http), _known(given.pop("capabilities", now.known))
+    policy = BreakerPolicy() if breaker is True else breaker or None
+    return Terms(msgspec.structs.replace(now.pace, **pace), policy, http_limits, known)
 
 
 class Connection(msgspec.Struct, frozen=True):

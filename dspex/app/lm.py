@@ -13,11 +13,13 @@ from dspex.app.app import App, current_app, default_app
 from dspex.app.endpoints import HANDLES_OWN, Connection, changed_terms, terms
 from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import asked, completions
+from dspex.app.written_lm import Written, is_written
 from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
+from dspex.core.warn import warn
 from dspex.core.wire import HttpLimits
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope
@@ -37,13 +39,14 @@ CALLS_OWN = frozenset(
 DSPY_ONLY = frozenset(
     {
         *("_dspy_lm_class", "finetuning_model", "launch_kwargs", "train_kwargs", "use_developer_role"),
-        *("engine", "async_engine", "prompt_cache", "callbacks"),
+        *("engine", "async_engine", "prompt_cache", "callbacks", "stream"),
     }
 )
 INSTEAD = MappingProxyType(
     {
         "async_engine": "providers are plugins, or an object: provider=",
         "engine": "providers are plugins, or an object: provider=",
+        "stream": "a call gives its whole reply; dspex.streamify, and `lm.stream(request)`, give it in pieces",
         "prompt_cache": "what a provider's own cache of prompts takes is a parameter of the provider",
     }
 )
@@ -62,9 +65,17 @@ class LM:
     `http_limits` bounds each exchange. `hedge_after` is that of `dspex.Hedged`. With `dispatch="batch"` calls are put
     together and answered later, within a day and for about half the price, where the provider has that. Keywords that the provider's
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
-    object instead of a plugin's. `train_kwargs` and `finetuning_model` are for a training of it, and never sent. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
+    object instead of a plugin's. `capabilities` are what you know of the model, and go before what its provider knows. `train_kwargs` and `finetuning_model` are for a training of it, and never sent. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
     `hedge_after` and `dispatch`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
+    A subclass with a `forward` or `aforward` of its own is called by that, as a BaseLM.
     """
+
+    cache_key: str | None = None  # of a subclass with a `forward`: see BaseLM
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        for name in {"__call__", "acall"} & vars(cls).keys():
+            warn(f"{cls.__name__}.{name} is called by you only; what modules call is a `forward` or `aforward`.")
 
     def __init__(  # noqa: PLR0917  DSPy's order
         self,
@@ -91,10 +102,13 @@ class LM:
         http_limits: HttpLimits = HttpLimits(),  # noqa: B008  # frozen
         hedge_after: float | str | None = None,
         dispatch: Literal["live", "batch"] = "live",
+        capabilities: Capabilities | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if not isinstance(model, str):
             raise ConfigurationError(f"LM takes 'provider/model', not {model!r:.80}.")
+        if provider is None and is_written(type(self)):
+            provider, cache = Written(self), cache and self.cache_key is not None
         if provider is None and "/" not in model:
             raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
         if model_type not in MODEL_TYPES:
@@ -123,6 +137,7 @@ class LM:
             adaptive=adaptive,
             breaker=breaker,
             http_limits=http_limits,
+            capabilities=capabilities,
         )
         self._options = self._wanted()
         self._bound: tuple[Any, LMService] | None = None  # with the App or tape that it is of
@@ -261,6 +276,8 @@ class LM:
 
     def _refuse(self, params: Mapping[str, Any]) -> None:
         name = min(HANDLES_OWN & params.keys())
+        if name in INSTEAD:
+            raise ConfigurationError(f"{name!r}: {INSTEAD[name]}.")
         raise ConfigurationError(
             f"{name!r} belongs to the handle, not to a call: dspex.LM({self.model!r}, {name}=...) or lm.copy({name}=...)."
         )
@@ -356,7 +373,8 @@ class LM:
         for name in changes.keys() & {*CALLS_OWN, "model", "model_type"}:
             setattr(twin, name, changes.pop(name))
         twin.callbacks = list(changes.pop("callbacks", self.callbacks))
-        twin._provider = changes.pop("provider", self._provider)
+        own = Written(twin) if isinstance(self._provider, Written) else self._provider
+        twin._provider = changes.pop("provider", own)
         twin._take(changes)
         twin._connection, twin._terms = self._connection.changed(changes), changed_terms(self._terms, changes)
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}

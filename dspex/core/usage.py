@@ -8,7 +8,11 @@ from dspex.core.errors import ConfigurationError
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens and money of one reply or of many; `estimated` marks counts that the provider did not give."""
+    """Tokens and money of one reply or of many; `estimated` marks counts that the provider did not give.
+
+    Of the input's tokens `cached_tokens` were read from the provider's cache and `written_tokens` put there, which costs less, and
+    more, than other input; `reasoning_tokens` are among the output's.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -17,6 +21,7 @@ class Usage(msgspec.Struct, frozen=True):
     calls: int = 0
     usd: float | None = None
     estimated: bool = False
+    written_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -43,6 +48,7 @@ class Usage(msgspec.Struct, frozen=True):
             self.calls + other.calls,
             usd,
             self.estimated or other.estimated,
+            self.written_tokens + other.written_tokens,
         )
 
 

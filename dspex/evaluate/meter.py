@@ -33,5 +33,5 @@ class Meter:
 def _priced(model: str, usage: Usage, app: App) -> Usage:
     usd = usage.usd
     if usd is None and model in app.settings.prices:
-        usd = app.prices.of(model, usage.input_tokens, usage.output_tokens, needed=False)
+        usd = app.prices.of(model, usage, needed=False)
     return msgspec.structs.replace(usage, usd=usd, calls=max(1, usage.calls))

@@ -84,6 +84,25 @@ PACKAGES = MappingProxyType(
 )
 
 
+# Who passes calls on to services that no plugin here is for: the models of NAME are its NAME/MODEL.
+BRIDGE = "litellm"
+
+
+def bridge_hint(kind: str, name: str, asked: str, *, is_installed: bool) -> str:
+    """How a service that no package here is for can be reached, else an empty string; `asked` is as the error names it."""
+    if (kind, BRIDGE) not in PACKAGES or (kind, name) in PACKAGES:
+        return ""
+    whole = asked.replace(f"'{name}/", f"'{BRIDGE}/{name}/", 1)
+    wanted = whole if whole != asked else f"'{BRIDGE}/{name}/MODEL'"
+    needs = "" if is_installed else f', after pip install "{PACKAGES[kind, BRIDGE]}"'
+    return f"It may be one of those that LiteLLM reaches: {wanted}{needs}."
+
+
+def offered(kind: str) -> list[str]:
+    """The names that first-party packages offer."""
+    return [name for one, name in PACKAGES if one == kind]
+
+
 def install_hint(kind: str, name: str) -> str:
     """`Install it: pip install ...` for a name that a first-party package offers, else an empty string."""
     package = PACKAGES.get((kind, name))

@@ -14,7 +14,7 @@ import msgspec
 
 from dspex.core.errors import ConfigurationError, DspexError, PluginError
 from dspex.core.nearest import did_you_mean
-from dspex.plugin.catalog import KIND_WORDS, install_hint
+from dspex.plugin.catalog import BRIDGE, KIND_WORDS, bridge_hint, install_hint, offered
 from dspex.plugin.fence import LOADING, Fence, Ground, fenced
 from dspex.plugin.spec import API_VERSION, GROUP, Spec
 
@@ -227,10 +227,10 @@ class PluginManager:
             failed.update(self.commands()[1])
         broken = [f"{plugin} ({error[:200]})" for plugin, error in list(failed.items())[:5]]
         blocked = [record.name for record in self.plugins if record.status == "blocked"]
+        meant = did_you_mean(name, known).strip() or did_you_mean(name, offered(kind)).strip()
         parts = [
             f"No {KIND_WORDS[kind]} {name!r}{f', asked for by {asked}' if asked else ''}.",
-            did_you_mean(name, known).strip(),
-            install_hint(kind, name),
+            install_hint(kind, name) or meant or bridge_hint(kind, name, asked, is_installed=BRIDGE in known),
             f"Installed: {', '.join(known) or 'none'}.",
             f"Failed to load: {'; '.join(broken)} (see `dspex doctor`)." if broken else "",
             f"Blocked by DSPEX_PLUGINS or -p: {', '.join(blocked)}." if blocked else "",

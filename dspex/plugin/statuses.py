@@ -34,6 +34,10 @@ _FILTERED = (
     r"content_policy|content_filter|content policy|content management policy|responsible_?ai|safety system"
     r"|moderation_blocked|input was flagged"
 )
+# A limit that waiting does not lift; Gemini has OpenAI's words for one of a minute, so that those tell nothing.
+_NO_CREDIT = (
+    r"insufficient[ _](quota|balance|credit|fund)|out of credit|available credits|spending limit|exceeded_current_quota"
+)
 _SECONDS = r"\d{1,9}(\.\d{1,9})?"
 _TELLING_HEADER = r"auth|key|token|secret|cookie"
 
@@ -166,7 +170,7 @@ def _error(told: _Refusal) -> LMError:
         return BadRequest(
             f"{host} does not know the model {model!r} or the path (404){told.says} Check both, and api_base."
         )
-    if status in (409, 425) or (status >= 500 and status not in (501, 505)):
+    if status in (409, 425, 499) or (status >= 500 and status not in (501, 505)):
         return Unavailable(f"{host} failed on its side ({told.name}){told.says}")
     if status >= 400:
         return BadRequest(f"{host} refuses the request as it is ({told.name}){told.says}")
@@ -183,12 +187,12 @@ def _refused_content(told: _Refusal) -> LMError | None:
         return ContextWindowExceeded(f"The prompt is longer than the model reads ({status} from {host}){told.says}")
     if status in (400, 403, 422) and re.search(_FILTERED, words):
         return ContentFiltered(f"A content policy of {host} refused the request ({status}){told.says}")
-    if status == 402 or (status == 429 and told.code == "insufficient_quota"):
+    if status == 402 or (status == 429 and re.search(_NO_CREDIT, f"{told.code} {words}")):
         advice = "Waiting will not help: see the plan and billing of the account."
         return RateLimited(f"The quota at {host} is used up ({status}){told.says} {advice}", retryable=False)
-    if status == 429:
+    if status in (429, 498):  # 498: Groq's, for a tier without room
         wait = f" It asks to wait {told.retry_after:g} s." if told.retry_after else ""
-        return RateLimited(f"{host} limits the rate (429){told.says}{wait} Lower max_in_flight or num_threads.")
+        return RateLimited(f"{host} limits the rate ({status}){told.says}{wait} Lower max_in_flight or num_threads.")
     return None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from dspex.core.clock import derived_rng
-from dspex.core.endpoint import Endpoint
+from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import BudgetExceeded, CircuitOpen, DspexError, LMError, LMTimeout, PluginError
 from dspex.core.events import AttemptFailed, BreakerChanged, BudgetRefused
 from dspex.core.wire import HttpLimits
@@ -32,11 +32,12 @@ ONE_CALL = Charge(1)
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """How an endpoint is treated: limits, breaker (None: none), and the bounds of one exchange with it."""
+    """How an endpoint is treated: limits, breaker (None: none), the bounds of one exchange with it, and what its model is known to do."""
 
     pace: Pace = Pace()
     breaker: BreakerPolicy | None = BreakerPolicy()
     http: HttpLimits = HttpLimits()
+    known: Capabilities | None = None
 
 
 class Attempts:

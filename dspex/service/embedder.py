@@ -155,7 +155,7 @@ class EmbeddingService:
             return Charge(1)
         usd = usage.usd
         if usd is None:
-            usd = self._shared.prices.of(self.name, usage.input_tokens, 0, needs_price)
+            usd = self._shared.prices.of(self.name, usage, needs_price)
         return Charge(1, usage.input_tokens, usd)
 
     # The cache, by text

@@ -20,6 +20,7 @@ from dspex.core.wire import HttpLimits, HttpReply, MakeFraming, ServerEvent
 from dspex.plugin.per_loop import PerLoop
 from dspex.plugin.statuses import redacted, status_error
 from dspex.service.connections import NEW_SOCKETS, Pool
+from dspex.service.proxies import proxied
 from dspex.service.sse import EVENTS, EventReader
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ ErrorHook = Callable[[int, Mapping[str, str], bytes], LMError | None]
 
 RESENDS = 3  # on kept connections that turn out to be dead; beyond them it is a fault like any other
 TLS_ADVICE = "For a certificate of your own set SSL_CERT_FILE to its CA; for a server without TLS use http://."
+PROXY_ADVICE = "It is that of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; NO_PROXY names hosts to reach without it."
 LINGER_S = 0.05  # how long a stream that nobody reads any more may take to end, which leaves its connection usable
 LOOK_S = 0.5  # how often a reply that is waited for is looked at, whether its connection still stands
 LARGE = 1 << 20  # a body of this size is written in pieces, as aiohttp would send it in one and hold up the loop
@@ -61,7 +63,7 @@ class HttpService:
         self._base = None if endpoint.base_url is None else checked_url(endpoint.base_url)
         self._headers = checked_headers(endpoint.headers)
         self._pool: PerLoop[Pool] = PerLoop(lambda: Pool(limits.connect_s), Pool.aclose)
-        self._urls: dict[str, Any] = {}
+        self._urls: dict[str, tuple[Any, Mapping[str, Any]]] = {}
         self._kept: tuple[Headers, tuple[str, bool], dict[str, str]] | None = None
 
     async def request(
@@ -158,7 +160,7 @@ class HttpService:
         names = self._names(headers, encoding, json is not None)
         if json is not None:
             body = _encoded(json)
-        pool, url = self._pool.get(), self._urls.get(path) or self._url(path)
+        pool, (url, way) = self._pool.get(), self._urls.get(path) or self._url(path)
         while True:
             made: list[None] = []
             NEW_SOCKETS.set(made)  # and left set, as nobody else looks at it
@@ -166,7 +168,7 @@ class HttpService:
                 data: Any = body
                 if body:
                     data = BytesIO(body) if len(body) > LARGE else pool.payload(body)
-                return await pool.session.request(method, url, data=data, headers=names, allow_redirects=False)
+                return await pool.session.request(method, url, data=data, headers=names, allow_redirects=False, **way)
             except Exception as error:
                 if made or not resends or not _died_in_silence(error):
                     raise
@@ -184,13 +186,15 @@ class HttpService:
         self._kept = headers, (encoding, is_json), names
         return names
 
-    def _url(self, path: str) -> Any:
+    def _url(self, path: str) -> tuple[Any, Mapping[str, Any]]:
+        """A path's address, and by which proxy it is reached."""
         from yarl import URL
 
         url = URL(self._address(path))
+        found = url, proxied(url)
         if len(self._urls) < 64:
-            self._urls[path] = url
-        return url
+            self._urls[path] = found
+        return found
 
     def _address(self, path: str) -> str:
         if path[:8].lower().startswith(("http://", "https://")):
@@ -417,6 +421,16 @@ def _network_error(error: Exception, host: str, limits: HttpLimits) -> LMError |
         return Unavailable(f"The connection to {host} was closed on our side.", retryable=False)
     rows: tuple[tuple[Any, type[LMError], str], ...] = (
         (aiohttp.ClientSSLError, Unavailable, f"No trusted TLS connection to {host}: {reason}. {TLS_ADVICE}"),
+        (
+            aiohttp.ClientProxyConnectionError,
+            Unavailable,
+            f"No connection to the proxy for {host}: {reason}. {PROXY_ADVICE}",
+        ),
+        (
+            aiohttp.ClientHttpProxyError,
+            Unavailable,
+            f"The proxy does not let through to {host}: {_proxys(error)}. {PROXY_ADVICE}",
+        ),
         (aiohttp.ConnectionTimeoutError, LMTimeout, f"No connection to {host} within {limits.connect_s:g} s."),
         (aiohttp.ClientConnectorDNSError, Unavailable, f"No address for {host}: {reason}. Check api_base and network."),
         (aiohttp.ClientConnectorError, Unavailable, f"No connection to {host}: {reason}. Does the server run there?"),
@@ -427,7 +441,15 @@ def _network_error(error: Exception, host: str, limits: HttpLimits) -> LMError |
         (aiohttp.ServerDisconnectedError, Unavailable, f"{host} closed the connection before it replied."),
         ((aiohttp.ClientError, OSError), Unavailable, f"The connection to {host} broke: {reason}"),
     )
+    is_final = isinstance(error, aiohttp.ClientSSLError) or (
+        isinstance(error, aiohttp.ClientHttpProxyError) and error.status < 500
+    )
     for kinds, ours, message in rows:
         if isinstance(error, kinds):
-            return ours(message, retryable=False if kinds is aiohttp.ClientSSLError else None)
+            return ours(message, retryable=False if is_final else None)
     return None
+
+
+def _proxys(error: Exception) -> str:
+    """A proxy's words; its address is not told, as that may hold a password."""
+    return f"{getattr(error, 'status', '')} {getattr(error, 'message', '')}".strip()[:200]

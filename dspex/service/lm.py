@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from dspex.core.clock import Clock
 from dspex.core.endpoint import Capabilities, Endpoint
@@ -39,8 +40,18 @@ LOCAL_PARAMS = frozenset({"rollout_id"})  # in the key, never on the wire
 class LMService:
     """One model behind one endpoint, for all loops and threads of an App."""
 
-    def __init__(self, endpoint: Endpoint, provider: "LMProvider", shared: Shared, attempts: Attempts) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        provider: "LMProvider",
+        shared: Shared,
+        attempts: Attempts,
+        known: Capabilities | None = None,
+    ) -> None:
         self.endpoint = endpoint
+        self._known = (
+            {} if known is None else {name: value for name, value in asdict(known).items() if value is not None}
+        )
         self.provider = provider
         self.attempts = attempts
         self.name = attempts.name
@@ -56,8 +67,9 @@ class LMService:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the provider says it can do, each None where unknown."""
-        return getattr(self.provider, "capabilities", None) or UNKNOWN
+        """What the provider says it can do, where the user does not know better; each None where unknown."""
+        found: Capabilities = getattr(self.provider, "capabilities", None) or UNKNOWN
+        return msgspec.structs.replace(found, **self._known) if self._known else found
 
     @property
     def clock(self) -> Clock:
@@ -316,14 +328,12 @@ class LMService:
         usage = reply.usage
         if usage is None:
             usage = estimated_usage(request, "".join(choice.text for choice in reply.choices))
-        if usage.usd is None and (
-            usd := self._shared.prices.of(self.name, usage.input_tokens, usage.output_tokens, False)
-        ):
+        if usage.usd is None and (usd := self._shared.prices.of(self.name, usage, needed=False)):
             usage = msgspec.structs.replace(usage, usd=usd)
         return reply if usage is reply.usage else msgspec.structs.replace(reply, usage=usage)
 
     def _usd(self, usage: Usage) -> float:
-        return self._shared.prices.of(self.name, usage.input_tokens, usage.output_tokens, needed=False)
+        return self._shared.prices.of(self.name, usage, needed=False)
 
     # Small parts
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import dspex
-from dspex.plugin import LMDelta, LMResponse, Unavailable, Usage
+from dspex.plugin import LMDelta, LMResponse, Message, ToolCall, ToolResult, Unavailable, Usage
 
 
 @pytest.mark.fault("R15")
@@ -102,6 +102,49 @@ def test_without_max_tokens_the_bound_is_the_models_known_limit(virtual, script,
     assert first.value == ["4"]
     assert isinstance(second.error, dspex.BudgetExceeded)
     assert not unknown.requests
+
+
+LONG = "x" * 3_000
+BESIDE_TEXT = {
+    "picture": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0K"}}],
+    "sound": [{"type": "input_audio", "input_audio": {"data": "A" * 300_000, "format": "mp3"}}],
+    "document": [{"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}],
+}
+
+
+@pytest.mark.parametrize("content", BESIDE_TEXT.values(), ids=BESIDE_TEXT.keys())
+def test_what_is_no_text_is_a_part_of_the_bound(virtual, script, settled, content):
+    provider = script()
+
+    async def main():
+        lm = dspex.LM("x/y", provider=provider, max_tokens=10)
+        with dspex.budget(tokens=900):
+            return await settled(lm.acall([{"role": "user", "content": content}]))
+
+    assert virtual(main)[0].error.unit == "tokens"
+    assert not provider.requests
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"messages": (Message("tool", (ToolResult("1", LONG),)),)},
+        {"messages": (Message("assistant", (ToolCall("1", "f", LONG),)),)},
+        {"messages": (), "tools": ({"name": "f", "description": LONG},)},
+        {"messages": (), "schema": {"description": LONG}},
+    ],
+    ids=["result", "call", "tools", "schema"],
+)
+def test_tools_and_schemas_are_a_part_of_the_bound(virtual, script, settled, asked):
+    provider = script()
+
+    async def main():
+        lm = dspex.LM("x/y", provider=provider, max_tokens=10)
+        with dspex.budget(tokens=900):
+            return await settled(lm.complete(lm.request(asked.pop("messages"), {}, **asked)))
+
+    assert virtual(main)[0].error.unit == "tokens"
+    assert not provider.requests
 
 
 def test_dollars_follow_the_users_prices(virtual, script, settled):

@@ -5,10 +5,12 @@ import pytest
 import dspex
 from dspex.plugin import LMResponse, Usage
 
+USUAL = Usage(1_000, 100)
 
-def spent(virtual, script, settled, name, **settings):
-    """What one call of 1,000 and 100 tokens takes from a budget of a dollar, and its error."""
-    provider = script(LMResponse.from_text("4", Usage(1_000, 100)))
+
+def spent(virtual, script, settled, name, usage=USUAL, **settings):
+    """What one call takes from a budget of a dollar, and its error."""
+    provider = script(LMResponse.from_text("4", usage))
 
     async def main():
         with dspex.budget(usd=1.0) as budget:
@@ -49,3 +51,22 @@ def test_a_table_in_a_context_is_that_of_its_block(virtual, script, settled):
         return budget.spent.usd
 
     assert virtual(main) == pytest.approx(0.001)
+
+
+CACHED = Usage(1_000, 100, cached_tokens=600, written_tokens=300)
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [((1.0, 10.0), 0.002), ((1.0, 10.0, 0.1), 0.00146), ((1.0, 10.0, 0.1, 2.0), 0.00176), ([1, 10, 0, 0], 0.0011)],
+)
+def test_what_a_providers_cache_has_is_priced_apart_where_the_table_says_how(virtual, script, settled, row, wanted):
+    table = {"acme/m": row}
+    assert spent(virtual, script, settled, "acme/m", CACHED, prices=table)[0] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("name", ["anthropic/claude-sonnet-4-5", "litellm/anthropic/claude-sonnet-4-5"])
+def test_published_prices_tell_what_was_read_from_a_cache_and_written_to_it(virtual, script, settled, name):
+    pytest.importorskip("genai_prices")
+    usd = [spent(virtual, script, settled, name, usage)[0] for usage in (Usage(1_000, 0), CACHED)]
+    assert usd == pytest.approx([0.003, (100 * 3 + 600 * 0.3 + 300 * 3.75 + 100 * 15) / 1e6])

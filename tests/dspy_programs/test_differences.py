@@ -58,9 +58,11 @@ def test_a_predict_does_not_go_by_an_lms_own_call():
         async def complete(self, request):
             return LMResponse.from_text("[[ ## b ## ]]\nfrom the provider")
 
-    class Own(dspex.LM):
-        def __call__(self, *args, **kwargs):
-            return ["[[ ## b ## ]]\nfrom the call"]
+    with pytest.warns(RuntimeWarning, match="is called by you only"):
+
+        class Own(dspex.LM):
+            def __call__(self, *args, **kwargs):
+                return ["[[ ## b ## ]]\nfrom the call"]
 
     assert dspex.Predict("a -> b")(a="x", lm=Own("x/y", provider=Provider())).b == "from the provider"
 

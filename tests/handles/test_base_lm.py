@@ -156,3 +156,46 @@ def test_a_copy_calls_its_own_forward():
     two = one.copy(temperature=1.0)
     two.answer = 5
     assert (one("?"), two("?")) == (["[[ ## answer ## ]]\n4"], ["[[ ## answer ## ]]\n5"])
+
+
+class OwnLM(dspex.LM):
+    """As DSPy's programs write one too: below LM, and with a model's usual name."""
+
+    def forward(self, prompt=None, messages=None, **kwargs):
+        return reply(f"[[ ## answer ## ]]\n{len(messages)}, {kwargs['temperature']}")
+
+
+class OwnAsyncLM(dspex.LM):
+    async def aforward(self, prompt=None, messages=None, **kwargs):
+        return reply(f"[[ ## answer ## ]]\n{len(messages)}, {kwargs['temperature']}")
+
+
+@pytest.mark.parametrize("kind", [OwnLM, OwnAsyncLM])
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "mine"])
+def test_a_forward_below_lm_is_what_is_called(kind, model):
+    dspex.configure(cache=Cache())
+    lm = kind(model, temperature=0.5)
+    with dspex.track_usage() as usage:
+        answers = [dspex.Predict("question -> answer")(question="?", lm=one).answer for one in (lm, lm, lm.copy())]
+    assert answers == ["2, 0.5"] * 3
+    assert usage.total.calls == 3  # nobody says what tells its replies apart, so none is kept
+
+
+def test_a_forward_that_asks_for_lms_own_is_told_what_to_do():
+    class Wrapping(dspex.LM):
+        def forward(self, prompt=None, messages=None, **kwargs):
+            return super().forward(messages=messages, **kwargs)
+
+    with pytest.raises(dspex.ConfigurationError, match=r"Wrapping\.forward calls .* which has none: .* dspex\.LM"):
+        Wrapping("openai/gpt-4o")("?")
+
+
+@pytest.mark.parametrize("name", ["__call__", "acall"])
+def test_a_call_of_ones_own_is_said_to_be_used_by_oneself_only(name):
+    with pytest.warns(RuntimeWarning, match=rf"Own\.{name} is called by you only; .* `forward`"):
+        type("Own", (dspex.LM,), {name: lambda self, *given, **more: ["x"]})
+
+
+def test_an_attribute_that_is_missing_elsewhere_is_told_as_what_it_is():
+    with pytest.raises(dspex.PluginError, match="no_such"):
+        type("Broken", (dspex.LM,), {"forward": lambda self, **given: self.no_such})("mine", num_retries=0)("?")

@@ -201,3 +201,11 @@ def test_a_time_or_a_number_of_retries_that_cannot_be_is_refused(make, given):
 
 def test_an_address_that_is_empty_is_not_taken_for_none():
     assert dspex.LM("acme/m", api_base="")._connection.base_url == ""
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda: dspex.LM("x/y", stream=True), lambda: dspex.LM("x/y", provider=object())("?", stream=True)]
+)
+def test_a_stream_is_no_parameter_as_its_reply_would_be_paid_for_and_not_be_read(ask):
+    with pytest.raises(dspex.ConfigurationError, match=r"'?stream.*: a call gives its whole reply; dspex\.streamify"):
+        ask()

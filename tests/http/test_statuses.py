@@ -88,11 +88,32 @@ async def test_a_used_up_quota_is_final_and_called_so(server, http, failure, sta
     assert "quota" in str(error)
 
 
+XAI = {
+    "code": "Some resource has been exhausted",
+    "error": "Your team has used all available credits, or reached its limit.",
+}
+MOONSHOT = {"error": {"type": "exceeded_current_quota_error", "message": "Your account is suspended."}}
+
+
+@pytest.mark.fault("S06")
+@pytest.mark.parametrize("body", [XAI, MOONSHOT], ids=["xai", "moonshot"])
+async def test_a_quota_is_known_by_the_words_of_services_without_the_code(server, http, failure, body):
+    server.then(429, json=body)
+    error = await failure(http)
+    assert (attempts(error), "used up" in str(error)) == (1, True)
+
+
+async def test_a_limit_of_a_minute_is_no_used_up_quota_though_its_words_are_openais(server, http, failure):
+    message = "You exceeded your current quota, please check your plan and billing details."
+    server.then(429, json={"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": message}})
+    assert attempts(await failure(http)) == 4
+
+
 @pytest.mark.fault("S07")
 @pytest.mark.fault("S08")
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(408, LMTimeout), (409, Unavailable), (425, Unavailable), (500, Unavailable), (502, Unavailable),
+    [(408, LMTimeout), (409, Unavailable), (425, Unavailable), (498, RateLimited), (499, Unavailable), (500, Unavailable), (502, Unavailable),
      (503, Unavailable), (504, LMTimeout), (529, Unavailable)],
 )  # fmt: skip
 async def test_a_fault_of_the_server_may_be_tried_again(server, http, failure, status, kind):

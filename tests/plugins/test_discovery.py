@@ -208,6 +208,25 @@ def test_a_provider_that_is_misspelt_is_guessed(plugin, install):
         dspex.LM("acne/m")("hello")
 
 
+def test_a_provider_that_is_misspelt_and_not_installed_is_guessed_too(install):
+    install()
+    with pytest.raises(dspex.ConfigurationError, match="Did you mean 'anthropic'") as caught:
+        dspex.LM("antropic/m")("hello")
+    assert "litellm" not in str(caught.value)
+
+
+@pytest.mark.parametrize("handle", [dspex.LM, dspex.Embedder])
+def test_a_provider_that_no_package_is_for_is_to_be_had_by_the_bridge(plugin, install, handle):
+    install()
+    told = r"LiteLLM reaches: dspex\.\w+\('litellm/cohere/x/y'\), after pip install \"dspex-litellm\"\."
+    with pytest.raises(dspex.ConfigurationError, match=told):
+        handle("cohere/x/y")("hello")
+    hook = {"lm_providers" if handle is dspex.LM else "embedders": one("litellm")}
+    install(plugin("litellm", **hook))
+    with pytest.raises(dspex.ConfigurationError, match=r"LiteLLM reaches: dspex\.\w+\('litellm/cohere/x/y'\)\."):
+        handle("cohere/x/y")("hello")
+
+
 def test_a_kernel_without_plugins_says_which_package_to_install(install):
     install()
     with pytest.raises(dspex.ConfigurationError, match='pip install "dspex-openai"'):

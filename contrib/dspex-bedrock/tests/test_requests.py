@@ -175,3 +175,9 @@ def test_a_wrong_option_is_named(lm):
 def test_what_is_known_of_a_model_is_told(lm, model, tools, images):
     capabilities = lm(model).capabilities
     assert (capabilities.tools, capabilities.images, capabilities.n) == (tools, images, False)
+
+
+async def test_an_extra_body_is_more_of_the_body_and_no_field_of_it(sent):
+    body = await sent("Hi", extra_body={"requestMetadata": {"a": "b"}})
+    assert body["requestMetadata"] == {"a": "b"}
+    assert "extra_body" not in str(body)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -20,16 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::Deprecat
 
 RECORDED = Path(__file__).parent / "recorded"
 LOOK_UP = ToolCall("call_1", "look_up", '{"city": "Oslo", "days": 2}')
-NO_BOUND = "LiteLLM's client has no bound for the size of a reply, so that the call ends by its time"
-BEARS = {
-    **dict.fromkeys(
-        ("announced too large", "endless body", "endless error", "event without end", "line without end"), NO_BOUND
-    ),
-    "bad chunk size": "LiteLLM's client says nothing of it now and then, so that the call ends by its time",
-    "NaN": "LiteLLM reads JSON by Python's own reader, which takes NaN",
-    "brotli": "LiteLLM's client takes what is said to be brotli as it is, where it cannot unpack that",
-    "redirect": "LiteLLM's client follows redirects, to wherever they lead",
-}
 
 
 def recorded(name: str, means: Choice, usage: dspex.Usage) -> Recording:
@@ -70,7 +59,6 @@ class TestLiteLLM(LMProviderContract):
     model = "openai/acme-1"
     base_path = "/v1"
     cannot = ("grammar",)
-    bears = MappingProxyType(BEARS)
     stride = 29  # each call is one of LiteLLM's, of milliseconds
     timeout_s = 2.0
 
@@ -118,7 +106,6 @@ class TestLiteLLM(LMProviderContract):
 class TestEmbedder(EmbeddingProviderContract):
     model = "openai/e-1"
     base_path = "/v1"
-    bears = MappingProxyType({name: why for name, why in BEARS.items() if "line" not in name and "event" not in name})
     timeout_s = 2.0
 
     def spec(self) -> Spec:

@@ -1,5 +1,7 @@
 """What LiteLLM's errors become, beyond the kit."""
 
+import socket
+
 import pytest
 
 import dspex
@@ -41,3 +43,24 @@ def test_a_special_exception_goes_before_its_kin(litellm):
     made = translated(error, Endpoint("litellm", "m", None, Secret("sk-canary-1")))
     assert isinstance(made, dspex.ContextWindowExceeded)
     assert "canary" not in str(made)
+
+
+async def test_no_file_is_fetched_to_count_the_tokens_of_a_stream(server, lm, stream, monkeypatch):
+    """LiteLLM would ask Hugging Face for a tokenizer, again and again, and hold up its loop meanwhile."""
+    asked, known = [], socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *more, **how: asked.append(host) or known(host, *more, **how)
+    )
+    server.then_events([{"choices": [{"index": 0, "delta": {"content": "Hi."}, "finish_reason": "stop"}]}])
+    assert "".join([piece.text async for piece in stream(lm("groq/llama-3"))]) == "Hi."
+    assert not [host for host in asked if "huggingface" in str(host)]
+
+
+@pytest.mark.parametrize("model", ["mistral/mistral-small-latest", "cohere_chat/command-r"])
+@pytest.mark.parametrize("fault", ["redirect", "endless body", "announced too large"])
+async def test_a_service_that_litellm_calls_by_its_own_client_is_bounded_too(server, lm, ask, model, fault):
+    server.then_fault(fault, ANSWER)
+    with pytest.raises(dspex.ProtocolError, match="not read") as caught:
+        await ask(lm(model, api_base=server.url))
+    assert caught.value.retryable is False
+    assert len(server.requests) == 1

@@ -141,11 +141,11 @@ class Escape:
 
     def hide(self, text: str) -> str:
         """The text with no mark in it."""
-        return self._hide.sub(r"\\\1", text)
+        return text if self._hide.search(text) is None else self._hide.sub(r"\\\1", text)
 
     def show(self, text: str) -> str:
         """The text as it was."""
-        return self._show.sub(r"\1", text)
+        return text if "\\" not in text else self._show.sub(r"\1", text)
 
 
 def last_full(compiled: CompiledSignature, sections: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -42,6 +42,13 @@ class PlainAdapter(Adapter):
         blocks.append(joined("\n", (asked, label)) if asked else label)
         return joined("\n\n", blocks)
 
+    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """The same as a message; with no dictionary between where it is all text."""
+        prompt = self._prompt(base.compiled_of(signature), demos, inputs) if type(self) is PlainAdapter else None
+        if isinstance(prompt, str):
+            return (Message.of("user", prompt),)
+        return super().render(signature, demos, inputs)
+
     def params(self, signature: Any, capabilities: Capabilities) -> dict[str, Any]:
         """Stop strings, and a grammar for a choice where the provider takes one."""
         outputs = base.compiled_of(signature).outputs
@@ -81,10 +88,9 @@ class PlainAdapter(Adapter):
         first = form.labels[compiled.outputs[0].name]
         begun = completion if completion.lstrip().casefold().startswith(first.casefold()) else f"{first} {completion}"
         pieces = form.label.split(begun)
-        names = {label.casefold(): name for name, label in form.labels.items()}
         found: dict[str, str] = {}
         for label, text in zip(pieces[1::2], pieces[2::2], strict=True):
-            name = names[label.casefold()]
+            name = form.names[label.casefold()]
             if name in found or name in compiled.input_names:
                 break
             found[name] = form.escape.show(text.strip())
@@ -117,7 +123,9 @@ def _form(compiled: CompiledSignature) -> Form:
         ):
             labels = {name: f"{name}:" for name in labels}  # prefixes of the user's that cannot tell fields apart
         hazard = "|".join(re.escape(label) for label in sorted(labels.values(), key=len, reverse=True))
-        form = Form(labels, re.compile(f"^({hazard})", re.MULTILINE | re.IGNORECASE), base.Escape(hazard, "^"))
+        names = {label.casefold(): name for name, label in labels.items()}
+        mark = re.compile(f"^({hazard})", re.MULTILINE | re.IGNORECASE)
+        form = Form(labels, names, mark, base.Escape(hazard, "^"))
         compiled.templates["plain"] = form
     return form
 

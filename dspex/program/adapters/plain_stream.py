@@ -13,9 +13,10 @@ HELD_LIMIT = 8_192  # more is not held: the rest of the reply comes at its end
 
 
 class Form(NamedTuple):
-    """Labels by field's name, the pattern of a label at a line's start, and what hides one in a value."""
+    """Labels by field's name and names by folded label, the pattern of a label at a line's start, what hides one in a value."""
 
     labels: dict[str, str]
+    names: dict[str, str]
     label: re.Pattern[str]
     escape: Escape
 
@@ -31,14 +32,12 @@ class PlainStream:
         "_is_fresh",
         "_is_opened",
         "_is_over",
-        "_labels",
         "_outputs",
         "_pending",
     )
 
     def __init__(self, form: Form, outputs: Sequence[str]) -> None:
         self._form = form
-        self._labels = {label.casefold(): name for name, label in form.labels.items()}
         self._outputs = outputs
         self._field = outputs[0]
         self._begun: set[str] = set()
@@ -96,7 +95,7 @@ class PlainStream:
         mark = None if self._is_over else self._form.label.search(text, 1)
         if mark is None or not (is_whole or self._is_sure(text[mark.start() :])):
             return False
-        name = self._labels[mark[0].casefold()]
+        name = self._form.names[mark[0].casefold()]
         self._give(found, mark.start() - 1)
         self._before, self._pending = text[mark.end() - 1], text[mark.end() :]
         if name not in self._outputs or name in self._begun:
@@ -110,7 +109,7 @@ class PlainStream:
     def _is_sure(self, text: str) -> bool:
         """Whether no longer label can come of what begins with one."""
         folded = text.casefold()
-        return not any(len(label) > len(folded) and label.startswith(folded) for label in self._labels)
+        return not any(len(label) > len(folded) and label.startswith(folded) for label in self._form.names)
 
     def _open_end(self) -> int:
         """From where on more text may make a label, or one that is hidden, of what is pending."""
@@ -122,7 +121,7 @@ class PlainStream:
         elif not start and self._before != "\n":
             return len(pending)
         line = pending[start:].lstrip("\\").casefold()
-        return start if any(label.startswith(line) for label in self._labels) else len(pending)
+        return start if any(label.startswith(line) for label in self._form.names) else len(pending)
 
     def _give(self, found: list[tuple[str, str]], end: int) -> None:
         """What is pending up to there, without the space at its edges."""

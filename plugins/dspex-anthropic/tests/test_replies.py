@@ -50,7 +50,7 @@ async def test_a_whole_reply_has_text_usage_model_and_id(answer):
     got = await answer(reply(text("4"), text("2"), usage=usage))
     assert (got.text, got.model, got.id) == ("42", "acme-1-0", "msg_1")
     assert got.choices[0].finish_reason == "stop"
-    assert got.usage == dspex.Usage(100, 20, 64, 12)
+    assert got.usage == dspex.Usage(100, 20, 64, 12, written_tokens=6)
 
 
 @pytest.mark.parametrize(

@@ -375,3 +375,9 @@ def test_a_wrong_option_is_a_configuration_error(lm, options):
 async def test_anthropic_itself_is_not_called_without_a_key(ask):
     with pytest.raises(dspex.AuthError, match="ANTHROPIC_API_KEY"):
         await ask(dspex.LM(f"anthropic/{NEW}", cache=False, num_retries=0))
+
+
+async def test_an_extra_body_is_more_of_the_body_and_no_field_of_it(sent):
+    body = await sent("Hi", extra_body={"metadata": {"a": "b"}})
+    assert body["metadata"] == {"a": "b"}
+    assert "extra_body" not in str(body)

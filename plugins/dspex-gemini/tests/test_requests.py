@@ -253,3 +253,11 @@ async def test_a_model_of_ones_own_has_its_own_path(sent, server, model, path):
 def test_a_wrong_option_is_named(lm):
     with pytest.raises(ConfigurationError, match="structured"):
         lm(structured="xml").capabilities  # noqa: B018
+
+
+async def test_an_extra_body_is_more_of_the_body_and_no_field_of_it(sent):
+    extra = {"cachedContent": {"a": "b"}, "generationConfig": {"topK": 3}}
+    body = await sent("Hi", extra_body=extra, temperature=0.5)
+    assert body["generationConfig"] == {"topK": 3, "temperature": 0.5}
+    assert body["cachedContent"] == {"a": "b"}
+    assert "extra_body" not in str(body)

@@ -22,7 +22,32 @@ def sent(server, lm, ask, reply):
 
 
 async def test_a_plain_question_is_a_plain_request(sent):
-    assert await sent("Hi") == {"model": "acme-1", "stream": False, "messages": [{"role": "user", "content": "Hi"}]}
+    message = {"role": "user", "content": "Hi"}
+    assert await sent("Hi") == {"model": "acme-1", "stream": False, "truncate": False, "messages": [message]}
+
+
+async def test_a_prompt_is_not_to_be_cut_unless_that_is_wanted(sent):
+    assert (await sent("Hi"))["truncate"] is False
+    assert (await sent("Hi", truncate=True, shift=False)).items() >= {"truncate": True, "shift": False}.items()
+
+
+async def test_an_extra_body_is_more_of_the_body_and_no_field_of_it(sent):
+    body = await sent("Hi", extra_body={"keep_alive": 5, "options": {"mirostat": 1}}, temperature=0.5)
+    assert (body["keep_alive"], body["options"]) == (5, {"mirostat": 1, "temperature": 0.5})
+    assert "extra_body" not in {**body, **body.get("options", {})}
+
+
+CUT = {
+    "error": '{"error":{"code":400,"message":"request (8889 tokens) exceeds the available context size (4096 tokens)"}}'
+}
+OLDER = {"error": "the input length exceeds the context length"}
+
+
+@pytest.mark.parametrize("said", [CUT, OLDER], ids=["0.40", "0.12"])
+async def test_a_prompt_that_is_too_long_is_told_with_what_makes_room(server, lm, ask, said):
+    server.then(400, json=said)
+    with pytest.raises(dspex.ContextWindowExceeded, match="num_ctx"):
+        await ask(lm())
 
 
 async def test_pictures_stand_beside_the_text(sent):

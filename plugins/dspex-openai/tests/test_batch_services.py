@@ -234,3 +234,18 @@ async def test_aimocks_batches_are_answered(mock, name):
         )
         ends = await asyncio.gather(*(lm.acall(f"{number}?") for number in range(3)))
     assert ends == [["Mock batch completion"]] * 3
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"batch_result": {"error": {"code": 3, "message": "boom"}}},
+        {"batch_result": {"error": "boom"}},
+        {"batch_result": {"error_message": "boom"}},
+        {"error_message": "boom"},
+    ],
+)
+async def test_why_a_request_of_a_batch_at_xai_failed_is_told_wherever_it_stands(told):
+    page = {"results": [{"batch_request_id": "a", **told}]}
+    model, _ = provider("xai", {"GET batches/b1/results?limit=1000": page})
+    assert "boom" in str((await model.batch_results("b1"))["a"])

@@ -1,16 +1,32 @@
 """Services like OpenAI by their names, and Azure: where requests go, with which key, and what is renamed or refused."""
 
 import os
+import re
 
+import msgspec
 import pytest
 
 import dspex
-from dspex.plugin import BadRequest, ConfigurationError, Endpoint, HttpReply, LMRequest, Message, Secret
+from dspex.plugin import (
+    Audio,
+    BadRequest,
+    ConfigurationError,
+    Endpoint,
+    File,
+    HttpReply,
+    LMRequest,
+    Message,
+    Secret,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from dspex_openai.making import make_azure_embedder, make_azure_lm, make_embedder, make_lm
 from dspex_openai.presets import PRESETS
 
 ANSWER = b'{"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]}'
 WHOLE = b'{"status": "completed", "output": [{"type": "message", "content": [{"text": "Hi."}]}]}'
+TEXT = b'{"choices": [{"text": "Hi.", "finish_reason": "stop"}]}'
 VECTORS = b'{"data": [{"embedding": "AACAPwAAAEA="}]}'
 
 
@@ -77,6 +93,76 @@ async def test_what_a_service_lacks_is_refused_by_its_name(name, param):
     with pytest.raises(BadRequest, match=param):
         [delta async for delta in provider.stream(asking(**{param: 1}))]
     assert not http.seen
+
+
+def using_tools(schema=None):
+    called = ToolCall("call_0_0", "look_up", "{}")
+    ours = ToolCall("a1B2c3D4e", "look_up", "{}")
+    turns = (
+        Message.of("user", "Hi"),
+        Message("assistant", (called, ours)),
+        Message("tool", (ToolResult("call_0_0", "x"), ToolResult("a1B2c3D4e", "y"))),
+        Message.of("assistant", "Well."),
+    )
+    return LMRequest("acme-1", turns, {}, schema=schema)
+
+
+async def test_mistral_is_sent_ids_of_nine_letters_and_its_own_as_they_are():
+    http = Told()
+    await make_lm(endpoint("mistral"), http).complete(using_tools())
+    _, asked, *results, _ = http.seen[0][2]["messages"]
+    ids = [call["id"] for call in asked["tool_calls"]]
+    assert [result["tool_call_id"] for result in results] == ids
+    assert ids[1] == "a1B2c3D4e"
+    assert re.fullmatch("[a-zA-Z0-9]{9}", ids[0])
+
+
+async def test_mistral_is_sent_sound_and_documents_in_its_own_forms():
+    http = Told()
+    parts = (
+        Text("Hi"),
+        Audio("AAAA", "mp3"),
+        File("data:application/pdf;base64,AA", filename="a.pdf"),
+        File(file_id="f"),
+    )
+    await make_lm(endpoint("mistral"), http).complete(LMRequest("m", (Message("user", parts),)))
+    assert http.seen[0][2]["messages"][0]["content"] == [
+        {"type": "text", "text": "Hi"},
+        {"type": "input_audio", "input_audio": "AAAA"},
+        {"type": "document_url", "document_url": "data:application/pdf;base64,AA", "document_name": "a.pdf"},
+        {"type": "file", "file_id": "f"},
+    ]
+
+
+async def test_deepseek_is_sent_thoughts_with_all_turns_of_its_own_once_tools_were_called():
+    http = Told()
+    provider = make_lm(endpoint("deepseek"), http)
+    await provider.complete(using_tools())
+    turns = http.seen[0][2]["messages"]
+    assert [turn.get("reasoning_content") for turn in turns] == [None, "", None, None, ""]
+    await provider.complete(LMRequest("acme-1", (Message.of("user", "a"), Message.of("assistant", "b"))))
+    assert not any("reasoning_content" in turn for turn in http.seen[1][2]["messages"])
+
+
+async def test_openrouter_is_told_to_go_by_no_service_that_passes_over_a_schema():
+    http = Told()
+    provider = make_lm(endpoint("openrouter"), http)
+    await provider.complete(asking())
+    await provider.complete(using_tools({"type": "object", "properties": {}}))
+    own = {"extra_body": {"provider": {"order": ["x"], "require_parameters": False}}}
+    await provider.complete(msgspec.structs.replace(using_tools({"type": "object"}), params=own))
+    given = [body.get("provider") for _, _, body in http.seen]
+    assert given == [None, {"require_parameters": True}, {"order": ["x"], "require_parameters": False}]
+
+
+@pytest.mark.parametrize("kind", ["chat", "responses", "text"])
+async def test_an_extra_body_is_more_of_the_body_and_no_field_of_it(kind):
+    http = Told({"chat": ANSWER, "responses": WHOLE, "text": TEXT}[kind])
+    extra = {"chat_template_kwargs": {"enable_thinking": False}}
+    await make_lm(endpoint("vllm", model_type=kind), http).complete(asking(extra_body=extra))
+    body = http.seen[0][2]
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "extra_body" not in body
 
 
 async def test_an_adapted_service_streams(server, lm, stream):

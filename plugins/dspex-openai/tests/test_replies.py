@@ -52,6 +52,56 @@ async def test_content_in_parts_is_joined(answer):
     ).text == "ab"
 
 
+async def test_what_is_thought_in_parts_is_kept_apart(server, lm, ask, stream):
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "2 and "}, {"type": "text", "text": "2"}]}
+    content = [thinking, {"type": "text", "text": "4"}]
+    server.then(200, json.dumps(reply(content)))
+    choice = (await ask(lm())).choices[0]
+    assert (choice.text, choice.reasoning) == ("4", "2 and 2")
+    deltas = [{"content": [thinking]}, {"content": "4"}]
+    server.then_events(
+        [*({"choices": [{"delta": delta}]} for delta in deltas), {"choices": [{"finish_reason": "stop"}]}]
+    )
+    came = [delta async for delta in stream(lm())]
+    assert [(delta.text, delta.reasoning) for delta in came[:2]] == [("", "2 and 2"), ("4", None)]
+
+
+async def test_thoughts_that_are_counted_beside_the_completion_are_paid_too(answer):
+    """As xAI counts them: the whole is the sum of the three."""
+    usage = {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135}
+    got = await answer({**reply("4"), "usage": {**usage, "completion_tokens_details": {"reasoning_tokens": 94}}})
+    assert got.usage == dspex.Usage(32, 103, 0, 94)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("model_length", "length"), ("eos", "stop"), ("new_reason", "new_reason")]
+)
+async def test_a_reason_to_end_is_in_openais_words_where_it_has_one(server, lm, ask, stream, theirs, ours):
+    server.then(200, json.dumps(reply("4", theirs)))
+    assert (await ask(lm())).choices[0].finish_reason == ours
+    server.then_events([{"choices": [{"delta": {"content": "4"}, "finish_reason": theirs}]}])
+    assert [delta async for delta in stream(lm())][-1].finish_reason == ours
+
+
+@pytest.mark.parametrize("reason", ["insufficient_system_resource", "abort", "error"])
+async def test_a_reply_that_the_service_broke_off_is_no_answer(server, lm, ask, stream, reason):
+    server.then(200, json.dumps(reply("Half an ans", reason)))
+    with pytest.raises(Unavailable, match=reason):
+        await ask(lm())
+    server.then_events([{"choices": [{"delta": {"content": "Half"}}]}, {"choices": [{"finish_reason": reason}]}])
+    with pytest.raises(Unavailable, match=reason) as caught:
+        [delta async for delta in stream(lm())]
+    assert (caught.value.partial, caught.value.retryable) == ("Half", False)
+
+
+async def test_an_error_within_a_choice_is_told_as_what_it_is(answer):
+    """As OpenRouter has it, where a service behind it fails."""
+    broken = reply("", "error")
+    broken["choices"][0]["error"] = {"code": 429, "message": "upstream is busy"}
+    with pytest.raises(RateLimited, match="upstream is busy"):
+        await answer(broken)
+
+
 async def test_logprobs_are_kept_as_they_came(answer):
     body = reply()
     body["choices"][0]["logprobs"] = logprobs = {"content": [{"token": "Hi", "logprob": -0.1, "top_logprobs": []}]}

@@ -114,11 +114,12 @@ class WireUsage(Wire):
 
     def to_usage(self) -> Usage:
         """The same in our form; calls are counted by who makes them."""
-        read = self.cache_read_input_tokens or 0
+        read, written = self.cache_read_input_tokens or 0, self.cache_write_input_tokens or 0
         return Usage(
-            input_tokens=(self.input_tokens or 0) + (self.cache_write_input_tokens or 0) + read,
+            input_tokens=(self.input_tokens or 0) + written + read,
             output_tokens=self.output_tokens or 0,
             cached_tokens=read,
+            written_tokens=written,
         )
 
 

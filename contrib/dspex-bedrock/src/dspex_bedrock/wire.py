@@ -55,6 +55,7 @@ def to_body(request: LMRequest, options: BedrockOptions) -> dict[str, Any]:
 
 def _place_params(body: dict[str, Any], params: Mapping[str, Any]) -> None:
     given = {name: value for name, value in params.items() if value is not None}
+    given |= given.pop("extra_body", {})
     for name in _LACKING.keys() & given.keys():
         raise BadRequest(f"The Converse API has no {name!r} (capability: {_LACKING[name]}).")
     if given.pop("parallel_tool_calls", True) is False:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from dspex_litellm.bounds import make_session
+
 T = TypeVar("T")
 
 CLOSE_S = 5.0
@@ -23,6 +25,9 @@ def load() -> Any:
     import litellm
 
     litellm.telemetry = False
+    litellm.disable_hf_tokenizer_download = (
+        True  # else it counts some models' tokens by files that it fetches, holding up its loop
+    )
     litellm.suppress_debug_info = True
     return litellm
 
@@ -33,6 +38,7 @@ class Desk:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.ready: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._session: Any = None
         self._stopped: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="litellm", daemon=True)
@@ -41,6 +47,12 @@ class Desk:
     async def started(self) -> Any:
         """LiteLLM, once it is imported. Raises what its import does."""
         return await asyncio.shield(asyncio.wrap_future(self.ready))
+
+    def session(self) -> Any:
+        """What LiteLLM's client goes by; asked for here only, as it belongs to this loop."""
+        if self._session is None:
+            self._session = make_session()
+        return self._session
 
     async def call(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """`work(litellm)`, done here; it is cancelled as the caller is."""
@@ -91,6 +103,8 @@ class Desk:
         await asyncio.gather(*others, return_exceptions=True)
         with suppress(Exception):  # LiteLLM's own clean-up, which is not to keep us
             await litellm.close_litellm_async_clients()
+        if self._session is not None:
+            await self._session.close()
         await asyncio.sleep(0)  # transports close in the loop's next turn
 
 

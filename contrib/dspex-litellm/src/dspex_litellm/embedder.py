@@ -45,7 +45,9 @@ class LiteLLMEmbedder:
         """One row a text, in order. Raises LMError classes."""
         keywords = {**place(self.endpoint, said(self._options)), "model": self.endpoint.model, "input": texts}
         try:
-            given = await self._at_desk().call(lambda litellm: litellm.aembedding(**keywords, num_retries=0))
+            desk = self._at_desk()
+            keywords["num_retries"] = 0
+            given = await desk.call(lambda litellm: litellm.aembedding(**keywords, shared_session=desk.session()))
             return _vectors(given, len(texts))
         except LMError:
             raise

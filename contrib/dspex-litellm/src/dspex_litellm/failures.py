@@ -17,6 +17,7 @@ from dspex.plugin import (
     Unavailable,
     status_error,
 )
+from dspex_litellm.bounds import Refused
 
 SHOWN = 500
 DEEPEST = 10  # exceptions below one another
@@ -66,6 +67,11 @@ def translated(error: Exception, endpoint: Endpoint) -> Exception:
         return status_error(endpoint, code, headers, text.encode())
     if kind is Unavailable and any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):
         return BadRequest(f"The request cannot be written in UTF-8: {text}")
+    refused = next((cause for cause in _causes(error) if isinstance(cause, Refused)), None)
+    if refused is not None:
+        return ProtocolError(
+            f"LiteLLM got a reply that is not read: {_shown(str(refused), endpoint)}.", retryable=False
+        )
     if kind is Unavailable and (fault := _unreadable(error, text)) is not None:
         return ProtocolError(f"LiteLLM cannot read the reply: {_shown(fault, endpoint)}", code="retry_once")
     if kind is BadRequest and isinstance(status, int):

@@ -33,7 +33,8 @@ class LiteLLMProvider:
         """The whole reply. Raises LMError classes."""
         keywords = to_keywords(request, self.endpoint, said(self.options))
         try:
-            reply = await self._at_desk().call(lambda litellm: litellm.acompletion(**keywords))
+            desk = self._at_desk()
+            reply = await desk.call(lambda litellm: litellm.acompletion(**keywords, shared_session=desk.session()))
             return to_response(reply, request.n, self.endpoint)
         except LMError:
             raise
@@ -50,7 +51,8 @@ class LiteLLMProvider:
         keywords |= {"stream": True, "stream_options": {"include_usage": True}}
         keywords.pop("n", None)
         streamed = StreamedReply()
-        pieces: Any = self._at_desk().items(lambda litellm: litellm.acompletion(**keywords))
+        desk = self._at_desk()
+        pieces: Any = desk.items(lambda litellm: litellm.acompletion(**keywords, shared_session=desk.session()))
         failure: Exception | None = None
         try:
             async with aclosing(pieces) as running:

@@ -57,6 +57,7 @@ class Details(msgspec.Struct):
     """What is counted apart."""
 
     cached_tokens: int | None = None
+    cache_creation_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -108,6 +109,7 @@ def to_usage(tokens: Tokens | None, cost: float | None) -> Usage | None:
         cached_tokens=read_.cached_tokens or 0,
         reasoning_tokens=written.reasoning_tokens or 0,
         usd=cost or None,
+        written_tokens=read_.cache_creation_tokens or 0,
     )
 
 

@@ -63,12 +63,14 @@ class WireUsage(msgspec.Struct):
 
     def to_usage(self) -> Usage:
         """The same in our form; calls are counted by who makes them."""
-        read, details = self.cache_read_input_tokens or 0, self.output_tokens_details or WireDetails()
+        read, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
+        details = self.output_tokens_details or WireDetails()
         return Usage(
-            input_tokens=(self.input_tokens or 0) + (self.cache_creation_input_tokens or 0) + read,
+            input_tokens=(self.input_tokens or 0) + written + read,
             output_tokens=self.output_tokens or 0,
             cached_tokens=read,
             reasoning_tokens=details.thinking_tokens or 0,
+            written_tokens=written,
         )
 
 

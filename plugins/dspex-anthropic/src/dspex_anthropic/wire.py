@@ -58,6 +58,7 @@ def thinks(body: Mapping[str, Any], traits: Traits) -> bool:
 
 def _place_params(body: dict[str, Any], params: Mapping[str, Any], traits: Traits) -> None:
     given = {name: value for name, value in params.items() if value is not None}
+    given |= given.pop("extra_body", {})
     for name in _LACKING.keys() & given.keys():
         raise BadRequest(f"The messages API has no {name!r} (capability: {_LACKING[name]}).")
     for name in () if traits.samples else _DRAWING:

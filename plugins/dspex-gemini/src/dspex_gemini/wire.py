@@ -65,6 +65,9 @@ def to_body(request: LMRequest, options: GeminiOptions, traits: Traits) -> dict[
 
 def _place_params(body: dict[str, Any], config: dict[str, Any], request: LMRequest, traits: Traits) -> None:
     given = {name: value for name, value in request.params.items() if value is not None}
+    extra = given.pop("extra_body", {})
+    body |= extra
+    config |= extra.get("generationConfig", {})
     for name in _LACKING.keys() & given.keys():
         raise BadRequest(f"The Gemini API has no {name!r} (capability: {_LACKING[name]}).")
     if given.pop("parallel_tool_calls", True) is False:

@@ -13,7 +13,8 @@ T = TypeVar("T")
 class OllamaOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Keywords of `dspex.LM("ollama/...")`.
 
-    `num_ctx`: how many tokens the model reads and writes together; Ollama cuts a longer prompt and does not say so.
+    `num_ctx`: how many tokens the model reads and writes together. A longer prompt is refused, by servers since 0.12.6; older ones
+    cut it and do not say so, as all do with `truncate=True`.
     `keep_alive`: how long the model stays in memory after a call (`"10m"`, -1 for ever). `think`: whether, or how much, it
     thinks first. `options`: more of Ollama's own. `learn`: whether the server is asked once what the model can do.
     """

@@ -9,6 +9,7 @@ import msgspec
 
 from dspex.plugin import (
     BadRequest,
+    ContextWindowExceeded,
     Endpoint,
     Headers,
     HttpClient,
@@ -65,8 +66,10 @@ def refined_error(
     if status == 404 and re.search(_NO_MODEL, body):
         message = f"Ollama at {base} has no model {endpoint.model!r}. Get it by `ollama pull {endpoint.model}`."
         return BadRequest(message, code=NOT_PULLED)
+    error = status_error(endpoint, status, headers, body, base_url=base)
+    if isinstance(error, ContextWindowExceeded):
+        return ContextWindowExceeded(f"{error.message} A larger num_ctx takes more, as dspex.LM(..., num_ctx=16384).")
     if status == 500 and re.search(_NO_MEMORY, body):
-        error = status_error(endpoint, status, headers, body, base_url=base)
         return Unavailable(f"{error.message} A smaller model, or a smaller num_ctx, needs less.", retryable=False)
     return None
 

@@ -28,6 +28,7 @@ def to_body(request: LMRequest, options: OllamaOptions, *, stream: bool) -> dict
     if request.n > 1:
         raise BadRequest("Ollama gives one completion a request (capability: n).")
     body: dict[str, Any] = {"model": request.model, "messages": to_turns(request.messages), "stream": stream}
+    body["truncate"] = False  # else Ollama drops the head of a prompt that is too long, and does not say so
     if options.keep_alive is not None:
         body["keep_alive"] = options.keep_alive
     if options.think is not None:
@@ -63,6 +64,9 @@ def _drawing(options: OllamaOptions | OllamaEmbedderOptions) -> dict[str, Any]:
 
 def _place_params(body: dict[str, Any], drawing: dict[str, Any], params: Mapping[str, Any]) -> None:
     given = {name: value for name, value in params.items() if value is not None}
+    extra = given.pop("extra_body", {})
+    body |= extra
+    drawing |= extra.get("options", {})
     for name in _LACKING.keys() & given.keys():
         raise BadRequest(f"Ollama has no {name!r} (capability: {_LACKING[name]}).")
     if given.pop("parallel_tool_calls", True) is False:

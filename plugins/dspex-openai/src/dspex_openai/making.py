@@ -18,14 +18,14 @@ from dspex_openai.texts import TextProvider
 
 AnyProvider = OpenAIProvider | ResponsesProvider | TextProvider
 
-_OPENAI = Preset("OpenAI", batches="openai")
+_OPENAI, _AZURE = Preset("OpenAI", batches="openai"), Preset("Azure", batches="azure")
 
 
 def make_lm(endpoint: Endpoint, http: HttpClient) -> Any:
     """The provider of a model at OpenAI, or at one of PRESETS."""
     preset = PRESETS.get(endpoint.provider, _OPENAI)
     placed = _placed(endpoint, preset)
-    provider = _provider(placed, http, read_options(placed.options).model_type, preset.batches)
+    provider = _provider(placed, http, read_options(placed.options).model_type, preset)
     known = preset.capabilities or provider.capabilities
     if known is not None or endpoint.provider in PRESETS:
         has_batches = hasattr(provider, "batch_start")
@@ -46,7 +46,7 @@ def make_azure_lm(endpoint: Endpoint, http: HttpClient) -> AnyProvider:
     ours = {"stream_usage": options.stream_usage, "model_type": options.model_type}
     placed = msgspec.structs.replace(endpoint, base_url=place.base_url, options=ours)
     return _provider(
-        placed, AzureHttp(http, place, endpoint, place.base_url, options.token), options.model_type, "azure"
+        placed, AzureHttp(http, place, endpoint, place.base_url, options.token), options.model_type, _AZURE
     )
 
 
@@ -60,9 +60,9 @@ def make_azure_embedder(endpoint: Endpoint, http: HttpClient) -> OpenAIEmbedder:
     return OpenAIEmbedder(placed, AzureHttp(http, place, endpoint, place.base_url, options.token), ours)
 
 
-def _provider(placed: Endpoint, http: HttpClient, model_type: ModelType, batches: str | None) -> AnyProvider:
+def _provider(placed: Endpoint, http: HttpClient, model_type: ModelType, preset: Preset) -> AnyProvider:
     if model_type == "chat":
-        return OpenAIProvider(placed, http, batches)
+        return OpenAIProvider(placed, http, preset.batches, preset.shape)
     return ResponsesProvider(placed, http) if model_type == "responses" else TextProvider(placed, http)
 
 

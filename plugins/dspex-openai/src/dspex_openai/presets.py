@@ -1,12 +1,13 @@
 """Services that speak OpenAI's API, as data: a line here is a provider."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from dspex.plugin import Capabilities
+from dspex_openai.shapes import to_mistrals, with_strict_routing, with_thoughts
 
 
 class Preset(msgspec.Struct, frozen=True):
@@ -15,7 +16,8 @@ class Preset(msgspec.Struct, frozen=True):
     `base_url` stands where the user gives none, and no variable of `base_from` is set; without either it must be given.
     `options` are defaults of OpenAIOptions. `renamed` and `lacking` are parameters that the service knows by another name, or
     refuses; each of the latter with the capability that it would take. `embeds`: it makes embeddings, too. `batches`: whose batch
-    API it has, of BATCH_FORMS or "xai"; None for one that has none, or one by another way than a file.
+    API it has, of BATCH_FORMS or "xai"; None for one that has none, or one by another way than a file. `shape` changes the body
+    of a request to what else the service wants.
     """
 
     summary: str
@@ -27,6 +29,7 @@ class Preset(msgspec.Struct, frozen=True):
     capabilities: Capabilities | None = None
     embeds: bool = False
     batches: str | None = None
+    shape: Callable[[dict[str, Any]], None] | None = None
 
 
 def _lacks(*names: str) -> Mapping[str, str]:
@@ -53,6 +56,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             lacking=_lacks("logit_bias", "seed"),
             # Its JSON mode knows no schema.
             capabilities=Capabilities(chat=True, stream=True, n=False, json_schema=False, tools=True, grammar=False),
+            shape=with_thoughts,
         ),
         "groq": Preset(
             "Groq",
@@ -82,8 +86,15 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Capabilities(chat=True, stream=True, json_schema=True, tools=True, logprobs=False, grammar=False),
             embeds=True,
             batches="mistral",
+            shape=to_mistrals,
         ),
-        "openrouter": Preset("OpenRouter", "https://openrouter.ai/api/v1", ("OPENROUTER_API_BASE",), embeds=True),
+        "openrouter": Preset(
+            "OpenRouter",
+            "https://openrouter.ai/api/v1",
+            ("OPENROUTER_API_BASE",),
+            embeds=True,
+            shape=with_strict_routing,
+        ),
         "together": _TOGETHER,
         "together_ai": _TOGETHER,
         "vllm": _VLLM,

@@ -1,9 +1,9 @@
 """The provider: one chat completions endpoint, whole and streamed; transport and its faults are the kernel's."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -36,11 +36,19 @@ BROKEN = (LMTimeout, ProtocolError, Unavailable)
 class OpenAIProvider:
     """Chat completions at `api_base`, else at OPENAI_BASE_URL, else at OpenAI.
 
-    `batches` names whose batch API the service has, of BATCH_FORMS or "xai"; with None it has no methods of batches.
+    `batches` names whose batch API the service has, of BATCH_FORMS or "xai"; with None it has no methods of batches. `shape`
+    changes a body to what else the service wants.
     """
 
-    def __init__(self, endpoint: Endpoint, http: HttpClient, batches: str | None = "openai") -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        http: HttpClient,
+        batches: str | None = "openai",
+        shape: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
         self.endpoint = endpoint
+        self._shape = shape
         self.options = read_options(endpoint.options)
         self.base_url = (endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
         self.capabilities = self._capabilities()
@@ -50,7 +58,7 @@ class OpenAIProvider:
         self._lacks_key = self._is_without_key()
         self._decoder = msgspec.json.Decoder(WireReply)
         if batches is not None and self.options.server == "openai":
-            wire = BatchWire(endpoint, http, self.base_url, self._headers, partial(to_body, options=self.options))
+            wire = BatchWire(endpoint, http, self.base_url, self._headers, self._body)
             made = make_batches(batches, wire)
             self.batch_start, self.batch_status = made.start, made.status
             self.batch_results, self.batch_cancel = made.results, made.cancel
@@ -58,7 +66,7 @@ class OpenAIProvider:
     async def complete(self, request: LMRequest) -> LMResponse:
         """The whole reply. Raises LMError classes."""
         self._check_key()
-        body = to_body(request, self.options)
+        body = self._body(request)
         reply = await self._http.request("POST", self._url, json=body, headers=self._headers)
         return to_response(decode_json(reply.body, self._decoder), request.n, self.endpoint)
 
@@ -68,8 +76,8 @@ class OpenAIProvider:
         An error after the first piece is not to be tried again and has the text so far in `.partial`.
         """
         self._check_key()
-        body = to_stream_body(request, self.options)
-        streamed, ended = StreamedReply(), False
+        body = to_stream_body(self._body(request), self.options)
+        streamed, ended = StreamedReply(self.endpoint), False
         events = self._http.events("POST", self._url, json=body, headers=self._headers)
         try:
             async with aclosing(events) as running:
@@ -93,6 +101,12 @@ class OpenAIProvider:
                 _mark_interrupted(error, streamed)
                 raise
         yield streamed.last()
+
+    def _body(self, request: LMRequest) -> dict[str, Any]:
+        body = to_body(request, self.options)
+        if self._shape is not None:
+            self._shape(body)
+        return body
 
     def _only_piece(self, body: str) -> LMDelta:
         """A reply that came whole, from a server that does not stream."""

@@ -5,6 +5,7 @@ Only what is read is declared: a fault in any other field of a reply is not look
 
 import warnings
 from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -19,11 +20,16 @@ from dspex.plugin import (
     ProtocolError,
     ToolCall,
     ToolCallPiece,
+    Unavailable,
     Usage,
     status_error,
 )
 
 MAX_STREAM_TEXT = 4 << 20
+# What some services have in place of OpenAI's own words (Mistral, Together), and for what broke off on their side (DeepSeek, vLLM,
+# OpenRouter, Mistral).
+_REASONS = MappingProxyType({"model_length": "length", "eos": "stop"})
+_BROKEN_OFF = frozenset({"abort", "error", "insufficient_system_resource"})
 
 
 class WireFunction(msgspec.Struct):
@@ -48,9 +54,18 @@ class WireCall(msgspec.Struct):
 
 
 class WirePart(msgspec.Struct):
-    """A part of a content that comes as a list."""
+    """A part of a content that comes as a list: what is said, or what is thought, as text or (Mistral) in parts of its own."""
 
     text: str | None = None
+    thinking: Any = None
+
+    @property
+    def thought(self) -> str:
+        """What is thought, empty for none."""
+        given = self.thinking
+        if isinstance(given, list):
+            return "".join(str(part.get("text") or "") for part in given if isinstance(part, dict))
+        return given if isinstance(given, str) else ""
 
 
 class WireMessage(msgspec.Struct):
@@ -71,6 +86,9 @@ class WireMessage(msgspec.Struct):
     @property
     def thought(self) -> str | None:
         """The reasoning, where it is shown."""
+        given = self.content
+        if isinstance(given, list):
+            return "".join(part.thought for part in given) or self.reasoning_content or self.reasoning or None
         return self.reasoning_content or self.reasoning or None
 
 
@@ -82,12 +100,14 @@ class WireChoice(msgspec.Struct):
     delta: WireMessage | None = None
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
+    error: Any = None
 
 
 class WireDetails(msgspec.Struct):
     """What is counted apart within the tokens of a prompt or a completion."""
 
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
@@ -99,6 +119,7 @@ class WireUsage(msgspec.Struct):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: WireDetails | None = None
     completion_tokens_details: WireDetails | None = None
 
@@ -108,7 +129,11 @@ class WireUsage(msgspec.Struct):
         if self.prompt_tokens_details is None and self.completion_tokens_details is None:
             return Usage(prompt, completion)
         read, written = self.prompt_tokens_details or NO_DETAILS, self.completion_tokens_details or NO_DETAILS
-        return Usage(prompt, completion, read.cached_tokens or 0, written.reasoning_tokens or 0)
+        thought = written.reasoning_tokens or 0
+        if thought and self.total_tokens == prompt + completion + thought:
+            completion += thought  # xAI, and Gemini in OpenAI's form, count thoughts beside the completion
+        put = read.cache_write_tokens or 0  # OpenRouter's word
+        return Usage(prompt, completion, read.cached_tokens or 0, thought, written_tokens=put)
 
 
 class WireReply(msgspec.Struct):
@@ -133,9 +158,9 @@ def to_response(reply: WireReply, n: int, endpoint: Endpoint) -> LMResponse:
     if not given:
         raise ProtocolError("The reply has no choices.", code="retry_once")
     if len(given) == 1 == n and given[0].finish_reason != "content_filter":
-        choices: tuple[Choice, ...] = (to_choice(given[0]),)
+        choices: tuple[Choice, ...] = (to_choice(given[0], endpoint),)
     else:
-        choices = tuple(map(to_choice, _kept(given, n, endpoint)))
+        choices = tuple(to_choice(choice, endpoint) for choice in _kept(given, n, endpoint))
     usage = reply.usage.to_usage() if reply.usage else None
     return LMResponse(choices, usage, reply.model or "", reply.id or "")
 
@@ -151,8 +176,10 @@ def _kept(given: list[WireChoice], n: int, endpoint: Endpoint) -> list[WireChoic
     return kept
 
 
-def to_choice(choice: WireChoice) -> Choice:
+def to_choice(choice: WireChoice, endpoint: Endpoint) -> Choice:
     """One completion in our form."""
+    if choice.finish_reason in _BROKEN_OFF:
+        raise broken_off(choice, endpoint)
     message = choice.message or WireMessage()
     if message.refusal:
         raise filtered(message.refusal)
@@ -160,7 +187,8 @@ def to_choice(choice: WireChoice) -> Choice:
     if message.content is None and not message.tool_calls and choice.finish_reason != "length":
         raise ProtocolError("The reply has neither text nor a tool call.", code="retry_once")
     calls = _calls(message.tool_calls) if message.tool_calls else ()
-    return Choice(message.text, calls, choice.finish_reason, choice.logprobs, message.thought)
+    reason = choice.finish_reason
+    return Choice(message.text, calls, _REASONS.get(reason or "", reason), choice.logprobs, message.thought)
 
 
 def _calls(given: Iterable[WireCall]) -> tuple[ToolCall, ...]:
@@ -173,6 +201,13 @@ def _calls(given: Iterable[WireCall]) -> tuple[ToolCall, ...]:
 def error_of(given: Any, endpoint: Endpoint) -> LMError:
     """What an `error` object means that comes where an answer was expected."""
     return status_error(endpoint, 200, {}, msgspec.json.encode({"error": given}))
+
+
+def broken_off(choice: WireChoice, endpoint: Endpoint) -> LMError:
+    """The error for a reply that its service did not bring to an end, though it sent it."""
+    if choice.error is not None:
+        return error_of(choice.error, endpoint)
+    return Unavailable(f"{endpoint.provider} broke the reply off on its side ({choice.finish_reason}).")
 
 
 def filtered(refusal: str | None) -> ContentFiltered:
@@ -221,8 +256,9 @@ class ToolCalls:
 class StreamedReply:
     """One streamed completion: what has come so far, and how it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.finish_reason: str | None = None
+        self._endpoint = endpoint
         self._texts: list[str] = []
         self._refusal: list[str] = []
         self._usage: Usage | None = None
@@ -249,6 +285,8 @@ class StreamedReply:
         for choice in choices:
             if choice.index:
                 continue
+            if choice.finish_reason in _BROKEN_OFF:
+                raise broken_off(choice, self._endpoint)
             self.finish_reason = choice.finish_reason or self.finish_reason
             delta = choice.delta
             return None if delta is None else self._take(delta)
@@ -274,4 +312,5 @@ class StreamedReply:
         """The last piece, with all tool calls. Raises ContentFiltered."""
         if self._refusal or self.finish_reason == "content_filter":
             raise filtered("".join(self._refusal))
-        return LMDelta("", self._calls.done(), self.finish_reason or "stop", self._usage)
+        reason = self.finish_reason or "stop"
+        return LMDelta("", self._calls.done(), _REASONS.get(reason, reason), self._usage)

@@ -39,6 +39,7 @@ def to_response_body(request: LMRequest) -> dict[str, Any]:
 
 def _place_params(body: dict[str, Any], params: Mapping[str, Any]) -> None:
     given = {name: value for name, value in params.items() if value is not None}
+    given |= given.pop("extra_body", {})
     for name in _LACKING.keys() & given.keys():
         raise BadRequest(f"The Responses API has no {name!r} (capability: {_LACKING[name]}).")
     if (effort := given.pop("reasoning_effort", None)) is not None:

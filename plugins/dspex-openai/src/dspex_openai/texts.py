@@ -161,6 +161,7 @@ def _row(token: str, logprob: float | None) -> dict[str, Any]:
 
 def _params(given: Mapping[str, Any], options: OpenAIOptions) -> dict[str, Any]:
     made = {name: value for name, value in given.items() if value is not None}
+    made |= made.pop("extra_body", {})
     for name in _LACKING:
         if name in made:
             capability = "reasoning" if name == "reasoning_effort" else name

@@ -30,7 +30,9 @@ def to_body(request: LMRequest, options: OpenAIOptions) -> dict[str, Any]:
 
 
 def _fit_params(body: dict[str, Any], options: OpenAIOptions) -> None:
-    """Put the parameters of a body under the names that its model and server have for them."""
+    """Put the parameters of a body under the names that its model and server have for them; `extra_body` is more of it."""
+    if "extra_body" in body:
+        body |= body.pop("extra_body")
     if "max_tokens" in body and thinks_first(body["model"]):
         body["max_completion_tokens"] = body.pop("max_tokens")
     if type(body.get("logprobs")) is int:
@@ -39,9 +41,9 @@ def _fit_params(body: dict[str, Any], options: OpenAIOptions) -> None:
         _place_grammar(body, options)
 
 
-def to_stream_body(request: LMRequest, options: OpenAIOptions) -> dict[str, Any]:
-    """As `to_body`, for a streamed reply, which has one choice."""
-    body = to_body(request, options) | {"stream": True}
+def to_stream_body(body: dict[str, Any], options: OpenAIOptions) -> dict[str, Any]:
+    """The body made by `to_body` for a streamed reply, which has one choice."""
+    body["stream"] = True
     body.pop("n", None)
     if options.stream_usage:
         body["stream_options"] = {"include_usage": True}

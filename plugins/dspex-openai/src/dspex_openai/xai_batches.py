@@ -40,7 +40,8 @@ class WireAnswer(msgspec.Struct):
     """What came of one request: a reply by the name of its API, or an error."""
 
     response: dict[str, msgspec.Raw] | None = None
-    error: WireError | None = None
+    error: WireError | str | None = None
+    error_message: str | None = None
 
 
 class WireResult(msgspec.Struct):
@@ -48,6 +49,13 @@ class WireResult(msgspec.Struct):
 
     batch_request_id: str
     batch_result: WireAnswer = msgspec.field(default_factory=WireAnswer)
+    error_message: str | None = None
+
+    def refusal(self) -> str:
+        """Why there is no reply; it is told in several places."""
+        error = self.batch_result.error
+        told = error.told() if isinstance(error, WireError) else error
+        return told or self.batch_result.error_message or self.error_message or WireError().told()
 
 
 class WirePage(msgspec.Struct):
@@ -95,7 +103,7 @@ class XaiBatches:
         while True:
             asked = {"limit": PAGE, **({} if token is None else {"pagination_token": token})}
             page = await self._wire.get(f"{_path(batch)}/results?{urlencode(asked)}", WirePage)
-            results.update((one.batch_request_id, self._result(one.batch_result)) for one in page.results or ())
+            results.update((one.batch_request_id, self._result(one)) for one in page.results or ())
             token = page.pagination_token
             if not token or not page.results:
                 return results
@@ -108,10 +116,10 @@ class XaiBatches:
             if (await self.status(batch)).state == "running":
                 raise
 
-    def _result(self, answer: WireAnswer) -> LMResponse | LMError:
-        body = next(iter((answer.response or {}).values()), None)
+    def _result(self, result: WireResult) -> LMResponse | LMError:
+        body = next(iter((result.batch_result.response or {}).values()), None)
         if body is None:
-            return BadRequest((answer.error or WireError()).told())
+            return BadRequest(result.refusal())
         return self._wire.response(bytes(body))
 
 
