@@ -3,12 +3,11 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -45,49 +44,49 @@ def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 class Program:
     """A Python program in a process of its own, which has `fast` and `slow` LMs and a `predict`."""
 
-    def __init__(self, source: str, folder: Path) -> None:
-        # Since 3.12 a fork beside threads is warned of; the bridge's thread is such a one.
-        options = ["-W", "error", "-W", "ignore::DeprecationWarning"]
-        self.process = subprocess.Popen(
-            [sys.executable, *options, "-c", PRELUDE + source],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # so that what it forks can be ended with it
-        )
+    def __init__(self, warm: Any, source: str, folder: Path, err: IO[str]) -> None:
+        self._warm, self._err = warm, err
+        self._out, its = os.pipe()
+        self.pid = warm.start(PRELUDE + source, cwd=folder, out=its, err=err.fileno(), strict=True)
+        os.close(its)
 
     def first_line(self) -> str:
         """Wait for a line of output."""
-        assert self.process.stdout is not None
         line = b""
-        # Byte by byte: what a buffered reader took beyond the line would be lost to `communicate`.
-        while not line.endswith(b"\n") and (byte := os.read(self.process.stdout.fileno(), 1)):
+        while not line.endswith(b"\n") and (byte := os.read(self._out, 1)):
             line += byte
         return line.decode().strip()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        os.kill(self.pid, signal.SIGINT)
 
     def end(self) -> tuple[int, str, str, float]:
         """Exit code, the rest of its output, its errors, and the seconds that it still took."""
         began = time.monotonic()
-        out, err = self.process.communicate(timeout=10)
-        return self.process.returncode, out, err, time.monotonic() - began
+        code = self._warm.wait(self.pid)
+        seconds = time.monotonic() - began
+        with open(self._out, closefd=False) as out:
+            self._err.seek(0)
+            return code, out.read(), self._err.read(), seconds
+
+    def close(self) -> None:
+        """End it and all that it has forked."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        os.close(self._out)
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Any:
+def program(warm: Any, tmp_path: Path) -> Any:
     """Starts a Program."""
-    started: list[Program] = []
+    with contextlib.ExitStack() as opened:
 
-    def start(source: str) -> Program:
-        started.append(Program(source, tmp_path))
-        return started[-1]
+        def start(source: str) -> Program:
+            err = opened.enter_context(tempfile.TemporaryFile("w+"))
+            return opened.enter_context(contextlib.closing(Program(warm, source, tmp_path, err)))
 
-    yield start
-    for one in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(one.process.pid, signal.SIGKILL)
-        one.process.communicate()
+        yield start
 
 
 @pytest.fixture

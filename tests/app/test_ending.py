@@ -55,7 +55,7 @@ asyncio.run(main())
 def test_ctrl_c_ends_a_call(program, call):
     running = program(call)
     assert running.first_line() == "asked"
-    running.process.send_signal(signal.SIGINT)
+    running.interrupt()
     code, _, err, seconds = running.end()
     assert code == -signal.SIGINT
     assert err.endswith("KeyboardInterrupt\n")
@@ -80,7 +80,7 @@ def test_after_ctrl_c_calls_work_as_before(program):
     running = program(CATCHES)
     for _ in range(3):
         assert running.first_line() == "asked"
-        running.process.send_signal(signal.SIGINT)
+        running.interrupt()
         assert running.first_line() == "interrupted 0"
     code, out, err, _ = running.end()
     assert (code, out, err) == (0, "1 1\n", "")
@@ -138,7 +138,7 @@ def test_ctrl_c_while_the_command_is_loaded_prints_nothing(program, tmp_path):
     (tmp_path / "click.py").write_text("import os, time; os.write(1, b'loading\\n'); time.sleep(60)")
     running = program("sys.path.insert(0, '.'); from dspex.__main__ import main; main()")
     assert running.first_line() == "loading"
-    running.process.send_signal(signal.SIGINT)
+    running.interrupt()
     code, out, err, seconds = running.end()
     assert (code, out, err) == (-signal.SIGINT, "", "")
     assert seconds < 1

@@ -1,6 +1,7 @@
 """Each defect of DSPy's that is listed in defects.toml has tests, which are there; and those that belong nowhere else."""
 
 import ast
+import functools
 import inspect
 import tomllib
 from pathlib import Path
@@ -15,6 +16,11 @@ ROOT = Path(__file__).parents[2]
 DEFECTS = tomllib.loads((Path(__file__).parent / "defects.toml").read_text())
 
 
+@functools.cache
+def names_in(file):
+    return {node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if hasattr(node, "name")}
+
+
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_each_defect_has_tests_that_are_there(defect):
     row = DEFECTS[defect]
@@ -22,8 +28,7 @@ def test_each_defect_has_tests_that_are_there(defect):
     assert row["tests"]
     for test in row["tests"]:
         file, _, name = test.partition("::")
-        names = {node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if hasattr(node, "name")}
-        assert name in names, f"{defect}: {test} is not there"
+        assert name in names_in(file), f"{defect}: {test} is not there"
 
 
 CALLED = [

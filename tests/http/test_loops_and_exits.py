@@ -144,10 +144,9 @@ def run_in_daemon(work):
 
 @pytest.mark.fault("P11")
 @pytest.mark.parametrize("program", EXITS.values(), ids=EXITS.keys())
-def test_a_process_ends_without_a_word(server, program):
+def test_a_process_ends_without_a_word(server, warm, tmp_path, program):
     server.then_events([{"n": 1}], times=None)
-    command = [sys.executable, "-c", PROGRAM.replace("{exit}", program), server.url]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    done = warm.run(PROGRAM.replace("{exit}", program), server.url, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

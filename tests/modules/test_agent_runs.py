@@ -4,8 +4,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from contextlib import closing
 
 import msgspec
@@ -274,11 +272,9 @@ print(json.dumps([found.answer, [found.trajectory[f"observation_{n}"] for n in r
 
 
 @pytest.mark.parametrize("dies", ["pay 1", "look b"])
-def test_a_killed_agent_goes_on_and_pays_nothing_twice(tmp_path, dies):
+def test_a_killed_agent_goes_on_and_pays_nothing_twice(warm, tmp_path, dies):
     def life(dies):
-        return subprocess.run(
-            [sys.executable, "-c", KILLED, tmp_path, dies], capture_output=True, text=True, check=False
-        )
+        return warm.run(KILLED, tmp_path, dies, cwd=tmp_path)
 
     assert life(dies).returncode == -signal.SIGKILL
     second = life("nothing")

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -168,7 +166,7 @@ import asyncio, contextlib, json, os, pathlib, signal, sys
 sys.path.insert(0, sys.argv[3])
 import dspex
 from dspex.testing import DummyLM
-from conftest import InProcess
+from in_process import InProcess
 
 folder, dies = pathlib.Path(sys.argv[1]), sys.argv[2]
 
@@ -215,10 +213,9 @@ print(json.dumps([found.answer, trajectory["code_output_2"] if isinstance(trajec
 
 @pytest.mark.parametrize("made", ["CodeAct", "RLM"])
 @pytest.mark.parametrize("dies", ["look a", "pay 1", "look b"])
-def test_a_killed_run_goes_on_and_pays_nothing_twice(tmp_path, dies, made):
+def test_a_killed_run_goes_on_and_pays_nothing_twice(warm, tmp_path, dies, made):
     def life(dies):
-        words = [sys.executable, "-c", KILLED, tmp_path, dies, Path(__file__).parent, made]
-        return subprocess.run(words, capture_output=True, text=True, check=False)
+        return warm.run(KILLED, tmp_path, dies, Path(__file__).parent, made, cwd=tmp_path)
 
     assert life(dies).returncode == -signal.SIGKILL
     second = life("nothing")

@@ -353,4 +353,4 @@ def test_a_turn_costs_the_same_however_many_were_before(provider):
             return (time.process_time() - began) / turns
 
     few = min(cost(20) for _ in range(5))
-    assert min(cost(400) for _ in range(3)) < 2 * few
+    assert any(cost(400) < 2 * few for _ in range(3))

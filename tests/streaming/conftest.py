@@ -1,7 +1,7 @@
 """A provider that streams as it is told, and what came out of a streamed program."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -108,8 +108,8 @@ def joined() -> Callable[[list[Any]], dict[Any, str]]:
     return join
 
 
-@pytest.fixture(scope="session")
-def heard() -> Callable[..., Any]:
+@pytest.fixture(scope="module")
+def heard() -> Iterator[Callable[..., Any]]:
     """What a listener of every output is sent for a reply in these pieces, and what is parsed: (deltas, outputs)."""
 
     def hear(signature: Any, pieces: list[str], adapter: Any = CHAT) -> tuple[list[FieldDelta], Any]:
@@ -133,9 +133,10 @@ def heard() -> Callable[..., Any]:
             channel.end()
             return await reader, outputs
 
-        return asyncio.run(run())
+        return loop.run(run())
 
-    return hear
+    with asyncio.Runner() as loop:  # thousands of examples need no loop each
+        yield hear
 
 
 @pytest.fixture(scope="session")

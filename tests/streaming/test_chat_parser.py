@@ -105,11 +105,3 @@ def test_a_field_that_is_no_text_is_heard_as_the_model_writes_it(heard, texts_of
 def test_pieces_come_at_once_where_no_marker_can_begin(heard):
     items, _ = heard(TWO, ["[[ ## reasoning ## ]]\n", "one", " two", " three", "\n[[ ## answer ## ]]\n", "4"])
     assert [item.text for item in items if item.field == "reasoning"] == ["one", " two", " three", ""]
-
-
-def test_an_endless_line_of_blanks_is_not_held_for_ever():
-    parser = CHAT.parser(TWO)
-    parser.feed("[[ ## reasoning ## ]]\nx")
-    for _ in range(20_000):
-        parser.feed(" ")
-    assert len(parser._pending) < 10_000
