@@ -57,7 +57,7 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "GEPA": lambda: dspex.GEPA(
             metric=feedback, max_metric_calls=260, reflection_lm=dspex.LM(MODEL, temperature=1.0)
         ),
-        "COPRO": lambda: dspex.COPRO(metric=metric, breadth=2, depth=2),
+        "COPRO": lambda: dspex.COPRO(metric=metric, breadth=4, depth=2),
         "SIMBA": lambda: dspex.SIMBA(metric=metric, bsize=12, num_candidates=3, max_steps=2),
         "InferRules": lambda: dspex.InferRules(metric=metric, num_candidates=4, num_rules=5),
         "BootstrapFewShotWithOptuna": lambda: dspex.BootstrapFewShotWithOptuna(metric, num_candidate_programs=5),
