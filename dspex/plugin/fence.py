@@ -1,10 +1,9 @@
 """What stands around the code of plugins while they are discovered: a thread, a bound of time, and firm ground."""
 
 import threading
-from collections.abc import Callable
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
-from queue import Empty, SimpleQueue
 from typing import Any
 
 LOADING: ContextVar[bool] = ContextVar("dspex_plugin_loading", default=False)
@@ -13,48 +12,63 @@ SHOWN = 500
 
 def fenced(work: Callable[[], None], limit_s: float) -> str:
     """Run plugin code in a thread for a bounded time; what goes wrong comes back as one line of text."""
-    with closing(Fence(limit_s)) as fence:
-        return fence.run(work)
+    [outcome] = fenced_each([work], limit_s)
+    return outcome
 
 
-class Fence:
-    """A thread for plugin code, and a new one after each piece that took too long: one a plugin would be a tenth of discovery."""
+def fenced_each(works: Sequence[Callable[[], None]], limit_s: float) -> Iterator[str]:
+    """The same for one after another, in one thread, and a new one after each that took too long.
 
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._todo: SimpleQueue[Callable[[], None] | None] | None = None
-        self._done: SimpleQueue[str] = SimpleQueue()
-
-    def run(self, work: Callable[[], None]) -> str:
-        """As `fenced`."""
-        if self._todo is None:
-            self._todo, self._done = SimpleQueue(), SimpleQueue()
-            threading.Thread(
-                target=_serve, args=(self._todo, self._done), name="dspex-plugin-load", daemon=True
-            ).start()
-        self._todo.put(work)
-        try:
-            return self._done.get(timeout=self._limit_s)
-        except Empty:
-            self.close()
-            return f"did not load within {self._limit_s:g} s"
-
-    def close(self) -> None:
-        """Let the thread end, once it can."""
-        if self._todo is not None:
-            self._todo.put(None)
-            self._todo = None
+    To hand over each by itself would be a tenth of discovery.
+    """
+    ended = 0
+    while ended < len(works):
+        row = Row(works[ended:])
+        threading.Thread(target=row.run, name="dspex-plugin-load", daemon=True).start()
+        row.watch(limit_s)
+        yield from row.outcomes
+        ended += len(row.outcomes)
 
 
-def _serve(todo: "SimpleQueue[Callable[[], None] | None]", done: "SimpleQueue[str]") -> None:
-    LOADING.set(True)  # the thread is its own, and so is its context
-    while (work := todo.get()) is not None:
-        try:
-            copy_context().run(work)  # what one plugin sets there reaches no other
-            outcome = ""
-        except BaseException as error:  # noqa: BLE001  also SystemExit: a plugin must harm nobody else
-            outcome = _told(error)
-        done.put(outcome)
+class Row:
+    """Pieces of plugin code that a thread runs in their order, until one takes too long."""
+
+    def __init__(self, works: Sequence[Callable[[], None]]) -> None:
+        self.outcomes: list[str] = []
+        self._works = works
+        self._began = time.monotonic()
+        self._lock = threading.Lock()  # who holds it says what became of a piece
+        self._is_given_up = False
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Run them all; what one plugin sets in the context reaches no other."""
+        LOADING.set(True)  # the thread is its own, and so is its context
+        for work in self._works:
+            outcome = _outcome(work)
+            with self._lock:
+                if self._is_given_up:
+                    return
+                self.outcomes.append(outcome)
+                self._began = time.monotonic()
+        self._ended.set()
+
+    def watch(self, limit_s: float) -> None:
+        """Wait until all have ended, or one takes longer than that, which is its outcome then."""
+        while not self._ended.wait(max(0.0, self._began + limit_s - time.monotonic())):
+            with self._lock:
+                if len(self.outcomes) < len(self._works) and time.monotonic() >= self._began + limit_s:
+                    self._is_given_up = True
+                    self.outcomes.append(f"did not load within {limit_s:g} s")
+                    return
+
+
+def _outcome(work: Callable[[], None]) -> str:
+    try:
+        copy_context().run(work)
+    except BaseException as error:  # noqa: BLE001  also SystemExit: a plugin must harm nobody else
+        return _told(error)
+    return ""
 
 
 def _told(error: BaseException) -> str:

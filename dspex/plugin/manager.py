@@ -6,7 +6,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,7 +14,7 @@ import msgspec
 from dspex.core.errors import ConfigurationError, DspexError, PluginError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import BRIDGE, KIND_WORDS, bridge_hint, install_hint, offered
-from dspex.plugin.fence import LOADING, Fence, Ground, fenced
+from dspex.plugin.fence import LOADING, Ground, fenced, fenced_each
 from dspex.plugin.spec import API_VERSION, GROUP, Spec
 
 if TYPE_CHECKING:
@@ -142,13 +141,18 @@ class PluginManager:
         return self._records
 
     def _discover(self) -> Iterable[PluginRecord]:
-        ground = Ground()
-        with closing(Fence(self._limit_s)) as fence:
-            for source in self._sources():
-                if source.name in self._blocked or (self._only and source.name not in self._only):
-                    yield PluginRecord(source.name, source.distribution, source.version, "blocked")
-                else:
-                    yield _load(source, fence, ground)
+        ground, sources = Ground(), list(self._sources())
+        loads = [Load(source, ground) for source in sources if not self._is_blocked(source.name)]
+        outcomes = {
+            id(load.source): load.record(error)
+            for load, error in zip(loads, fenced_each(loads, self._limit_s), strict=True)
+        }
+        for source in sources:
+            blocked = PluginRecord(source.name, source.distribution, source.version, "blocked")
+            yield outcomes.get(id(source), blocked)
+
+    def _is_blocked(self, name: str) -> bool:
+        return name in self._blocked or bool(self._only and name not in self._only)
 
     def names(self, kind: str) -> list[str]:
         """All names offered for a kind, sorted."""
@@ -262,22 +266,45 @@ def _made(spec: Spec) -> Any:
         raise PluginError(message, plugin=spec.name) from error
 
 
-def _load(source: Source, fence: Fence, ground: Ground) -> PluginRecord:
-    ground.mend()  # one that hung may have come back since
-    began = time.perf_counter()
-    provides: dict[str, tuple[Any, ...]] = {}
-    error = fence.run(partial(_declare, source, provides))
-    if changed := ground.mend():
-        error = f"changes {changed} of another package, which was undone{f'; then {error}' if error else ''}"
-    return PluginRecord(
-        source.name,
-        source.distribution,
-        source.version,
-        "broken" if error else "ok",
-        error,
-        time.perf_counter() - began,
-        {} if error else provides,
-    )
+class Load:
+    """The loading of one plugin: called in the thread of plugins, and told afterwards."""
+
+    def __init__(self, source: Source, ground: Ground) -> None:
+        self.source = source
+        self._ground = ground
+        self._provides: dict[str, tuple[Any, ...]] = {}
+        self._began: float | None = None  # until it has ended
+        self._changed = ""
+        self._seconds = 0.0
+
+    def __call__(self) -> None:
+        """Load it, and undo what it changes of others. Raises what it raises."""
+        self._ground.mend()  # one that hung may have come back since
+        self._began = time.perf_counter()
+        try:
+            _declare(self.source, self._provides)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._began is not None:
+            self._changed, self._seconds = self._ground.mend(), time.perf_counter() - self._began
+            self._began = None
+
+    def record(self, error: str) -> PluginRecord:
+        """What became of it; `error` is what it raised, or that it took too long."""
+        self._end()
+        if self._changed:
+            error = f"changes {self._changed} of another package, which was undone{f'; then {error}' if error else ''}"
+        return PluginRecord(
+            self.source.name,
+            self.source.distribution,
+            self.source.version,
+            "broken" if error else "ok",
+            error,
+            self._seconds,
+            {} if error else self._provides,
+        )
 
 
 def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
@@ -287,21 +314,26 @@ def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
     from dspex.plugin import hookspecs
 
     hooks = pluggy.PluginManager(GROUP)
-    hooks.add_hookspecs(cast("Any", _Hooks(hookspecs)))
     plugin = source.load()
     hooks.register(plugin, name=f"{source.name}@{source.distribution}")
+    if specs := _Hooks(hookspecs, vars(hooks.hook)):
+        hooks.add_hookspecs(cast("Any", specs))
     hooks.check_pending()
     into.update(dict(_call_hooks(hooks, plugin)))
 
 
 class _Hooks:
-    """The hooks alone: pluggy looks closely at every name of what it is given, and it is given one for each plugin."""
+    """The hooks that a plugin implements: pluggy looks closely at every name of what it is given, and it is given one for each plugin."""
 
-    def __init__(self, module: Any) -> None:
-        vars(self).update({name: value for name, value in vars(module).items() if name.startswith(PREFIX)})
+    def __init__(self, module: Any, implemented: Iterable[str]) -> None:
+        known = vars(module)
+        vars(self).update({name: known[name] for name in implemented if name.startswith(PREFIX) and name in known})
 
     def __dir__(self) -> Iterable[str]:
         return vars(self)
+
+    def __bool__(self) -> bool:
+        return bool(vars(self))
 
 
 def _call_hooks(hooks: Any, plugin: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:

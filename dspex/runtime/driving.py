@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from importlib import import_module
 from typing import Any, Generic, Self, TypeVar
@@ -127,7 +128,9 @@ class Drive(Generic[T]):
             self._is_over = True
             if self._giving_up is not None:
                 self._giving_up.cancel()
-                self._coro.close()  # where it has not come to its first step
+                # Where it has not come to its first step, or takes longer to clean up: what it fails with then says nothing.
+                with suppress(Exception):
+                    self._context.run(self._coro.close)
         if interrupts.count:
             raise KeyboardInterrupt from self._error
         if self._error is not None:

@@ -13,10 +13,11 @@ def stand(gate: threading.Lock) -> None:
     if task is None:
         gate.acquire()
         return
-    # This loop stands still, so a cancellation of its task, as Ctrl-C in asyncio.run is one, must be looked for.
+    # This loop stands still, so a cancellation of its task, as Ctrl-C in asyncio.run is one, must be looked for; also one that came just
+    # before and that the task has not heard of.
     before = task.cancelling()
     while not gate.acquire(timeout=POLL_S):
-        if task.cancelling() > before:
+        if task.cancelling() > before or getattr(task, "_must_cancel", False):
             raise asyncio.CancelledError
 
 

@@ -4,10 +4,13 @@ import asyncio
 import os
 import signal
 import threading
+from contextvars import ContextVar
 
 import pytest
 
 from dspex.runtime.bridge import Bridge
+
+OF_A_CALL: ContextVar[str] = ContextVar("of_a_call")
 
 
 @pytest.fixture
@@ -203,15 +206,33 @@ def test_ctrl_c_cancels_the_call_and_leaves_pythons_own_handler(bridge):
     assert bridge.run(loop_here())[1] is threading.current_thread()
 
 
-def test_a_second_ctrl_c_does_not_wait_for_a_call_that_will_not_end(bridge):
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_second_ctrl_c_does_not_wait_for_a_call_that_will_not_end(bridge, fails):
+    ended = []
+
     async def stubborn():
-        loop = asyncio.get_running_loop()
+        loop, token = asyncio.get_running_loop(), OF_A_CALL.set("set")
         loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             loop.call_soon(os.kill, os.getpid(), signal.SIGINT)
             await asyncio.Event().wait()
+        finally:
+            OF_A_CALL.reset(token)
+            ended.append("in its own context")
+            if fails:
+                raise ValueError
 
     with pytest.raises(KeyboardInterrupt):
         bridge.run(stubborn())
+    assert ended == ["in its own context"]
+
+
+async def test_a_cancellation_that_comes_just_before_a_call_ends_it(bridge):
+    async def cancelled():
+        asyncio.current_task().cancel()  # as Ctrl-C does, at any line of the caller's
+        bridge.run(asyncio.Event().wait())
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.ensure_future(cancelled())
