@@ -3,7 +3,7 @@
     python benchmarks/bench_providers.py [--rounds 5] [--calls 800]
 
 Prints the process CPU of one call in microseconds: of raw aiohttp with the bytes that Predict sends that vendor, signed where it wants that,
-of `lm.complete`, of `Predict`. The three take turns every 50 calls, and each is compared with the raw calls just before it, so that a busy
+of `lm.complete`, of `Predict`; beside dspex-litellm stands LiteLLM alone. The three take turns every 50 calls, and each is compared with the raw calls just before it, so that a busy
 machine holds up all alike.
 """
 
@@ -25,6 +25,7 @@ import dspex
 from dspex.plugin import Message
 
 SIGNATURE = "question -> answer"
+QUESTION = "[[ ## question ## ]]\n{}"
 
 
 class Way(NamedTuple):
@@ -121,7 +122,21 @@ async def measured(way: Way, url: str, calls: int) -> list[tuple[float, ...]]:
             async with session.post(url + way.path, data=data, headers=headers_of(data)) as reply:
                 assert b"Paris" in msgspec.json.encode(msgspec.json.decode(await reply.read()))
 
-        return await in_turns(calls, raw, whole, predicted)
+        return await in_turns(calls, by_litellm(way, url) if way.name == "litellm" else raw, whole, predicted)
+
+
+def by_litellm(way: Way, url: str) -> Call:
+    """The same by LiteLLM alone: what a bridge can be compared with is what it bridges to."""
+    import litellm
+
+    async def alone(question: str) -> None:
+        turns = chat("Answer.", QUESTION.format(question))["messages"]
+        reply = await litellm.acompletion(
+            way.model.partition("/")[2], turns, api_base=url + way.base, api_key="k", num_retries=0
+        )
+        assert "Paris" in reply.choices[0].message.content
+
+    return alone
 
 
 def bearer(_: bytes) -> dict[str, str]:
