@@ -1,7 +1,6 @@
 """What goes into an index: passages and ids, looked at before a plugin has them."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 import msgspec
@@ -9,8 +8,7 @@ import msgspec
 from dspex.core.errors import ConfigurationError, InputError
 from dspex.core.identity import digest, plain
 from dspex.core.messages import Passage
-
-SMALLEST, LARGEST = -(1 << 63), (1 << 64) - 1
+from dspex.core.where import is_kept
 
 
 def checked_passage(place: int, item: Any) -> Passage:
@@ -39,10 +37,9 @@ def check_text(text: Any, what: str) -> None:
     """Raises InputError for what is no text that can be written."""
     if not isinstance(text, str):
         raise InputError(f"{what} has {text!r:.60} where a text belongs.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{what} has half of a surrogate pair at {error.start}, which no index can hold.") from error
+    place = _half(text)
+    if place is not None:
+        raise InputError(f"{what} has half of a surrogate pair at {place}, which no index can hold.")
 
 
 def _named(place: int, passage: Passage) -> str:
@@ -72,22 +69,23 @@ def _checked_metadata(place: int, given: Any) -> Mapping[str, Any]:
 def _not_kept(value: Any) -> str:
     """What an index could not keep as it is; empty for what it can."""
     if isinstance(value, str):
-        return "" if value.isascii() or _is_written(value) else f"half of a surrogate pair in {value!r:.40}"
+        return "" if value.isascii() or _half(value) is None else f"half of a surrogate pair in {value!r:.40}"
     if isinstance(value, dict):
         found = ((str(key), _not_kept(key) or _not_kept(one)) for key, one in value.items())
         return next((f"{key!r:.40}: {wrong}" for key, wrong in found if wrong), "")
     if isinstance(value, (list, tuple)):
         return next(filter(None, map(_not_kept, value)), "")
     if isinstance(value, float):
-        return "" if isfinite(value) else f"{value!r} is no number"
+        return "" if is_kept(value) else f"{value!r} is no number"
     if isinstance(value, int):
-        return "" if SMALLEST <= value <= LARGEST else f"{value:.3g} has more than 64 bits"
+        return "" if is_kept(value) else f"{value:.3g} has more than 64 bits"
     return ""
 
 
-def _is_written(text: str) -> bool:
+def _half(text: str) -> int | None:
+    """Where half of a surrogate pair stands, which cannot be written; None for nowhere."""
     try:
         text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError as error:
+        return error.start
+    return None

@@ -83,14 +83,15 @@ def _of_field(field: Any, wanted: Any) -> list[Condition]:
 
 
 def _scalar(field: str, value: Any) -> Scalar:
-    if kind(value) is None or not (isinstance(value, str) or _is_kept(value)):
+    if kind(value) is None or not (isinstance(value, str) or is_kept(value)):
         raise InputError(
             f"where={{{field!r}: ...}} compares with texts, finite numbers of 64 bits and booleans, not {value!r:.60}."
         )
     return value  # type: ignore[no-any-return]  # `kind` has looked
 
 
-def _is_kept(number: float) -> bool:
+def is_kept(number: float) -> bool:
+    """Whether any index can keep a number: it is finite, and whole ones have 64 bits."""
     return -(1 << 63) <= number < 1 << 64 if isinstance(number, int) else isfinite(number)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from dspex.core.clock import Clock
 from dspex.core.messages import LMResponse
 from dspex.plugin.contracts import CacheBackend
-from dspex.testing.conduct import going_on, holder
+from dspex.testing.conduct import cancelled, going_on, holder
 from dspex.testing.lm_contract import ended, forked
 
 LIMIT_S = 20.0
@@ -140,15 +140,7 @@ class CacheContract:
                 doings: tuple[Callable[[], Awaitable[object]], ...]
                 doings = (lambda: cache.get(b"kept"), lambda: cache.set(b"new", b"w"))
                 for doing in doings:
-                    task = asyncio.ensure_future(doing())
-                    for _ in range(turns):
-                        await asyncio.sleep(0)
-                    is_asked = task.cancel()
-                    done, _ = await asyncio.wait([task], timeout=SOON_S)
-                    assert done, f"cancelled in turn {turns}, it goes on"
-                    assert task.cancelled() is is_asked, (
-                        f"cancelled in turn {turns}, it made something else of it: {task!r:.300}"
-                    )
+                    await cancelled(doing(), turns, SOON_S)
             assert [await cache.get(b"kept"), await cache.get(b"new") in (None, b"w")] == [b"v", True]
 
         self.live(self.make(tmp_path, HandClock()), work)

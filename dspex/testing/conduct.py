@@ -1,4 +1,4 @@
-"""What is asked of a plugin of any kind: it holds no loop, leaves no task, and tells no log of a key."""
+"""What is asked of a plugin of any kind: it holds no loop, ends when cancelled, leaves no task, and tells no log of a key."""
 
 import asyncio
 import logging
@@ -29,6 +29,18 @@ async def holder(work: Callable[[], Awaitable[Any]]) -> str:
         if number - len(held) >= TRIES - MOST:
             break
     return ""
+
+
+async def cancelled(work: Awaitable[Any], turns: int, limit_s: float) -> bool:
+    """Whether `work` was still going on after so many turns of the loop, when it is cancelled: it has to end so, and at once."""
+    task = asyncio.ensure_future(work)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    is_asked = task.cancel()
+    done, _ = await asyncio.wait([task], timeout=limit_s)
+    assert done, f"cancelled in turn {turns}, it goes on"
+    assert task.cancelled() is is_asked, f"cancelled in turn {turns}, it made something else of it: {task!r:.300}"
+    return is_asked
 
 
 def going_on() -> list[str]:

@@ -15,10 +15,11 @@ from dspex.core.errors import BadRequest, LMError, ProtocolError, RetrieverError
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message, Passage
 from dspex.core.usage import Usage
 from dspex.plugin.contracts import Middleware
-from dspex.testing.conduct import going_on, holder
+from dspex.testing.conduct import cancelled, going_on, holder
 
 LIMIT_S = 10.0
 MANY = 50
+TURNS = 50  # of the loop, in which what a middleware asks has begun
 THREADS = 4
 USAGE = Usage(3, 1)
 PIECES = ("One", " two", " three.")
@@ -90,14 +91,8 @@ class MiddlewareContract:
 
         async def work(lm: LM) -> None:
             for streams in (False, True):
-                asking_ = read(lm, "a") if streams else lm.complete(asking("a"))
-                task = asyncio.ensure_future(asking_)
-                for _ in range(50):
-                    await asyncio.sleep(0)
-                task.cancel()
-                done, _ = await asyncio.wait([task], timeout=LIMIT_S / 5)
-                assert done, "cancelled, it goes on"
-                assert task.cancelled(), "it made something else of its cancellation"
+                asked = read(lm, "a") if streams else lm.complete(asking("a"))
+                assert await cancelled(asked, TURNS, LIMIT_S / 5), "it ended before what it had asked"
             assert not model.in_flight, "what it had asked goes on"
 
         self.live(work, model)
@@ -201,13 +196,8 @@ class MiddlewareContract:
                 return []
 
         async def work(_lm: LM) -> None:
-            task = asyncio.ensure_future(Retriever("kit", provider=Endless()).acall("moon", 3))
-            for _ in range(50):
-                await asyncio.sleep(0)
-            task.cancel()
-            done, _ = await asyncio.wait([task], timeout=LIMIT_S / 5)
-            assert done, "cancelled, it goes on"
-            assert task.cancelled(), "it made something else of its cancellation"
+            search = Retriever("kit", provider=Endless()).acall("moon", 3)
+            assert await cancelled(search, TURNS, LIMIT_S / 5), "it ended before what it had asked"
             assert ended, "what it had asked goes on"
 
         self.live(work)

@@ -14,7 +14,7 @@ from dspex.core.errors import PluginError
 from dspex.core.messages import LMResponse
 from dspex.plugin.contracts import SecretSource
 from dspex.plugin.spec import Spec
-from dspex.testing.conduct import going_on, holder, logged
+from dspex.testing.conduct import cancelled, going_on, holder, logged
 from dspex.testing.one_plugin import manager_of
 
 LIMIT_S = 10.0
@@ -98,13 +98,7 @@ class SecretSourceContract:
         async def main() -> None:
             source = self.make(KEYS)
             for turns in range(4):
-                task = asyncio.ensure_future(source.get("KIT_API_KEY"))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                is_asked = task.cancel()
-                done, _ = await asyncio.wait([task], timeout=LIMIT_S / 5)
-                assert done, "cancelled, it goes on"
-                assert task.cancelled() is is_asked, "it made something else of its cancellation"
+                await cancelled(source.get("KIT_API_KEY"), turns, LIMIT_S / 5)
             assert await source.get("KIT_API_KEY") == CANARY
 
         bounded(main())
