@@ -77,7 +77,7 @@ def wheels(session: nox.Session) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     bring(session, "-c", "constraints.txt", "hatchling")
-    build_wheels(session, [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)])
+    build(session, "wheels", WHEELS, [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)])
 
 
 @nox.session(requires=["uv"], tags=["release"], allow_parallel=True)
@@ -143,7 +143,7 @@ def contrib(session: nox.Session) -> None:
     if not CONTRIB:
         session.skip("contrib/ holds no package")
     bring(session, "-c", "constraints.txt", "hatchling")
-    build_wheels(session, [ROOT / "contrib" / name for name in CONTRIB])
+    build(session, "wheels", WHEELS, [ROOT / "contrib" / name for name in CONTRIB])
     install(session, "dspex", *(f"{name}[test]" for name in CONTRIB), others=group("docs", "types"))
     session.run("mypy", "--follow-imports=silent", *(f"contrib/{name}/src" for name in CONTRIB))
     run_pytest(session, *(f"contrib/{name}" for name in CONTRIB))
@@ -177,8 +177,7 @@ def packaging(session: nox.Session) -> None:
     bring(session, "-c", "constraints.txt", *group("packaging"))
     dist = Path(session.create_tmp()) / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    for folder in (ROOT, *(ROOT / "plugins" / name for name in PLUGINS)):
-        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(dist), str(folder), silent=True)
+    build(session, "releases", dist, [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)])
     session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
 
 
@@ -231,11 +230,9 @@ def siblings(plugin: str) -> list[str]:
     return found
 
 
-def build_wheels(session: nox.Session, folders: Iterable[Path]) -> None:
-    """Build wheels by the session's own hatchling: an isolated build would install it anew for each."""
-    for folder in folders:
-        with session.chdir(folder):
-            session.run("hatchling", "build", "-t", "wheel", "-d", str(WHEELS), silent=True)
+def build(session: nox.Session, kind: str, out: Path, folders: Iterable[Path]) -> None:
+    """Build packages by the session's own hatchling: an isolated build would install it anew for each."""
+    session.run("python", ".ci/build_packages.py", kind, str(out), *map(str, folders), silent=True)
 
 
 def lowest_versions(*plugins: str) -> list[str]:
