@@ -14,6 +14,7 @@ import dspex.testing
 from dspex_mcp import connect
 
 SERVER = str(Path(__file__).parent / "weather_server.py")
+MUTE = "import os, sys; print(os.getpid(), file=open(sys.argv[1], 'w'), flush=True); sys.stdin.read()"
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,12 @@ def reset() -> Iterator[None]:
 def command() -> Any:
     """The command of the server, in a mode of its own."""
     return lambda *words: [sys.executable, SERVER, *map(str, words)]
+
+
+@pytest.fixture
+def mute(tmp_path) -> tuple[list[str], Path]:
+    """The command of a server that answers nothing, and the file where it leaves its pid as soon as it is there."""
+    return [sys.executable, "-Sc", MUTE, str(tmp_path / "pid")], tmp_path / "pid"
 
 
 @pytest.fixture

@@ -91,34 +91,37 @@ async def test_what_a_command_said_before_it_died_is_told(command):
             pass
 
 
-async def test_one_that_does_not_answer_is_given_up_and_ended(command, tmp_path, is_gone):
+async def test_one_that_does_not_answer_is_given_up_and_ended(mute, is_gone):
+    command, pid = mute
     with pytest.raises(ServerUnavailable, match=r"it did not answer within 2 s"):
-        async with connect(command("mute", tmp_path / "pid"), connect_s=2):
+        async with connect(command, connect_s=2):
             pass
-    assert await is_gone(int((tmp_path / "pid").read_text()))
+    assert await is_gone(int(pid.read_text()))
 
 
-async def test_cancelled_while_it_connects_it_leaves_no_process(command, tmp_path, is_gone):
-    task = asyncio.create_task(connect(command("mute", tmp_path / "pid")).start())
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():  # noqa: ASYNC110  another process writes it
+async def test_cancelled_while_it_connects_it_leaves_no_process(mute, is_gone):
+    command, pid = mute
+    task = asyncio.create_task(connect(command).start())
+    while not pid.exists() or not pid.read_text():  # noqa: ASYNC110  another process writes it
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await is_gone(int((tmp_path / "pid").read_text()))
+    assert await is_gone(int(pid.read_text()))
 
 
-async def test_given_up_before_it_has_begun_nothing_is_started(command, tmp_path):
+async def test_given_up_before_it_has_begun_nothing_is_started(mute):
+    command, pid = mute
     async with dspex.App() as app:
         for turns in range(6):
-            task = asyncio.create_task(connect(command("mute", tmp_path / "pid")).start())
+            task = asyncio.create_task(connect(command).start())
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert all(row.state == "ended" for row in app.tree())
-    assert not (tmp_path / "pid").exists()
+    assert not pid.exists()
 
 
 @pytest.mark.parametrize("mode", ["stdio", "stubborn"])

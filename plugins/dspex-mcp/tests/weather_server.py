@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import Literal
 
 import uvicorn
@@ -106,10 +105,6 @@ def main() -> None:
     mode = sys.argv[1] if sys.argv[1:] else "stdio"
     if mode == "broken":
         sys.exit("no configuration")
-    if mode == "mute":
-        Path(sys.argv[2]).write_text(str(os.getpid()))
-        sys.stdin.read()
-        return
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         server.run()
