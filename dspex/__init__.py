@@ -82,6 +82,7 @@ _HOMES = MappingProxyType(
             "MissingPredictor",
             "PluginError",
             "ProgramFileError",
+            "ProgramFileMissing",
             "ProtocolError",
             "RateLimited",
             "RecursionLimit",

@@ -157,6 +157,9 @@ from dspex.core.errors import (
     ProgramFileError as ProgramFileError,
 )
 from dspex.core.errors import (
+    ProgramFileMissing as ProgramFileMissing,
+)
+from dspex.core.errors import (
     ProtocolError as ProtocolError,
 )
 from dspex.core.errors import (
