@@ -252,7 +252,7 @@ class Prediction(Example):
     """What a program returns; a field named `score` makes it comparable and addable like a number."""
 
     __slots__ = ("_completions", "_lm_usage")
-    _completions: Completions | None
+    _completions: Completions | tuple[()] | None
     _lm_usage: dict[str, Any] | None
 
     def __init__(self, base: Example | Mapping[str, Any] | None = None, **fields: Any) -> None:
@@ -283,10 +283,10 @@ class Prediction(Example):
     def completions(self) -> Completions | None:
         """All n outputs of the call that made this, None where none did."""
         try:
-            found: Completions | None = _get_completions(self)
+            found: Completions | tuple[()] | None = _get_completions(self)
         except AttributeError:
             return None
-        if found == ():  # one output: few ask for it as a list
+        if isinstance(found, tuple):  # one output: few ask for it as a list
             found = self._completions = Completions([self._store])
         return found
 
