@@ -21,7 +21,7 @@ _HOMES = MappingProxyType(
         "dspex.app.hedged": ("Hedged",),
         "dspex.app.history": ("inspect_history",),
         "dspex.app.lm": ("LM",),
-        "dspex.app.logging": ("disable_logging", "enable_logging"),
+        "dspex.app.logging": ("disable_litellm_logging", "disable_logging", "enable_litellm_logging", "enable_logging"),
         "dspex.app.retriever": ("Retriever",),
         "dspex.app.threads": ("carry",),
         "dspex.core.candidate": (
@@ -82,6 +82,7 @@ _HOMES = MappingProxyType(
             "MissingPredictor",
             "PluginError",
             "ProgramFileError",
+            "ProgramFileMissing",
             "ProtocolError",
             "RateLimited",
             "RecursionLimit",
@@ -142,7 +143,7 @@ _HOMES = MappingProxyType(
         "dspex.program.refine": ("Refine",),
         "dspex.program.retrieve": ("Retrieve",),
         "dspex.program.rlm": ("RLM",),
-        "dspex.program.signature": ("Signature", "ensure_signature", "make_signature"),
+        "dspex.program.signature": ("Signature", "SignatureMeta", "ensure_signature", "make_signature"),
         "dspex.program.streaming.streamify": ("streamify",),
         "dspex.program.sync": ("asyncify", "syncify"),
         "dspex.program.types.base": ("Type",),
@@ -193,8 +194,11 @@ _INSTEAD = MappingProxyType(
         "Flex": "programs are optimised as they stand",
         "GRPO": "BootstrapFinetune trains a model on good runs; reinforcement is not there",
         "LocalInterpreter": _SANDBOX,
+        "Provider": "providers are plugins: `dspex plugin new NAME --kind provider` begins one",
         "PythonInterpreter": _SANDBOX,
         "SandboxSerializable": _SANDBOX,
+        "TrainingJob": "BootstrapFinetune trains, and a provider's plugin holds the job",
+        "load_settings": "settings are not read from files: write dspex.configure(...)",
     }
 )
 _HOME_OF = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})

@@ -31,7 +31,9 @@ from dspex.app.fallback import Fallback as Fallback
 from dspex.app.hedged import Hedged as Hedged
 from dspex.app.history import inspect_history as inspect_history
 from dspex.app.lm import LM as LM
+from dspex.app.logging import disable_litellm_logging as disable_litellm_logging
 from dspex.app.logging import disable_logging as disable_logging
+from dspex.app.logging import enable_litellm_logging as enable_litellm_logging
 from dspex.app.logging import enable_logging as enable_logging
 from dspex.app.retriever import Retriever as Retriever
 from dspex.app.threads import carry as carry
@@ -155,6 +157,9 @@ from dspex.core.errors import (
     ProgramFileError as ProgramFileError,
 )
 from dspex.core.errors import (
+    ProgramFileMissing as ProgramFileMissing,
+)
+from dspex.core.errors import (
     ProtocolError as ProtocolError,
 )
 from dspex.core.errors import (
@@ -256,6 +261,9 @@ from dspex.program.retrieve import Retrieve as Retrieve
 from dspex.program.rlm import RLM as RLM
 from dspex.program.signature import (
     Signature as Signature,
+)
+from dspex.program.signature import (
+    SignatureMeta as SignatureMeta,
 )
 from dspex.program.signature import (
     ensure_signature as ensure_signature,

@@ -107,8 +107,8 @@ class App:
             self._plugged.forget_middleware()
         if "budget" in given:
             self._ceilings = None
-        if "prefer" in given:
-            self.plugins.prefer.update(given["prefer"] or {})
+        if given.get("prefer"):
+            self.plugins.prefer.update(given["prefer"])
         if "cache" in given:
             self._cache.reset()
 

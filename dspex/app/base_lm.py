@@ -1,5 +1,6 @@
 """BaseLM: a model whose calls the user writes, behind the same service as any other."""
 
+from abc import ABCMeta
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -8,7 +9,7 @@ from dspex.app.written_lm import is_written
 from dspex.core.errors import ConfigurationError
 
 
-class BaseLM(LM):
+class BaseLM(LM, metaclass=ABCMeta):
     """Base of own LMs: write `forward(prompt=None, messages=None, **kwargs)`, or `aforward`, or both.
 
     It gives a text, a list of texts, an LMResponse, or a reply in OpenAI's form as object or dictionary. `messages` are
@@ -34,3 +35,8 @@ class BaseLM(LM):
             raise ConfigurationError(f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them.")
         self.cache_key = cache_key or self.cache_key
         super().__init__(model, model_type, temperature, max_tokens, cache, callbacks, num_retries, **kwargs)
+
+    @classmethod
+    def __subclasshook__(cls, kind: type) -> Any:
+        # In DSPy LM is below it: whoever asks for a BaseLM means any LM.
+        return issubclass(kind, LM) if cls is BaseLM else NotImplemented

@@ -56,6 +56,11 @@ class CurrentSettings:
         """All settings in force, good for `configure(**copy)`."""
         return current_app().settings.copy()
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """As `copy()`."""
+        return self.copy()
+
     def __repr__(self) -> str:
         return repr(current_app().settings)
 

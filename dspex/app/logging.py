@@ -1,6 +1,7 @@
 """Events as log lines: silent until asked for, and nothing of Python's or structlog's own configuration is touched."""
 
 import atexit
+import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,7 @@ from dspex.core.events import (
 )
 
 NAME = "log"
+LITELLM = "LiteLLM"  # as it calls its logger
 LEVELS = ("debug", "info", "warning", "error", "critical")
 QUIET = (RequestStarted, SecretAsked, StepFinished, Progressed)
 BAD = (AttemptFailed, BudgetRefused, CacheFailed, ChildRestarted, LoopBlocked)
@@ -48,6 +50,16 @@ def disable_logging() -> None:
     bus = current_app().bus
     bus.unsubscribe(NAME)
     atexit.unregister(bus.unsubscribe)
+
+
+def enable_litellm_logging() -> None:
+    """Let LiteLLM write its own log, where `dspex-litellm` uses it."""
+    logging.getLogger(LITELLM).setLevel(logging.DEBUG)
+
+
+def disable_litellm_logging() -> None:
+    """Let LiteLLM write errors only."""
+    logging.getLogger(LITELLM).setLevel(logging.ERROR)
 
 
 def _to_stderr() -> Any:

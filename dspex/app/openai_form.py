@@ -14,11 +14,12 @@ def completions(reply: LMResponse) -> list[Any]:
 
 
 def asked(request: LMRequest) -> dict[str, Any]:
-    """A request by the arguments of an LM's call; the request itself is there too."""
+    """A request by the arguments of an LM's call, its parameters also together as `kwargs`; the request itself is there too."""
     messages = [one for message in request.messages for one in to_dictionaries(message)]
     many = {"n": request.n} if request.n > 1 else {}
     tools = {"tools": list(request.tools)} if request.tools else {}
-    return {"prompt": None, "messages": messages, **many, **tools, **request.params, "request": request}
+    given = {**many, **tools, **request.params}
+    return {"prompt": None, "messages": messages, **given, "kwargs": given, "request": request}
 
 
 def _output(choice: Choice) -> Any:

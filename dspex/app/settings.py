@@ -41,12 +41,14 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "watchdog": None,  # seconds: name what holds an event loop for longer, as 0.05
     }
 )
+SAYS_NOTHING = frozenset({"inherit_config"})  # of DSPy, whose programs and tests still give it
 COUNTS = ("num_threads", "max_errors", "max_reasks", "max_history_size", "max_history_characters")
 APP_WIDE = frozenset({"cache", "middleware", "budget", "prefer", "watchdog"})
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, if all are known and may be so. Raises ConfigurationError, naming the nearest for one that is not known."""
+    given = {name: value for name, value in given.items() if name not in SAYS_NOTHING}
     for name in given:
         if name not in DEFAULTS:
             hint = did_you_mean(name, DEFAULTS)
@@ -57,7 +59,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     budget = given.get("budget")
     if budget is not None and not isinstance(budget, Budget):
         raise ConfigurationError(f"budget={budget!r}: it takes a dspex.Budget, as in dspex.Budget(calls=1_000).")
-    return dict(given)
+    return given
 
 
 class Settings:

@@ -7,7 +7,10 @@ from dspex.app.app import current_app
 from dspex.app.base_lm import BaseLM
 from dspex.app.history import inspect_history
 
-__all__ = ["GLOBAL_HISTORY", "BaseLM", "inspect_history"]
+__all__ = ["GLOBAL_HISTORY", "LM_CLASS_STATE_KEY", "BaseLM", "inspect_history"]
+
+# Under which DSPy's files name the class of an LM; it is read over here, as a file names no class to be made.
+LM_CLASS_STATE_KEY = "_dspy_lm_class"
 
 
 class GlobalHistory(Sequence[dict[str, Any]]):

@@ -35,7 +35,8 @@ DspexError
 ├── ToolError                  a tool failed
 │   └── ToolInputError         a tool is unknown, or was called with arguments that do not fit
 ├── ProgramFileError           a saved program cannot be read, or does not fit
-│   └── MissingPredictor
+│   ├── MissingPredictor
+│   └── ProgramFileMissing
 ├── SupervisorFailed           a background service died more often than it may be restarted
 └── RecursionLimit             modules nested too deep
 """
@@ -286,6 +287,12 @@ class ProgramFileError(DspexError, ValueError):
 
 class MissingPredictor(ProgramFileError, KeyError):
     """A saved program lacks a predictor that the program has."""
+
+    __str__ = Exception.__str__
+
+
+class ProgramFileMissing(ProgramFileError, FileNotFoundError):
+    """There is no such file of a saved program."""
 
     __str__ = Exception.__str__
 

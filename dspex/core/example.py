@@ -252,7 +252,7 @@ class Prediction(Example):
     """What a program returns; a field named `score` makes it comparable and addable like a number."""
 
     __slots__ = ("_completions", "_lm_usage")
-    _completions: Completions | None
+    _completions: Completions | tuple[()] | None
     _lm_usage: dict[str, Any] | None
 
     def __init__(self, base: Example | Mapping[str, Any] | None = None, **fields: Any) -> None:
@@ -266,6 +266,7 @@ class Prediction(Example):
         """One of these very fields, which nobody else changes from now on."""
         made: Prediction = _new(cls)
         _set_store(made, fields)
+        _set_completions(made, ())
         return made
 
     @classmethod
@@ -280,11 +281,14 @@ class Prediction(Example):
 
     @property
     def completions(self) -> Completions | None:
-        """All n outputs, or None where only one was asked for."""
+        """All n outputs of the call that made this, None where none did."""
         try:
-            return _get_completions(self)  # type: ignore[no-any-return]  # what the setter was given
+            found: Completions | tuple[()] | None = _get_completions(self)
         except AttributeError:
             return None
+        if isinstance(found, tuple):  # one output: few ask for it as a list
+            found = self._completions = Completions([self._store])
+        return found
 
     def get_lm_usage(self) -> dict[str, Any] | None:
         """Tokens by model of the call that made this, when usage is tracked."""
@@ -298,7 +302,8 @@ class Prediction(Example):
         self._lm_usage = usage
 
     def __repr__(self) -> str:
-        more = "" if self.completions is None else f"  # of {len(self.completions)} completions"
+        count = len(self.completions or ())
+        more = f"  # of {count} completions" if count > 1 else ""
         return f"{type(self).__name__}({_listed(self.items())}){more}"
 
     # Score protocol
@@ -338,6 +343,7 @@ class Prediction(Example):
 
 
 _get_completions = Prediction.__dict__["_completions"].__get__
+_set_completions = Prediction.__dict__["_completions"].__set__
 _get_usage = Prediction.__dict__["_lm_usage"].__get__
 _SLOTS = frozenset(Example.__slots__) | frozenset(Prediction.__slots__)
 

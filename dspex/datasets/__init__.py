@@ -3,9 +3,10 @@
 import sys
 from typing import Any
 
+from dspex.datasets.dataset import Dataset
 from dspex.evaluate.datasets import DataLoader, load_examples, read_examples
 
-__all__ = ["DataLoader", "load_examples", "read_examples"]
+__all__ = ["DataLoader", "Dataset", "load_examples", "read_examples"]
 
 # DSPy's names of data sets that it downloads.
 _SETS = frozenset({"AlfWorld", "Colors", "GSM8K", "HotPotQA", "MATH"})

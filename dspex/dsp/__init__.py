@@ -1,1 +1,1 @@
-"""DSPy's oldest path, of which its settings are left: `from dspex.dsp.utils.settings import settings`."""
+"""DSPy's oldest path, of which its settings and two helpers are left: `from dspex.dsp.utils import deduplicate, dotdict, settings`."""

@@ -9,22 +9,34 @@ from dspex.core.errors import EvaluationError
 from dspex.core.example import Example
 from dspex.core.texts import comparable, normalize_text
 
-__all__ = ["EM", "F1", "HotPotF1", "answer_exact_match", "answer_passage_match", "normalize_text", "normalized"]
+__all__ = [
+    "EM",
+    "F1",
+    "HotPotF1",
+    "answer_exact_match",
+    "answer_passage_match",
+    "em_score",
+    "f1_score",
+    "hotpot_f1_score",
+    "normalize_text",
+    "normalized",
+    "precision_score",
+]
 
 
 def EM(prediction: Any, answers: Sequence[Any]) -> bool:  # noqa: N802  DSPy's name
     """Whether the prediction equals one of the answers in normal form; numbers keep their sign and point."""
-    return any(_equal(prediction, answer) for answer in answers)
+    return any(em_score(prediction, answer) for answer in answers)
 
 
 def F1(prediction: Any, answers: Sequence[Any]) -> float:  # noqa: N802  DSPy's name
     """The best harmonic mean of word precision and recall over the answers, 0..1."""
-    return max((_f1(prediction, answer) for answer in answers), default=0.0)
+    return max((f1_score(prediction, answer) for answer in answers), default=0.0)
 
 
 def HotPotF1(prediction: Any, answers: Sequence[Any]) -> float:  # noqa: N802  DSPy's name
     """As F1, but "yes", "no" and "noanswer" score only against themselves."""
-    return max((_hotpot_f1(prediction, answer) for answer in answers), default=0.0)
+    return max((hotpot_f1_score(prediction, answer) for answer in answers), default=0.0)
 
 
 def answer_exact_match(example: Example, pred: Example, trace: Any = None, frac: float = 1.0) -> bool:  # noqa: ARG001
@@ -38,6 +50,37 @@ def answer_passage_match(example: Example, pred: Example, trace: Any = None) -> 
     answers = [form for form in map(comparable, _listed(example.answer)) if form]
     passages = [f" {comparable(getattr(passage, 'text', passage))} " for passage in _listed(pred.context)]
     return any(f" {form} " in passage for form in answers for passage in passages)
+
+
+def em_score(prediction: Any, answer: Any) -> bool:
+    """Whether two answers are equal in normal form; numbers keep their sign and point."""
+    if not (isinstance(prediction, str) and isinstance(answer, str)):
+        try:
+            return float(prediction) == float(answer)
+        except (TypeError, ValueError):
+            pass
+    form = comparable(prediction)
+    if not form:  # "A" and "the" have the same empty form: only the texts themselves can tell
+        return str(prediction).strip().casefold() == str(answer).strip().casefold()
+    return form == comparable(answer)
+
+
+def f1_score(prediction: Any, answer: Any) -> float:
+    """The harmonic mean of word precision and recall, 0..1; 1 for equal answers."""
+    words, wanted = Counter(comparable(prediction).split()), Counter(comparable(answer).split())
+    return 1.0 if em_score(prediction, answer) else 2 * (words & wanted).total() / ((words + wanted).total() or 1)
+
+
+def hotpot_f1_score(prediction: Any, answer: Any) -> float:
+    """As `f1_score`, but "yes", "no" and "noanswer" score only against themselves."""
+    forms = {comparable(prediction), comparable(answer)}
+    return 0.0 if len(forms) > 1 and not forms.isdisjoint({"yes", "no", "noanswer"}) else f1_score(prediction, answer)
+
+
+def precision_score(prediction: Any, answer: Any) -> float:
+    """The share of the prediction's words that the answer has too, 0..1."""
+    words = Counter(comparable(prediction).split())
+    return (words & Counter(comparable(answer).split())).total() / (words.total() or 1)
 
 
 def normalized(result: Any) -> tuple[float, str | None]:
@@ -60,25 +103,3 @@ def normalized(result: Any) -> tuple[float, str | None]:
 
 def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else [value]
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if not (isinstance(one, str) and isinstance(other, str)):
-        try:
-            return float(one) == float(other)
-        except (TypeError, ValueError):
-            pass
-    form = comparable(one)
-    if not form:  # "A" and "the" have the same empty form: only the texts themselves can tell
-        return str(one).strip().casefold() == str(other).strip().casefold()
-    return form == comparable(other)
-
-
-def _f1(one: Any, other: Any) -> float:
-    words, wanted = Counter(comparable(one).split()), Counter(comparable(other).split())
-    return 1.0 if _equal(one, other) else 2 * (words & wanted).total() / ((words + wanted).total() or 1)
-
-
-def _hotpot_f1(one: Any, other: Any) -> float:
-    forms = {comparable(one), comparable(other)}
-    return 0.0 if len(forms) > 1 and not forms.isdisjoint({"yes", "no", "noanswer"}) else _f1(one, other)

@@ -30,7 +30,8 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class EvaluationResult(Prediction):
-    """A score in per cent and `results`, (example, prediction, score) in the devset's order.
+    """A score in per cent and `results`, (example, prediction, score) in the devset's order; a score with feedback is a
+    Prediction of both.
 
     `rows` has each example's feedback, traceback, seconds, scores by metric and usage too. With several metrics the first
     one's mean is the score.
@@ -52,7 +53,7 @@ class EvaluationResult(Prediction):
     @property
     def interval(self) -> Interval:
         """Where the true score lies, in per cent, at 95 %: Wilson's for 0/1 scores, else the bootstrap's."""
-        return measured([score for _, _, score in self.results]).interval
+        return measured([float(score) for _, _, score in self.results]).interval
 
     @property
     def metrics(self) -> dict[str, Measure]:
@@ -135,6 +136,10 @@ def collected(rows: list[Row], names: Mapping[str, Any], slice_by: SliceBy | Non
     return EvaluationResult(score, pairs(rows), rows, tuple(names), slice_by)
 
 
-def pairs(rows: Sequence[Row]) -> list[tuple[Example, Any, float]]:
-    """(example, prediction, score) of each row."""
-    return [(row.example, row.prediction, row.score) for row in rows]
+def pairs(rows: Sequence[Row]) -> list[tuple[Example, Any, Any]]:
+    """(example, prediction, score) of each row; the score of one with feedback is a Prediction of both, as the metric gave it."""
+    return [(row.example, row.prediction, _told(row)) for row in rows]
+
+
+def _told(row: Row) -> Any:
+    return row.score if row.feedback is None else Prediction(score=row.score, feedback=row.feedback)

@@ -110,7 +110,7 @@ def model(lm: Any, app: App) -> LM:
     if isinstance(found, LM):
         return found
     if found is None:
-        raise ConfigurationError("No LM is set: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
+        raise ConfigurationError("No LM is loaded: dspex.configure(lm=dspex.LM('provider/model')), or pass lm= here.")
     hint = f" Write dspex.LM({found!r})." if isinstance(found, str) else ""
     raise ConfigurationError(f"An LM is a dspex.LM, or a subclass of dspex.BaseLM, not {found!r:.80}.{hint}")
 

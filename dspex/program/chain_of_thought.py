@@ -51,8 +51,7 @@ class ChainOfThought(SignatureModule[P, S_co]):
         **config: Any,
     ) -> None:
         super().__init__(callbacks)
-        field = rationale_field or OutputField(desc="step by step, before the answer")
-        self.predict = Predict(ensure_signature(signature).prepend("reasoning", field, rationale_field_type), **config)
+        self.predict = Predict(_reasoned(ensure_signature(signature), rationale_field, rationale_field_type), **config)
 
     async def aforward(self, **kwargs: Any) -> Prediction:
         """One prediction with its reasoning."""
@@ -61,3 +60,10 @@ class ChainOfThought(SignatureModule[P, S_co]):
 
     def _recipe(self) -> dict[str, Any]:
         return {"signature": self.predict.signature.to_json_schema()}
+
+
+def _reasoned(signature: Any, field: Any, kind: Any) -> Any:
+    """The signature with its reasoning before all other outputs; one that it has itself stays as it is written."""
+    if (own := signature.output_fields.get("reasoning")) is not None:
+        signature, field, kind = signature.delete("reasoning"), own, own.annotation
+    return signature.prepend("reasoning", field or OutputField(desc="step by step, before the answer"), kind)

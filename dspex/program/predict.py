@@ -92,7 +92,7 @@ class Predict(SignatureModule[P, S_co]):
 
     def _by_place(self) -> ValueError:
         names = ", ".join(f"{field.name}=" for field in self.signature.compiled.inputs)
-        return ValueError(f"Predict takes its inputs by keyword: call it with {names}")
+        return ValueError(f"Positional arguments are not allowed when calling a Predict: call it with {names}")
 
     if not TYPE_CHECKING:  # checkers know it from SignatureModule
         acall = _acall
@@ -141,7 +141,7 @@ class Predict(SignatureModule[P, S_co]):
             outputs = await call.outputs(app)
         else:
             await HOP  # a sync call has had no loop until here
-            outputs = await own(lm, config, signature, demos, inputs)
+            outputs = await own(lm, lm_kwargs=config, signature=signature, demos=demos, inputs=inputs)
             listener = SCOPE.get().listener
             if listener is not None and (hearing := listener.hearing(self, compiled)) is not None:
                 await hearing.settle(outputs[0])

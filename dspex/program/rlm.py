@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from keyword import iskeyword
 from typing import Any, overload
 
 import msgspec
@@ -131,7 +132,7 @@ class RLM(AgentModule[P, S_co]):
         refuse_names(own.input_fields, self.tools, "The code of an RLM")
         refuse_names(own.input_fields, ("max_iters", "run_dir"), "The call of an RLM")
         refuse_names(own.output_fields, ("trajectory", "final_reasoning"), "The result of an RLM")
-        if unfit := [name for name in self.tools if not name.isidentifier()]:
+        if unfit := [name for name in self.tools if not name.isidentifier() or iskeyword(name)]:
             raise ConfigurationError(f"The tool {unfit[0]!r} cannot be called in code: give Tool(..., name=).")
         if max_iters < 0 or max_llm_calls < 0 or max_output_chars < 1:
             raise ConfigurationError("max_iters and max_llm_calls are at least 0, max_output_chars is at least 1.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dspex.core.errors import DspexError, MissingPredictor, ProgramFileError
+from dspex.core.errors import DspexError, MissingPredictor, ProgramFileError, ProgramFileMissing
 from dspex.core.evidence import Evidence
 
 FORMAT = 1
@@ -127,7 +127,8 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ProgramFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+        kind = ProgramFileMissing if isinstance(error, FileNotFoundError) else ProgramFileError
+        raise kind(f"{path} cannot be read: {error.strerror or error}.") from error
     return read_bytes(content, path)
 
 

@@ -1,7 +1,7 @@
 """DSPy's path of doubles, callbacks and errors."""
 
 from dspex.streaming.messages import StatusMessage, StatusMessageProvider
-from dspex.utils import exceptions
+from dspex.utils import exceptions, magicattr
 from dspex.utils.callback import BaseCallback, with_callbacks
 from dspex.utils.dummies import DummyLM, DummyVectorizer, dummy_rm
 from dspex.utils.syncify import syncify
@@ -14,6 +14,7 @@ __all__ = [
     "StatusMessageProvider",
     "dummy_rm",
     "exceptions",
+    "magicattr",
     "syncify",
     "with_callbacks",
 ]

@@ -60,7 +60,7 @@ def test_the_form_that_the_call_asks_for_is_named_as_the_reason():
 
 def test_the_choice_is_that_of_the_predictors_or_the_settings_lm():
     predict = dspex.Predict("question -> answer")
-    with pytest.raises(dspex.ConfigurationError, match="No LM is set"):
+    with pytest.raises(dspex.ConfigurationError, match="No LM is loaded"):
         predict.adapter_choice()
     with dspex.context(lm=dspex.LM("acme/one", provider=Model(chat=False))):
         assert predict.adapter_choice().adapter.name == "plain"

@@ -88,7 +88,7 @@ def test_a_program_tells_in_dspys_order_with_its_arguments(run, is_async):
     assert (form["inputs"]["signature"], form["inputs"]["inputs"]) == (program.predict.signature, {"question": "2+2?"})
     [asked] = seen.of("lm_start")
     assert asked["inputs"]["messages"] == seen.of("adapter_format_end")[0]["outputs"]
-    assert asked["inputs"]["n"] == 3
+    assert asked["inputs"]["n"] == asked["inputs"]["kwargs"]["n"] == 3
     assert len(seen.of("lm_end")[0]["outputs"]) == 3
     assert seen.of("adapter_parse_end")[0]["outputs"] == ANSWER
     assert seen.of("module_end")[-1]["outputs"].answer == "4"

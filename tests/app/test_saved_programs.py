@@ -178,6 +178,13 @@ def test_a_missing_predictor_is_a_key_error_too(tmp_path):
         Two().load_state({})
 
 
+def test_a_file_that_is_not_there_is_a_file_not_found_error_too(tmp_path):
+    for load in (dspex.Predict("a -> b").load, dspex.load):
+        with pytest.raises(dspex.ProgramFileMissing, match="No such file") as caught:
+            load(tmp_path / "p.json")
+        assert isinstance(caught.value, FileNotFoundError)
+
+
 @pytest.mark.fault("P07")
 @pytest.mark.parametrize(
     ("content", "why"),

@@ -278,3 +278,34 @@ def test_a_predictor_has_what_programs_read_of_it():
     assert (one.traces, one.train, one.demos, one.config) == ([], [], [], {})
     assert int(one.stage, 16)
     assert one.stage == one.stage != other.stage
+
+
+class OwnLM(dspex.BaseLM):
+    def forward(self, prompt=None, messages=None, **kwargs):
+        return "text"
+
+
+@pytest.mark.parametrize("lm", [dspex.LM("openai/gpt-4o"), DummyLM([]), OwnLM("own")], ids=["LM", "DummyLM", "own"])
+def test_any_lm_is_a_base_lm(lm):
+    assert isinstance(lm, dspex.BaseLM)
+    assert issubclass(type(lm), dspex.BaseLM)
+    assert isinstance(lm, OwnLM) is (type(lm) is OwnLM)
+    assert not isinstance("openai/gpt-4o", dspex.BaseLM)
+
+
+class Weighed(dspex.Signature):
+    """Weigh it."""
+
+    question: str = dspex.InputField()
+    answer: str = dspex.OutputField()
+    reasoning: list[str] = dspex.OutputField(desc="three steps")
+
+
+def test_a_reasoning_that_a_signature_has_itself_is_the_one_that_is_asked_for():
+    dspex.configure(lm=DummyLM([{"reasoning": ["a", "b"], "answer": "yes"}]))
+    think = dspex.ChainOfThought(Weighed)
+    assert list(think.predict.signature.output_fields) == ["reasoning", "answer"]
+    assert think.predict.signature.fields["reasoning"].desc == "three steps"
+    assert think(question="?").reasoning == ["a", "b"]
+    with pytest.raises(dspex.SignatureError, match="reasoning"):
+        dspex.ChainOfThought("reasoning -> answer")

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from dspex.core.example import Example, Prediction
 from dspex.core.messages import Passage
-from dspex.evaluate.metrics import EM, F1, HotPotF1, answer_exact_match, answer_passage_match, normalize_text
+from dspex.evaluate.metrics import (
+    EM,
+    F1,
+    HotPotF1,
+    answer_exact_match,
+    answer_passage_match,
+    normalize_text,
+    precision_score,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +77,14 @@ def test_f1_weighs_shared_words_and_takes_the_best_answer():
 )
 def test_a_yes_or_no_has_no_part_of_it_right_in_hotpots_f1(prediction, answers, score):
     assert HotPotF1(prediction, answers) == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "share"),
+    [("a cat sat", "the cat", 1 / 2), ("cat", "cat sat", 1.0), ("dog", "cat", 0.0), ("", "cat", 0.0)],
+)
+def test_precision_is_the_share_of_the_predictions_words(prediction, answer, share):
+    assert precision_score(prediction, answer) == share
 
 
 def test_the_names_stand_where_dspy_has_them():

@@ -172,6 +172,14 @@ async def test_feedback_is_kept_and_a_trace_is_handed_on():
     assert seen == [["step"]]
 
 
+def test_a_score_with_feedback_is_a_prediction_among_the_results(run, echo, questions):
+    evaluate = Evaluate(questions(3), lambda example, prediction: Prediction(score=0.5, feedback=example.question))
+    result = run(evaluate, echo())
+    assert [(told.score, told.feedback) for _, _, told in result.results] == [(0.5, "0"), (0.5, "1"), (0.5, "2")]
+    assert sum(told for _, _, told in result.results) == 1.5
+    assert result.interval.low <= result.score == 50.0 <= result.interval.high
+
+
 @pytest.mark.parametrize(
     "metric",
     [None, 3, lambda example: 1, lambda a, b, c, d, e, f: 1],

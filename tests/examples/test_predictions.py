@@ -1,11 +1,15 @@
 """A Prediction is a record that may stand for its score, and may have several completions behind it."""
 
+import copy
 import decimal
 import operator
+import pickle
 
 import pytest
 
+import dspex
 from dspex import Completions, Example, Prediction
+from dspex.testing import DummyLM
 
 
 def test_a_score_makes_a_prediction_a_number():
@@ -98,8 +102,17 @@ def test_completions_with_other_fields_are_refused(given):
         Prediction.from_completions(given)
 
 
-def test_one_completion_has_none_behind_it():
+def test_what_no_call_made_has_no_completions():
     assert Prediction(a=1).completions is None
+
+
+def test_the_only_output_of_a_call_is_its_completion():
+    with dspex.context(lm=DummyLM([{"answer": "yes"}])):
+        prediction = dspex.Predict("question -> answer")(question="?")
+    for one in (prediction, copy.deepcopy(prediction), pickle.loads(pickle.dumps(prediction))):
+        assert (one.completions.answer, len(one.completions), one.completions[0].answer) == (["yes"], 1, "yes")
+        assert repr(one) == "Prediction(answer='yes')"
+    assert dspex.majority(prediction).answer == "yes"
 
 
 def test_a_copy_keeps_completions_and_usage():

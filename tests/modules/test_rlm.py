@@ -199,6 +199,7 @@ def look_again(word: str) -> str:
             "'llm_query' of its own",
         ),
         (lambda: dspex.RLM("text -> answer", tools=[dspex.Tool(look_again, name="a.b")]), "cannot be called in code"),
+        (lambda: dspex.RLM("text -> answer", tools=[dspex.Tool(look_again, name="for")]), "cannot be called in code"),
         (lambda: dspex.RLM("text -> answer", max_output_chars=0), "max_output_chars is at least 1"),
     ],
 )

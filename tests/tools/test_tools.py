@@ -85,6 +85,7 @@ def test_all_of_it_may_be_said_otherwise():
         required=["q"],
     )
     assert tool.definition["name"] == "look-up"
+    assert tool.format_as_litellm_function_call() == {"type": "function", "function": tool.definition}
     assert tool.args["q"] == {"type": "string", "description": "What to look for."}
     assert tool.definition["parameters"]["required"] == ["q"]
     assert tool(q="a", n="3") == {"q": "a", "n": 3}

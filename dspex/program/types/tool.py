@@ -251,6 +251,10 @@ class Tool:
     def __deepcopy__(self, memo: dict[int, Any]) -> "Tool":
         return self
 
+    def format_as_litellm_function_call(self) -> dict[str, Any]:
+        """It in OpenAI's form, for an LM or a client of your own."""
+        return {"type": "function", "function": self.definition}
+
     def __str__(self) -> str:
         desc = f", {self.desc.rstrip('.')}" if self.desc else ""
         return f"{self.name}{desc}. Arguments, as JSON schemas: {render(dict(self.args))}"
