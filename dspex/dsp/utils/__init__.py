@@ -1,5 +1,6 @@
-"""DSPy's path of its settings."""
+"""DSPy's path of its settings, and of helps for programs that retrieve."""
 
 from dspex.dsp.utils.settings import settings
+from dspex.dsp.utils.utils import deduplicate, dotdict
 
-__all__ = ["settings"]
+__all__ = ["deduplicate", "dotdict", "settings"]
