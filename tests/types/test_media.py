@@ -117,7 +117,7 @@ def test_sound_knows_its_format(made, format):
 
 
 def test_a_format_that_the_data_url_denies_is_refused():
-    with pytest.raises(InputError, match="mp3.*the data URL says audio/x-wav"):
+    with pytest.raises(InputError, match="the data URL says audio/x-wav"):
         Audio("data:audio/x-wav;base64,UklG", audio_format="mp3")
     assert Audio("data:audio/x-wav;base64,UklG", audio_format="wav").audio_format == "wav"
 
