@@ -59,6 +59,12 @@ def test_what_is_no_picture_is_refused(source):
         Image(source)
 
 
+def test_a_picture_that_is_made_fetches_nothing():
+    assert Image("https://host/cat.png", download=False) == Image("https://host/cat.png")
+    with pytest.raises(InputError, match="from_url"):
+        Image("https://host/cat.png", download=True)
+
+
 def test_a_picture_out_of_a_file(tmp_path):
     path = tmp_path / "cat.bin"
     path.write_bytes(PNG)

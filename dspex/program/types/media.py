@@ -108,11 +108,16 @@ class Media(Type):
 
 
 class Image(Media):
-    """A picture by http(s) or gs URL, data URL, bytes, or a PIL image. Raises InputError for anything else."""
+    """A picture by http(s) or gs URL, data URL, bytes, or a PIL image. Raises InputError for anything else.
+
+    `download` is DSPy's and may be False: nothing is fetched here.
+    """
 
     url: str
 
-    def __init__(self, url: Any) -> None:
+    def __init__(self, url: Any, *, download: bool = False) -> None:
+        if download:
+            raise InputError("Image(download=True): Image.from_url(url, download=True) fetches what stands there.")
         vars(self).update(url=_picture(url))
 
     @classmethod
