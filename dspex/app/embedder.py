@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from importlib import import_module
 from typing import Any, Self
 
@@ -78,22 +79,35 @@ class Embedder:
         self._function = None if isinstance(model, str) else _Function(model, kwargs)
         self._bound: tuple[Any, EmbeddingService] | None = None
 
-    def __call__(self, inputs: str | Sequence[str], batch_size: int | None = None, caching: bool | None = None) -> Any:
+    def __call__(
+        self, inputs: str | Sequence[str], batch_size: int | None = None, caching: bool | None = None, **kwargs: Any
+    ) -> Any:
         """A vector for a text, rows for a list of texts: numpy float32 arrays where numpy is installed.
 
-        Without numpy a memoryview of floats for a text, `Vectors` for a list. Raises LMError classes, InputError,
-        PluginError, BudgetExceeded.
+        Without numpy a memoryview of floats for a text, `Vectors` for a list. `kwargs` go before the handle's own.
+        Raises LMError classes, InputError, PluginError, BudgetExceeded.
         """
-        return current_app().bridge.run(self.acall(inputs, batch_size, caching))
+        return current_app().bridge.run(self.acall(inputs, batch_size, caching, **kwargs))
 
     async def acall(
-        self, inputs: str | Sequence[str], batch_size: int | None = None, caching: bool | None = None
+        self, inputs: str | Sequence[str], batch_size: int | None = None, caching: bool | None = None, **kwargs: Any
     ) -> Any:
         """As calling it."""
+        if kwargs:
+            return await self._with(kwargs).acall(inputs, batch_size, caching)
         single = isinstance(inputs, str)
         vectors = await self._embedded([inputs] if isinstance(inputs, str) else list(inputs), batch_size, caching)
         rows: Any = as_array(vectors)
         return rows[0] if single else rows
+
+    def _with(self, kwargs: Mapping[str, Any]) -> Self:
+        """The handle for calls with other keywords."""
+        twin = copy(self)
+        twin.kwargs = {**self.kwargs, **kwargs}
+        if self._function is not None:
+            twin._function = _Function(self.model, twin.kwargs)  # type: ignore[arg-type]  # a function it is
+            twin.cache_key = self.cache_key and f"{self.cache_key} {sorted(kwargs.items())!r}"
+        return twin
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors as an EmbeddingProvider gives them, so that a retriever's plugin can use an Embedder as one."""

@@ -58,8 +58,8 @@ class Fallback(LM):
         return self.lms[0].service
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What all of them can do: the least of each."""
+    def _offered(self) -> Capabilities:
+        # What all of them can do: the least of each.
         each = [lm.capabilities for lm in self.lms]
         return Capabilities(**{name: _least([getattr(one, name) for one in each]) for name in NAMES})
 
@@ -231,4 +231,4 @@ def lm_from_state(state: Mapping[str, Any]) -> LM:
     """An LM or Fallback from a saved program's state."""
     if "fallback" in state:
         return Fallback(*map(lm_from_state, state["fallback"]))
-    return LM.from_state(state)
+    return LM.load_state(state)

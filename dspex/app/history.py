@@ -37,6 +37,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
     response: LMResponse
     timestamp: float
     error: str | None = None
+    model_type: str = "chat"
 
     @property
     def size(self) -> int:
@@ -68,6 +69,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
             "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.timestamp}/{id(self.response)}")),
             "model": self.model,
             "response_model": self.response.model or self.model,
+            "model_type": self.model_type,
             "error": self.error,
         }
 

@@ -51,6 +51,15 @@ INSTEAD = MappingProxyType(
     }
 )
 
+# DSPy's properties that a class of one's own may override, to say what its model can do.
+SUPPORTS: Mapping[str, str] = MappingProxyType(
+    {
+        "supports_function_calling": "tools",
+        "supports_reasoning": "reasoning",
+        "supports_response_schema": "json_schema",
+    }
+)
+
 MODEL_TYPES = ("chat", "text", "responses")
 Turns = Sequence[Mapping[str, Any]]
 
@@ -71,9 +80,11 @@ class LM:
     """
 
     cache_key: str | None = None  # of a subclass with a `forward`: see BaseLM
+    _says: tuple[str, ...] = ()  # those of SUPPORTS that a subclass has of its own
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
+        cls._says = tuple(name for name in SUPPORTS if getattr(cls, name) is not getattr(LM, name))
         for name in {"__call__", "acall"} & vars(cls).keys():
             warn(f"{cls.__name__}.{name} is called by you only; what modules call is a `forward` or `aforward`.")
 
@@ -209,23 +220,30 @@ class LM:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the model can do, each None where unknown."""
+        """What the model can do, each None where unknown; what a subclass says by `supports_...` goes before."""
+        found = self._offered
+        if not self._says:
+            return found
+        return msgspec.structs.replace(found, **{SUPPORTS[name]: bool(getattr(self, name)) for name in self._says})
+
+    @property
+    def _offered(self) -> Capabilities:
         return self.service.capabilities
 
     @property
     def supports_function_calling(self) -> bool:
         """Whether it is known to take tools."""
-        return bool(self.capabilities.tools)
+        return bool(self._offered.tools)
 
     @property
     def supports_reasoning(self) -> bool:
         """Whether it is known to think before it answers."""
-        return bool(self.capabilities.reasoning)
+        return bool(self._offered.reasoning)
 
     @property
     def supports_response_schema(self) -> bool:
         """Whether it is known to hold to a JSON schema."""
-        return bool(self.capabilities.json_schema)
+        return bool(self._offered.json_schema)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -336,7 +354,7 @@ class LM:
         if settings["disable_history"]:
             return
         error = None if failure is None else f"{type(failure).__name__}: {failure}".removesuffix(": ")
-        entry = HistoryEntry(self.model, request, response, app.clock.now(), error)
+        entry = HistoryEntry(self.model, request, response, app.clock.now(), error, self.model_type)
         keep(entry, (self._history, app.history), settings["max_history_size"], settings["max_history_characters"])
 
     async def forget(self, request: LMRequest) -> None:
@@ -395,7 +413,7 @@ class LM:
         return {**kept, **{name: value for name, value in plain.items() if name not in NOT_SAVED}}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "LM":
+    def load_state(cls, state: Mapping[str, Any]) -> "LM":
         """An LM from a saved program's state; it never takes an endpoint, a key or a header from there."""
         blocked = NOT_SAVED | DSPY_ONLY
         return LM(**{name: value for name, value in state.items() if name not in blocked and value is not None})

@@ -69,7 +69,8 @@ class Settings:
     _own: dict[str, Any]
 
     def __init__(self, **given: Any) -> None:
-        object.__setattr__(self, "_own", {**DEFAULTS, **checked(given)})
+        # A list of one's own, which a user may append to.
+        object.__setattr__(self, "_own", {**DEFAULTS, "callbacks": [], **checked(given)})
 
     def __getattr__(self, name: str) -> Any:
         scope = SCOPE.get()
@@ -109,5 +110,6 @@ class Settings:
         return {name: getattr(self, name) for name in self._own}
 
     def __repr__(self) -> str:
-        changed = {name: value for name, value in self.copy().items() if value != DEFAULTS[name]}
+        default = {**DEFAULTS, "callbacks": []}
+        changed = {name: value for name, value in self.copy().items() if value != default[name]}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in changed.items())})"

@@ -71,12 +71,17 @@ class Ask:
         shown: Callable[[Any], Any] = lambda made: made,
     ) -> Any:
         """Run one step of an adapter with its callbacks around it, which see what `shown` makes of its result."""
-        if not self.callbacks:
+        callbacks = self._told_of_adapter(adapter)
+        if not callbacks:
             return work()
-        async with Emission(self.callbacks, kind, adapter, {"signature": self.signature, **inputs}) as emission:
+        async with Emission(callbacks, kind, adapter, {"signature": self.signature, **inputs}) as emission:
             made = work()
             emission.outputs = shown(made)
         return made
+
+    def _told_of_adapter(self, adapter: Any) -> Sequence[Any]:
+        own = getattr(adapter, "callbacks", None)
+        return [*self.callbacks, *own] if own else self.callbacks
 
     async def outputs(self, adapter: Any, request: LMRequest) -> list[dict[str, Any]]:
         """The fields of each completion; one that does not parse is asked for again."""
@@ -231,7 +236,7 @@ class Ask:
             return self.decide(lambda other: adapter.parse(compiled, other), choice, found) if self.decide else found
         told = {"signature": self.signature, "completion": text}
         with use(listener=self.hearing):  # what the adapter asks for is heard as this predictor's
-            async with Emission(self.callbacks, "adapter_parse", adapter, told) as emission:
+            async with Emission(self._told_of_adapter(adapter), "adapter_parse", adapter, told) as emission:
                 emission.outputs = await aparse(compiled, text)
         return emission.outputs  # type: ignore[no-any-return]  # it was set just above
 

@@ -51,7 +51,10 @@ class Call(msgspec.Struct, frozen=True):
         chosen, plan = chosen_for(self.wanted, compiled, capabilities, app, (*lm.kwargs, *config))
         adapter = chosen.adapter
         is_plain = plan is None and not self.choice_bias and not hasattr(adapter, "aparse")
-        if not is_plain or self.callbacks or lm.callbacks or SCOPE.get().listener is not None:
+        is_heard = (
+            self.callbacks or lm.callbacks or getattr(adapter, "callbacks", None) or SCOPE.get().listener is not None
+        )
+        if not is_plain or is_heard:
             return await self._in_full(app, chosen, plan, capabilities)
         params = _params(adapter, compiled, capabilities, config, lm)
         request = lm.request(adapter.render(compiled, self.demos, self.inputs), params)

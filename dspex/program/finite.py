@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
-_SCALARS = (str, bytes, int, type(None))
+_SCALARS = (str, bytes, int, type(None), Enum)  # a member is one of its class, whose attributes lead round in a ring
 _OPEN = (float, Decimal, list, dict, tuple, set, frozenset, object)  # a bare container may hold any number
 
 
@@ -35,7 +35,7 @@ def _may(annotation: Any, seen: set[Any]) -> bool:
         return any(_may(arg, seen) for arg in args if arg is not ...)
     if annotation in _OPEN or not isinstance(annotation, type):
         return True
-    if annotation in seen or issubclass(annotation, (*_SCALARS, Enum)) or annotation.__module__ in ("datetime", "uuid"):
+    if annotation in seen or issubclass(annotation, _SCALARS) or annotation.__module__ in ("datetime", "uuid"):
         return False
     seen.add(annotation)
     try:

@@ -95,6 +95,24 @@ def test_a_program_tells_in_dspys_order_with_its_arguments(run, is_async):
     assert all(told["exception"] is None for name, told in seen.told if name.endswith("_end"))
 
 
+@pytest.mark.parametrize("kind", [dspex.ChatAdapter, dspex.JSONAdapter])
+def test_an_adapters_own_hear_of_its_formats_and_parses_and_of_nothing_else(run, is_async, kind):
+    seen, all_seen = listener(is_async=is_async), listener(is_async=is_async)
+    adapter, program = kind(callbacks=[seen]), dspex.Predict("question -> answer")
+    lm = DummyLM([{"answer": "4"}] * 3, adapter=kind())
+    with dspex.context(lm=lm, adapter=adapter):
+        run(program, question="2+2?")
+        with dspex.context(callbacks=[all_seen]):
+            run(program, question="2+2?")
+    with dspex.context(lm=lm, adapter=kind()):
+        run(program, question="2+2?")
+    told = [f"adapter_{step}_{moment}" for step in ("format", "parse") for moment in ("start", "end")]
+    assert seen.names() == told * 2
+    assert [name for name in all_seen.names() if name.startswith("adapter")] == told
+    assert all(one["instance"] is adapter for one in seen.of("adapter_parse_start"))
+    assert vars(adapter) == vars(kind())  # who hears of it tells no adapter from another
+
+
 def test_each_call_has_an_id_and_knows_what_it_is_in(run, is_async):
     seen = listener(is_async=is_async)
     with dspex.context(lm=DummyLM([ANSWER]), callbacks=[seen]):

@@ -20,6 +20,8 @@ REFUSED = {
     "ragged completions": (lambda: dspex.Prediction.from_completions([{"a": 1}, {"b": 2}]), ValueError),
     "an unknown input": (lambda: dspex.Predict("a -> b")(a="x", c="y"), dspex.InputError),
     "a missing input": (dspex.Predict("a -> b"), dspex.InputError),
+    "an LM that is none": (lambda: dspex.ChatAdapter()(str, {}, dspex.Signature("a -> b"), [], {"a": "x"}), ValueError),
+    "entries of a cache": (lambda: dspex.configure_cache(memory_max_entries=9), dspex.ConfigurationError),
     "predicted outputs": (lambda: dspex.Predict("a -> b")(a="x", prediction={"type": "content"}), dspex.InputError),
 }
 
@@ -107,6 +109,34 @@ def test_a_compiled_part_is_found_and_saved():
     outer.part._compiled = True
     outer.part.demos = [{"a": "x", "b": "y"}]
     assert outer.dump_state()["part"]["demos"] == outer.part.demos
+
+
+class Talking(dspex.BaseLM):
+    """Thinks, and has log-probabilities; `asked` has the parameters of its calls."""
+
+    supports_reasoning = True
+
+    def __init__(self):
+        super().__init__("x/y")
+        self.asked = []
+
+    def forward(self, prompt=None, messages=None, **kwargs):
+        self.asked.append(kwargs)
+        message = {"content": "[[ ## b ## ]]\nyes", "reasoning_content": "So it is."}
+        return {"choices": [{"message": message, "logprobs": {"tokens": ["yes"]}}]}
+
+
+def test_thoughts_are_taken_and_not_asked_for_and_log_probabilities_stand_in_the_history():
+    lm = Talking()
+    prediction = dspex.Predict("a -> thoughts: dspex.Reasoning, b")(a="x", lm=lm)
+    assert ({**prediction}, lm.asked) == ({"thoughts": "So it is.", "b": "yes"}, [{}])
+    assert lm.history[-1]["outputs"][0]["logprobs"] == {"tokens": ["yes"]}
+
+
+def test_tools_among_the_parameters_are_sent_though_calls_are_asked_for_in_text():
+    lm, tools = Talking(), [{"type": "function", "function": {"name": "look"}}]
+    dspex.Predict("a -> b")(a="x", lm=lm, config={"tools": tools, "tool_choice": "none"})
+    assert lm.asked == [{"tools": tools, "tool_choice": "none"}]
 
 
 class Failing(dspex.BaseLM):

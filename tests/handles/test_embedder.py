@@ -427,6 +427,27 @@ def test_a_function_may_give_rows_in_any_usual_form(world, function, options):
     assert world.run(main) == [[2.0], [4.0]]
 
 
+def test_keywords_of_a_call_go_before_those_of_the_handle(world):
+    embedder = dspex.Embedder(doubled, cache_key="v1", factor=2)
+
+    async def main():
+        calls = ({}, {"factor": 3}, {}, {"factor": 3})
+        return [rows(await embedder.acall(["a"], **keywords)) for keywords in calls]
+
+    assert world.run(main) == [[[2.0]], [[3.0]], [[2.0]], [[3.0]]]
+    assert embedder.kwargs == {"factor": 2}
+
+
+def test_a_keyword_of_a_call_that_the_provider_does_not_know_is_refused(world):
+    async def main():
+        with pytest.raises(dspex.ConfigurationError, match="dimension"):
+            await dspex.Embedder("acme/m").acall("a", dimension=9)
+        await dspex.Embedder("acme/m").acall("a", dimensions=9)
+
+    world.run(main)
+    assert [provider.endpoint.options for provider in world.made] == [{"dimensions": 9}]
+
+
 def test_a_sync_function_runs_in_a_thread_one_batch_after_the_other():
     seen, lock = [], threading.Lock()
 

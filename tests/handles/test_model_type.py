@@ -43,7 +43,7 @@ async def test_a_provider_of_several_apis_is_told_which(app, model_type):
     assert await lm.acall("?") == [f"{{'model_type': '{model_type}'}} {{}}"]
     assert await lm.copy(model_type="chat").acall("?") == ["{} {}"]
     assert lm.identity != lm.copy(model_type="chat").identity
-    assert await dspex.LM.from_state(lm.dump_state()).acall("?") == await lm.acall("?")
+    assert await dspex.LM.load_state(lm.dump_state()).acall("?") == await lm.acall("?")
 
 
 async def test_a_provider_of_one_api_says_that_it_has_no_other(app):

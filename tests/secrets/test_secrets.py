@@ -161,5 +161,5 @@ def test_a_key_from_the_environment_is_known_by_its_variable(lm, monkeypatch):
 
 @pytest.mark.fault("X06")
 def test_a_saved_model_gets_no_endpoint_from_its_file():
-    one = dspex.LM.from_state({"model": "acme/m", "api_base": "http://evil", "base_url": "http://evil", "api_key": "x"})
+    one = dspex.LM.load_state({"model": "acme/m", "api_base": "http://evil", "base_url": "http://evil", "api_key": "x"})
     assert (one._connection.base_url, one._connection.api_key) == (None, None)

@@ -295,6 +295,11 @@ class Deep:
     held: dict[str, list[Held]]
 
 
+class Tinted(msgspec.Struct):
+    colour: Colour
+    share: float
+
+
 @pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity", '"inf"', '"nan"'])
 @pytest.mark.parametrize(
     ("kind", "form"),
@@ -313,6 +318,20 @@ def test_a_number_in_a_structure_is_finite_too(kind, form, number):
     with pytest.raises(ValueError, match=r"expected|finite|Expected"):
         field(kind).decode(form % number)
     assert field(kind).decode(form % "1") == field(kind).decode(form % "1.0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (tuple[Colour, float], '["red", 1]', (Colour.RED, 1.0)),
+        (dict[Colour, float], '{"red": 1}', {Colour.RED: 1.0}),
+        (Tinted, '{"colour": "red", "share": 1}', Tinted(Colour.RED, 1.0)),
+        (list[Tinted], '[{"colour": "red", "share": 1}]', [Tinted(Colour.RED, 1.0)]),
+    ],
+    ids=str,
+)
+def test_a_choice_may_stand_beside_a_number(kind, text, value):
+    assert field(kind).decode(text) == value
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "sNaN"])

@@ -59,6 +59,12 @@ def test_what_is_no_picture_is_refused(source):
         Image(source)
 
 
+def test_a_picture_that_is_made_fetches_nothing():
+    assert Image("https://host/cat.png", download=False) == Image("https://host/cat.png")
+    with pytest.raises(InputError, match="from_url"):
+        Image("https://host/cat.png", download=True)
+
+
 def test_a_picture_out_of_a_file(tmp_path):
     path = tmp_path / "cat.bin"
     path.write_bytes(PNG)
@@ -114,6 +120,24 @@ def test_sound_knows_its_format(made, format):
     [part] = made.format()
     assert part == {"type": "input_audio", "input_audio": {"data": made.data, "format": format}}
     assert base64.b64decode(made.data)
+
+
+def test_a_format_that_the_data_url_denies_is_refused():
+    with pytest.raises(InputError, match="the data URL says audio/x-wav"):
+        Audio("data:audio/x-wav;base64,UklG", audio_format="mp3")
+    assert Audio("data:audio/x-wav;base64,UklG", audio_format="wav").audio_format == "wav"
+
+
+def test_the_older_name_of_from_path_is_warned_of(tmp_path):
+    path = tmp_path / "cat.bin"
+    path.write_bytes(PNG)
+    with pytest.warns(DeprecationWarning, match="Image.from_path"):
+        assert Image.from_file(path) == Image.from_path(path)
+
+
+def test_an_address_of_a_sound_is_told_how_it_is_fetched():
+    with pytest.raises(InputError, match="from_url"):
+        Audio("https://host/song.wav")
 
 
 @pytest.mark.parametrize("source", ["song.wav", "UklG", b"????", PNG, None])

@@ -1,4 +1,4 @@
-"""DSPy's path of its settings, and of small helpers."""
+"""DSPy's path of its settings, and of two small helps for programs that retrieve."""
 
 from dspex.dsp.utils.settings import settings
 from dspex.dsp.utils.utils import deduplicate, dotdict

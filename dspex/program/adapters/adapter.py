@@ -26,21 +26,24 @@ class Adapter:
     system message, and `format_user_message_content` and `format_assistant_message_content`, which make the turns.
 
     The arguments say what goes beside the prompt (`native_plan`): tools as the provider's functions (None: where it is
-    known to have them), which types are filled by what the model thought, several calls at once. `callbacks` does
-    nothing. One that overrides `__call__` or `acall` is called by Predict in its place, and then is not heard by streams.
+    known to have them), which types are filled by what the model thought, several calls at once. `callbacks` hear of
+    its formats and parses. One that overrides `__call__` or `acall` is called by Predict in its place, and then is not heard by streams.
     """
 
     name = "own"
     version = 1
     finetune_format = "chat"
+    callbacks: list[Any]
+    __slots__ = ("__dict__", "__weakref__", "callbacks")  # not among what tells one from another
 
     def __init__(
         self,
-        callbacks: Any = None,
+        callbacks: Sequence[Any] | None = None,
         use_native_function_calling: bool | None = False,
         native_response_types: Any = None,
         parallel_tool_calls: bool | None = None,
     ) -> None:
+        self.callbacks = list(callbacks or ())
         self.use_native_function_calling = use_native_function_calling
         self.native_response_types = native_response_types
         self.parallel_tool_calls = parallel_tool_calls

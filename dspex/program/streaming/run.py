@@ -90,7 +90,7 @@ class Run:
 
     async def _made(self, channel: Channel) -> Any:
         scope, ears = SCOPE.get(), self._ears(channel)
-        callbacks = (*current_app().settings.callbacks, *ears.callbacks)
+        callbacks = [*current_app().settings.callbacks, *ears.callbacks]
         overlay = {**scope.overlay, "callbacks": callbacks, "send_stream": ears.sender}
         with use(overlay=overlay, listener=ears.listener):
             return await self._call()

@@ -9,6 +9,7 @@ import binascii
 import mimetypes
 import re
 import stat
+import warnings
 from collections.abc import Mapping
 from io import BytesIO
 from os import PathLike
@@ -64,6 +65,13 @@ class Media(Type):
         return cls._of(_read(path, max_bytes))
 
     @classmethod
+    def from_file(cls, path: str | PathLike[str]) -> Self:
+        """DSPy's older name of `from_path`."""
+        name = cls.__name__
+        warnings.warn(f"{name}.from_file is DSPy's older name of {name}.from_path.", DeprecationWarning, stacklevel=2)
+        return cls.from_path(path)
+
+    @classmethod
     def from_url(
         cls,
         url: str,
@@ -100,11 +108,16 @@ class Media(Type):
 
 
 class Image(Media):
-    """A picture by http(s) or gs URL, data URL, bytes, or a PIL image. Raises InputError for anything else."""
+    """A picture by http(s) or gs URL, data URL, bytes, or a PIL image. Raises InputError for anything else.
+
+    `download` is DSPy's and may be False: nothing is fetched here.
+    """
 
     url: str
 
-    def __init__(self, url: Any) -> None:
+    def __init__(self, url: Any, *, download: bool = False) -> None:
+        if download:
+            raise InputError("Image(download=True): Image.from_url(url, download=True) fetches what stands there.")
         vars(self).update(url=_picture(url))
 
     @classmethod
@@ -131,10 +144,13 @@ class Audio(Media):
 
     def __init__(self, data: str | bytes, audio_format: str | None = None) -> None:
         encoded, kind = _sound(data)
-        name = audio_format or kind.removeprefix("audio/")
+        seen = _audio_name(kind)
+        name = _audio_name(audio_format or seen)
         if not name or "/" in name:
             raise InputError(f"Audio of {kind or 'unknown kind'}: give its format, as in Audio(data, 'wav').")
-        vars(self).update(data=encoded, audio_format=_AUDIO_NAMES.get(name, name))
+        if isinstance(data, str) and seen not in ("", name):
+            raise InputError(f"Audio(audio_format={audio_format!r}): the data URL says {kind}.")
+        vars(self).update(data=encoded, audio_format=name)
 
     @classmethod
     def from_array(cls, array: Any, sampling_rate: int, format: str = "wav") -> Self:
@@ -288,8 +304,15 @@ def _sound(source: Any) -> tuple[str, str]:
         base64.b64decode(source, validate=True)
     except (binascii.Error, TypeError, ValueError):
         wanted = "Audio is bytes, base64 or a data URL"
-        raise InputError(f"{wanted}, not {source!r:.60}; Audio.from_path reads a file.") from None
+        raise InputError(
+            f"{wanted}, not {source!r:.60}; Audio.from_path reads a file, Audio.from_url fetches one."
+        ) from None
     return source, ""
+
+
+def _audio_name(kind: str) -> str:
+    name = kind.removeprefix("audio/")
+    return _AUDIO_NAMES.get(name, name)
 
 
 def _wav(samples: Any, sampling_rate: int) -> bytes:

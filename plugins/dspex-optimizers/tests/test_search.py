@@ -53,9 +53,11 @@ def test_a_race_saves_calls(model, data, student, right):
 def test_the_search_ends_at_a_score_that_is_good_enough(model, data, student, right):
     search = dspex.BootstrapFewShotWithRandomSearch(right, num_candidate_programs=6, stop_at_score=60)
     pool = searched(data, student, search).candidate_programs
-    scored = [one for one in pool if one["score"] is not None]
-    assert scored[0]["score"] >= 60
-    assert len(scored) < len(pool)
+    assert pool[0]["score"] >= 60
+    assert all(one["score"] is not None for one in pool)
+    # Those after it are not made either, and no teacher is asked for them.
+    seeds = sorted(one["seed"] for one in pool)
+    assert seeds == [*range(-3, pool[0]["seed"] + 1)] != [*range(-3, 6)]
 
 
 @pytest.mark.parametrize("options", [{}, {"num_threads": 1}, {"num_threads": 64}])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -71,11 +72,12 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
         seeds = [seed for seed in range(BARE, self.num_candidate_programs) if allowed is None or seed in allowed]
         if not seeds:
             raise ConfigurationError(f"restrict={allowed!r} leaves no seed of -3 to {self.num_candidate_programs - 1}.")
+        if self.stop_at_score is not None:
+            async with ctx.phase("search", total=len(seeds) * len(ctx.val)):
+                return await self.first_good(ctx, seeds, self.stop_at_score)
         async with ctx.phase("bootstrap"):
             candidates = await ctx.gather(*(self.candidate(ctx, seed) for seed in seeds))
         async with ctx.phase("search", total=len(candidates) * len(ctx.val)):
-            if self.stop_at_score is not None:
-                return await self.first_good(ctx, candidates)
             race = await ctx.race(candidates, ctx.val, z=math.inf if self.race_z is None else self.race_z)
         winner: Candidate = race.winner
         return winner
@@ -96,14 +98,12 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
             most = most and ctx.rng(f"size/{seed}").randint(1, most)
         return await self.bootstrapped(ctx, train, most, label, meta)
 
-    async def first_good(self, ctx: Any, candidates: list[Candidate]) -> Candidate:
-        """Score one after another until one is good enough; else the best, the first of equals."""
-        assert self.stop_at_score is not None
-        best, least = candidates[0], -math.inf
-        for one in candidates:
-            mean = (await ctx.evaluate(one, ctx.val)).mean
-            if mean > least:
-                best, least = one, mean
-            if 100 * mean >= self.stop_at_score:
+    async def first_good(self, ctx: Any, seeds: list[int], enough: float) -> Candidate:
+        """Make and score one after another until one is good enough; else the best, the first of equals."""
+        tried: list[tuple[float, Candidate]] = []
+        for seed in seeds:
+            one = await self.candidate(ctx, seed)
+            tried.append(((await ctx.evaluate(one, ctx.val)).mean, one))
+            if 100 * tried[-1][0] >= enough:
                 break
-        return best
+        return max(tried, key=itemgetter(0))[1]
