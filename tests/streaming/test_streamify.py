@@ -370,10 +370,7 @@ async def test_by_default_tools_are_told_of(streaming):
         return await finish.acall(word="y")
 
     *items, last = await everything(dspex.streamify(program)())
-    assert [item.message for item in items] == [
-        "Calling tool look...",
-        "Tool calling finished! Querying the LLM with tool calling results...",
-    ]
+    assert [item.message.startswith("Calling tool look") for item in items] == [True, False]
     assert last == "y"
 
 

@@ -19,7 +19,7 @@ class StatusMessageProvider:
 
     def tool_end_status_message(self, outputs: Any) -> str | None:
         """A tool has ended."""
-        return "Tool calling finished! Querying the LLM with tool calling results..."
+        return "The tool has answered, and the model goes on with that."
 
     def module_start_status_message(self, instance: Any, inputs: dict[str, Any]) -> str | None:
         """A module begins."""
