@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         Task,
     )
     from dspex.plugin.hookspecs import hookimpl as hookimpl
+    from dspex.plugin.locks import locked
     from dspex.plugin.parts import by_parts
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
@@ -193,6 +194,7 @@ __all__ = [
     "data_url",
     "decode_json",
     "hookimpl",
+    "locked",
     "status_error",
     "to_dictionaries",
     "to_message",
@@ -221,6 +223,7 @@ _HOMES = (
         "plugin.decoding",
         "plugin.executors",
         "plugin.hookspecs",
+        "plugin.locks",
         "plugin.parts",
         "plugin.per_loop",
         "plugin.spec",

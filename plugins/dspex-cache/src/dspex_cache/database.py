@@ -367,11 +367,9 @@ def _begin(db: sqlite3.Connection) -> None:
 
 def _move_aside(path: Path, inode: int | None) -> Path | None:
     """Rename a damaged file, unless another process has put a good one in its place; gives the new name."""
-    import fcntl
+    from dspex.plugin import locked  # with all contracts, which a good file has no need of
 
-    lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(Path(f"{path}.lock")):
         if inode is None or _inode(path) != inode:
             return None
         aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
@@ -380,5 +378,3 @@ def _move_aside(path: Path, inode: int | None) -> Path | None:
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
         return aside
-    finally:
-        os.close(lock)
