@@ -50,30 +50,26 @@ if TYPE_CHECKING:
     from dspex.core.usage import Budget, Usage
     from dspex.core.where import Condition, all_hold
     from dspex.core.wire import Framing, HttpReply, MakeFraming, ServerEvent
+    from dspex.plugin.adapters import Adapter, FieldPieces, FieldView, ReplyParser, SignatureView
+    from dspex.plugin.compile_context import CompileContext
     from dspex.plugin.content import DataUrl, call_arguments, data_url
     from dspex.plugin.contracts import (
-        Adapter,
         BatchingProvider,
         CacheBackend,
         CallNext,
         CodeTool,
-        CompileContext,
         EmbeddingProvider,
         EndpointClient,
         Executor,
-        FieldPieces,
-        FieldView,
         FineTuningProvider,
         HttpClient,
         LMProvider,
         Middleware,
-        ReplyParser,
         RetrieverProvider,
         Sandbox,
         SandboxSession,
         SearchingRetriever,
         SecretSource,
-        SignatureView,
         StreamingProvider,
         Subscriber,
     )
@@ -220,6 +216,8 @@ _HOMES = (
     *(
         "plugin.content",
         "plugin.contracts",
+        "plugin.adapters",
+        "plugin.compile_context",
         "plugin.decoding",
         "plugin.executors",
         "plugin.hookspecs",

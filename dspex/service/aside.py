@@ -50,7 +50,9 @@ async def asked(service: Service, send: Callable[[], Awaitable[T]], options: Opt
     return await attempts.in_time(call, attempt, again=True)
 
 
-async def watched(clock: Clock, first_look_s: float, look: Callable[[], Awaitable[S]], is_over: Callable[[S], bool]) -> S:
+async def watched(
+    clock: Clock, first_look_s: float, look: Callable[[], Awaitable[S]], is_over: Callable[[S], bool]
+) -> S:
     """The first status that says so, looked for less and less often. Raises LMError classes where nobody can say."""
     wait, failed = first_look_s, 0
     while True:
