@@ -1,4 +1,4 @@
-"""pytest's fixtures for the tests of a provider: a conftest imports by name those that it wants. Only this module needs pytest."""
+"""pytest's fixtures for the tests of a plugin: a conftest imports by name those that it wants. Only this module needs pytest."""
 
 import gc
 import os
@@ -20,12 +20,13 @@ OF_THE_USER = ("_API_KEY", "_API_BASE", "_BASE_URL", "_ENDPOINT", "_HOST")
 
 @pytest.fixture(autouse=True)
 def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No key, address or cache of the machine's user, and an App of its own for each test."""
+    """No key, address, cache or runs of the machine's user, and an App of its own for each test."""
     gc.collect()
     gc.freeze()  # what was there before is set aside: the collection after the test is cheap
     for name in [name for name in os.environ if name.endswith(OF_THE_USER)]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "runs"))
     yield
     reset()
     gc.collect()  # what is left open warns now, where warnings are errors
