@@ -52,10 +52,8 @@ class LMService:
         self._known = (
             {} if known is None else {name: value for name, value in asdict(known).items() if value is not None}
         )
-        self._corrected: tuple[Capabilities | None, Capabilities] = (
-            None,
-            UNKNOWN,
-        )  # what the provider said, and as we know it
+        # What the provider said, and that as the user knows it.
+        self._corrected: tuple[Capabilities | None, Capabilities] = None, UNKNOWN
         self.provider = provider
         self.attempts = attempts
         self.name = attempts.name
