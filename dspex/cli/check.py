@@ -16,7 +16,8 @@ from dspex.core.errors import ConfigurationError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import KIND_WORDS
 from dspex.plugin.fence import LOADING, fenced
-from dspex.plugin.manager import BACKEND_LIMIT_S, PluginManager, PluginRecord
+from dspex.plugin.loading import PluginRecord
+from dspex.plugin.manager import BACKEND_LIMIT_S, PluginManager
 from dspex.plugin.spec import API_VERSION, Spec
 
 FINE, BROKEN, ADVICE = "", "PROBLEM: ", "advice: "

@@ -3,7 +3,8 @@
 import sys
 
 from dspex.plugin.catalog import OWN_COMMANDS
-from dspex.plugin.manager import PluginManager, PluginRecord
+from dspex.plugin.loading import PluginRecord
+from dspex.plugin.manager import PluginManager
 from dspex.program.adapters.choice import BUILT_IN
 
 

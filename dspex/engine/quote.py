@@ -16,7 +16,6 @@ from dspex.runtime.scope import current, use
 from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS, Charge
 
 UNITS = ("calls", "tokens", "usd")
-NO_CALL = Charge()
 
 
 class Quote(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,13 +18,13 @@ from dspex.engine.scheduler import Spend, Stop
 from dspex.engine.steps import Steps, StepWork, Trained, key
 from dspex.runtime.records import Training
 from dspex.runtime.scope import SCOPE
+from dspex.service.aside import watched
 from dspex.service.finetune import begun, can_train, cost_of, ended, looked_at
 from dspex.service.ledger import BudgetScope, Charge, reserve_all
 from dspex.service.lm import LMService
 from dspex.service.retry import is_retryable_lm_error
 
-FIRST_LOOK_S, LAST_LOOK_S = 2.0, 60.0  # between two looks, doubled each time
-FAILED_LOOKS = 30  # in a row: about half an hour without an answer
+FIRST_LOOK_S = 2.0
 SECRETS = frozenset({"api_key", "authorization", "headers", "token", "password", "secret"})
 
 
@@ -88,28 +89,13 @@ class TrainingWork(StepWork):
     async def _watched(self, job: str) -> FineTuneStatus:
         """The last word on a training. Where the run is stopped, and not merely left, the training ends too."""
         try:
-            return await self._ended(job)
+            look = partial(looked_at, self._service, job)
+            return await watched(self._steps.tape.clock, FIRST_LOOK_S, look, lambda one: one.state in ENDED)
         except asyncio.CancelledError:
             if isinstance(self._steps.scheduler.stopped, Stop):
                 self._noted(job, "cancelled")
                 await self._let_go(job)
             raise
-
-    async def _ended(self, job: str) -> FineTuneStatus:
-        wait, failed = FIRST_LOOK_S, 0
-        while True:
-            status: FineTuneStatus | None = None
-            try:
-                status, failed = await looked_at(self._service, job), 0
-            except LMError as error:
-                failed += 1
-                if failed >= FAILED_LOOKS or not is_retryable_lm_error(error):
-                    raise
-            if status is not None and status.state in ENDED:
-                return status
-            asked = status.wait if status is not None else None
-            await self._steps.tape.clock.sleep(wait if asked is None else asked)
-            wait = min(2 * wait, LAST_LOOK_S)
 
     async def _let_go(self, job: str) -> None:
         try:

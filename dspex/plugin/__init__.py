@@ -50,30 +50,26 @@ if TYPE_CHECKING:
     from dspex.core.usage import Budget, Usage
     from dspex.core.where import Condition, all_hold
     from dspex.core.wire import Framing, HttpReply, MakeFraming, ServerEvent
+    from dspex.plugin.adapters import Adapter, FieldPieces, FieldView, ReplyParser, SignatureView
+    from dspex.plugin.compile_context import CompileContext
     from dspex.plugin.content import DataUrl, call_arguments, data_url
     from dspex.plugin.contracts import (
-        Adapter,
         BatchingProvider,
         CacheBackend,
         CallNext,
         CodeTool,
-        CompileContext,
         EmbeddingProvider,
         EndpointClient,
         Executor,
-        FieldPieces,
-        FieldView,
         FineTuningProvider,
         HttpClient,
         LMProvider,
         Middleware,
-        ReplyParser,
         RetrieverProvider,
         Sandbox,
         SandboxSession,
         SearchingRetriever,
         SecretSource,
-        SignatureView,
         StreamingProvider,
         Subscriber,
     )
@@ -89,6 +85,7 @@ if TYPE_CHECKING:
         Task,
     )
     from dspex.plugin.hookspecs import hookimpl as hookimpl
+    from dspex.plugin.locks import locked
     from dspex.plugin.parts import by_parts
     from dspex.plugin.per_loop import PerLoop
     from dspex.plugin.spec import API_VERSION, Spec
@@ -193,6 +190,7 @@ __all__ = [
     "data_url",
     "decode_json",
     "hookimpl",
+    "locked",
     "status_error",
     "to_dictionaries",
     "to_message",
@@ -218,9 +216,12 @@ _HOMES = (
     *(
         "plugin.content",
         "plugin.contracts",
+        "plugin.adapters",
+        "plugin.compile_context",
         "plugin.decoding",
         "plugin.executors",
         "plugin.hookspecs",
+        "plugin.locks",
         "plugin.parts",
         "plugin.per_loop",
         "plugin.spec",

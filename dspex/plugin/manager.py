@@ -1,93 +1,21 @@
-"""Finds plugins through entry points, loads each behind a fence, and picks the backend that a name means."""
+"""The plugins of an App: each loaded behind a fence, once, and the backend that a name means."""
 
 import os
-import re
 import threading
-import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-import msgspec
+from typing import Any
 
 from dspex.core.errors import ConfigurationError, DspexError, PluginError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import BRIDGE, KIND_WORDS, bridge_hint, install_hint, offered
 from dspex.plugin.fence import LOADING, Ground, fenced, fenced_each
-from dspex.plugin.spec import API_VERSION, GROUP, Spec
-
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+from dspex.plugin.loading import Load, PluginRecord, Source, collect_commands, installed
+from dspex.plugin.spec import Spec
 
 IMPORT_LIMIT_S = 5.0
 BACKEND_LIMIT_S = 30.0  # what a factory's module imports may be heavy, and its disk cold
-PREFIX = "dspex_"
 ALL_USED = frozenset({"middleware", "subscribers", "secret_sources"})
-
-
-class PluginRecord(msgspec.Struct, frozen=True):
-    """What became of one installed plugin; `provides` maps a kind to the Specs (commands: the commands) it offers."""
-
-    name: str
-    distribution: str = ""
-    version: str = ""
-    status: Literal["ok", "broken", "blocked"] = "ok"
-    error: str = ""
-    seconds: float = 0.0
-    provides: Mapping[str, tuple[Any, ...]] = {}
-
-
-class Source(msgspec.Struct, frozen=True):
-    """An entry point: a name, what loads the plugin's module or object, and the distribution it came from."""
-
-    name: str
-    load: Callable[[], Any]
-    distribution: str = ""
-    version: str = ""
-
-
-def installed() -> list[Source]:
-    """The entry points of the group `dspex`, by name; one distribution found twice counts once."""
-    # Late: it would cost every program 30 ms, also those that ask for no plugin.
-    import importlib.metadata
-
-    try:
-        points = list(importlib.metadata.entry_points(group=GROUP))
-    except Exception:  # noqa: BLE001  one distribution's damaged metadata hides the entry points of all
-        points = [point for dist in importlib.metadata.distributions() for point in _points(dist)]
-    found = {}
-    for point in points:
-        name, version = _named(point.dist) if point.dist else ("", "")
-        found[point.name, name or "", point.value] = Source(
-            point.name, partial(_loaded, point), name or "", version or ""
-        )
-    return [found[key] for key in sorted(found)]
-
-
-def _loaded(point: "EntryPoint") -> Any:
-    if point.pattern.match(point.value) is None:
-        raise ValueError(f"its entry point {point.value!r} is neither 'package.module' nor 'package.module:attribute'")
-    return point.load()
-
-
-def _named(dist: "Distribution") -> tuple[str, str]:
-    """A distribution's name and version. Its own properties parse all of the metadata, the readme too, once for each."""
-    try:
-        head = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "").partition("\n\n")[0]
-    except ValueError:  # it is no text, which is no reason to leave out the plugin
-        return "", ""
-    name, version = (re.search(rf"^{word}:[ \t]*(.+?)[ \t\r]*$", head, re.MULTILINE) for word in ("Name", "Version"))
-    return (name[1], version[1]) if name and version else (dist.name, dist.version)
-
-
-def _points(dist: "Distribution") -> Iterable["EntryPoint"]:
-    try:
-        return dist.entry_points.select(group=GROUP)
-    except Exception as error:  # noqa: BLE001  as above; a file that nobody can read declares nothing
-        name = _named(dist)[0] or "a package without a name"
-        warnings.warn(f"The entry points of {name} cannot be read: {error!r}", RuntimeWarning, stacklevel=4)
-        return ()
 
 
 class PluginManager:
@@ -228,7 +156,7 @@ class PluginManager:
         for record in self.plugins:
             for hook in record.provides.get("commands", ()):
                 found: dict[str, Any] = {}
-                error = fenced(partial(_collect_commands, hook, found), self._limit_s)
+                error = fenced(partial(collect_commands, hook, found), self._limit_s)
                 if error:
                     broken[record.name] = error
                     continue
@@ -264,133 +192,3 @@ def _made(spec: Spec) -> Any:
     except BaseException as error:  # the factory is a plugin's
         message = f"{spec.name!r} could not be made: {type(error).__name__}: {error}"
         raise PluginError(message, plugin=spec.name) from error
-
-
-class Load:
-    """The loading of one plugin: called in the thread of plugins, and told afterwards."""
-
-    def __init__(self, source: Source, ground: Ground) -> None:
-        self.source = source
-        self._ground = ground
-        self._provides: dict[str, tuple[Any, ...]] = {}
-        self._began: float | None = None  # until it has ended
-        self._changed = ""
-        self._seconds = 0.0
-
-    def __call__(self) -> None:
-        """Load it, and undo what it changes of others. Raises what it raises."""
-        self._ground.mend()  # one that hung may have come back since
-        self._began = time.perf_counter()
-        try:
-            _declare(self.source, self._provides)
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        if self._began is not None:
-            self._changed, self._seconds = self._ground.mend(), time.perf_counter() - self._began
-            self._began = None
-
-    def record(self, error: str) -> PluginRecord:
-        """What became of it; `error` is what it raised, or that it took too long."""
-        self._end()
-        if self._changed:
-            error = f"changes {self._changed} of another package, which was undone{f'; then {error}' if error else ''}"
-        return PluginRecord(
-            self.source.name,
-            self.source.distribution,
-            self.source.version,
-            "broken" if error else "ok",
-            error,
-            self._seconds,
-            {} if error else self._provides,
-        )
-
-
-def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
-    # A manager for each: what one plugin does to the hooks reaches no other, also when it comes back too late.
-    import pluggy
-
-    from dspex.plugin import hookspecs
-
-    hooks = pluggy.PluginManager(GROUP)
-    plugin = source.load()
-    hooks.register(plugin, name=f"{source.name}@{source.distribution}")
-    if specs := _Hooks(hookspecs, vars(hooks.hook)):
-        hooks.add_hookspecs(cast("Any", specs))
-    hooks.check_pending()
-    into.update(dict(_call_hooks(hooks, plugin)))
-
-
-class _Hooks:
-    """The hooks that a plugin implements: pluggy looks closely at every name of what it is given, and it is given one for each plugin."""
-
-    def __init__(self, module: Any, implemented: Iterable[str]) -> None:
-        known = vars(module)
-        vars(self).update({name: known[name] for name in implemented if name.startswith(PREFIX) and name in known})
-
-    def __dir__(self) -> Iterable[str]:
-        return vars(self)
-
-    def __bool__(self) -> bool:
-        return bool(vars(self))
-
-
-def _call_hooks(hooks: Any, plugin: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:
-    for caller in hooks.get_hookcallers(plugin) or ():
-        for implementation in caller.get_hookimpls():
-            if implementation.wrapper or implementation.hookwrapper:
-                raise TypeError(f"{caller.name} is a wrapper; a plugin declares what it has and wraps nobody")
-            kind = caller.name.removeprefix(PREFIX)
-            if kind == "commands":
-                yield kind, (implementation.function,)  # called when a command line is built, as that imports click
-            else:
-                yield kind, _specs(caller.name, implementation.function())
-
-
-def _specs(hook: str, result: Any) -> tuple[Spec, ...]:
-    seen: set[str] = set()
-    for item in _listed(hook, result):
-        if wrong := _fault(item) or ("is offered twice" if item.name in seen else ""):
-            shown = item.name if isinstance(item, Spec) else item
-            raise TypeError(f"{hook} returned {shown!r:.60}, which {wrong}")
-        seen.add(item.name)
-    return tuple(result)
-
-
-def _fault(item: Any) -> str:
-    # The constructor of a Struct checks no types.
-    if not isinstance(item, Spec):
-        return "is no dspex.Spec"
-    name, factory, options, api = item.name, item.factory, item.options, item.api
-    if not isinstance(api, int):  # mypy holds it for one, as a Struct says so
-        return f"has api={api!r}, which is no number"  # type: ignore[unreachable]
-    if api != API_VERSION:
-        behind = "dspex" if api > API_VERSION else "the plugin"
-        return f"wants plugin API {api}; this dspex has {API_VERSION}: update {behind}"
-    given: list[Any] = [name, factory, options]
-    if not isinstance(given[0], str) or not name:
-        return "has no name"
-    if not isinstance(given[1], str) and not callable(factory):
-        return "has a factory that is neither callable nor 'module:attribute'"
-    is_struct = isinstance(given[2], type) and issubclass(given[2], msgspec.Struct)
-    return "" if given[2] is None or is_struct else "has options that are no Struct type"
-
-
-def _collect_commands(hook: Callable[[], Any], into: dict[str, Any]) -> None:
-    import click
-
-    commands = list(_listed("dspex_commands", hook()))
-    for item in commands:
-        if not isinstance(item, click.Command) or not item.name:
-            raise TypeError(f"dspex_commands returned {item!r:.60}, which is no click command with a name")
-    into.update({command.name: command for command in commands})
-
-
-def _listed(hook: str, result: Any) -> Iterable[Any]:
-    if hasattr(result, "close") and hasattr(result, "send"):
-        result.close()
-        raise TypeError(f"{hook} is a coroutine or generator; hooks are plain functions that return a list")
-    if not isinstance(result, (list, tuple)):
-        raise TypeError(f"{hook} returned {type(result).__name__}, not a list")
-    return result

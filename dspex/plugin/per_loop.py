@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from types import AsyncGeneratorType
 from typing import Generic, TypeVar, cast
 
@@ -45,7 +46,7 @@ class PerLoop(Generic[T]):
                     del self._made[old]
                 found = self._made.setdefault(loop, self._make())
                 if self._ends_with_loop:
-                    self._endings[loop] = _begun(self._close, found)
+                    self._endings[loop] = at_loop_end(partial(self._close, found))
         self._last = weakref.ref(loop), found
         return found
 
@@ -64,19 +65,20 @@ class PerLoop(Generic[T]):
                 await asyncio.wrap_future(closing)
 
 
-def _begun(close: Callable[[T], Awaitable[None]], item: T) -> "AsyncGeneratorType[None, None]":
+def at_loop_end(close: Callable[[], Awaitable[None]]) -> "AsyncGeneratorType[None, None]":
+    """Lets the running loop await `close` when it ends, or when nobody holds what this gives any more."""
     # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
-    ending = cast("AsyncGeneratorType[None, None]", _open_until_the_end(close, item))
+    ending = cast("AsyncGeneratorType[None, None]", _open_until_the_end(close))
     with suppress(StopIteration):
         ending.asend(None).send(None)
     return ending
 
 
-async def _open_until_the_end(close: Callable[[T], Awaitable[None]], item: T) -> AsyncGenerator[None, None]:
+async def _open_until_the_end(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        await close(item)
+        await close()
 
 
 async def _closed(close: Callable[[T], Awaitable[None]], item: T) -> None:

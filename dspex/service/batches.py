@@ -5,20 +5,19 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 from dspex.core.batches import BatchResults, BatchSpec, BatchStatus
-from dspex.core.errors import BadRequest, DspexError, LMError, ProtocolError, Unavailable
+from dspex.core.errors import BadRequest, DspexError, ProtocolError, Unavailable
 from dspex.core.identity import digest
 from dspex.core.messages import LMRequest, LMResponse
-from dspex.service.aside import Service, asked
+from dspex.service.aside import Service, asked, watched
 from dspex.service.call import Call, Keep, Options, Ticket
-from dspex.service.retry import is_retryable_lm_error
 
 LIMIT = 1_000  # requests of a batch, where the provider does not say
 QUIET_S, LONGEST_S = 1.0, 30.0  # without another call, and in all, before what has come goes out
-FIRST_LOOK_S, LAST_LOOK_S = 5.0, 60.0  # between two looks, doubled each time
-FAILED_LOOKS = 30  # in a row: about half an hour without an answer
+FIRST_LOOK_S = 5.0
 CANCEL_LIMIT_S = 5.0
 
 
@@ -163,20 +162,9 @@ class Batches:
         return made
 
     async def _watched(self, batch_id: str) -> BatchResults:
-        wait, failed = FIRST_LOOK_S, 0
-        while True:
-            status: BatchStatus | None = None
-            try:
-                status, failed = await self._looked_at(batch_id), 0
-            except LMError as error:
-                failed += 1
-                if failed >= FAILED_LOOKS or not is_retryable_lm_error(error):
-                    raise
-            if status is not None and status.state != "running":
-                return await self._results(batch_id, status)
-            asked_for = status.wait if status is not None else None
-            await self._clock.sleep(wait if asked_for is None else asked_for)
-            wait = min(2 * wait, LAST_LOOK_S)
+        look = partial(self._looked_at, batch_id)
+        status = await watched(self._clock, FIRST_LOOK_S, look, lambda status: status.state != "running")
+        return await self._results(batch_id, status)
 
     async def _looked_at(self, batch_id: str) -> BatchStatus:
         service, provider = self._service, self._provider

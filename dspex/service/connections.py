@@ -3,15 +3,13 @@
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncGenerator
 from contextlib import suppress
 from contextvars import ContextVar
 from socket import socket
-from types import AsyncGeneratorType, MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from types import MappingProxyType
+from typing import Any
 
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
+from dspex.plugin.per_loop import at_loop_end
 
 # Where a request sets a list, each socket made for it leaves an entry: none means that it went out on a kept connection.
 NEW_SOCKETS: ContextVar[list[None] | None] = ContextVar("new_sockets", default=None)
@@ -36,10 +34,7 @@ class Pool:
             auto_decompress=False,
         )
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-        # asyncio.run and its like close the loop's asynchronous generators: the one hook that a loop's end has.
-        self._ending = cast("AsyncGeneratorType[None, None]", _closed_at_the_end(self.session))
-        with suppress(StopIteration):
-            self._ending.asend(None).send(None)
+        self._ending = at_loop_end(self.session.close)
         weakref.finalize(self, _leave, weakref.ref(self))
 
     async def aclose(self) -> None:
@@ -72,13 +67,6 @@ def _leave(pool: "weakref.ref[Pool]") -> None:
     found = pool()
     if found is not None:  # so it is the process that ends, and not only the pool
         found.leave()
-
-
-async def _closed_at_the_end(session: "ClientSession") -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await session.close()
 
 
 def _new_socket(address: Any) -> socket:

@@ -52,6 +52,8 @@ class LMService:
         self._known = (
             {} if known is None else {name: value for name, value in asdict(known).items() if value is not None}
         )
+        # What the provider said, and that as the user knows it.
+        self._corrected: tuple[Capabilities | None, Capabilities] = None, UNKNOWN
         self.provider = provider
         self.attempts = attempts
         self.name = attempts.name
@@ -69,7 +71,13 @@ class LMService:
     def capabilities(self) -> Capabilities:
         """What the provider says it can do, where the user does not know better; each None where unknown."""
         found: Capabilities = getattr(self.provider, "capabilities", None) or UNKNOWN
-        return msgspec.structs.replace(found, **self._known) if self._known else found
+        if not self._known:
+            return found
+        before, corrected = self._corrected
+        if found is not before:
+            corrected = msgspec.structs.replace(found, **self._known)
+            self._corrected = found, corrected
+        return corrected
 
     @property
     def clock(self) -> Clock:

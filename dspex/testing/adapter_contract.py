@@ -13,7 +13,7 @@ from dspex.app.lm import LM
 from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import LMRequest, LMResponse
-from dspex.plugin.contracts import Adapter
+from dspex.plugin.adapters import Adapter
 from dspex.program.predict import Predict
 from dspex.program.signature import Signature
 

@@ -11,20 +11,15 @@ from math import isfinite, sqrt
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-import msgspec
-
-from dspex.app.app import App
 from dspex.app.embedder import Embedder
-from dspex.core.endpoint import Endpoint
 from dspex.core.errors import BadRequest
 from dspex.core.messages import LMResponse
-from dspex.core.secret import Secret
 from dspex.plugin.contracts import HttpClient
-from dspex.plugin.hookspecs import hookimpl
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
 from dspex.plugin.spec import Spec
 from dspex.testing.conduct import holder
-from dspex.testing.lm_contract import KEY, ended, forked
+from dspex.testing.lm_contract import ended, forked
+from dspex.testing.one_plugin import KEY, lived, manager_of, provider_of
 
 Work = Callable[[Embedder], Awaitable[None]]
 Row: TypeAlias = "array[float]"  # a class without type parameters before Python 3.12
@@ -92,11 +87,7 @@ class EmbeddingContract:
     def plugins(self) -> PluginManager:
         """A manager that knows this one plugin."""
         spec = self.spec()
-
-        class Plugin:
-            dspex_embedders = staticmethod(hookimpl(lambda: [spec]))
-
-        return PluginManager(lambda: [Source(spec.name, Plugin)], environ={})
+        return manager_of(spec.name, embedders=lambda: [spec])
 
     def live(self, work: Work) -> list[str]:
         """Run `work(embedder)` in an App of its own, where the model is served; the tasks that were left at its end."""
@@ -105,11 +96,7 @@ class EmbeddingContract:
 
     async def life(self, work: Work, place: Mapping[str, Any]) -> list[str]:
         """`work(embedder)` in an App of its own; the tasks that were left when that had ended."""
-        async with asyncio.timeout(self.limit_s):
-            async with App(plugins=self.plugins()):
-                await work(self.embedder(**place))
-            await asyncio.sleep(0)
-            return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        return await lived(self.plugins(), lambda: self.embedder(**place), work, self.limit_s)
 
     def embedder(self, **more: Any) -> Embedder:
         """A handle that makes one attempt a call, and keeps no vector."""
@@ -118,10 +105,7 @@ class EmbeddingContract:
 
     def provider(self, http: HttpClient | None = None, base_url: str | None = None) -> Any:
         """The provider itself, as the App makes it."""
-        spec = self.spec()
-        known = {field.name for field in msgspec.structs.fields(spec.options)} if spec.options else set()
-        options = {name: value for name, value in self.options.items() if name in known}
-        return spec.load()(Endpoint(spec.name, self.model, base_url, Secret(KEY), {}, options), http)
+        return provider_of(self.spec(), self.model, self.options, http, base_url)
 
     # The contract
 

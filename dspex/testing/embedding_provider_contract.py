@@ -15,7 +15,7 @@ from dspex.testing.embedding_contract import TEXTS, EmbeddingContract, cosine, r
 from dspex.testing.fault_ends import LATER_S, TIMEOUT_S, check_error, in_time
 from dspex.testing.fault_server import FaultServer
 from dspex.testing.faults import FAULTS
-from dspex.testing.lm_contract import KEY
+from dspex.testing.one_plugin import KEY
 
 MANY = 50
 SIZE = 8

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from dspex.core.errors import LMError
-from dspex.testing.lm_contract import KEY
+from dspex.testing.one_plugin import KEY
 
 T = TypeVar("T")
 

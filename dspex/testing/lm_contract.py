@@ -11,21 +11,16 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
-
-from dspex.app.app import App
 from dspex.app.lm import LM
-from dspex.core.endpoint import Capabilities, Endpoint
+from dspex.core.endpoint import Capabilities
 from dspex.core.errors import BadRequest, DspexError
 from dspex.core.messages import LMDelta, LMRequest, LMResponse
-from dspex.core.secret import Secret
 from dspex.plugin.contracts import HttpClient
-from dspex.plugin.hookspecs import hookimpl
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
 from dspex.plugin.spec import Spec
 from dspex.testing.lm_asks import ASKS, Ask
+from dspex.testing.one_plugin import KEY, lived, manager_of, provider_of
 
-KEY = "sk-kit-canary-0123456789"
 LOOPS, THREADS = 2, 2
 NEVER = -1
 
@@ -63,11 +58,7 @@ class LMInProcessContract:
     def plugins(self) -> PluginManager:
         """A manager that knows this one plugin."""
         spec = self.spec()
-
-        class Plugin:
-            dspex_lm_providers = staticmethod(hookimpl(lambda: [spec]))
-
-        return PluginManager(lambda: [Source(spec.name, Plugin)], environ={})
+        return manager_of(spec.name, lm_providers=lambda: [spec])
 
     def live(self, work: Work, *, streams: bool = False) -> list[str]:
         """Run `work(lm)` as `life` does, where the model is served."""
@@ -76,11 +67,7 @@ class LMInProcessContract:
 
     async def life(self, work: Work, place: Mapping[str, Any]) -> list[str]:
         """`work(lm)` in an App of its own; the tasks that were left when that had ended."""
-        async with asyncio.timeout(self.limit_s):
-            async with App(plugins=self.plugins()):
-                await work(self.lm(**place))
-            await asyncio.sleep(0)
-            return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        return await lived(self.plugins(), lambda: self.lm(**place), work, self.limit_s)
 
     def lm(self, **more: Any) -> LM:
         """A handle that makes one attempt a call, and keeps no reply."""
@@ -89,10 +76,7 @@ class LMInProcessContract:
 
     def provider(self, http: HttpClient | None = None, base_url: str | None = None) -> Any:
         """The provider itself, as the App makes it."""
-        spec = self.spec()
-        known = {field.name for field in msgspec.structs.fields(spec.options)} if spec.options else set()
-        options = {name: value for name, value in self.options.items() if name in known}
-        return spec.load()(Endpoint(spec.name, self.model, base_url, Secret(KEY), {}, options), http)
+        return provider_of(self.spec(), self.model, self.options, http, base_url)
 
     def asked(self, lm: LM, ask: Ask | None = None, *, n: int = 1) -> LMRequest:
         """A request with the handle's own parameters."""

@@ -18,7 +18,8 @@ from dspex.testing.fault_ends import LATER_S, TIMEOUT_S, check_error, in_time
 from dspex.testing.fault_server import FaultServer
 from dspex.testing.faults import FAULTS, SSE, StreamForm, chunked
 from dspex.testing.lm_asks import ASKS, Ask
-from dspex.testing.lm_contract import KEY, LMInProcessContract, refusal
+from dspex.testing.lm_contract import LMInProcessContract, refusal
+from dspex.testing.one_plugin import KEY
 from dspex.testing.recordings import PlayedHttp, Recording
 
 MANY = 50

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -113,18 +114,38 @@ class OptimizerContract:
             assert budget is not None or found == {whole.data}
 
     def test_the_order_of_hashes_does_not_change_what_is_found(self, tmp_path: Path) -> None:
-        kit = type(self)
-        code = "import sys; from dspex.testing.optimizer_contract import print_digest; print_digest(*sys.argv[1:])"
-        source = importlib.import_module(kit.__module__).__file__ or ""
-        running = []
-        for seed in ("1", "2"):
-            environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            command = [sys.executable, "-c", code, source, kit.__qualname__, str(tmp_path / seed)]
-            process = subprocess.Popen(command, env=environment, **PIPED)  # noqa: S603  the kit's own file
-            running.append(process)
+        running = [self.elsewhere(tmp_path / seed, hashes=seed) for seed in ("1", "2")]
         said = [process.communicate(timeout=SUBPROCESS_S) for process in running]
         assert not any(process.returncode for process in running), said
-        assert len({digest for digest, _ in said}) == 1, "PYTHONHASHSEED changes the result: is a set gone through?"
+        assert len({told for told, _ in said}) == 1, "PYTHONHASHSEED changes the result: is a set gone through?"
+
+    def elsewhere(self, *folders: Path, hashes: str = "0", kill_at: int = 0) -> "subprocess.Popen[str]":
+        """Compiles in a process of their own, killed at that call; it prints a line of what tells each result from another."""
+        kit = type(self)
+        code = "import sys; from dspex.testing.optimizer_contract import print_results; print_results(*sys.argv[1:])"
+        source = importlib.import_module(kit.__module__).__file__ or ""
+        environment = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-c", code, source, kit.__qualname__, str(kill_at), *map(str, folders)]
+        return subprocess.Popen(command, env=environment, **PIPED)  # noqa: S603  the kit's own file
+
+    def test_a_run_killed_by_kill_9_pays_nothing_twice_and_ends_as_a_whole_one(self, tmp_path: Path) -> None:
+        whole = self.compiled(tmp_path / "whole", before=delays(0))
+        kill_at = whole.calls * 3 // 5
+        if not kill_at:
+            return
+        killed = self.elsewhere(tmp_path / "killed", kill_at=kill_at)
+        said = killed.communicate(timeout=SUBPROCESS_S)
+        assert killed.returncode == -signal.SIGKILL, said
+        # Whose module has another name there is another optimizer to a run, so it goes on where it began.
+        again = self.elsewhere(tmp_path / "killed", tmp_path / "not killed")
+        said = again.communicate(timeout=SUBPROCESS_S)
+        assert not again.returncode, said
+        (ended, calls), (expected, _) = (line.split() for line in said[0].splitlines())
+        assert ended == expected, "killed and gone on with, it ended otherwise"
+        repeated = kill_at + int(calls) - whole.calls
+        assert 0 < repeated <= whole.model.most, (
+            f"{repeated} calls were paid twice, where {whole.model.most} run at once"
+        )
 
     def test_a_run_goes_on_from_every_record(self, tmp_path: Path) -> None:
         whole = self.compiled(tmp_path / "whole")
@@ -314,8 +335,20 @@ def going_on(app: App) -> list[str]:
     return sorted((tasks - children - {"supervisor:app"}) | {name for name in children if name.startswith("job ")})
 
 
-def print_digest(source: str, name: str, folder: str) -> None:
-    """Compile by the kit of that name, defined at the top of that file, and print what tells its result from another."""
+def killed_at(call: int) -> Before:
+    """As `delays(0)`, and at that call the process is gone."""
+    late = delays(0)
+
+    async def before(number: int, request: LMRequest) -> None:
+        if number == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await late(number, request)
+
+    return before
+
+
+def print_results(source: str, name: str, kill_at: str, *folders: str) -> None:
+    """Compile by the kit of that name, defined at the top of that file, once a folder; print a digest of each result, and its calls."""
     spec = importlib.util.spec_from_file_location("the_kit", source)
     assert spec is not None
     assert spec.loader is not None
@@ -323,4 +356,6 @@ def print_digest(source: str, name: str, folder: str) -> None:
     sys.modules["the_kit"] = module
     spec.loader.exec_module(module)
     kit: OptimizerContract = getattr(module, name)()
-    sys.stdout.write(hashlib.blake2b(kit.compiled(Path(folder)).data).hexdigest())
+    for folder in folders:
+        outcome = kit.compiled(Path(folder), before=killed_at(int(kill_at)) if int(kill_at) else None)
+        sys.stdout.write(f"{hashlib.blake2b(outcome.data).hexdigest()} {outcome.calls}\n")

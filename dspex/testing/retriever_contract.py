@@ -3,94 +3,38 @@
 import asyncio
 import copy
 import os
-import re
 import threading
 import time
-import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dspex.app.app import App
 from dspex.app.embedder import Embedder
 from dspex.app.retriever import Retriever
 from dspex.core.errors import ConfigurationError, InputError, RetrieverError
 from dspex.core.messages import LMResponse, Passage
-from dspex.core.where import all_hold, conditions
-from dspex.plugin.hookspecs import hookimpl
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
 from dspex.plugin.spec import Spec
 from dspex.testing.conduct import holder
 from dspex.testing.lm_contract import ended, forked
+from dspex.testing.one_plugin import lived, manager_of
+from dspex.testing.searched import (
+    CONDITIONS,
+    DIM,
+    ODD,
+    ODD_CONDITIONS,
+    ODD_QUERIES,
+    PASSAGES,
+    SHARED,
+    check_narrowed,
+    hashed_words,
+    ids,
+    scores,
+)
 
 Work = Callable[[Retriever], Awaitable[None]]
-
-# A word that all passages have, so that a search by words finds them too.
-SHARED = "passage"
-TOLD: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    ("Rome is the capital of Italy", {"kind": "city", "year": 753, "old": True, "rank": 1.5}),
-    ("Paris lies on the river Seine", {"kind": "city", "year": 52, "old": True, "rank": -2}),
-    ("A spider has eight legs", {"kind": "animal", "year": 1758, "old": False}),
-    ("Whales are mammals that swim in oceans", {"kind": "animal", "year": 1758.0}),
-    ("Bread is baked of flour and water", {"kind": "food", "year": "52"}),
-    ("Volcanoes throw out lava and ash", {}),
-)
-PASSAGES = tuple(
-    Passage(f"{text} {SHARED}", id=str(number), metadata=metadata) for number, (text, metadata) in enumerate(TOLD)
-)
-CONDITIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "text": {"kind": "city"},
-        "any of": {"kind": ["animal", "food"]},
-        "number": {"year": 1758},
-        "number as float": {"rank": -2.0},
-        "text of digits": {"year": "52"},
-        "true": {"old": True},
-        "false": {"old": False},
-        "one is not true": {"old": 1},
-        "mixed": {"year": [52, "52"]},
-        "above": {"year": {"gt": 753}},
-        "at least": {"year": {"gte": 753}},
-        "below": {"rank": {"lt": 1.5}},
-        "between": {"rank": {"lte": 1.5, "gt": -2}},
-        "two": {"kind": "animal", "year": {"gte": 1000}},
-        "none": {"kind": "city", "old": False},
-        "unknown field": {"absent": "x"},
-    }
-)
-ODD = (
-    Passage(f"quoted {SHARED}", id="a'b\"c`d", metadata={"it's": "x' OR '1'='1", 'say "hi"': 1}),
-    Passage(f"SQL {SHARED}", id="'; DROP TABLE passages; --", metadata={"a.b": 1, "a": {"b": 2}}),
-    Passage(
-        f"Ünï 漢字 🙂 {SHARED}",
-        id="ü/漢 🙂\n",
-        metadata={"ключ": "значение", "with space": [1, [2, None]], "words": ["one"]},
-    ),
-    Passage(f"braces {{0}} %s {SHARED}", id="x" * 300, metadata={"$and": "y", "": None, "deep": {"e": {"f": [True]}}}),
-    Passage(
-        f"long {'word ' * 3_000}{SHARED}",
-        id="00",
-        metadata={"int": 2**53 + 1, "float": 0.1, "minus": -0.5, "id": 2**60 + 1},
-    ),
-)
-ODD_CONDITIONS: tuple[Mapping[str, Any], ...] = (
-    {"it's": "x' OR '1'='1"},
-    {'say "hi"': 1},
-    {"a.b": 1},
-    {"ключ": ["значение"]},
-    {"$and": "y"},
-    # A list is none of its elements, and large numbers are apart as small ones are.
-    {"with space": 1},
-    {"words": "one"},
-    {"int": 2**53 + 1},
-    {"int": 2**53},
-    {"int": 2**63},
-    {"id": 2**60 + 1},
-    {"id": 2**60},
-)
-ODD_QUERIES = ("", "  \n", "?!*()[]{}~^\"'\\", "'; DROP TABLE passages; --", "a\0b", "half: \ud83d", "word " * 5_000)
-DIM = 64
 
 
 class RetrieverContract:
@@ -135,23 +79,12 @@ class RetrieverContract:
     def plugins(self) -> PluginManager:
         """A manager that knows this one plugin."""
         spec = self.spec()
-
-        class Plugin:
-            dspex_retrievers = staticmethod(hookimpl(lambda: [spec]))
-
-        return PluginManager(lambda: [Source(spec.name, Plugin)], environ={})
+        return manager_of(spec.name, retrievers=lambda: [spec])
 
     def live(self, work: Work, place: Mapping[str, Any], **more: Any) -> list[str]:
         """Run `work(retriever)` in an App of its own; the tasks that were left when that had ended."""
-
-        async def life() -> list[str]:
-            async with asyncio.timeout(self.limit_s):
-                async with App(plugins=self.plugins()):
-                    await work(self.retriever(**{**place, **more}))
-                await asyncio.sleep(0)
-                return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-
-        return asyncio.run(life())
+        made = partial(self.retriever, **{**place, **more})
+        return asyncio.run(lived(self.plugins(), made, work, self.limit_s))
 
     def retriever(self, **more: Any) -> Retriever:
         """A handle that makes one attempt a call."""
@@ -502,32 +435,3 @@ async def refusal(doing: Awaitable[Any]) -> str:
     except (ConfigurationError, RetrieverError) as error:
         return str(error)
     return ""
-
-
-def check_narrowed(name: str, where: Mapping[str, Any], found: Sequence[Passage], passages: Sequence[Passage]) -> None:
-    """Exactly those came for which the conditions hold."""
-    wanted = sorted(one.id for one in passages if all_hold(conditions(where), one.metadata))
-    assert sorted(ids(found)) == wanted, f"{name}: {where} gave {sorted(ids(found))}, not {wanted}"
-
-
-def ids(passages: Sequence[Passage]) -> list[str]:
-    """Their ids, in order."""
-    return [passage.id for passage in passages]
-
-
-def scores(passages: Sequence[Passage]) -> list[float]:
-    """Their scores, in order, to some digits: sums in another order differ in the last ones."""
-    return [round(passage.score, 3) for passage in passages]
-
-
-def hashed_words(texts: Sequence[str]) -> list[list[float]]:
-    """Vectors without a model: counts of hashed words, all of one length."""
-    return [_row(text) for text in texts]
-
-
-def _row(text: str) -> list[float]:
-    counts = [0.01] * DIM
-    for word in re.findall(r"\w+", text.lower()):
-        counts[zlib.crc32(word.encode("utf-8", "surrogatepass")) % DIM] += 1.0
-    length = sum(value * value for value in counts) ** 0.5
-    return [value / length for value in counts]

@@ -153,6 +153,8 @@ def test_a_good_optimizer_passes(name, tmp_path):
         (kit(LooksAtTheClock), "delays_and_concurrency"),
         (HASHES, "order_of_hashes"),
         (kit(CountsItsRuns), "goes_on_from_every_record"),
+        (kit(CountsItsRuns), "killed_by_kill_9"),
+        (kit(CallsBesideTheContext), "killed_by_kill_9"),
         (kit(CallsBesideTheContext), "goes_on_from_every_record"),
         (kit(CallsBesideTheContext), "a_budget_of_calls"),
         (kit(EstimatesTooLow), "estimate"),

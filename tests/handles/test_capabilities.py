@@ -52,6 +52,14 @@ def test_another_handle_and_a_copy_have_their_own():
         plain(messages=PICTURE)
 
 
+def test_they_are_put_together_once_and_anew_when_the_provider_says_other_things():
+    provider = Old()
+    lm = dspex.LM("acme/m", provider=provider, capabilities={"n": True})
+    assert lm.capabilities is lm.capabilities
+    provider.capabilities = dspex.Capabilities(n=False, max_output_tokens=7)
+    assert (lm.capabilities.n, lm.capabilities.max_output_tokens) == (True, 7)
+
+
 @pytest.mark.parametrize(
     ("given", "told"), [({"vision": True}, "'vision'"), ({"image": True}, "mean 'images'"), ({"n": 3}, "bool")]
 )

@@ -1,55 +1,32 @@
 """A server that lies by script, and aimock, which speaks Bedrock's wire."""
 
-import gc
 import json
 import os
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dspex
-from dspex.plugin import LMDelta, LMResponse
-from dspex.testing import MOCKED, FaultServer, QuickClock, WireMock, WireMockMissing, ask, pieces, reset
+from dspex.testing import FaultServer
+from dspex.testing.fixtures import a_clean_start, ask, mock, quick, server, stream
+
+__all__ = ["a_clean_start", "ask", "mock", "quick", "server", "stream"]  # for pytest
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@pytest.fixture(scope="session")
-def mock() -> Iterator[WireMock]:
-    """aimock; before any test has a cache folder of its own, so that it is installed once."""
-    try:
-        with WireMock(MOCKED) as mock:
-            yield mock
-    except WireMockMissing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture(autouse=True)
-def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No key, address or cache of the machine's user, and an App of its own for each test."""
-    gc.collect()
-    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, region or address of the machine's user or of the machine itself."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "BEDROCK_"))]:
         monkeypatch.delenv(name)
     # No look at the user's own configuration, and none for a role of the machine, which would ask over the network.
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
-    yield
-    reset()
-    gc.collect()  # what is left open warns now, and warnings are errors
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -62,23 +39,6 @@ def lm(server: FaultServer) -> Callable[..., dspex.LM]:
         )
 
     return lm
-
-
-@pytest.fixture(name="ask")
-def ask_() -> Callable[..., Awaitable[LMResponse]]:
-    """One call, by the way that Predict takes."""
-    return ask
-
-
-@pytest.fixture
-def stream() -> Callable[..., AsyncIterator[LMDelta]]:
-    """As `ask`, in pieces."""
-    return pieces
-
-
-@pytest.fixture
-def quick() -> QuickClock:
-    return QuickClock()
 
 
 @pytest.fixture

@@ -2,15 +2,17 @@
 
 import gc
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dspex
-from dspex.plugin import LMDelta, LMResponse
-from dspex.testing import FaultServer, ask, pieces, reset
+from dspex.testing import FaultServer, reset
+from dspex.testing.fixtures import ask, server, stream
+
+__all__ = ["ask", "server", "stream"]  # for pytest
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +37,6 @@ def litellm() -> Any:
 
 
 @pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
-
-
-@pytest.fixture
 async def lm(server: FaultServer) -> AsyncIterator[Callable[..., dspex.LM]]:
     """Makes a model behind the scripted server, in an App that ends with the test; without a second attempt."""
 
@@ -50,15 +46,3 @@ async def lm(server: FaultServer) -> AsyncIterator[Callable[..., dspex.LM]]:
 
     async with dspex.App():
         yield lm
-
-
-@pytest.fixture(name="ask")
-def ask_() -> Callable[..., Awaitable[LMResponse]]:
-    """One call, by the way that Predict takes."""
-    return ask
-
-
-@pytest.fixture
-def stream() -> Callable[..., AsyncIterator[LMDelta]]:
-    """As `ask`, in pieces."""
-    return pieces

@@ -15,7 +15,7 @@ from dspex.program.fields import FieldInfo
 from dspex.program.parts import Content, joined, mapped
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import ReplyParser
+    from dspex.plugin.adapters import ReplyParser
 
 _ANYWHERE = re.compile(r"(?<!\\)\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]\**")
 _MARKER = re.compile(rf"^[ \t>*#-]*{_ANYWHERE.pattern}", re.MULTILINE)

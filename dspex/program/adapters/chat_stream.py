@@ -7,7 +7,7 @@ from dspex.program.adapters.base import Escape
 from dspex.program.compiled import CompiledSignature
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import FieldPieces
+    from dspex.plugin.adapters import FieldPieces
 
 _NAME = r"\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]"
 _LINE_MARK = re.compile(rf"(?<=\n)([ \t>*#-]*){_NAME}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dspex.program.compiled import CompiledSignature
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import FieldPieces
+    from dspex.plugin.adapters import FieldPieces
 
 HELD_LIMIT = 8_192  # more of a key or an escape is not held: the rest of the reply comes at its end
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dspex.program.adapters.base import Escape
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import FieldPieces
+    from dspex.plugin.adapters import FieldPieces
 
 HELD_LIMIT = 8_192  # more is not held: the rest of the reply comes at its end
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from dspex.program.compiled import CompiledSignature
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import FieldPieces
+    from dspex.plugin.adapters import FieldPieces
 
 HELD_LIMIT = 8_192  # more is not held: the rest of the reply comes at its end
 CDATA_END = "]]>"

@@ -15,7 +15,7 @@ from dspex.program.types.tool_calls import ToolCalls
 from dspex.program.viable import Watch
 
 if TYPE_CHECKING:
-    from dspex.plugin.contracts import ReplyParser
+    from dspex.plugin.adapters import ReplyParser
 
 # Makes an event of a piece: (predictor, field, text, is_last, run, version).
 Made = Callable[[str, str, str, bool, int, int], Any]

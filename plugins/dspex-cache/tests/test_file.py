@@ -10,7 +10,8 @@ import pytest
 
 from dspex.plugin import ConfigurationError
 from dspex.testing.cache_contract import HandClock
-from dspex_cache.database import APPLICATION_ID, CacheUnavailable
+from dspex_cache.cache_file import APPLICATION_ID
+from dspex_cache.database import CacheUnavailable
 from dspex_cache.sqlite import SqliteCache
 from dspex_cache.tiered import TieredCache
 

@@ -1,47 +1,15 @@
 """A server that lies by script, and aimock, which speaks Google's wire."""
 
-import gc
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import dspex
-from dspex.plugin import LMDelta, LMResponse
-from dspex.testing import MOCKED, FaultServer, QuickClock, WireMock, WireMockMissing, ask, pieces, reset
+from dspex.testing import FaultServer
+from dspex.testing.fixtures import a_clean_start, ask, mock, quick, server, stream
 
-
-@pytest.fixture(scope="session")
-def mock() -> Iterator[WireMock]:
-    """aimock; before any test has a cache folder of its own, so that it is installed once."""
-    try:
-        with WireMock(MOCKED) as mock:
-            yield mock
-    except WireMockMissing as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
-@pytest.fixture(autouse=True)
-def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No key, address or cache of the machine's user, and an App of its own for each test."""
-    gc.collect()
-    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
-    for name in ("GEMINI_API_KEY", "GEMINI_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path))
-    yield
-    reset()
-    gc.collect()  # what is left open warns now, and warnings are errors
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
+__all__ = ["a_clean_start", "ask", "mock", "quick", "server", "stream"]  # for pytest
 
 
 @pytest.fixture
@@ -52,23 +20,6 @@ def lm(server: FaultServer) -> Callable[..., dspex.LM]:
         return dspex.LM(f"gemini/{model}", **{"api_base": server.url, "cache": False, "num_retries": 0, **more})
 
     return lm
-
-
-@pytest.fixture(name="ask")
-def ask_() -> Callable[..., Awaitable[LMResponse]]:
-    """One call, by the way that Predict takes."""
-    return ask
-
-
-@pytest.fixture
-def stream() -> Callable[..., AsyncIterator[LMDelta]]:
-    """As `ask`, in pieces."""
-    return pieces
-
-
-@pytest.fixture
-def quick() -> QuickClock:
-    return QuickClock()
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """A task that can only be learnt from what is said of runs: which desk a ticket goes to."""
 
-import gc
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,22 +8,12 @@ import pytest
 
 import dspex
 from dspex.plugin import Capabilities, LMRequest, LMResponse
-from dspex.testing import reset
+from dspex.testing.fixtures import a_clean_start
+
+__all__ = ["a_clean_start"]  # for pytest
 
 DESKS = {"refund": "money", "invoice": "money", "parcel": "post", "courier": "post", "login": "help", "crash": "help"}
 RULE = re.compile(r"(\w+) goes to (\w+)")
-
-
-@pytest.fixture(autouse=True)
-def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Runs and caches below the test's folder, and an App of its own for each test."""
-    gc.collect()
-    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
-    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path / "cache"))
-    yield
-    reset()
-    gc.collect()  # what is left open warns now, and warnings are errors
 
 
 class Clerk:

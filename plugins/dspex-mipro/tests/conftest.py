@@ -1,11 +1,8 @@
 """A model by rule: demonstrations and a good instruction make it right more often; and it proposes instructions."""
 
 import asyncio
-import gc
 import hashlib
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +10,9 @@ import pytest
 
 import dspex
 from dspex.plugin import Capabilities, LMRequest, LMResponse
-from dspex.testing import reset
+from dspex.testing.fixtures import a_clean_start
+
+__all__ = ["a_clean_start"]  # for pytest
 
 MARKER = re.compile(r"\[\[ ## (\w+) ## \]\]")
 
@@ -22,18 +21,6 @@ def asked_for(text: str) -> str:
     """The output that a message asks for, in markers or, where a reply was not readable, in JSON."""
     named = MARKER.findall(text.rsplit("\n\n", 1)[-1]) or re.findall(r"`(\w+)` \(", text)
     return next(name for name in named if name != "completed")
-
-
-@pytest.fixture(autouse=True)
-def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Runs and caches below the test's folder, and an App of its own for each test."""
-    gc.collect()
-    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
-    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path / "cache"))
-    yield
-    reset()
-    gc.collect()  # what is left open warns now, and warnings are errors
 
 
 class Doubler:

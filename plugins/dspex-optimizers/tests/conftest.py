@@ -1,12 +1,9 @@
 """A model by rule: the more demonstrations, the more questions it gets right."""
 
 import asyncio
-import gc
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,19 +11,9 @@ import pytest
 
 import dspex
 from dspex.plugin import Capabilities, Choice, LMRequest, LMResponse
-from dspex.testing import reset
+from dspex.testing.fixtures import a_clean_start
 
-
-@pytest.fixture(autouse=True)
-def a_clean_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Runs and caches below the test's folder, and an App of its own for each test."""
-    gc.collect()
-    gc.freeze()  # what was there before is set aside: the collection after the test is cheap
-    monkeypatch.setenv("DSPEX_RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.setenv("DSPEX_CACHE_DIR", str(tmp_path / "cache"))
-    yield
-    reset()
-    gc.collect()  # what is left open warns now, and warnings are errors
+__all__ = ["a_clean_start"]  # for pytest
 
 
 class Doubler:

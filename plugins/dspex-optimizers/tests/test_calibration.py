@@ -11,7 +11,6 @@ from dspex.plugin import Capabilities, Choice, LMResponse, Usage
 from dspex.testing import OptimizerContract
 
 TEAMS = ("billing", "delivery", "support")
-NAMES = {"billing": "bill", "delivery": "deli", "support": "supp"}
 
 
 class Route(dspex.Signature):

@@ -1,17 +1,15 @@
 """An index on disk: a folder whose `index.json` names the subfolder of one state, and is replaced last."""
 
-import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 from bm25s import BM25
 
-from dspex.plugin import Passage, RetrieverError
+from dspex.plugin import Passage, RetrieverError, locked
 from dspex_bm25.index import Built, Index
 from dspex_bm25.options import BM25Options
 from dspex_bm25.words import Vocabulary
@@ -39,7 +37,7 @@ def save(index: Index, folder: Path, options: BM25Options) -> None:
     head = Head(FORMAT, VERSION, secrets.token_hex(8), len(built.passages), _deciding(options))
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(folder):
+        with locked(folder):  # who sweeps would take the files of a state that another has not finished
             _replace(folder, head, built)
     except OSError as error:
         raise RetrieverError(f"The index cannot be written to {folder}: {error.strerror or error}.") from error
@@ -62,20 +60,6 @@ def _replace(folder: Path, head: Head, built: Built) -> None:
         (folder / f"{HEAD}.{head.state}").replace(folder / HEAD)
     finally:
         _sweep(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    # Who sweeps would take the files of a state that another has not finished.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_UN)  # a child that was forked meanwhile has it too
-        os.close(handle)
 
 
 def _write(own: Path, built: Built) -> None:

@@ -1,12 +1,9 @@
-"""The SQLite file: entries that processes share, in WAL mode, so that readers never wait for a writer.
+"""Entries that processes share in one SQLite file, in WAL mode, so that readers never wait for a writer.
 
 All here is synchronous. One connection reads, under a short lock; one writes, under another, off the event loop.
 """
 
-import os
-import secrets
 import sqlite3
-import stat
 import threading
 import time
 import warnings
@@ -14,12 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from dspex_cache.cache_file import Damaged, connected, inode_of, means_damage, moved_aside
 from dspex_cache.entry import Entry
 from dspex_cache.forks import around_fork
 from dspex_cache.options import Clock
 
-FORMAT = 1
-APPLICATION_ID = 0x64735043  # "dsPC": tells our file from another program's
 READ_WAIT_S = 0.02  # SQLite's readers wait only while another process recovers the file after a crash
 WRITE_WAIT_S = 5.0
 LOOK_AGAIN_S = 0.001  # for the lock that another process has
@@ -27,14 +23,6 @@ SLOW_READ_S = 0.25
 STRIKES = 3  # so many failed or slow reads in a row, and the file is left alone for a while
 LONGEST_REST_S = 30.0
 
-SCHEMA = f"""
-PRAGMA journal_mode=WAL;
-PRAGMA application_id={APPLICATION_ID};
-PRAGMA user_version={FORMAT};
-CREATE TABLE entries(number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, stored REAL NOT NULL,
-                     expires REAL);
-CREATE INDEX expiring ON entries(expires) WHERE expires IS NOT NULL;
-"""
 FIND = "SELECT value, stored, expires FROM entries WHERE key = ?"
 # Replacing gives a new number, and numbers are the order in which entries go when the file is full.
 PUT = "INSERT OR REPLACE INTO entries(key, value, stored, expires) VALUES (?, ?, ?, ?)"
@@ -46,10 +34,6 @@ DROP_EXPIRED = "DELETE FROM entries WHERE expires <= :now OR 2 * stored - expire
 
 class CacheUnavailable(OSError):
     """The file cannot be read or written now; the message names it and the cause."""
-
-
-class _Damaged(Exception):
-    """What lies at the path is no whole cache file."""
 
 
 class Database:
@@ -102,9 +86,9 @@ class Database:
                 if self._damaged is not None or (self._reader is None and not self.path.exists()):
                     return None
                 if self._reader is None:
-                    self._reader = self._connect(READ_WAIT_S)
+                    self._reader = connected(self.path, READ_WAIT_S)
                 row = self._reader.execute(FIND, (key,)).fetchone()
-            except (sqlite3.Error, OSError, _Damaged) as error:
+            except (sqlite3.Error, OSError, Damaged) as error:
                 self._not_read(error)
                 return None
             seconds = self._clock.monotonic() - began
@@ -119,18 +103,18 @@ class Database:
         with self._writing, self._named():
             if self._damaged is not None:
                 self._set_aside(self._damaged)
-            inode = _inode(self.path)
+            inode = inode_of(self.path)
             if inode != self._inode:  # removed or moved by somebody: what is written there would be lost
                 self._let_go()
             try:
                 self._transact(changes)
-            except (sqlite3.Error, OSError, _Damaged) as error:
+            except (sqlite3.Error, OSError, Damaged) as error:
                 self._let_go()
-                if not _means_damage(error):
+                if not means_damage(error):
                     raise
                 self._set_aside(inode)
                 self._transact(changes)
-            self._inode = _inode(self.path)
+            self._inode = inode_of(self.path)
 
     def clear(self) -> None:
         """Drop all entries and give their space back."""
@@ -150,7 +134,7 @@ class Database:
 
     def figures(self) -> dict[str, float]:
         """`entries`, `expiring` (those with an end), `bytes` (in use), `file_bytes`, `oldest` (wall clock, 0 if empty)."""
-        with self._writing, self._named(), closing(self._connect(WRITE_WAIT_S)) as db:
+        with self._writing, self._named(), closing(connected(self.path, WRITE_WAIT_S)) as db:
             count, expiring, oldest = db.execute("SELECT count(*), count(expires), min(stored) FROM entries").fetchone()
             files = [Path(f"{self.path}{suffix}") for suffix in ("", "-wal")]
             return {
@@ -163,7 +147,7 @@ class Database:
 
     def rows(self) -> Iterator[tuple[bytes, Entry]]:
         """All entries, the oldest first, as they are when it begins."""
-        with self._named(), closing(self._connect(WRITE_WAIT_S)) as db:
+        with self._named(), closing(connected(self.path, WRITE_WAIT_S)) as db:
             for key, *rest in db.execute("SELECT key, value, stored, expires FROM entries ORDER BY number"):
                 yield key, Entry(*rest)
 
@@ -184,8 +168,8 @@ class Database:
     def _not_read(self, error: Exception) -> None:
         _close(self._reader)
         self._reader = None
-        if _means_damage(error):
-            self._damaged = _inode(self.path)
+        if means_damage(error):
+            self._damaged = inode_of(self.path)
             return
         self._strike(str(error))
         raise CacheUnavailable(f"{self.path}: {error}") from error
@@ -197,7 +181,7 @@ class Database:
         self._rest_until = self._clock.monotonic() + rest
 
     def _transact(self, changes: Mapping[bytes, Entry | None]) -> None:
-        db = self._writer = self._writer or self._connect(WRITE_WAIT_S)
+        db = self._writer = self._writer or connected(self.path, WRITE_WAIT_S)
         puts = [(key, entry.value, entry.stored, entry.expires) for key, entry in changes.items() if entry is not None]
         drops = [(key,) for key, entry in changes.items() if entry is None]
         with _transaction(db):
@@ -220,16 +204,16 @@ class Database:
         self.write({})  # as above
         with self._writing, self._named():
             self._let_go()
-            inode = _inode(self.path)
+            inode = inode_of(self.path)
             try:
                 self._maintained(statement, values, self.max_bytes if max_bytes is None else max_bytes)
-            except (sqlite3.Error, OSError, _Damaged) as error:
-                if not _means_damage(error):
+            except (sqlite3.Error, OSError, Damaged) as error:
+                if not means_damage(error):
                     raise
                 self._set_aside(inode)
 
     def _maintained(self, statement: str, values: Mapping[str, float], max_bytes: int) -> None:
-        with closing(self._connect(WRITE_WAIT_S)) as db:
+        with closing(connected(self.path, WRITE_WAIT_S)) as db:
             with _transaction(db):
                 db.execute(statement, values)
                 self._evict(db, max_bytes)
@@ -237,51 +221,9 @@ class Database:
                 db.execute("VACUUM")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _connect(self, wait_s: float) -> sqlite3.Connection:
-        self._make()
-        address = f"{self.path.as_uri()}?mode=rw"
-        db = sqlite3.connect(address, uri=True, timeout=wait_s, isolation_level=None, check_same_thread=False)
-        try:
-            # With WAL, NORMAL loses nothing when a process dies; a power cut may take the last commits, never the file.
-            db.executescript("PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=16777216; PRAGMA trusted_schema=OFF")
-            self._check(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _check(self, db: sqlite3.Connection) -> None:
-        owner, version = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        if owner != APPLICATION_ID:
-            if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                raise OSError("it is the database of another program; give the cache a path of its own")
-            raise _Damaged("the file is empty")
-        if version > FORMAT:
-            raise OSError(f"its format {version} is newer than {FORMAT}, the one this dspex-cache knows; upgrade it")
-
-    def _make(self) -> None:
-        try:
-            if not stat.S_ISREG(self.path.lstat().st_mode):
-                raise OSError("it is not a regular file")
-        except FileNotFoundError:
-            self._create()
-
-    def _create(self) -> None:
-        """Make the file under another name and link it into place, so that no process ever sees half of it."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = self.path.with_name(f"{self.path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
-        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        try:
-            made.chmod(0o600)  # whatever the umask
-            with closing(sqlite3.connect(made)) as db:
-                db.executescript(SCHEMA)
-            _link(made, self.path)
-        finally:
-            made.unlink(missing_ok=True)
-
     def _set_aside(self, inode: int | None) -> None:
         self._let_go()
-        moved = _move_aside(self.path, inode)
+        moved = moved_aside(self.path, inode)
         self._damaged = None
         if moved is not None:
             warn(f"The cache file {self.path} was damaged. It now lies at {moved}, and the cache begins anew.")
@@ -292,8 +234,8 @@ class Database:
             yield
         except CacheUnavailable:
             raise
-        except (sqlite3.Error, OSError, _Damaged) as error:
-            what_to_do = "; `dspex cache clear` moves a damaged file aside" if _means_damage(error) else ""
+        except (sqlite3.Error, OSError, Damaged) as error:
+            what_to_do = "; `dspex cache clear` moves a damaged file aside" if means_damage(error) else ""
             raise CacheUnavailable(f"{self.path}: {error}{what_to_do}") from error
 
 
@@ -303,31 +245,10 @@ def warn(message: str) -> None:
         warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
-def _link(made: Path, path: Path) -> None:
-    try:
-        os.link(made, path)
-    except FileExistsError:
-        pass  # another process was first, and its file is as good
-    except OSError:
-        made.rename(path)  # a file system without links
-
-
 def _close(db: sqlite3.Connection | None) -> None:
     if db is not None:
         with suppress(sqlite3.Error):
             db.close()
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return None
-
-
-def _means_damage(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return isinstance(error, _Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _used_bytes(db: sqlite3.Connection) -> int:
@@ -363,22 +284,3 @@ def _begin(db: sqlite3.Connection) -> None:
             time.sleep(LOOK_AGAIN_S)
     finally:
         db.execute(f"PRAGMA busy_timeout={WRITE_WAIT_S * 1000:.0f}")
-
-
-def _move_aside(path: Path, inode: int | None) -> Path | None:
-    """Rename a damaged file, unless another process has put a good one in its place; gives the new name."""
-    import fcntl
-
-    lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if inode is None or _inode(path) != inode:
-            return None
-        aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
-        # Its log first: beside a new file it would be taken for that file's own.
-        for suffix in ("-wal", "-shm", ""):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        return aside
-    finally:
-        os.close(lock)

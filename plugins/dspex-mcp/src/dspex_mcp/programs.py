@@ -15,8 +15,6 @@ from dspex import Budget, ConfigurationError, DspexError, Module, Prediction, To
 from dspex.app.app import current_app
 from dspex.core.identity import plain
 
-Offered = Module | Tool
-
 
 class ProgramServer:
     """An MCP server whose tools are `programs`: one, a list, or a dict by the tools' names; functions and Tools are too.

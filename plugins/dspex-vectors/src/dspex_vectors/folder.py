@@ -1,18 +1,16 @@
 """An index on disk: a folder whose `index.json` names the files of one state, and is replaced last."""
 
-import fcntl
 import mmap
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
 
-from dspex.plugin import Passage, RetrieverError
+from dspex.plugin import Passage, RetrieverError, locked
 from dspex_vectors.graph import Graph, is_installed
 from dspex_vectors.index import Index, Snapshot
 from dspex_vectors.options import VectorsOptions
@@ -51,7 +49,7 @@ def save(index: Index, folder: Path, embedder: Mapping[str, Any] | None, *, norm
     head = Head(FORMAT, VERSION, secrets.token_hex(8), 0, 0, normalize, dict(embedder) if embedder else None)
     try:
         _make_private(folder)
-        with _alone(folder):
+        with locked(folder):  # who sweeps would take the files of a state that another has not finished
             _replace(folder, head, now)
     except OSError as error:
         raise RetrieverError(f"The index cannot be written to {folder}: {error.strerror or error}.") from error
@@ -69,20 +67,6 @@ def _replace(folder: Path, head: Head, now: Snapshot | None) -> None:
         (folder / f"{HEAD}.{state}").replace(folder / HEAD)
     finally:
         _sweep(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    # Who sweeps would take the files of a state that another has not finished.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_UN)  # a child that was forked meanwhile has it too
-        os.close(handle)
 
 
 def _write(folder: Path, state: str, now: Snapshot) -> int:
