@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 LIMIT_MS = 60.0
@@ -62,23 +63,32 @@ def measured(folder: Path) -> list:
     return json.loads(done.stdout)
 
 
-def main(count: int = 100, runs: int = 7) -> list[float]:
-    """Milliseconds of processor time of each run; prints the figures."""
+def measured_runs(count: int, most: int) -> Iterator[list]:
+    """What each run found, one after another."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         install(folder, count)
         measured(folder)  # compiles the files
-        found = [measured(folder) for _ in range(runs)]
-    loaded, heavy, points, names, _, _ = found[0]
-    assert not loaded, "plugins are imported with dspex"
-    assert not heavy, "what a plugin names is imported before it is used"
-    assert points >= count
-    assert names >= count
-    raw, took = (statistics.median(run[place] for run in found) for place in (4, 5))
+        for _ in range(most):
+            loaded, heavy, points, names, *times = measured(folder)
+            assert not loaded, "plugins are imported with dspex"
+            assert not heavy, "what a plugin names is imported before it is used"
+            assert points >= count
+            assert names >= count
+            yield times
+
+
+def runs(count: int, most: int) -> Iterator[float]:
+    """Milliseconds of processor time of each run, one after another."""
+    return (took for _, took in measured_runs(count, most))
+
+
+def main(count: int = 100, most: int = 7) -> float:
+    """The median of these runs; prints the figures."""
+    raw, took = map(statistics.median, zip(*measured_runs(count, most), strict=True))
     print(f"{count} plugins: {took:.1f} ms; to read entry points alone, once more: {raw:.1f} ms; limit {LIMIT_MS:g} ms")
-    return [run[5] for run in found]
+    return took
 
 
 if __name__ == "__main__":
-    times = main(*map(int, sys.argv[1:]))
-    sys.exit(statistics.median(times) > LIMIT_MS)
+    sys.exit(main(*map(int, sys.argv[1:])) > LIMIT_MS)

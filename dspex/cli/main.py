@@ -5,19 +5,26 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import click
 
 from dspex.app.app import default_app
 from dspex.cli.commands import Commands
-from dspex.cli.diff import diff
-from dspex.cli.doctor import doctor, version_of
-from dspex.cli.gate import gate
-from dspex.cli.plugins import plugins
-from dspex.cli.run import run
-from dspex.cli.runs import runs
-from dspex.cli.scaffold import plugin
-from dspex.cli.show import show
+from dspex.core.versions import kernel_version
+
+OWN = MappingProxyType(
+    {
+        "diff": "dspex.cli.diff",
+        "doctor": "dspex.cli.doctor",
+        "gate": "dspex.cli.gate",
+        "plugin": "dspex.cli.scaffold",
+        "plugins": "dspex.cli.plugins",
+        "run": "dspex.cli.run",
+        "runs": "dspex.cli.runs",
+        "show": "dspex.cli.show",
+    }
+)
 
 
 def _block(_ctx: click.Context, _param: click.Parameter, value: Sequence[str]) -> None:
@@ -29,8 +36,8 @@ def _block(_ctx: click.Context, _param: click.Parameter, value: Sequence[str]) -
         os.environ["DSPEX_PLUGINS"] = ",".join(filter(None, [os.environ.get("DSPEX_PLUGINS"), *value]))
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version_of("dspex"), message="dspex %(version)s")
+@click.group(cls=Commands, own=OWN, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(kernel_version(), message="dspex %(version)s")
 @click.option(
     "-p", "_blocked", metavar="no:NAME", multiple=True, is_eager=True, callback=_block, help="Block a plugin."
 )
@@ -39,10 +46,6 @@ def cli(_blocked: None) -> None:
 
     DSPEX_DEBUG=1 shows the traceback of an error.
     """
-
-
-for command in (diff, doctor, gate, plugin, plugins, run, runs, show):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
     Sized,
 )
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
@@ -70,12 +70,20 @@ class Outcomes:
 
     def stream(self) -> AsyncGenerator[Outcome, None]:
         """The outcomes as a generator, which can be closed."""
-        return _Crowd(self._run, self._items, self._limit, ordered=self._ordered).outcomes(self._context)
+        return self._crowd().outcomes(self._context)
 
     def __iter__(self) -> Iterator[Outcome]:
-        from dspex.program.streaming.sync_iterator import apply_sync_streaming
+        from dspex.program.streaming.sync_iterator import flat
 
-        return apply_sync_streaming(aiter(self))
+        batches = self._crowd().batches(self._context)
+
+        async def batch() -> list[Outcome]:
+            return await anext(batches, [])
+
+        return flat(batch, batches.aclose)
+
+    def _crowd(self) -> "_Crowd":
+        return _Crowd(self._run, self._items, self._limit, ordered=self._ordered)
 
 
 class _Crowd:
@@ -94,28 +102,46 @@ class _Crowd:
 
     async def outcomes(self, context: Context) -> AsyncGenerator[Outcome, None]:
         """All outcomes, in the inputs' order or as they come; leaving cancels all work."""
+        async with self._at_work(context):
+            while (outcome := await self._awaited()) is not None:
+                self._room.release()
+                yield outcome
+
+    async def batches(self, context: Context) -> AsyncGenerator[list[Outcome], None]:
+        """The same, all that are there at once: to hand each to another thread costs more than many items do."""
+        async with self._at_work(context):
+            while (outcome := await self._awaited()) is not None:
+                batch = [outcome]
+                # Those that are handed over count as ahead until the next are asked for, and leave each worker room for one.
+                while len(batch) < self._size and (outcome := self._next()) is not None:
+                    batch.append(outcome)
+                yield batch
+                for _ in batch:
+                    self._room.release()
+
+    @asynccontextmanager
+    async def _at_work(self, context: Context) -> AsyncIterator[None]:
         start = asyncio.get_running_loop().create_task
         shared = context.copy()
         shared.run(_enter_as_one)
         workers = [start(self._work(), context=shared.copy()) for _ in range(self._size)]
         try:
-            while True:
-                outcome = self._next()
-                if outcome is not None:
-                    self._room.release()
-                    yield outcome
-                elif self._fatal:
-                    raise self._fatal[0]
-                elif not self._working:
-                    return
-                else:
-                    self._news.clear()
-                    await self._news.wait()
+            yield
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             await self._source.aclose()
+
+    async def _awaited(self) -> Outcome | None:
+        while (outcome := self._next()) is None:
+            if self._fatal:
+                raise self._fatal[0]
+            if not self._working:
+                return None
+            self._news.clear()
+            await self._news.wait()
+        return outcome
 
     def _next(self) -> Outcome | None:
         if self._order is not None:

@@ -10,7 +10,7 @@ from dspex.program.values import converter, from_plain
 
 Judge = Callable[[Any], str]  # what is wrong with a list, or an object, of one element; nothing if all is well
 
-LONGEST = 16_384  # characters of an element that is followed: each piece looks again at the string that it goes on with
+LONGEST = 16_384  # characters of an element that is followed
 
 _LISTS = (list, set, frozenset)
 _MARK = re.compile(r'["\[\]{},]')
@@ -20,7 +20,7 @@ _STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 class Elements:
     """Follows a text as long as it is exact JSON: what has to be mended may mean something else when it is whole."""
 
-    __slots__ = ("_depth", "_is_followed", "_judge", "_pending", "_place", "_wrap")
+    __slots__ = ("_depth", "_is_followed", "_is_in_string", "_judge", "_pending", "_place", "_wrap")
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -28,6 +28,7 @@ class Elements:
         self._depth = 0
         self._pending = ""  # of the element that comes
         self._place = 0  # how far that has been looked through
+        self._is_in_string = False  # there
         self._is_followed = True
 
     def feed(self, piece: str) -> str:
@@ -39,17 +40,24 @@ class Elements:
             self._leave()
         if not self._wrap and not self._opened():
             return ""
-        while (mark := _MARK.search(self._pending, self._place)) is not None:
+        while not self._is_in_string or self._string_is_over():
+            mark = _MARK.search(self._pending, self._place)
+            if mark is None:
+                self._place = len(self._pending)
+                break
             if mark[0] == '"':
-                end = mark.end() + len(_STRING.match(self._pending, mark.end())[0])  # type: ignore[index]  # it matches nothing too
-                if self._pending[end : end + 1] != '"':
-                    self._place = mark.start()
-                    return ""
-                self._place = end + 1
+                self._place, self._is_in_string = mark.end(), True
             elif fault := self._passed(mark):
                 return fault
-        self._place = len(self._pending)
         return ""
+
+    def _string_is_over(self) -> bool:
+        """Go on to the end of the string, or as far as it has come: to a backslash whose character is still to come."""
+        self._place = _STRING.match(self._pending, self._place).end()  # type: ignore[union-attr]  # it matches nothing too
+        if self._pending[self._place : self._place + 1] != '"':
+            return False
+        self._place, self._is_in_string = self._place + 1, False
+        return True
 
     def _opened(self) -> bool:
         text = self._pending.lstrip()

@@ -276,19 +276,32 @@ async def test_the_calls_of_all_inputs_are_one_request():
     assert len(seen) == 1
 
 
-async def test_a_slow_reader_holds_the_program_back():
-    program = Doubles()
-    read = 0
+@pytest.fixture
+def read_slowly():
+    """Outcomes of a program, two at a time, while a source gives no more inputs than may be ahead of the reader."""
+    program, read = Doubles(), []
 
     def source():
         for number in range(100):
-            assert number <= read + 2 * 2 + 1
+            assert number <= len(read) + 2 * 2 + 1
             yield {"x": number}
 
-    async for _ in program.outcomes(source(), num_threads=2):
-        read += 1
+    return program.outcomes(source(), num_threads=2), read
+
+
+async def test_a_slow_reader_holds_the_program_back(read_slowly):
+    outcomes, read = read_slowly
+    async for outcome in outcomes:
+        read.append(outcome.prediction)
         await asyncio.sleep(0)
-    assert read == 100
+    assert read == [*range(0, 200, 2)]
+
+
+def test_a_slow_plain_loop_does_too(read_slowly):
+    outcomes, read = read_slowly
+    for outcome in outcomes:
+        read.append(outcome.prediction)
+    assert read == [*range(0, 200, 2)]
 
 
 async def test_leaving_the_loop_cancels_what_runs():

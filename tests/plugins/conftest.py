@@ -78,7 +78,7 @@ def environment_with() -> Callable[..., Path]:
 
 def environment(folder: Path, projects: Iterable[Path], also: Iterable[str] = ()) -> Path:
     """The Python of a new environment in `folder`: the kernel's wheel, those of `projects`, what all these depend on, and `also`."""
-    wheels = [kernel_wheel(folder), *(built(project, folder) for project in projects)]
+    wheels = built(folder, projects)
     # The pip of this environment, where it has one, works in the other too: to install another takes 5 s.
     has_pip = importlib.util.find_spec("pip") is not None
     venv.create(folder / "venv", with_pip=not has_pip, symlinks=True)
@@ -88,7 +88,8 @@ def environment(folder: Path, projects: Iterable[Path], also: Iterable[str] = ()
         (site / entry.name).symlink_to(entry)
     pip = [sys.executable, "-m", "pip", "--python", python] if has_pip else [python, "-m", "pip"]
     # Without an index: what pip does not find installed, the wheel has not declared and fails here.
-    run(*pip, "install", "--no-index", "--disable-pip-version-check", "--quiet", *wheels)
+    # Each program compiles what it imports.
+    run(*pip, "install", "--no-index", "--no-compile", "--disable-pip-version-check", "--quiet", *wheels)
     return python
 
 
@@ -98,21 +99,26 @@ def bare_run() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def kernel_wheel(folder: Path) -> Path:
-    """The wheel that nox has built, or one of this checkout."""
-    given = sorted(Path(os.environ.get("DSPEX_WHEELS", folder / "none")).glob("dspex-*.whl"))
-    return given[0] if given else built(ROOT, folder)
+# As pip calls hatchling, for one project after another.
+BUILD = """
+import os, sys
+from hatchling.build import build_wheel
+
+_, out, *projects = sys.argv
+for project in projects:
+    os.chdir(project)
+    build_wheel(out)
+"""
 
 
-def built(project: Path, folder: Path) -> Path:
-    """The wheel of a project."""
+def built(folder: Path, projects: Iterable[Path]) -> list[Path]:
+    """The wheel of the kernel, that nox has built or one of this checkout, and those of these projects."""
     if importlib.util.find_spec("hatchling") is None:
         message = "hatchling is missing: it builds the wheels of this test"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    out = folder / project.name
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out, cwd=project)
-    [wheel] = out.glob("*.whl")
-    return wheel
+    kernel = sorted(Path(os.environ.get("DSPEX_WHEELS", folder / "none")).glob("dspex-*.whl"))[:1]
+    run(sys.executable, "-c", BUILD, folder / "wheels", *projects, *(() if kernel else [ROOT]))
+    return [*kernel, *(folder / "wheels").glob("*.whl")]
 
 
 def needed_by(*wheels: Path, also: Iterable[str] = ()) -> list[Path]:

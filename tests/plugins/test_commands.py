@@ -89,7 +89,8 @@ def test_an_unknown_command_names_the_package_and_the_broken_plugins(command, or
 
 
 def test_the_names_that_no_plugin_may_take_are_those_of_our_commands():
-    assert cli.commands.keys() == OWN_COMMANDS
+    assert cli.own.keys() == OWN_COMMANDS
+    assert {cli.get_command(None, name).name for name in cli.own} == OWN_COMMANDS
 
 
 def test_own_commands_load_no_plugin(command, plugin, install):

@@ -360,11 +360,11 @@ def test_metadata_that_is_no_text_hides_no_plugin(tmp_path, monkeypatch):
 
 
 def test_a_hundred_installed_plugins_cost_at_most_60_ms_and_none_is_imported_before_its_use():
-    # Processor time, and the least of some runs: it is what the work takes, whatever else the machine does.
+    # Processor time, and the first of some runs that is in it: it is what the work takes, whatever else the machine does.
     spec = importlib.util.spec_from_file_location("bench_discovery", ROOT / "benchmarks" / "bench_discovery.py")
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
-    assert min(bench.main(count=100, runs=5)) <= bench.LIMIT_MS
+    assert any(took <= bench.LIMIT_MS for took in bench.runs(count=100, most=5))
 
 
 @pytest.mark.fault("G05")

@@ -261,14 +261,16 @@ words = st.sampled_from(
 written = st.one_of(st.lists(words, max_size=6).map("".join), st.text(max_size=8))
 
 
-def faults(field, text, size):
-    """What is wrong with a field's text, fed in pieces of that size and then ended."""
-    watch = Watch(dspex.Signature({field.name: (field.annotation, field)}).compiled)
-    pieces = [(field.name, text[at : at + size]) for at in range(0, len(text), size)]
-    return [fault for piece in [(field.name, ""), *pieces, ("another", "")] if (fault := watch.heard([piece]))]
+def faults(signature, text, size):
+    """What is wrong with the text of a signature's output, fed in pieces of that size and then ended."""
+    [name] = signature.output_fields
+    watch = Watch(signature.compiled)
+    pieces = [(name, text[at : at + size]) for at in range(0, len(text), size)]
+    return [fault for piece in [(name, ""), *pieces, ("another", "")] if (fault := watch.heard([piece]))]
 
 
-def readable(field, text):
+def readable(signature, text):
+    [field] = signature.compiled.outputs
     ways = (
         [field.decode]
         if text.startswith('"')
@@ -283,7 +285,7 @@ def readable(field, text):
     return False
 
 
-FIELDS = {name: signature_of(kind).compiled.outputs[0] for name, kind in KINDS.items()}
+SIGNATURES = {name: signature_of(kind) for name, kind in KINDS.items()}
 
 
 @settings(max_examples=200)
@@ -298,10 +300,10 @@ FIELDS = {name: signature_of(kind).compiled.outputs[0] for name, kind in KINDS.i
 @example("12:30Z", 1)
 def test_no_text_that_can_be_read_is_given_up(text, size):
     text = text.strip()  # as parsers give it
-    for name, field in FIELDS.items():
+    for name, signature in SIGNATURES.items():
         # A wrong list with a right one in a fence behind it is given up, as a wrong reply with a right one behind it is.
-        if readable(field, text) and not ("```" in text and text[0] in "[{"):
-            assert not faults(field, text, size), name
+        if readable(signature, text) and not ("```" in text and text[0] in "[{"):
+            assert not faults(signature, text, size), name
 
 
 @pytest.mark.parametrize(
@@ -320,22 +322,30 @@ def test_no_text_that_can_be_read_is_given_up(text, size):
     ids=str,
 )
 def test_a_text_is_given_up_by_its_first_character_that_fits_nothing(kind, text):
-    field = signature_of(kind).compiled.outputs[0]
-    watch = Watch(signature_of(kind).compiled)
-    assert [watch.heard([(field.name, text[:-1])]), watch.heard([("value", text[-1])])][-1] is not None or kind is int
-    assert faults(field, text, 1)[0][0] == "value"
+    signature = signature_of(kind)
+    watch = Watch(signature.compiled)
+    assert [watch.heard([("value", text[:-1])]), watch.heard([("value", text[-1])])][-1] is not None or kind is int
+    assert faults(signature, text, 1)[0][0] == "value"
 
 
-@pytest.mark.parametrize("kind", [list[int], dict[str, int], list[Point], Point, set[float]], ids=str)
+STRUCTURES = {
+    kind: (
+        signature_of(kind),
+        st.from_type(kind).filter(lambda value: "nan" not in repr(value) and "inf" not in repr(value)),
+    )
+    for kind in (list[int], dict[str, int], list[Point], Point, set[float])
+}
+
+
+@pytest.mark.parametrize(("signature", "values"), STRUCTURES.values(), ids=map(str, STRUCTURES))
 @settings(max_examples=100)
 @given(st.data(), st.integers(1, 7))
-def test_no_value_of_structure_is_given_up_however_it_is_written(kind, data, size):
-    value = data.draw(st.from_type(kind).filter(lambda value: "nan" not in repr(value) and "inf" not in repr(value)))
-    field = signature_of(kind).compiled.outputs[0]
+def test_no_value_of_structure_is_given_up_however_it_is_written(signature, values, data, size):
+    value = data.draw(values)
     compact = msgspec.json.encode(value).decode()
     for text in (compact, msgspec.json.format(compact), str(msgspec.to_builtins(value)), f"```json\n{compact}\n```"):
-        if readable(field, text):
-            assert not faults(field, text, size)
+        if readable(signature, text):
+            assert not faults(signature, text, size)
 
 
 def test_what_goes_on_for_long_costs_no_time_that_grows_with_it():

@@ -219,13 +219,15 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
-    "adapter", [dspex.ChatAdapter(), dspex.JSONAdapter(), dspex.XMLAdapter(), dspex.PlainAdapter()]
-)
+ADAPTERS = [dspex.ChatAdapter(), dspex.JSONAdapter(), dspex.XMLAdapter(), dspex.PlainAdapter()]
+CALLING = dspex.Signature("question -> thought, tool_calls: ToolCalls")
+
+
+# Each example goes through all adapters: to draw four takes longer than what is tested.
 @settings(max_examples=20)
 @given(args=st.dictionaries(st.text() | HOSTILE, VALUES, max_size=3), name=HOSTILE)
-def test_no_argument_leaves_its_call(adapter, args, name):
+def test_no_argument_leaves_its_call(args, name):
     calls = ToolCalls.from_dict_list([{"name": name, "args": args}, {"name": "last", "args": {}}])
-    signature = dspex.Signature("question -> thought, tool_calls: ToolCalls")
-    reply = adapter.format_assistant_message_content(signature, {"thought": "t", "tool_calls": calls})
-    assert adapter.parse(signature, reply) == {"thought": "t", "tool_calls": calls}
+    for adapter in ADAPTERS:
+        reply = adapter.format_assistant_message_content(CALLING, {"thought": "t", "tool_calls": calls})
+        assert adapter.parse(CALLING, reply) == {"thought": "t", "tool_calls": calls}, adapter.name
