@@ -35,5 +35,5 @@ class SystemClock:
 
 def derived_rng(*labels: object) -> random.Random:
     """A stream that depends on its labels only: same labels, same draws, in any process and on any Python."""
-    digest = hashlib.blake2b("/".join(str(label) for label in labels).encode(), digest_size=8)
+    digest = hashlib.blake2b("/".join(map(str, labels)).encode(), digest_size=8)
     return random.Random(int.from_bytes(digest.digest(), "big"))

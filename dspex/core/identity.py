@@ -10,6 +10,7 @@ import msgspec
 
 from dspex.core.errors import ConfigurationError
 
+_AS_IT_IS = frozenset({str, int, bool, type(None)})
 _encoder = msgspec.json.Encoder(order="deterministic", decimal_format="string", uuid_format="canonical")
 
 
@@ -31,8 +32,12 @@ def digest(value: Any) -> str:
 
 def _normal(value: Any) -> Any:
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _AS_IT_IS:
         return value
+    if kind is dict:
+        return {str(key): item if type(item) in _AS_IT_IS else _normal(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [item if type(item) in _AS_IT_IS else _normal(item) for item in value]
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value!r} has no JSON form")

@@ -15,6 +15,7 @@ from dspex.engine.recorder import StepRecorder
 from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Role
 from dspex.engine.steps import Asked, Computed, Steps, StepWork, key
+from dspex.evaluate.running import Pace
 from dspex.program.predict import Predict
 from dspex.program.signature import ensure_signature
 from dspex.runtime.scope import SCOPE
@@ -97,15 +98,19 @@ class Asking(StepWork):
 
 
 class Computing(StepWork):
-    """A function of data, sync in a thread of its own, or async; it may call embedders and models."""
+    """A function of data, sync in a thread of its own, or async; it may call embedders and models.
+
+    With a `pace` it runs on the loop as long as that allows it.
+    """
 
     kind = "compute"
     type = Computed
-    __slots__ = ("_call", "_label")
+    __slots__ = ("_call", "_label", "_pace")
 
     def __init__(
-        self, bound: Spend, label: str, function: Callable[..., Any], args: tuple[Any, ...], version: Any
-    ) -> None:
+        self, bound: Spend, label: str, function: Callable[..., Any], args: tuple[Any, ...], version: Any, *,
+        pace: Pace | None = None,
+    ) -> None:  # fmt: skip
         try:
             made_by = version if isinstance(version, str) else digest(fingerprint(version))
             step = key("compute", label, made_by, digest(plain(list(args))))
@@ -117,12 +122,15 @@ class Computing(StepWork):
         super().__init__(step, bound, step, "compute")
         self._call = partial(function, *args)
         self._label = label
+        self._pace = pace
 
     async def make(self, recorder: StepRecorder) -> Computed:
         """What the function gives. Raises ConfigurationError for what is no JSON data."""
         SCOPE.set(SCOPE.get().child(trace=None, recorder=recorder))
         if inspect.iscoroutinefunction(self._call.func):
             value = await self._call()
+        elif self._pace is not None and self._pace.is_fast:
+            value = self._pace.here(self._call)
         else:
             value = await in_thread(self._call)
         return Computed(self._data(value), recorder.usage)

@@ -71,6 +71,7 @@ class Context:
         self._elapsed = elapsed
         self._meta = meta
         self._runs = Evaluations(setup, steps)
+        self.val_keys = [self._runs.key_of(one) for one in setup.val]
         self._labels: set[str] = set()
         records = steps.tape.journal.records
         self._considered = {(r.key, r.label) for r in records if isinstance(r, Considered)}
@@ -135,7 +136,7 @@ class Context:
         self._known(role, "evaluate")
         how = How(role, _params(sample, temperature), trace)
         bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("run", role)))
-        rows = [[self._runs.work(candidate, one, bound, how) for one in some] for candidate, some in pairs]
+        rows = [self._runs.works(candidate, some, bound, how) for candidate, some in pairs]
         order = chain(*rows) if self.setup.by_candidate else chain(*zip_longest(*rows))
         results = await self.steps.wave([work for work in order if work is not None])
         return [Scores(tuple(results[work.index] for work in row)) for row in rows]
@@ -166,10 +167,13 @@ class Context:
     async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
         """What a pure function gives, as JSON data: made once, in a thread of its own if it is sync.
 
-        `args` and `version`, that of a library or a function by whose code it goes, are its identity. Its calls to embedders
-        and models are the step's.
+        `args` and `version`, that of a library or a function by whose code it goes, are its identity; what goes by the metric's
+        runs on the loop as long as that does. Its calls to embedders and models are the step's.
         """
-        work = Computing(self.steps.bound(BRANCH.get(), None), label, function, args, version)
+        pace, scorer = None, self._runs.scorer
+        if scorer is not None and version is self.setup.metric:
+            version, pace = self.setup.metric_identity, scorer.pace
+        work = Computing(self.steps.bound(BRANCH.get(), None), label, function, args, version, pace=pace)
         return (await self.steps.wave([work]))[0].value
 
     async def finetune(self, spec: FineTuneSpec, *, lm: LM, usd: float | None = None) -> LMRef | Failure:

@@ -66,20 +66,25 @@ class Evaluations:
                 raise ConfigurationError(f"A demo of {path!r} is a held example; those are not for a search.")
         self._cleared.add(candidate.key)
 
-    def work(self, candidate: Candidate, example: Example, bound: Spend, how: How) -> "Evaluation":
-        """The step. Raises ConfigurationError for an example that is not the search's."""
-        found = self.key_of(example)
-        if found not in self._open:
-            raise ConfigurationError(
-                f"{example!r:.120} is not one of ctx.train or ctx.val; held examples are not for a search."
-            )
+    def works(self, candidate: Candidate, examples: Sequence[Example], bound: Spend, how: How) -> "list[Evaluation]":
+        """A candidate's steps. Raises ConfigurationError for an example that is not the search's."""
         self.check_demos(candidate)
-        run = key(candidate.calls_key, found, self.setup.roles[how.role].identity, *map(str, how.params.items()))
+        asked = [self.setup.roles[how.role].identity, *map(str, how.params.items())]
         biased = [candidate.key] if candidate.key != candidate.calls_key else []
-        step = key(run, self.setup.metric_identity, str(how.traced), *biased)
-        if len(self.probes) < PROBES:
-            self.probes.append(step)
-        return Evaluation(run, bound, step, self, candidate, example, found, how)
+        judged = [self.setup.metric_identity, str(how.traced), *biased]
+        made = []
+        for example in examples:
+            found = self.key_of(example)
+            if found not in self._open:
+                raise ConfigurationError(
+                    f"{example!r:.120} is not one of ctx.train or ctx.val; held examples are not for a search."
+                )
+            run = key(candidate.calls_key, found, *asked)
+            step = key(run, *judged)
+            if len(self.probes) < PROBES:
+                self.probes.append(step)
+            made.append(Evaluation(run, bound, step, self, candidate, example, found, how))
+        return made
 
     async def rollout(self, work: "Evaluation", recorder: StepRecorder) -> Rollout:
         """The run and its score."""

@@ -8,7 +8,7 @@ import msgspec
 from dspex.core.candidate import Candidate
 from dspex.core.evidence import Arm, Comparison, Corrected, Evidence
 from dspex.core.example import Example
-from dspex.core.versions import kernel_version
+from dspex.core.versions import kernel_version, version_of
 from dspex.engine.context import Context
 from dspex.engine.pool import Entry
 from dspex.engine.scheduler import UNLIMITED, Spend, Stop
@@ -50,14 +50,14 @@ async def weighed(
     }
     return Evidence(
         verdict_, basis, kept, stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
-        len(context.steps.pool.ranked([])), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
+        len(context.steps.pool), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
         tuple(arms), versions_of(type(setup.optimizer)), _costs(context, winner),
     )  # fmt: skip
 
 
 def _costs(context: Context, winner: Candidate) -> dict[str, tuple[float, float]]:
     """Mean tokens, and dollars where prices are known, of a run on the validation examples, before and after."""
-    keys = [context.key_of(one) for one in context.val]
+    keys = context.val_keys
     old, new = (context.steps.pool.entry(Entry(one, "", ()), keys) for one in (context.student, winner))
     if not (old.is_complete and new.is_complete):
         return {}
@@ -67,11 +67,11 @@ def _costs(context: Context, winner: Candidate) -> dict[str, tuple[float, float]
 
 def versions_of(optimizer: type) -> dict[str, str]:
     """Of dspex and of the package that an optimizer is from, where one of its name is installed."""
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import PackageNotFoundError
 
     package = optimizer.__module__.partition(".")[0].replace("_", "-")
     try:
-        return {"dspex": kernel_version(), package: version(package)}
+        return {"dspex": kernel_version(), package: version_of(package)}
     except PackageNotFoundError:
         return {"dspex": kernel_version()}
 
@@ -102,7 +102,7 @@ async def _compared(context: Context, winner: Candidate, examples: Sequence[Exam
 
 def _selected(context: Context, winner: Candidate) -> tuple[Claim | None, Corrected | None]:
     """The comparison on the examples of the choice, corrected for it; None where student or winner was not run on all."""
-    keys = [context.key_of(one) for one in context.val]
+    keys = context.val_keys
     base, best = (context.steps.pool.scored(one, keys) for one in (context.student, winner))
     ranked = [entry for entry in context.steps.pool.ranked(keys) if entry.candidate.key != context.student.key]
     rows = [entry.scores for entry in ranked if 2 * entry.n >= len(keys)]

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import suppress
 from contextvars import Context as Variables
 from contextvars import copy_context
 from itertools import chain
@@ -14,7 +15,7 @@ import msgspec
 
 from dspex.app.app import App, current_app, default_app
 from dspex.core.candidate import Candidate
-from dspex.core.errors import DspexError
+from dspex.core.errors import DspexError, JournalError
 from dspex.core.events import ChildRestarted
 from dspex.core.evidence import Arm, Evidence
 from dspex.core.usage import Budget
@@ -146,7 +147,7 @@ class Job:
         """How far it is; cheap enough to ask for ten times a second."""
         context, ledger = self._context, self.ledger
         (phase, total), done = context.steps.phase, context.steps.done
-        top = next(iter(context.steps.pool.ranked([context.key_of(one) for one in context.val])), None)
+        top = context.steps.pool.first(context.val_keys)
         scores = [score for score in top.scores if score is not None] if top else []
         squares = sum(score * score for score in scores)
         low, high = running_interval(sum(scores), squares, len(scores)) if scores else (None, None)
@@ -323,7 +324,7 @@ class Job:
                 await context.steps.away.aclose()
             await asyncio.gather(ticking, return_exceptions=True)
         program: Any = self._setup.programs.fresh(kept)
-        entries = context.steps.pool.ranked([context.key_of(one) for one in context.val])
+        entries = context.steps.pool.ranked(context.val_keys)
         vars(program).update(context.steps.attached)
         program._compiled, program.evidence, program.ledger = True, evidence, self.ledger
         program.candidate_programs = CandidatePrograms(self._setup.programs, lambda: entries)
@@ -354,8 +355,13 @@ class Job:
         self._beat()
         self._has_ended = True
         self._journal.append(End(kept.key, msgspec.to_builtins(evidence)))
-        await asyncio.to_thread(self._report, self.ledger)
+        # Side by side: one waits for the disk.
+        await asyncio.gather(asyncio.to_thread(self._synced), asyncio.to_thread(self._report, self.ledger))
         return evidence, kept
+
+    def _synced(self) -> None:
+        with suppress(JournalError):  # the run has ended all the same
+            self._journal.sync()
 
     def _report(self, ledger: Ledger) -> None:
         setup = self._setup

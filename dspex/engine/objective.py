@@ -5,7 +5,6 @@ from typing import Any, Literal, Protocol
 
 from dspex.core.candidate import Candidate
 from dspex.core.errors import ConfigurationError
-from dspex.core.example import Example
 from dspex.engine.pool import Entry, Pool
 from dspex.evaluate.statistics import paired_interval
 
@@ -19,11 +18,8 @@ class Choosing(Protocol):
     student: Candidate
 
     @property
-    def val(self) -> Sequence[Example]:
-        """The validation examples."""
-
-    def key_of(self, example: Example) -> str:
-        """An example's identity."""
+    def val_keys(self) -> Sequence[str]:
+        """The identities of the validation examples."""
 
     @property
     def draws(self) -> Draws:
@@ -42,10 +38,9 @@ def check_objective(objective: Any, most: Any) -> None:
 
 def complete(context: Choosing, pool: Pool) -> list[Entry]:
     """The candidates, and the student, that were run on all validation examples, best first."""
-    keys = [context.key_of(one) for one in context.val]
-    entries = pool.ranked(keys)
+    entries = pool.ranked(context.val_keys)
     if all(entry.candidate.key != context.student.key for entry in entries):
-        entries.append(pool.entry(Entry(context.student, "student", ()), keys))
+        entries.append(pool.entry(Entry(context.student, "student", ()), context.val_keys))
     return [entry for entry in entries if entry.is_complete]
 
 

@@ -47,14 +47,13 @@ async def _warmed(context: Context) -> list[Candidate]:
 
 
 def _best(context: Context) -> Candidate | None:
-    entry = context.steps.pool.best([context.key_of(one) for one in context.val])
+    entry = context.steps.pool.best(context.val_keys)
     return entry.candidate if entry else None
 
 
 def _better(context: Context, warm: Sequence[Candidate], winner: Candidate) -> Candidate:
     """The winner, or the program of a warm start that has scored more on the same examples."""
-    keys = [context.key_of(one) for one in context.val]
-    entries = [context.steps.pool.entry(Entry(one, "", ()), keys) for one in (winner, *warm)]
+    entries = [context.steps.pool.entry(Entry(one, "", ()), context.val_keys) for one in (winner, *warm)]
     if context.setup.metric is None or not entries[0].is_complete:
         return winner
     return max(entries, key=lambda entry: entry.mean).candidate  # the first of equals

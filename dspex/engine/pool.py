@@ -69,24 +69,43 @@ class Pool:
 
     def entry(self, entry: Entry, examples: Sequence[str]) -> Entry:
         """An entry with what is known of its candidate on these examples."""
-        known = self._rows.get(entry.candidate.key, {})
+        scores, known = self.scored(entry.candidate, examples), self._rows.get(entry.candidate.key, {})
         rows = [known[key] for key in examples if key in known]
-        scores, count = self.scored(entry.candidate, examples), max(1, len(rows))
-        has_prices = bool(rows) and all(row[1] is not None for row in rows)
+        if not rows:
+            return msgspec.structs.replace(entry, scores=scores, usd=None, tokens=0.0, seconds=0.0)
+        prices = [row[1] for row in rows if row[1] is not None]
         return msgspec.structs.replace(
             entry,
             scores=scores,
-            usd=math.fsum(row[1] or 0.0 for row in rows) / count if has_prices else None,
-            tokens=sum(row[2] for row in rows) / count,
-            seconds=math.fsum(row[3] for row in rows) / count,
+            usd=math.fsum(prices) / len(rows) if len(prices) == len(rows) else None,
+            tokens=sum([row[2] for row in rows]) / len(rows),
+            seconds=math.fsum([row[3] for row in rows]) / len(rows),
         )
 
     def ranked(self, examples: Sequence[str]) -> list[Entry]:
         """All candidates, best first: those run on all examples by their mean, then the others; ties by place."""
-        entries = sorted(self._entries.values(), key=lambda entry: entry.place)
-        scored = [self.entry(entry, examples) for entry in entries]
-        return sorted(scored, key=lambda entry: (not entry.is_complete, -entry.mean, -entry.n))
+        return sorted((self.entry(entry, examples) for entry in self._in_order()), key=lambda one: _rank(one.scores))
+
+    def first(self, examples: Sequence[str]) -> Entry | None:
+        """The first of these."""
+        entries = self._in_order()
+        found = min(entries, key=lambda one: _rank(self.scored(one.candidate, examples)), default=None)
+        return None if found is None else self.entry(found, examples)
 
     def best(self, examples: Sequence[str]) -> Entry | None:
         """The best of those that were run on all examples."""
-        return next((entry for entry in self.ranked(examples)[:1] if entry.is_complete), None)
+        found = self.first(examples)
+        return found if found is not None and found.is_complete else None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _in_order(self) -> list[Entry]:
+        return sorted(self._entries.values(), key=lambda entry: entry.place)
+
+
+def _rank(scores: Sequence[float | None]) -> tuple[bool, float, int]:
+    """Less is better."""
+    known = [score for score in scores if score is not None]
+    mean = sum(known) / len(known) if known else 0.0
+    return not known or len(known) < len(scores), -mean, -len(known)

@@ -9,10 +9,12 @@ the wall. Timing has no part in it: a share follows from what was spent before, 
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any, ClassVar
+
+import msgspec
 
 from dspex.core.errors import ConfigurationError
 from dspex.core.usage import Budget, Usage
@@ -30,13 +32,10 @@ class Stop(BaseException):
         self.detail = detail
 
 
-class Spend:
+class Spend(msgspec.Struct, frozen=True, gc=False):
     """Calls, tokens and billionths of a dollar: whole numbers, so that shares add up exactly."""
 
-    __slots__ = ("units",)
-
-    def __init__(self, units: Iterable[int] = (0, 0, 0)) -> None:
-        self.units = tuple(units)
+    units: tuple[int, int, int] = (0, 0, 0)
 
     @classmethod
     def of(cls, usage: Usage) -> "Spend":
@@ -47,7 +46,8 @@ class Spend:
     def limit(cls, budget: Budget) -> "Spend":
         """What may be used; seconds have no part in it."""
         usd = None if budget.usd is None else round(budget.usd * 1e9)
-        return cls(UNLIMITED if limit is None else limit for limit in (budget.calls, budget.tokens, usd))
+        calls, tokens, usd = (UNLIMITED if limit is None else limit for limit in (budget.calls, budget.tokens, usd))
+        return cls((calls, tokens, usd))
 
     def __add__(self, other: "Spend") -> "Spend":
         (calls, tokens, usd), (more_calls, more_tokens, more_usd) = self.units, other.units
@@ -58,7 +58,8 @@ class Spend:
         return Spend((calls - less_calls, tokens - less_tokens, usd - less_usd))
 
     def __or__(self, other: "Spend") -> "Spend":
-        return Spend(map(max, self.units, other.units))
+        calls, tokens, usd = map(max, self.units, other.units)
+        return Spend((calls, tokens, usd))
 
     def covers(self, need: "Spend") -> bool:
         """Whether there is enough of each unit."""
@@ -67,8 +68,9 @@ class Spend:
 
     def shares(self, count: int) -> "list[Spend]":
         """Equal parts; what cannot be divided goes to the first."""
-        part = Spend(unit // count for unit in self.units)
-        return [Spend(unit - unit // count * (count - 1) for unit in self.units), *[part] * (count - 1)]
+        calls, tokens, usd = (unit // count for unit in self.units)
+        others = [Spend((calls, tokens, usd))] * (count - 1)
+        return [self - sum(others, Spend()), *others]
 
 
 class Work:
@@ -83,9 +85,6 @@ class Work:
     def __init__(self, key: str, bound: Spend) -> None:
         self.key = key
         self.bound = bound
-
-    def __lt__(self, other: "Work") -> bool:
-        return self.place < other.place
 
 
 class Branch:
@@ -113,12 +112,12 @@ class Branch:
 
     def has_had(self, key: str) -> bool:
         """Whether it was given that step before, or a branch that it is part of was."""
-        branch: Branch | None = self
-        while branch is not None:
-            if key in branch.had:
-                return True
-            branch = branch.parent
-        return False
+        return key in self.had or (self.parent is not None and self.parent.has_had(key))
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is live, with none below it, and neither short nor at its end."""
+        return self.is_live and not self.children and bool(self.open or not self.queue)
 
     def leaves(self) -> "Iterator[Branch]":
         """Live branches that have none below them, in place order."""
@@ -154,7 +153,7 @@ class Scheduler:
         self._execute = execute
         self._concurrency = concurrency
         self._is_paused = False
-        self._ready: list[Work] = []
+        self._ready: list[tuple[tuple[int, ...], Work]] = []
         self._flying: dict[str, list[Work]] = {}  # the steps of a key that is admitted, the first one runs
         self._tasks: set[asyncio.Task[None]] = set()
         self._context = copy_context()
@@ -240,7 +239,7 @@ class Scheduler:
         if isinstance(reason, Exception):
             self.cancel()
         ready, self._ready = self._ready, []
-        for work in ready:
+        for _, work in ready:
             self._landed(work)
         self._advance(list(self.root.leaves()))
 
@@ -269,8 +268,8 @@ class Scheduler:
     def _advance(self, branches: Sequence[Branch]) -> None:
         for branch in branches:
             self._admit(branch)
-        while again := self._shared_out():
-            for branch in again:
+        while not any(branch.moves for branch in branches) and (branches := self._shared_out()):
+            for branch in branches:
                 self._admit(branch)
         self._start()
 
@@ -304,7 +303,7 @@ class Scheduler:
                 flying.append(work)
             else:
                 self._flying[work.key] = [work]
-                heapq.heappush(self._ready, work)
+                heapq.heappush(self._ready, (work.place, work))  # no two are at one place
             return
         branch.open -= 1
         if known is None:
@@ -339,7 +338,7 @@ class Scheduler:
 
     def _start(self) -> None:
         while self._ready and len(self._tasks) < self._concurrency and not self._is_paused and self.stopped is None:
-            work = heapq.heappop(self._ready)
+            _, work = heapq.heappop(self._ready)
             running = self._execute(work)
             task = asyncio.get_running_loop().create_task(running, context=self._context.copy())
             self._tasks.add(task)
@@ -357,4 +356,4 @@ class Scheduler:
         works = self._flying.pop(work.key)
         for one in works:
             self._offer(one)
-        return list(dict.fromkeys(one.branch for one in works))
+        return [work.branch] if len(works) == 1 else list(dict.fromkeys(one.branch for one in works))

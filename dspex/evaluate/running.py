@@ -60,21 +60,45 @@ class ExecutorDied(EvaluationError):
     """The metric_executor takes no more work."""
 
 
+class Pace:
+    """Whether sync code may run on the loop: as long as it is fast there, and makes no sync dspex call."""
+
+    def __init__(self) -> None:
+        self._bridge = current_app().bridge
+        self._slow = 0
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether `here` is the place for it, and not a thread."""
+        return self._slow < PATIENCE
+
+    def here(self, call: Callable[..., Any], *given: Any) -> Any:
+        """What it gives; how long it took is noted."""
+        nested, start = self._bridge.nested_calls, time.perf_counter()
+        try:
+            return call(*given)
+        finally:
+            seconds = time.perf_counter() - start
+            if seconds > MUCH_S or self._bridge.nested_calls != nested:
+                self._slow = PATIENCE
+            elif self._slow or seconds > FAST_S:
+                self._slow = self._slow + 1 if seconds > FAST_S else 0
+
+
 class Scorer:
     """A metric in any form, looked up once: `await scorer(example, prediction, trace)` gives score and feedback.
 
     Forms: (example, prediction), with a third `trace`, or GEPA's five (gold, pred, trace, pred_name, pred_trace); sync,
     async, or a module. A sync metric runs on the loop while it is fast; once it blocks it, or makes a sync dspex call, it
-    runs in threads; with an `executor` it runs there, and what it is given is pickled if that is a pool of processes.
+    runs in threads (`pace`); with an `executor` it runs there, and what it is given is pickled if that is a pool of processes.
     Raises ConfigurationError for what cannot be a metric, EvaluationError for what it may not return.
     """
 
     def __init__(self, metric: Any, executor: Executor | None = None) -> None:
         self._wants_trace, self._more = _arity(metric)
         self._call: Callable[..., Any] = getattr(metric, "acall", metric)
-        self._bridge = current_app().bridge
         self._executor = executor
-        self._slow = 0
+        self.pace = Pace()
         if executor is not None:
             _check_executor(metric, executor)
 
@@ -84,19 +108,9 @@ class Scorer:
             given = (example, prediction, trace, *self._more)
         if self._executor is not None:
             return normalized(await _elsewhere(self._executor, self._call, given))
-        result = self._inline(given) if self._slow < PATIENCE else await in_thread(self._call, *given)
+        pace = self.pace
+        result = pace.here(self._call, *given) if pace.is_fast else await in_thread(self._call, *given)
         return normalized(await result if inspect.iscoroutine(result) else result)
-
-    def _inline(self, given: tuple[Any, ...]) -> Any:
-        nested, start = self._bridge.nested_calls, time.perf_counter()
-        try:
-            return self._call(*given)
-        finally:
-            seconds = time.perf_counter() - start
-            if seconds > MUCH_S or self._bridge.nested_calls != nested:
-                self._slow = PATIENCE
-            elif self._slow or seconds > FAST_S:
-                self._slow = self._slow + 1 if seconds > FAST_S else 0
 
 
 def runner(program: Any) -> Run:

@@ -7,8 +7,8 @@ a `random.Random`: equal streams give equal figures, and swapping `old` and `new
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from operator import getitem
+from collections.abc import Iterator, Sequence
+from operator import getitem, itemgetter
 from typing import Any, NamedTuple
 
 from dspex.core.evidence import Comparison, Corrected
@@ -154,16 +154,23 @@ def out_of_bag(
     Each round chooses on a resample (the earlier of equals) and scores on what it left out; that errs low, by up to 2
     points. Method: bootstrap bias correction, Tsamardinos et al. 2018.
     """
-    n = len(scores[0])
-    seen: list[tuple[float | None, float | None]] = []
-    chosen_by = [_known_mean if None in row else _whole_mean for row in scores]
-    for _ in range(rounds):
-        bag = rng.choices(range(n), k=n)
-        means = [mean(row, bag) for mean, row in zip(chosen_by, scores, strict=True)]
-        winner = scores[means.index(max(means))]
-        seen += [(winner[i], scores[baseline][i]) for i in sorted(set(range(n)).difference(bag))]
-    gains = [None if new is None or old is None else new - old for new, old in seen]
-    return Corrected(_mean(new for new, _ in seen), _mean(old for _, old in seen), _mean(gains))
+    n, base = len(scores[0]), scores[baseline]
+    if n < 2:
+        return Corrected(0.0, 0.0, 0.0)  # nothing is left out
+    everything = frozenset(range(n))
+    mean_of = [_known_mean if None in row else _whole_mean for row in scores]
+    new: list[float | None] = []
+    old: list[float | None] = []
+    draws = rng.choices(list(range(n)), k=n * rounds)
+    for first in range(0, len(draws), n):
+        bag = draws[first : first + n]
+        drawn = itemgetter(*bag)
+        means = [mean(drawn(row)) for mean, row in zip(mean_of, scores, strict=True)]
+        winner, left = scores[means.index(max(means))], sorted(everything.difference(bag))
+        new += map(winner.__getitem__, left)
+        old += map(base.__getitem__, left)
+    gains = [None if b is None or a is None else b - a for b, a in zip(new, old, strict=True)]
+    return Corrected(_known_mean(new), _known_mean(old), _known_mean(gains))
 
 
 def max_t(gains: Sequence[Sequence[float]], rng: random.Random, winner: int | None = None) -> float:
@@ -195,19 +202,15 @@ def smallest_gain(q: float, n: int) -> float | None:
     return math.sqrt(q) * (z * math.sqrt(n) + power * math.sqrt(n - z * z + power * power)) / (n + power * power)
 
 
-def _mean(values: Iterable[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else 0.0
+def _whole_mean(scores: Sequence[Any]) -> float:
+    """The mean of scores of which none lacks."""
+    return sum(scores) / len(scores)  # type: ignore[no-any-return]  # scores are numbers
 
 
-def _whole_mean(row: Sequence[Any], bag: Sequence[int]) -> float:
-    """The mean of a resample of a row that has all scores."""
-    return sum(map(row.__getitem__, bag)) / len(bag)  # type: ignore[no-any-return]  # scores are numbers
-
-
-def _known_mean(row: Sequence[float | None], bag: Sequence[int]) -> float:
-    """The same of a row that lacks some."""
-    return _mean(row[i] for i in bag)
+def _known_mean(scores: Sequence[float | None]) -> float:
+    """The mean of those that there are, 0.0 without any."""
+    known = [score for score in scores if score is not None] if None in scores else scores
+    return _whole_mean(known) if known else 0.0
 
 
 def _gains(old: Sequence[float], new: Sequence[float]) -> list[float]:
@@ -248,8 +251,8 @@ def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> Iterator[list
 def _times_reached(gains: Sequence[Sequence[float]], least: float, rng: random.Random) -> int:
     """In how many flips of wins and losses the sum of some row over its size is `least` or more.
 
-    The patterns are those of `_flips`. A row is two numbers here, its losses and all that it has moved, bit by bit: the wins
-    after a flip are the bits that differ from its losses, so that a row costs one count however long it is.
+    The patterns are those of `_flips`, drawn at once. A row is two numbers here, its losses and all that it has moved, bit by
+    bit: the wins after a flip are the bits that differ from its losses.
     """
     rows = set()
     for row in gains:
@@ -258,14 +261,46 @@ def _times_reached(gains: Sequence[Sequence[float]], least: float, rng: random.R
         needed = math.ceil((least * math.sqrt(count) + count) / 2)
         if needed <= count and (moved or least <= 0):
             rows.add((losses, moved, needed))
-    bits, reached = 8 * -(-len(gains[0]) // 8), 0
-    for _ in range(FLIPS):
-        signs = rng.getrandbits(bits)
-        for losses, moved, needed in rows:
-            if ((signs ^ losses) & moved).bit_count() >= needed:
-                reached += 1
-                break
-    return reached
+    columns, reached = _columns(-(-len(gains[0]) // 8), rng), [0] * LANE
+    if any(needed <= 0 for _, _, needed in rows):
+        return FLIPS
+    for losses, moved, needed in rows:
+        missing = _in_lanes(
+            (1 << 8 * LANE - 1) - needed
+        )  # what brings a count of `needed` to the highest bit of its lane
+        for place, wins in enumerate(_wins(columns, losses, moved)):
+            reached[place] |= wins + missing
+    highest = _in_lanes(1 << 8 * LANE - 1)
+    return sum((flips & highest).bit_count() for flips in reached)
+
+
+LANE = 4  # bytes of a long number that count for one flip
+_BYTES, _ONES = (int.from_bytes(data, "little") for data in (bytes(range(256)), b"\1" * 256))
+_COUNTS = bytes(byte.bit_count() for byte in range(256))
+
+
+def _columns(width: int, rng: random.Random) -> list[bytes]:
+    """The signs of eight examples each, in all flips: what `rng.randbytes(width)` would give for one flip after the other."""
+    gap = -width % 4  # each draw takes whole words, and of its last one the upper bytes
+    drawn = rng.getrandbits(8 * (width + gap) * FLIPS).to_bytes((width + gap) * FLIPS, "little")
+    starts = (i + gap if i >= width + gap - 4 else i for i in range(width))
+    return [drawn[start :: width + gap] for start in starts]
+
+
+def _wins(columns: Sequence[bytes], losses: int, moved: int) -> list[int]:
+    """How many of a row are wins after each flip: in the lanes of the n-th number those of the flips n, n + LANE, ..."""
+    wins, low = [0] * LANE, _in_lanes(255)
+    for first in range(0, len(columns), 31):  # 31 times eight fit in a byte
+        part = 0
+        for i, column in enumerate(columns[first : first + 31], first):
+            flipped = (_BYTES ^ _ONES * (losses >> 8 * i & 255)) & _ONES * (moved >> 8 * i & 255)
+            part += int.from_bytes(column.translate(flipped.to_bytes(256, "little").translate(_COUNTS)), "little")
+        wins = [count + (part >> 8 * place & low) for place, count in enumerate(wins)]
+    return wins
+
+
+def _in_lanes(number: int) -> int:
+    return int.from_bytes(number.to_bytes(LANE, "little") * -(-FLIPS // LANE), "little")
 
 
 def _subset_sums(values: Sequence[float]) -> list[float]:

@@ -91,7 +91,7 @@ class CompileContext(Protocol):
 
     async def compute(self, label: str, function: Callable[..., Any], *args: Any, version: Any = "") -> Any:
         """What a pure function of JSON data gives, sync in a thread or async; `version`, a text or a function by whose code it
-        goes, is part of its identity.
+        goes, is part of its identity. What goes by the metric's code runs where the metric does, on the loop while it is fast.
         """
 
     async def finetune(self, spec: FineTuneSpec, *, lm: Any, usd: float | None = None) -> LMRef | Failure:

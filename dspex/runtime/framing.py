@@ -43,24 +43,20 @@ def framed(body: bytes, number: int) -> bytes:
 
 def whole_lines(data: bytes, first: int = 0) -> Iterator[Line]:
     """The lines in `data`, of which the first has this number; a torn last one is left out. Raises DamagedLine."""
-    start, number = 0, first
-    while start < len(data):
+    start, number, size = 0, first, len(data)
+    while start < size:
         end = data.find(b"\n", start)
-        line = data[start : len(data) if end < 0 else end]
-        is_last = end < 0 or end == len(data) - 1
-        if is_last and (end < 0 or not _is_whole(line)) and not _has_whole_start(line):
+        line = data[start : size if end < 0 else end]
+        text = line[9:]
+        is_whole = line[:9] == b"%08x " % zlib.crc32(text)
+        if end in (-1, size - 1) and (end < 0 or not is_whole) and not _has_whole_start(line):
             return
-        where = place(number, start)
-        if not _is_whole(line):
-            raise DamagedLine(f"{where}: damaged, its checksum is wrong.")
-        if not line.startswith(b'{"n":%d,' % number, 9):
-            raise DamagedLine(f"{where}: number {number} was expected; a line is lost or doubled.")
-        yield Line(number, start, end + 1, line[9:])
+        if not is_whole:
+            raise DamagedLine(f"{place(number, start)}: damaged, its checksum is wrong.")
+        if not text.startswith(b'{"n":%d,' % number):
+            raise DamagedLine(f"{place(number, start)}: number {number} was expected; a line is lost or doubled.")
+        yield Line(number, start, end + 1, text)
         start, number = end + 1, number + 1
-
-
-def _is_whole(line: bytes) -> bool:
-    return line[:9] == b"%08x " % zlib.crc32(line[9:])
 
 
 def _has_whole_start(line: bytes) -> bool:

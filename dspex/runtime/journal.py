@@ -144,7 +144,7 @@ def replay(
     try:
         for line in whole_lines(data, first):
             if tags is None or _tag(line.text) in tags:
-                records.append(_parsed(line, f"{name}, {line.where}", folder))
+                records.append(_parsed(line, name, folder))
             size = line.end
     except DamagedLine as fault:
         raise JournalError(f"{name}, {fault} `dspex runs repair` keeps what stands before it.") from fault
@@ -203,16 +203,18 @@ def _tag(text: bytes) -> bytes:
     return text[start : text.find(b'"', start)]
 
 
-def _parsed(line: Line, where: str, folder: Path | None) -> Record:
+def _parsed(line: Line, name: str, folder: Path | None) -> Record:
     try:
         if not line.number and (found := msgspec.json.decode(line.text).get("format", FORMAT)) > FORMAT:
-            raise JournalError(f"{where}: format {found} is newer than {FORMAT}, the newest known here; upgrade dspex.")
+            raise JournalError(
+                f"{name}, {line.where}: format {found} is newer than {FORMAT}, the newest known here; upgrade dspex."
+            )
         record: Record = DECODER.decode(line.text)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise JournalError(f"{where}: not a record that this version knows: {error}.") from error
+        raise JournalError(f"{name}, {line.where}: not a record that this version knows: {error}.") from error
     if not line.number and not isinstance(record, Run):
-        raise JournalError(f"{where}: a journal begins with a `run` record.")
-    return _from_blob(record, where, folder) if isinstance(record, Blob) else record
+        raise JournalError(f"{name}, {line.where}: a journal begins with a `run` record.")
+    return _from_blob(record, f"{name}, {line.where}", folder) if type(record) is Blob else record
 
 
 def _from_blob(blob: Blob, where: str, folder: Path | None) -> Record:

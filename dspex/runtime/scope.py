@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+import msgspec
+
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Usage
 from dspex.runtime.deadline import Deadline
@@ -26,7 +28,7 @@ class Recorder(Protocol):
         """The same for a call that is no LM's, told by its `request`: an embedder's, a retriever's."""
 
 
-class Scope:
+class Scope(msgspec.Struct, frozen=True, eq=False):
     """The surroundings of a call; immutable, `child` makes a changed copy.
 
     `request` stands for the outermost block or program that runs here, None outside of any: its calls share one turn
@@ -37,55 +39,23 @@ class Scope:
     call waits for an endpoint that is left alone for a moment, where others fail at once.
     """
 
-    __slots__ = (
-        "app",
-        "budgets",
-        "deadline",
-        "listener",
-        "overlay",
-        "path",
-        "patient",
-        "recorder",
-        "request",
-        "tape",
-        "trace",
-        "trackers",
-        "weighed",
-    )
-
-    def __init__(  # noqa: PLR0917  `child` gives all of them by name
-        self,
-        app: Any = None,
-        overlay: Mapping[str, Any] = {},
-        deadline: Deadline | None = None,
-        budgets: tuple[Any, ...] = (),
-        trackers: tuple[Any, ...] = (),
-        trace: list[Any] | None = None,
-        recorder: Recorder | None = None,
-        path: tuple[str, ...] = (),
-        request: object = None,
-        listener: Any = None,
-        tape: Any = None,
-        patient: bool = False,
-        weighed: dict[int, Any] | None = None,
-    ) -> None:
-        self.app = app
-        self.overlay = overlay
-        self.deadline = deadline
-        self.budgets = budgets
-        self.trackers = trackers
-        self.trace = trace
-        self.recorder = recorder
-        self.path = path
-        self.request = request
-        self.listener = listener
-        self.tape = tape
-        self.patient = patient
-        self.weighed = weighed
+    app: Any = None
+    overlay: Mapping[str, Any] = {}
+    deadline: Deadline | None = None
+    budgets: tuple[Any, ...] = ()
+    trackers: tuple[Any, ...] = ()
+    trace: list[Any] | None = None
+    recorder: Recorder | None = None
+    path: tuple[str, ...] = ()
+    request: object = None
+    listener: Any = None
+    tape: Any = None
+    patient: bool = False
+    weighed: dict[int, Any] | None = None
 
     def child(self, **changes: Any) -> "Scope":
         """A copy with some parts changed."""
-        return Scope(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+        return msgspec.structs.replace(self, **changes)
 
 
 SCOPE: ContextVar[Scope] = ContextVar("dspex_scope", default=Scope())  # noqa: B039  a Scope is never changed

@@ -1,6 +1,7 @@
 """Steps besides evaluations: questions, computations, times, other optimizers; all are journalled and replayed."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -147,6 +148,24 @@ async def test_a_computation_is_made_once(lab, app, tmp_path):
 
     await twice(lab, tmp_path, run)
     assert len(made) == 2
+
+
+async def test_a_computation_by_the_metrics_code_stays_on_the_loop_until_it_calls_a_model(lab, app):
+    def here(_number, loop):
+        return threading.get_ident() == loop
+
+    def asks(_number, loop):
+        dspex.Predict("question -> answer")(**lab.DATA["trainset"][0].inputs())
+        return threading.get_ident() == loop
+
+    async def run(ctx):
+        loop, metric = threading.get_ident(), ctx.setup.metric
+        assert await ctx.compute("apart", here, 1, loop) is False
+        assert await ctx.compute("metric", here, 1, loop, version=metric) is True
+        assert await ctx.compute("asks", asks, 1, loop, version=metric) is True
+        assert await ctx.compute("metric", here, 2, loop, version=metric) is False
+
+    await lab.compiled(lab.Model(), optimizer=algorithm(lab, run))
 
 
 async def test_what_a_computation_asks_of_an_embedder_is_recorded(lab, app, tmp_path):

@@ -222,7 +222,8 @@ def test_the_student_is_always_among_the_best():
 def test_better_programs_are_drawn_more_often():
     standings = Standings(dspex.Candidate("s", {}))
     standings.register(dspex.Candidate("s", {}), [1.0])
-    drawn = [standings.drawn(random.Random(seed), [0, 1], 0.5) for seed in range(500)]
+    lottery = standings.lottery([0, 1], 0.5)
+    drawn = [lottery.drawn(random.Random(seed)) for seed in range(500)]
     assert 0.82 < sum(drawn) / 500 < 0.94  # 1 / (1 + exp(-2)) is 0.88
 
 

@@ -25,7 +25,7 @@ from dspex_optimizers.bucket import Bounds, Bucket, buckets
 from dspex_optimizers.checks import at_least, is_model, needs_metric, no_teacher, positive
 from dspex_optimizers.draft import Draft, shown, thinned
 from dspex_optimizers.fitting import fitted
-from dspex_optimizers.standings import Standings
+from dspex_optimizers.standings import Lottery, Standings
 
 RULES_ONLY_DEMOS = 3  # with max_demos=0 the student's own demos go at this rate
 
@@ -146,9 +146,9 @@ class SIMBA(Optimizer):
 
     async def sampled(self, ctx: Any, step: int, batch: Sequence[Example], standings: Standings) -> list[list[Rollout]]:
         """`num_candidates` rows of runs, each of programs drawn for the examples of the batch."""
-        top, warmth = standings.top(self.num_candidates), self.temperature_for_sampling
+        lottery = standings.lottery(standings.top(self.num_candidates), self.temperature_for_sampling)
         picks = [
-            [standings.drawn(ctx.rng(f"pick/{step}/{row}/{place}"), top, warmth) for place in range(len(batch))]
+            [lottery.drawn(ctx.rng(f"pick/{step}/{row}/{place}")) for place in range(len(batch))]
             for row in range(self.num_candidates)
         ]
         is_taught = [bool(self.teacher_settings) and row == 0 for row in range(self.num_candidates)]
@@ -176,13 +176,15 @@ class SIMBA(Optimizer):
 
         No more questions are asked than there are programs to make.
         """
-        top, left = standings.top(self.num_candidates), list(enumerate(telling))
+        lottery = standings.lottery(standings.top(self.num_candidates), self.temperature_for_candidates)
+        left = list(enumerate(telling))
         most = self.num_candidates + 1
         made: list[Draft] = []
         while left and (room := min(most, self.num_candidates + 1 - len(made))) > 0:
             now, left = left[:room], left[room:]
             drafts = [
-                self.draft(ctx.rng(f"draft/{step}/{place}"), bucket, bounds, standings, top) for place, bucket in now
+                self.draft(ctx.rng(f"draft/{step}/{place}"), bucket, bounds, standings, lottery)
+                for place, bucket in now
             ]
             most -= sum(draft.strategy == "rule" for draft in drafts)
             changed = await ctx.gather(*(self.changed(ctx, draft, bounds) for draft in drafts))
@@ -190,10 +192,10 @@ class SIMBA(Optimizer):
         return made
 
     def draft(
-        self, rng: random.Random, bucket: Bucket, bounds: Bounds, standings: Standings, top: Sequence[int]
+        self, rng: random.Random, bucket: Bucket, bounds: Bounds, standings: Standings, lottery: Lottery
     ) -> Draft:
         """A program to change, without some of its demos, and how to change it."""
-        source = standings.programs[standings.drawn(rng, top, self.temperature_for_candidates)]
+        source = standings.programs[lottery.drawn(rng)]
         candidate = thinned(source, self.max_demos or RULES_ONLY_DEMOS, rng)
         strategy = rng.choice(["demo", "rule"]) if self.max_demos else "rule"
         can = is_telling(bucket, bounds) if strategy == "rule" else bucket.best.score > bounds.low

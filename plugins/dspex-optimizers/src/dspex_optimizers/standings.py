@@ -3,6 +3,9 @@
 import math
 import random
 from collections.abc import Sequence
+from itertools import accumulate
+
+import msgspec
 
 from dspex import Candidate
 
@@ -33,8 +36,19 @@ class Standings:
         ranked = sorted(range(len(self.programs)), key=lambda number: -self.mean(number))[:count]
         return ranked if 0 in ranked else [*ranked[:-1], 0]
 
-    def drawn(self, rng: random.Random, among: Sequence[int], temperature: float) -> int:
-        """One of these, with a weight of exp(mean / temperature)."""
+    def lottery(self, among: Sequence[int], temperature: float) -> "Lottery":
+        """Draws of these as they stand now, each with a weight of exp(mean / temperature)."""
         means = [self.mean(number) for number in among]
-        weights = [math.exp((mean - max(means)) / temperature) for mean in means]
-        return rng.choices(among, weights)[0]
+        best = max(means)
+        return Lottery(among, list(accumulate(math.exp((mean - best) / temperature) for mean in means)))
+
+
+class Lottery(msgspec.Struct, frozen=True):
+    """Programs by number, and the sums of their weights up to each."""
+
+    among: Sequence[int]
+    sums: list[float]
+
+    def drawn(self, rng: random.Random) -> int:
+        """One of them."""
+        return rng.choices(self.among, cum_weights=self.sums)[0]
