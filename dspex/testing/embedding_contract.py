@@ -21,7 +21,8 @@ from dspex.core.messages import LMResponse
 from dspex.core.secret import Secret
 from dspex.plugin.contracts import HttpClient
 from dspex.plugin.hookspecs import hookimpl
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.plugin.spec import Spec
 from dspex.testing.conduct import holder
 from dspex.testing.lm_contract import KEY, ended, forked

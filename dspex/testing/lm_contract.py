@@ -21,7 +21,8 @@ from dspex.core.messages import LMDelta, LMRequest, LMResponse
 from dspex.core.secret import Secret
 from dspex.plugin.contracts import HttpClient
 from dspex.plugin.hookspecs import hookimpl
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.plugin.spec import Spec
 from dspex.testing.lm_asks import ASKS, Ask
 

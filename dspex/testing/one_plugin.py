@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dspex.plugin.hookspecs import hookimpl
-from dspex.plugin.manager import PREFIX, PluginManager, Source
+from dspex.plugin.manager import PREFIX, PluginManager
+from dspex.plugin.sources import Source
 
 
 def manager_of(name: str, **hooks: Callable[[], Any]) -> PluginManager:

@@ -19,7 +19,8 @@ from dspex.core.errors import ConfigurationError, InputError, RetrieverError
 from dspex.core.messages import LMResponse, Passage
 from dspex.core.where import all_hold, conditions
 from dspex.plugin.hookspecs import hookimpl
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.plugin.spec import Spec
 from dspex.testing.conduct import holder
 from dspex.testing.lm_contract import ended, forked

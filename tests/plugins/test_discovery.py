@@ -12,7 +12,8 @@ import pytest
 
 import dspex
 from dspex.plugin import LMResponse
-from dspex.plugin.manager import PluginManager, Source, installed
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source, installed
 
 ROOT = Path(__file__).parents[2]
 
