@@ -1,9 +1,11 @@
 """Finds what is installed as a plugin, by entry points."""
 
+import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,9 +31,29 @@ def installed() -> list[Source]:
     import importlib.metadata
 
     try:
-        points = list(importlib.metadata.entry_points(group=GROUP))
+        return list(_remembered(tuple(map(_folder, sys.path)), tuple(sys.meta_path)))
     except Exception:  # noqa: BLE001  one distribution's damaged metadata hides the entry points of all
-        points = [point for dist in importlib.metadata.distributions() for point in _points(dist)]
+        return _sources(point for dist in importlib.metadata.distributions() for point in _points(dist))
+
+
+@lru_cache(maxsize=1)
+def _remembered(_folders: tuple[Any, ...], _finders: tuple[Any, ...]) -> tuple[Source, ...]:
+    """What these folders and finders hold: to read it again takes most of what a further App takes to begin."""
+    import importlib.metadata
+
+    return tuple(_sources(importlib.metadata.entry_points(group=GROUP)))
+
+
+def _folder(entry: str) -> tuple[str, int, int, int] | tuple[str]:
+    """An entry of sys.path and what changes when a package is installed there or taken away."""
+    try:
+        now = os.stat(entry or os.curdir)
+    except (OSError, ValueError):
+        return (entry,)
+    return entry, now.st_dev, now.st_ino, now.st_mtime_ns
+
+
+def _sources(points: Iterable["EntryPoint"]) -> list[Source]:
     found = {}
     for point in points:
         name, version = _named(point.dist) if point.dist else ("", "")
@@ -62,5 +84,5 @@ def _points(dist: "Distribution") -> Iterable["EntryPoint"]:
         return dist.entry_points.select(group=GROUP)
     except Exception as error:  # noqa: BLE001  as above; a file that nobody can read declares nothing
         name = _named(dist)[0] or "a package without a name"
-        warnings.warn(f"The entry points of {name} cannot be read: {error!r}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"The entry points of {name} cannot be read: {error!r}", RuntimeWarning, stacklevel=5)
         return ()
