@@ -1,11 +1,11 @@
 """Finds what is installed as a plugin, by entry points."""
 
-import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -47,7 +47,7 @@ def _remembered(_folders: tuple[Any, ...], _finders: tuple[Any, ...]) -> tuple[S
 def _folder(entry: str) -> tuple[str, int, int, int] | tuple[str]:
     """An entry of sys.path and what changes when a package is installed there or taken away."""
     try:
-        now = os.stat(entry or os.curdir)
+        now = Path(entry).stat()
     except (OSError, ValueError):
         return (entry,)
     return entry, now.st_dev, now.st_ino, now.st_mtime_ns
