@@ -9,13 +9,16 @@ import inspect
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -28,28 +31,79 @@ settings.load_profile("dspex")
 
 TEARDOWN_LIMIT_S = 60
 REAL_STDERR = pytest.StashKey[int]()
+HOMES = pytest.StashKey[Iterator[Path]]()
 # Of pytest-xdist: gw0, gw1, ..; empty in a process that does it all.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the real stderr at hand, for what is said just before the process ends; let processes of tests hear Ctrl-C."""
+    """Keep the real stderr at hand, for what is said just before the process ends; let processes of tests hear Ctrl-C.
+
+    Garbage collection begins by itself more rarely than in a user's process: 7 % of the tests' time went there.
+    """
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         config.stash[REAL_STDERR] = os.dup(2)
     # A shell starts what it runs in the background deaf to it, and every child would be so too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.set_threshold(10_000)
+    base = tempfile.mkdtemp(prefix="dspex-tests-")
+    config.add_cleanup(partial(shutil.rmtree, base, ignore_errors=True))
+    # Not there yet, each another; most tests need none, and a tmp_path for each takes its time.
+    config.stash[HOMES] = (Path(base, str(number)) for number in itertools.count())
+
+
+# What every test gets comes by hooks: a fixture for all costs each a twentieth of what a test that does nothing takes.
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Function) -> None:
+    """Caches and runs lie in a folder of the test's own; an async test fails if it leaves a task running or a task's
+    exception unread, as pytest alone lets both pass.
+    """
+    home = next(item.config.stash[HOMES])
+    os.environ.update(DSPEX_CACHE_DIR=str(home / "cache"), DSPEX_RUNS_DIR=str(home / "runs"))
+    # Hypothesis hides the test in a function that is not async.
+    inner = getattr(getattr(item.function, "hypothesis", None), "inner_test", item.function)
+    if inspect.iscoroutinefunction(inner):
+        # What other tests have left in place, such as modules, is set aside, so that a collection looks at this test's only.
+        gc.collect()
+        gc.freeze()
+        if "watched_loop" not in item.fixturenames:
+            item.fixturenames.insert(0, "watched_loop")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """A teardown that hangs ends the run with the stacks of all threads: pytest-timeout has one alarm a test, and a test
-    that hung has spent it.
-    """
-    faulthandler.dump_traceback_later(TEARDOWN_LIMIT_S, exit=True, file=item.config.stash[REAL_STDERR])
-    try:
+    """The default App and all it holds end with the test, and a teardown that hangs ends, or the run with it."""
+    limit_teardown(item.config.stash[REAL_STDERR])
+    with contextlib.ExitStack() as after:
+        after.callback(faulthandler.cancel_dump_traceback_later)
+        after.callback(end_shared_app)
         return (yield)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+
+
+def limit_teardown(stderr: int) -> None:
+    """What the alarm of pytest-timeout does not end, as it rings once a test, ends the run with the stacks of all threads.
+
+    It has rung for a test that hung, and is put off for one that failed.
+    """
+    end_run_later = partial(faulthandler.dump_traceback_later, TEARDOWN_LIMIT_S, exit=True, file=stderr)
+    if not signal.getitimer(signal.ITIMER_REAL)[0]:
+        end_run_later()
+        return
+    ring: Any = signal.getsignal(signal.SIGALRM)
+
+    def ring_last(number: int, frame: FrameType | None) -> None:
+        end_run_later()
+        ring(number, frame)
+
+    signal.signal(signal.SIGALRM, ring_last)
+
+
+def end_shared_app() -> None:
+    """Where no App was imported there is none."""
+    if "dspex.app.app" in sys.modules:
+        importlib.import_module("dspex.testing").reset()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,50 +124,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: item.path)
 
 
-def pytest_collection_finish() -> None:
-    """Take all that exists now out of garbage collection, so that a full collection after each async test is cheap.
-
-    It begins by itself more rarely than in a user's process: 7 % of the tests' time went there.
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: pytest.CollectReport | pytest.TestReport) -> Iterator[dict[str, Any] | None]:
+    """What a worker of pytest-xdist sends of what passed goes without the words for `-k`: to read them took the receiver
+    a third of its time.
     """
+    data = yield
+    if data is not None and report.passed:
+        data["keywords"] = {}
+    return data
+
+
+def pytest_collection_finish() -> None:
+    """Take all that exists now out of garbage collection, so that a full collection after each async test is cheap."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000)
-
-
-@pytest.fixture(scope="session")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Folders that are not there yet, each another; most tests need none, and a tmp_path for each takes its time."""
-    base = tmp_path_factory.mktemp("homes")
-    return (base / str(number) for number in itertools.count())
-
-
-@pytest.fixture(autouse=True)
-def own_folders(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caches and runs lie in a folder of the test's own."""
-    home = next(homes)
-    monkeypatch.setenv("DSPEX_CACHE_DIR", str(home / "cache"))
-    monkeypatch.setenv("DSPEX_RUNS_DIR", str(home / "runs"))
-
-
-@pytest.fixture(autouse=True)
-def no_shared_app() -> Iterator[None]:
-    """The default App and all it holds end with the test; where no App was imported there is none."""
-    yield
-    if "dspex.app.app" in sys.modules:
-        importlib.import_module("dspex.testing").reset()
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_running(request: pytest.FixtureRequest) -> None:
-    """An async test fails if it leaves a task running or a task's exception unread; pytest alone lets both pass."""
-    test = getattr(request, "function", None)
-    # Hypothesis hides the test in a function that is not async.
-    inner = getattr(getattr(test, "hypothesis", None), "inner_test", test)
-    if inspect.iscoroutinefunction(inner):
-        # What other tests have left in place, such as modules, is set aside, so that a collection looks at this test's only.
-        gc.collect()
-        gc.freeze()
-        request.getfixturevalue("watched_loop")
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
-"""What is installed, found through entry points, and what one plugin declares when it is loaded."""
+"""What one plugin declares when it is loaded."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
 from dspex.plugin.fence import Ground
+from dspex.plugin.sources import Source
 from dspex.plugin.spec import API_VERSION, GROUP, Spec
-
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
 
 PREFIX = "dspex_"
 
@@ -27,52 +23,6 @@ class PluginRecord(msgspec.Struct, frozen=True):
     error: str = ""
     seconds: float = 0.0
     provides: Mapping[str, tuple[Any, ...]] = {}
-
-
-class Source(msgspec.Struct, frozen=True):
-    """An entry point: a name, what loads the plugin's module or object, and the distribution it came from."""
-
-    name: str
-    load: Callable[[], Any]
-    distribution: str = ""
-    version: str = ""
-
-
-def installed() -> list[Source]:
-    """The entry points of the group `dspex`, by name; one distribution found twice counts once."""
-    # Late: it would cost every program 30 ms, also those that ask for no plugin.
-    import importlib.metadata
-
-    from dspex.core.versions import named
-
-    try:
-        points = list(importlib.metadata.entry_points(group=GROUP))
-    except Exception:  # noqa: BLE001  one distribution's damaged metadata hides the entry points of all
-        points = [point for dist in importlib.metadata.distributions() for point in _points(dist)]
-    found = {}
-    for point in points:
-        name, version = named(point.dist) if point.dist else ("", "")
-        found[point.name, name or "", point.value] = Source(
-            point.name, partial(_loaded, point), name or "", version or ""
-        )
-    return [found[key] for key in sorted(found)]
-
-
-def _loaded(point: "EntryPoint") -> Any:
-    if point.pattern.match(point.value) is None:
-        raise ValueError(f"its entry point {point.value!r} is neither 'package.module' nor 'package.module:attribute'")
-    return point.load()
-
-
-def _points(dist: "Distribution") -> Iterable["EntryPoint"]:
-    try:
-        return dist.entry_points.select(group=GROUP)
-    except Exception as error:  # noqa: BLE001  as above; a file that nobody can read declares nothing
-        from dspex.core.versions import named
-
-        name = named(dist)[0] or "a package without a name"
-        warnings.warn(f"The entry points of {name} cannot be read: {error!r}", RuntimeWarning, stacklevel=4)
-        return ()
 
 
 class Load:

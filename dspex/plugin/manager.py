@@ -10,7 +10,8 @@ from dspex.core.errors import ConfigurationError, DspexError, PluginError
 from dspex.core.nearest import did_you_mean
 from dspex.plugin.catalog import BRIDGE, KIND_WORDS, bridge_hint, install_hint, offered
 from dspex.plugin.fence import LOADING, Ground, fenced, fenced_each
-from dspex.plugin.loading import Load, PluginRecord, Source, collect_commands, installed
+from dspex.plugin.loading import Load, PluginRecord, collect_commands
+from dspex.plugin.sources import Source, installed
 from dspex.plugin.spec import Spec
 
 IMPORT_LIMIT_S = 5.0

@@ -96,16 +96,16 @@ class _Parser:
     def __init__(self, text: str, custom: Mapping[str, Any], frame: FrameType | None) -> None:
         self.text, self.custom = text, custom
         self.scopes = _scopes(frame)
-        self.tokens = [
-            (m.lastgroup, m[m.lastgroup], m.start(m.lastgroup)) for m in _TOKEN.finditer(text) if m.lastgroup
-        ]
-        self.place = self.depth = self.arrows = 0
-        self.kind, self.word, self.at = self.tokens[0]
+        self.depth = self.arrows = self.at = self.taken_at = 0
+        self.kind = self.word = ""
+        self.ahead = _TOKEN.finditer(text)
+        self.take()
 
     def take(self) -> str:
-        word = self.word
-        self.place += 1
-        self.kind, self.word, self.at = self.tokens[min(self.place, len(self.tokens) - 1)]
+        word, self.taken_at = self.word, self.at
+        match = next(self.ahead, None)
+        if match is not None and (kind := match.lastgroup):
+            self.kind, self.word, self.at = kind, match[kind], match.start(kind)
         return word
 
     def accept(self, sign: str) -> bool:
@@ -185,7 +185,7 @@ class _Parser:
             fail(self.text, at, f"{shown} cannot have these types: {error}")
 
     def arguments(self, value: Any) -> list[Any]:
-        opened = self.tokens[self.place - 1][2]
+        opened = self.taken_at
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             fail(self.text, opened, "types are nested too deep")

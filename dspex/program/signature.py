@@ -286,7 +286,7 @@ def make_signature(
     custom_types: Mapping[str, Any] | None = None,
 ) -> "type[TextSignature]":
     """A signature's class from a text, or from a dict of name to field or to (type, field). Raises SignatureError."""
-    instructions = inspect.cleandoc(instructions or "") or None
+    instructions = (inspect.cleandoc(instructions) if instructions else "") or None
     if isinstance(signature, Mapping):
         rows = {name: one if isinstance(one, tuple) else (None, one) for name, one in signature.items()}
         fields = [bound(signature_name, name, one, kind) for name, (kind, one) in rows.items()]

@@ -240,18 +240,22 @@ class Bridge:
             return self._inner
 
     def stop(self) -> None:
-        """Cancel what runs, stop the loop and join the thread."""
+        """Cancel what runs, stop the loop and join the thread, if there is any."""
         if self._pid != os.getpid():
             return
         with self._lock:
             loop, inner = self._loop, self._inner
-            if loop is not None:
+            is_idle = loop is not None and self._is_idle(loop)
+            if loop is not None and not is_idle:
                 self._served()
-            thread, self._ending = self._thread, loop
+            thread, self._ending = self._thread, None if is_idle else loop
             self._loop = self._thread = self._inner = None
             self._is_given_away = False
         if inner is not None:
             inner.stop()
+        if loop is not None and is_idle:
+            look(loop)  # what was closed may have said so for its next turn
+            loop.close()
         if loop is None or thread is None:
             return
         asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(CANCEL_GRACE_S * 2)
@@ -260,6 +264,11 @@ class Bridge:
         thread.join(CANCEL_GRACE_S * 2)
         if not thread.is_alive():
             loop.close()
+
+    def _is_idle(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it stands still, with nothing to cancel, and this thread can run its last turn; under the lock."""
+        is_free = self._thread is None and not self._is_driven and asyncio._get_running_loop() is None
+        return is_free and not self._tasks.left_on(loop)
 
 
 def _forsake(loop: Any) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 import dspex
 from dspex.plugin import Capabilities, Spec, hookimpl
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.testing import DummyLM
 
 

@@ -10,7 +10,8 @@ import dspex
 import dspex.testing
 from dspex.core.events import RequestStarted
 from dspex.plugin import LMResponse
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 
 
 class Provider:

@@ -23,7 +23,8 @@ from dspex.plugin import (
     decode_json,
     status_error,
 )
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.testing import FaultServer, LMProviderContract, Recording
 
 

@@ -4,7 +4,8 @@ import pytest
 
 import dspex
 from dspex.plugin import LMResponse
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 
 
 class Backend:

@@ -6,7 +6,8 @@ import pytest
 
 import dspex
 from dspex.plugin import LMDelta, LMResponse, Unavailable, Usage
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.testing import VirtualClock, simulate
 
 KEY = "sk-canary-4711"

@@ -11,7 +11,8 @@ import pytest
 
 import dspex
 from dspex.plugin import Usage, Vectors
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.testing import VirtualClock, simulate
 
 

@@ -10,7 +10,8 @@ import pytest
 import dspex
 from dspex.core.events import RequestFinished
 from dspex.plugin import RetrieverRequest
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.testing import BaseCallback, DummyVectorizer, VirtualClock, simulate
 
 TEXTS = ["Rome is in Italy.", "Paris is in France.", "Bern is in Switzerland."]

@@ -9,7 +9,8 @@ import pytest
 
 import dspex
 from dspex.plugin import Passage
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.testing import VirtualClock, simulate
 
 TEXTS = ["aaa", "eee", "ooo"]

@@ -10,7 +10,8 @@ import dspex
 from dspex.app.app import default_app
 from dspex.core.candidate import Candidate
 from dspex.engine.artifact import Programs, extracted
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.program.fingerprint import structure_of
 from dspex.streaming import FieldDelta, Finished, StreamListener, StreamResponse, ToolFinished, ToolStarted
 from dspex.testing import reset

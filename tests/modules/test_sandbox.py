@@ -4,7 +4,8 @@ import pytest
 
 import dspex
 from dspex.plugin import Output, hookimpl
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.testing import SandboxBehaviour
 
 CODE = {"reasoning": "r", "generated_code": "6 * 7"}

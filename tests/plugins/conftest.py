@@ -17,7 +17,8 @@ from click.testing import CliRunner
 
 import dspex
 from dspex.app.app import default_app
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 
 ROOT = Path(__file__).parents[2]
 THIRD_PARTY = Path(__file__).parent / "third_party"

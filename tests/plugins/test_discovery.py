@@ -1,7 +1,9 @@
 """Whatever an installed plugin does, it is recorded and named, and the others work."""
 
 import importlib.util
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +14,8 @@ import pytest
 
 import dspex
 from dspex.plugin import LMResponse
-from dspex.plugin.manager import PluginManager, Source, installed
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source, installed
 
 ROOT = Path(__file__).parents[2]
 
@@ -310,6 +313,37 @@ def test_an_installed_distribution_is_found(tmp_path, monkeypatch):
     [found] = [source for source in installed() if source.name == "acme"]
     assert (found.distribution, found.version) == ("acme_x", "1.0")
     assert found.load().__name__ == "json"
+
+
+def test_what_is_installed_or_taken_away_since_the_last_look_is_seen(tmp_path, monkeypatch):
+    def seen():
+        found = {source.name for source in installed()} & {"acme", "other"}
+        os.utime(tmp_path, (0, 0))  # a clock of files may be coarser than this test is slow
+        return found
+
+    monkeypatch.syspath_prepend(distribution(tmp_path, "acme_x", "[dspex]\nacme = json\n"))
+    assert seen() == {"acme"}
+    distribution(tmp_path, "acme_y", "[dspex]\nother = json\n")
+    assert seen() == {"acme", "other"}
+    shutil.rmtree(tmp_path / "acme_x-1.0.dist-info")
+    assert seen() == {"other"}
+
+
+def test_what_has_not_changed_is_not_read_again(monkeypatch):
+    class Finder:
+        asked = 0
+
+        def find_spec(self, *_):
+            return None
+
+        def find_distributions(self, _context):
+            self.asked += 1
+            return ()
+
+    finder = Finder()
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    assert installed() == installed()
+    assert finder.asked == 1
 
 
 @pytest.mark.fault("G06")

@@ -9,7 +9,7 @@ from click import Command
 
 import dspex
 from dspex.plugin import LMResponse, PluginError
-from dspex.plugin.manager import Source
+from dspex.plugin.sources import Source
 from dspex.testing import FaultServer
 
 

@@ -14,7 +14,8 @@ import dspex
 from dspex.app.app import default_app
 from dspex.core.secret import Headers
 from dspex.plugin import LMResponse, Secret
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 
 CANARY = "sk-canary-4711"
 

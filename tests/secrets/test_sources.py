@@ -9,7 +9,8 @@ import dspex
 from dspex.app.app import default_app
 from dspex.app.keys import vault_key
 from dspex.plugin import LMResponse
-from dspex.plugin.manager import PluginManager, Source
+from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.testing import simulate
 
 CANARY = "sk-canary-4711"
