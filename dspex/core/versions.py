@@ -1,10 +1,14 @@
 """The installed versions of dspex and of the packages that declare plugins."""
 
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from dspex.core.distributions import declared
 
 
+@cache
 def kernel_version() -> str:
-    """The installed version of dspex, "unknown" where it runs from a plain folder."""
+    """The version of dspex, "unknown" where it runs from a plain folder. Read once: what runs stays what it is."""
     try:
         return version("dspex")
     except PackageNotFoundError:
@@ -13,5 +17,5 @@ def kernel_version() -> str:
 
 def installed() -> dict[str, str]:
     """Versions by package, in order; nothing is imported."""
-    plugins = {point.dist.name: point.dist.version for point in entry_points(group="dspex") if point.dist is not None}
+    plugins = {one.distribution: one.version for one in declared("dspex") if one.distribution}
     return dict(sorted({"dspex": kernel_version(), **plugins}.items()))

@@ -1,10 +1,8 @@
 """Finds plugins through entry points, loads each behind a fence, and picks the backend that a name means."""
 
 import os
-import re
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -18,7 +16,7 @@ from dspex.plugin.fence import LOADING, Ground, fenced, fenced_each
 from dspex.plugin.spec import API_VERSION, GROUP, Spec
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+    from importlib.metadata import EntryPoint
 
 IMPORT_LIMIT_S = 5.0
 BACKEND_LIMIT_S = 30.0  # what a factory's module imports may be heavy, and its disk cold
@@ -49,45 +47,18 @@ class Source(msgspec.Struct, frozen=True):
 
 def installed() -> list[Source]:
     """The entry points of the group `dspex`, by name; one distribution found twice counts once."""
-    # Late: it would cost every program 30 ms, also those that ask for no plugin.
-    import importlib.metadata
+    # Late: importlib.metadata would cost every program 30 ms, also those that ask for no plugin.
+    from dspex.core.distributions import declared
 
-    try:
-        points = list(importlib.metadata.entry_points(group=GROUP))
-    except Exception:  # noqa: BLE001  one distribution's damaged metadata hides the entry points of all
-        points = [point for dist in importlib.metadata.distributions() for point in _points(dist)]
-    found = {}
-    for point in points:
-        name, version = _named(point.dist) if point.dist else ("", "")
-        found[point.name, name or "", point.value] = Source(
-            point.name, partial(_loaded, point), name or "", version or ""
-        )
-    return [found[key] for key in sorted(found)]
+    return [
+        Source(one.point.name, partial(_loaded, one.point), one.distribution, one.version) for one in declared(GROUP)
+    ]
 
 
 def _loaded(point: "EntryPoint") -> Any:
     if point.pattern.match(point.value) is None:
         raise ValueError(f"its entry point {point.value!r} is neither 'package.module' nor 'package.module:attribute'")
     return point.load()
-
-
-def _named(dist: "Distribution") -> tuple[str, str]:
-    """A distribution's name and version. Its own properties parse all of the metadata, the readme too, once for each."""
-    try:
-        head = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "").partition("\n\n")[0]
-    except ValueError:  # it is no text, which is no reason to leave out the plugin
-        return "", ""
-    name, version = (re.search(rf"^{word}:[ \t]*(.+?)[ \t\r]*$", head, re.MULTILINE) for word in ("Name", "Version"))
-    return (name[1], version[1]) if name and version else (dist.name, dist.version)
-
-
-def _points(dist: "Distribution") -> Iterable["EntryPoint"]:
-    try:
-        return dist.entry_points.select(group=GROUP)
-    except Exception as error:  # noqa: BLE001  as above; a file that nobody can read declares nothing
-        name = _named(dist)[0] or "a package without a name"
-        warnings.warn(f"The entry points of {name} cannot be read: {error!r}", RuntimeWarning, stacklevel=4)
-        return ()
 
 
 class PluginManager:
