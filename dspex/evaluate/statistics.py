@@ -7,8 +7,8 @@ a `random.Random`: equal streams give equal figures, and swapping `old` and `new
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from operator import getitem
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from dspex.core.evidence import Comparison, Corrected
@@ -106,7 +106,8 @@ def sign_flip(gains: Sequence[float], rng: random.Random) -> float:
         return sum(abs(2 * part - total) >= least for part in sums) / len(sums)
     if len(moved) > NORMAL_FROM:
         return math.erfc(abs(total) / math.sqrt(2 * sum(gain * gain for gain in moved)))
-    return (1 + sum(abs(flipped) >= least for (flipped,) in _flips([moved], rng))) / (FLIPS + 1)
+    [flipped] = _flips([moved], rng)
+    return (1 + sum(map(least.__le__, map(abs, flipped)))) / (FLIPS + 1)
 
 
 def betting(gains: Sequence[float]) -> float:
@@ -177,7 +178,7 @@ def max_t(gains: Sequence[Sequence[float]], rng: random.Random, winner: int | No
     if all(map(_binary, gains)):
         return (1 + _times_reached(gains, least, rng)) / (FLIPS + 1)
     rows = [[gain / size for gain in row] for row, size in zip(gains, sizes, strict=True)]
-    return (1 + sum(max(sums) >= least for sums in _flips(rows, rng))) / (FLIPS + 1)
+    return (1 + sum(map(least.__le__, map(max, *_flips(rows, rng), repeat(-math.inf))))) / (FLIPS + 1)
 
 
 def examples_needed(q: float, delta: float) -> int | None:
@@ -235,14 +236,18 @@ def _bootstrap(values: Sequence[float], rng: random.Random, level: float) -> Int
     return Interval(means[cut], means[-1 - cut])
 
 
-def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> Iterator[list[float]]:
-    """Sums of the rows under random signs, one pattern for all rows; a table look-up settles eight signs."""
+def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> list[list[float]]:
+    """For each row its sums under random signs, one pattern for all rows; a table look-up settles eight signs."""
     width = -(-len(rows[0]) // 8)
-    tables = [[_subset_sums([*row[8 * i : 8 * i + 8], *[0.0] * 8][:8]) for i in range(width)] for row in rows]
-    totals = [sum(row) for row in rows]
-    for _ in range(FLIPS):
-        signs = rng.randbytes(width)
-        yield [2 * sum(map(getitem, table, signs)) - total for table, total in zip(tables, totals, strict=True)]
+    patterns = b"".join(rng.randbytes(width) for _ in range(FLIPS))
+    columns = [patterns[i::width] for i in range(width)]
+    flipped = []
+    for row in rows:
+        tables = (_subset_sums([*row[8 * i : 8 * i + 8], *[0.0] * 8][:8]) for i in range(width))
+        parts = [map(table.__getitem__, column) for table, column in zip(tables, columns, strict=True)]
+        total = sum(row)
+        flipped.append([2 * part - total for part in map(sum, zip(*parts, strict=True))])
+    return flipped
 
 
 def _times_reached(gains: Sequence[Sequence[float]], least: float, rng: random.Random) -> int:
@@ -251,21 +256,15 @@ def _times_reached(gains: Sequence[Sequence[float]], least: float, rng: random.R
     The patterns are those of `_flips`. A row is two numbers here, its losses and all that it has moved, bit by bit: the wins
     after a flip are the bits that differ from its losses, so that a row costs one count however long it is.
     """
-    rows = set()
-    for row in gains:
+    bits = 8 * -(-len(gains[0]) // 8)
+    left = [rng.getrandbits(bits) for _ in range(FLIPS)]
+    for row in set(map(tuple, gains)):
         losses, moved = (sum(1 << i for i, gain in enumerate(row) if gain in kind) for kind in ((-1,), (-1, 1)))
         count = moved.bit_count()
         needed = math.ceil((least * math.sqrt(count) + count) / 2)
         if needed <= count and (moved or least <= 0):
-            rows.add((losses, moved, needed))
-    bits, reached = 8 * -(-len(gains[0]) // 8), 0
-    for _ in range(FLIPS):
-        signs = rng.getrandbits(bits)
-        for losses, moved, needed in rows:
-            if ((signs ^ losses) & moved).bit_count() >= needed:
-                reached += 1
-                break
-    return reached
+            left = [signs for signs in left if ((signs ^ losses) & moved).bit_count() < needed]
+    return FLIPS - len(left)
 
 
 def _subset_sums(values: Sequence[float]) -> list[float]:
