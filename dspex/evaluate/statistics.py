@@ -7,8 +7,9 @@ a `random.Random`: equal streams give equal figures, and swapping `old` and `new
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from operator import getitem, itemgetter
+from collections.abc import Sequence
+from itertools import repeat
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from dspex.core.evidence import Comparison, Corrected
@@ -106,7 +107,8 @@ def sign_flip(gains: Sequence[float], rng: random.Random) -> float:
         return sum(abs(2 * part - total) >= least for part in sums) / len(sums)
     if len(moved) > NORMAL_FROM:
         return math.erfc(abs(total) / math.sqrt(2 * sum(gain * gain for gain in moved)))
-    return (1 + sum(abs(flipped) >= least for (flipped,) in _flips([moved], rng))) / (FLIPS + 1)
+    [flipped] = _flips([moved], rng)
+    return (1 + sum(map(least.__le__, map(abs, flipped)))) / (FLIPS + 1)
 
 
 def betting(gains: Sequence[float]) -> float:
@@ -184,7 +186,7 @@ def max_t(gains: Sequence[Sequence[float]], rng: random.Random, winner: int | No
     if all(map(_binary, gains)):
         return (1 + _times_reached(gains, least, rng)) / (FLIPS + 1)
     rows = [[gain / size for gain in row] for row, size in zip(gains, sizes, strict=True)]
-    return (1 + sum(max(sums) >= least for sums in _flips(rows, rng))) / (FLIPS + 1)
+    return (1 + sum(map(least.__le__, map(max, *_flips(rows, rng), repeat(-math.inf))))) / (FLIPS + 1)
 
 
 def examples_needed(q: float, delta: float) -> int | None:
@@ -238,69 +240,35 @@ def _bootstrap(values: Sequence[float], rng: random.Random, level: float) -> Int
     return Interval(means[cut], means[-1 - cut])
 
 
-def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> Iterator[list[float]]:
-    """Sums of the rows under random signs, one pattern for all rows; a table look-up settles eight signs."""
+def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> list[list[float]]:
+    """For each row its sums under random signs, one pattern for all rows; a table look-up settles eight signs."""
     width = -(-len(rows[0]) // 8)
-    tables = [[_subset_sums([*row[8 * i : 8 * i + 8], *[0.0] * 8][:8]) for i in range(width)] for row in rows]
-    totals = [sum(row) for row in rows]
-    for _ in range(FLIPS):
-        signs = rng.randbytes(width)
-        yield [2 * sum(map(getitem, table, signs)) - total for table, total in zip(tables, totals, strict=True)]
+    patterns = b"".join(rng.randbytes(width) for _ in range(FLIPS))
+    columns = [patterns[i::width] for i in range(width)]
+    flipped = []
+    for row in rows:
+        tables = (_subset_sums([*row[8 * i : 8 * i + 8], *[0.0] * 8][:8]) for i in range(width))
+        parts = [map(table.__getitem__, column) for table, column in zip(tables, columns, strict=True)]
+        total = sum(row)
+        flipped.append([2 * part - total for part in map(sum, zip(*parts, strict=True))])
+    return flipped
 
 
 def _times_reached(gains: Sequence[Sequence[float]], least: float, rng: random.Random) -> int:
     """In how many flips of wins and losses the sum of some row over its size is `least` or more.
 
-    The patterns are those of `_flips`, drawn at once. A row is two numbers here, its losses and all that it has moved, bit by
-    bit: the wins after a flip are the bits that differ from its losses.
+    The patterns are those of `_flips`. A row is two numbers here, its losses and all that it has moved, bit by bit: the wins
+    after a flip are the bits that differ from its losses, so that a row costs one count however long it is.
     """
-    rows = set()
-    for row in gains:
+    bits = 8 * -(-len(gains[0]) // 8)
+    left = [rng.getrandbits(bits) for _ in range(FLIPS)]
+    for row in set(map(tuple, gains)):
         losses, moved = (sum(1 << i for i, gain in enumerate(row) if gain in kind) for kind in ((-1,), (-1, 1)))
         count = moved.bit_count()
         needed = math.ceil((least * math.sqrt(count) + count) / 2)
         if needed <= count and (moved or least <= 0):
-            rows.add((losses, moved, needed))
-    columns, reached = _columns(-(-len(gains[0]) // 8), rng), [0] * LANE
-    if any(needed <= 0 for _, _, needed in rows):
-        return FLIPS
-    for losses, moved, needed in rows:
-        missing = _in_lanes(
-            (1 << 8 * LANE - 1) - needed
-        )  # what brings a count of `needed` to the highest bit of its lane
-        for place, wins in enumerate(_wins(columns, losses, moved)):
-            reached[place] |= wins + missing
-    highest = _in_lanes(1 << 8 * LANE - 1)
-    return sum((flips & highest).bit_count() for flips in reached)
-
-
-LANE = 4  # bytes of a long number that count for one flip
-_BYTES, _ONES = (int.from_bytes(data, "little") for data in (bytes(range(256)), b"\1" * 256))
-_COUNTS = bytes(byte.bit_count() for byte in range(256))
-
-
-def _columns(width: int, rng: random.Random) -> list[bytes]:
-    """The signs of eight examples each, in all flips: what `rng.randbytes(width)` would give for one flip after the other."""
-    gap = -width % 4  # each draw takes whole words, and of its last one the upper bytes
-    drawn = rng.getrandbits(8 * (width + gap) * FLIPS).to_bytes((width + gap) * FLIPS, "little")
-    starts = (i + gap if i >= width + gap - 4 else i for i in range(width))
-    return [drawn[start :: width + gap] for start in starts]
-
-
-def _wins(columns: Sequence[bytes], losses: int, moved: int) -> list[int]:
-    """How many of a row are wins after each flip: in the lanes of the n-th number those of the flips n, n + LANE, ..."""
-    wins, low = [0] * LANE, _in_lanes(255)
-    for first in range(0, len(columns), 31):  # 31 times eight fit in a byte
-        part = 0
-        for i, column in enumerate(columns[first : first + 31], first):
-            flipped = (_BYTES ^ _ONES * (losses >> 8 * i & 255)) & _ONES * (moved >> 8 * i & 255)
-            part += int.from_bytes(column.translate(flipped.to_bytes(256, "little").translate(_COUNTS)), "little")
-        wins = [count + (part >> 8 * place & low) for place, count in enumerate(wins)]
-    return wins
-
-
-def _in_lanes(number: int) -> int:
-    return int.from_bytes(number.to_bytes(LANE, "little") * -(-FLIPS // LANE), "little")
+            left = [signs for signs in left if ((signs ^ losses) & moved).bit_count() < needed]
+    return FLIPS - len(left)
 
 
 def _subset_sums(values: Sequence[float]) -> list[float]:

@@ -12,8 +12,8 @@ from dspex.core.secret import Secret
 from dspex.plugin.contracts import HttpClient
 from dspex.plugin.hookspecs import hookimpl
 from dspex.plugin.loading import PREFIX
-from dspex.plugin.sources import Source
 from dspex.plugin.manager import PluginManager
+from dspex.plugin.sources import Source
 from dspex.plugin.spec import Spec
 
 T = TypeVar("T")

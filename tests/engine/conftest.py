@@ -1,9 +1,14 @@
-"""The engine's laboratory, as a module and as a program."""
+"""The engine's laboratory, as a module and in programs."""
 
+import contextlib
 import importlib.util
+import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Self
 
 import pytest
 
@@ -21,6 +26,48 @@ _spec.loader.exec_module(sys.modules["lab"])
 def lab() -> ModuleType:
     """tests/engine/lab.py."""
     return sys.modules["lab"]
+
+
+class Program:
+    """A program that knows the lab, in a process of its own that is gone when it is left."""
+
+    def __init__(self, warm: Any, source: str, *arguments: object, cwd: Path, err: int = 2) -> None:
+        self._warm, self._code = warm, None
+        out, its = os.pipe()
+        self.out = os.fdopen(out)
+        known = f"import sys; sys.path.insert(0, {str(LAB.parent)!r})\n"
+        self.pid = warm.start(known + source, *arguments, cwd=cwd, out=its, err=err)
+        os.close(its)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._code is None:
+            self.kill()
+        self.out.close()
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        if self._code is None:
+            self._code = self._warm.wait(self.pid)
+        return self._code
+
+    def kill(self) -> None:
+        """Kill it, and wait for its end."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+
+@pytest.fixture
+def program(warm: Any, tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts a program: `program(source, *arguments)`."""
+    with contextlib.ExitStack() as programs:
+
+        def start(source: str, *arguments: object, err: int = 2) -> Program:
+            return programs.enter_context(Program(warm, source, *arguments, cwd=tmp_path, err=err))
+
+        yield start
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ run again, and prints a line of JSON for each.
 """
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -164,6 +165,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         return status, log_path.stat().st_size - before
 
     asyncio.run(small_run(Model(), folder / "first"))  # what it imports, the children have
+    gc.freeze()  # and no collection of theirs copies it
     _, needed = calls("whole", None)
     expected = (folder / "whole" / "program.json").read_bytes()
     for kill in range(kills):

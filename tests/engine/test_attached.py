@@ -3,9 +3,6 @@
 import asyncio
 import json
 import os
-import signal
-import subprocess
-import sys
 from contextlib import aclosing
 
 import pytest
@@ -29,14 +26,11 @@ print(job.status, len(model.prompts), program.evidence.stopped, flush=True)
 
 
 @pytest.fixture
-def owner(lab, tmp_path, request):
+def owner(program, tmp_path):
     """A process that runs the lab's search in tmp_path/run, and is in the middle of it."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(request.path.parent), *filter(None, sys.path)])}
-    command = [sys.executable, "-c", OWNER, str(tmp_path / "run")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout.readline() == "there\n"
-        yield process
-        process.kill()
+    process = program(OWNER, tmp_path / "run")
+    assert process.out.readline() == "there\n"
+    return process
 
 
 async def until_one_of(events, statuses):
@@ -64,7 +58,8 @@ async def test_another_process_sees_pauses_and_cancels_a_run(lab, owner, tmp_pat
     job.resume()
     await until(job, "running")
     job.cancel()
-    assert owner.communicate(timeout=10)[0].startswith("cancelled ")
+    assert owner.out.read().startswith("cancelled ")
+    assert owner.wait() == 0
     ended = job.progress
     assert ended.status == "cancelled"
     assert job.evidence.stopped == "cancelled"
@@ -72,8 +67,7 @@ async def test_another_process_sees_pauses_and_cancels_a_run(lab, owner, tmp_pat
 
 async def test_a_killed_run_is_interrupted_and_nobody_can_be_told(lab, owner, tmp_path):
     job = dspex.Job.open(tmp_path / "run")
-    owner.send_signal(signal.SIGKILL)
-    owner.wait()
+    owner.kill()
     seen = [progress async for progress in job.events()]
     assert seen[-1].status == "interrupted"
     assert 0 <= seen[-1].spent.lost <= 4

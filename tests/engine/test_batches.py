@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -40,10 +39,13 @@ def test_a_wave_is_one_batch(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
+def killed(warm, tmp_path_factory):
     """What became of compiles that were killed before their batch was known, and while they waited for it."""
-    command = [sys.executable, "-W", "error", str(MAILROOM), str(tmp_path_factory.mktemp("kills"))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    folder = tmp_path_factory.mktemp("kills")
+    # In the way of `-W error`, which the program that is forked was not started with.
+    strict = "import warnings; warnings.simplefilter('error')\n"
+    started = f"import runpy; runpy.run_path({str(MAILROOM)!r}, run_name='__main__')"
+    done = warm.run(strict + started, folder, cwd=folder)
     assert done.returncode == 0, done.stderr
     return {tuple(row["point"]): row for row in map(json.loads, done.stdout.splitlines())}
 

@@ -469,19 +469,23 @@ def started(lab, model, **options):
         return lab.Search().start(dspex.Predict("question -> answer"), **lab.DATA, num_threads=4, **options)
 
 
-async def test_a_job_tells_how_far_it_is(lab, app):
+def test_a_job_tells_how_far_it_is(lab):
     async def slow(number, text):
         await asyncio.sleep(0.02)  # progress is told ten times a second
 
-    job = started(lab, lab.Model(slow), budget=dspex.Budget(calls=500, on_short="stop"))
-    assert job.status in ("queued", "running")
-    seen = [progress async for progress in job.events()]
+    async def main():
+        async with App(clock=VirtualClock()):
+            job = started(lab, lab.Model(slow), budget=dspex.Budget(calls=500, on_short="stop"))
+            assert job.status in ("queued", "running")
+            return job, [progress async for progress in job.events()], await job
+
+    (job, seen, program), _ = simulate(main)
     assert {progress.phase for progress in seen} >= {"race"}
     last = seen[-1]
     assert (last.status, last.n) == ("done", 16)
     assert 0 < last.low < last.best <= last.high == 1
     assert last.left.calls == 500 - last.spent.calls
-    ledgers = [msgspec.structs.replace(ledger, seconds=0.0) for ledger in (job.ledger, (await job).ledger)]
+    ledgers = [msgspec.structs.replace(ledger, seconds=0.0) for ledger in (job.ledger, program.ledger)]
     assert ledgers[0] == ledgers[1]
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -26,6 +27,27 @@ def killed(tmp_path_factory, request):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=170)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class Whole(NamedTuple):
+    """A run of the lab's search that nothing has disturbed: its folder, its program's file, and how many calls it paid."""
+
+    folder: Path
+    program: bytes
+    paid: int
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What an interrupted run must come to. Its folder is for looking at."""
+    folder, lab = tmp_path_factory.mktemp("whole"), sys.modules["lab"]
+
+    async def main():
+        async with App():
+            program = await lab.compiled(lab.Model(), run_dir=folder / "run")
+            return Whole(folder / "run", lab.saved(program, folder), program.ledger.paid)
+
+    return asyncio.run(main())
 
 
 # 8 s of one processor; where eight share it, more than a test has.
@@ -60,15 +82,14 @@ async def test_a_finished_run_is_repeated_without_a_call(lab, app, tmp_path):
     assert (again.ledger.paid, again.ledger.lost) == (0, 0)
 
 
-async def test_a_larger_budget_and_another_concurrency_go_on_with_the_same_run(lab, app, tmp_path):
-    whole = await lab.compiled(lab.Model())
+async def test_a_larger_budget_and_another_concurrency_go_on_with_the_same_run(lab, whole, app, tmp_path):
     short = dspex.Budget(calls=40, on_short="stop")
     stopped = await lab.compiled(lab.Model(), run_dir=tmp_path / "run", budget=short, num_threads=3)
     assert stopped.evidence.stopped == "budget"
     model = lab.Model()
     program = await lab.compiled(model, run_dir=tmp_path / "run", num_threads=20)
-    assert lab.saved(program, tmp_path) == lab.saved(whole, tmp_path)
-    assert len(model.prompts) == whole.ledger.paid - stopped.ledger.paid
+    assert lab.saved(program, tmp_path) == whole.program
+    assert len(model.prompts) == whole.paid - stopped.ledger.paid
 
 
 @pytest.mark.parametrize(
@@ -84,22 +105,20 @@ async def test_a_larger_budget_and_another_concurrency_go_on_with_the_same_run(l
     ids=["constructor", "metric", "argument", "trainset", "valset", "seed"],
 )
 @pytest.mark.fault("P05")
-async def test_a_folder_of_another_run_is_refused_with_what_differs(lab, app, tmp_path, changed, named):
-    await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
-    before = (tmp_path / "run" / FILE).read_bytes()
+async def test_a_folder_of_another_run_is_refused_with_what_differs(lab, whole, app, changed, named):
+    before = (whole.folder / FILE).read_bytes()
     model = lab.Model()
     with pytest.raises(dspex.JournalError, match=f"belongs to another run: .*{named}"):
-        await lab.compiled(model, run_dir=tmp_path / "run", **changed(lab))
-    assert (tmp_path / "run" / FILE).read_bytes() == before
+        await lab.compiled(model, run_dir=whole.folder, **changed(lab))
+    assert (whole.folder / FILE).read_bytes() == before
     assert model.prompts == []
 
 
-async def test_another_student_or_model_is_another_run(lab, app, tmp_path):
-    await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+async def test_another_student_or_model_is_another_run(lab, whole, app):
     with dspex.context(lm=dspex.LM("other", provider=lab.Model(), cache=False)):
         student = dspex.Predict(dspex.Signature("question -> answer", "Double it."))
         with pytest.raises(dspex.JournalError, match="student differs; language model and adapter differs"):
-            await lab.Search().acompile(student, run_dir=tmp_path / "run", **lab.DATA)
+            await lab.Search().acompile(student, run_dir=whole.folder, **lab.DATA)
 
 
 async def test_an_algorithm_that_ends_otherwise_the_second_time_is_named(lab, app, tmp_path):
@@ -118,10 +137,12 @@ async def test_an_algorithm_that_ends_otherwise_the_second_time_is_named(lab, ap
 
 
 def test_the_order_of_hashes_does_not_change_the_program(lab, tmp_path, request):
+    processes = []
     for seed in ("1", "2"):
         (tmp_path / seed).mkdir()
         command = [sys.executable, str(request.path.with_name("lab.py")), str(tmp_path / seed), "0", seed]
-        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, timeout=60)
+        processes.append(subprocess.Popen(command, env={**os.environ, "PYTHONHASHSEED": seed}))
+    assert [process.wait(60) for process in processes] == [0, 0]
     one, two = (tmp_path / seed / "whole" / "program.json" for seed in ("1", "2"))
     assert one.read_bytes() == two.read_bytes()
 
@@ -142,8 +163,7 @@ async def test_a_run_without_a_folder_gets_one_below_the_runs(lab, app):
 
 
 @pytest.mark.fault("P02")
-async def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(lab, app, tmp_path):
-    whole = await lab.compiled(lab.Model())
+async def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(lab, whole, app, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     first, second = lab.Model(), lab.Model()
     resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, limits[1]))
@@ -153,11 +173,11 @@ async def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(lab, app, tmp_p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     program = await lab.compiled(second, run_dir=tmp_path / "run")
-    assert lab.saved(program, tmp_path) == lab.saved(whole, tmp_path)
+    assert lab.saved(program, tmp_path) == whole.program
     assert len(first.prompts) + len(second.prompts) <= len(set(first.prompts + second.prompts)) + 8
 
 
-async def test_a_run_that_found_no_model_goes_on_when_there_is_one(lab, app, tmp_path):
+async def test_a_run_that_found_no_model_goes_on_when_there_is_one(lab, whole, app, tmp_path):
     async def down(number, text):
         if number > 30:
             raise dspex.Unavailable("connection refused")
@@ -166,7 +186,7 @@ async def test_a_run_that_found_no_model_goes_on_when_there_is_one(lab, app, tmp
         await lab.compiled(lab.Model(down), run_dir=tmp_path / "run")
     assert str(tmp_path / "run") in "".join(caught.value.__notes__)
     program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
-    assert lab.saved(program, tmp_path) == lab.saved(await lab.compiled(lab.Model()), tmp_path)
+    assert lab.saved(program, tmp_path) == whole.program
 
 
 PROGRAM = """
@@ -180,20 +200,18 @@ lab.Search().compile(dspex.Predict("question -> answer"), run_dir=sys.argv[1], n
 
 
 @pytest.mark.fault("P13")
-def test_ctrl_c_leaves_a_whole_journal_and_names_the_folder(lab, tmp_path, request):
-    folder = request.path.parent
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "run")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        while process.stdout.readline() != "60\n":
-            assert process.poll() is None, process.stderr.read()
-        process.send_signal(signal.SIGINT)
+def test_ctrl_c_leaves_a_whole_journal_and_names_the_folder(lab, program, tmp_path):
+    with (tmp_path / "said").open("w+") as said:
+        process = program(PROGRAM, tmp_path / "run", err=said.fileno())
+        while (line := process.out.readline()) != "60\n":
+            assert line, said.read()
+        os.kill(process.pid, signal.SIGINT)
         began = time.monotonic()
-        _, said = process.communicate(timeout=20)
-    assert time.monotonic() - began < 5, "1 s on a quiet machine"
-    assert f"KeyboardInterrupt: The compile was interrupted. Run folder: {tmp_path / 'run'}" in said
+        assert process.wait() == -signal.SIGINT
+        assert time.monotonic() - began < 5, "1 s on a quiet machine"
+        said.seek(0)
+        words = f"KeyboardInterrupt: The compile was interrupted. Run folder: {tmp_path / 'run'}"
+        assert words in said.read()
 
     async def resumed():
         async with App():
@@ -224,22 +242,18 @@ else:
 
 @pytest.mark.fault("P08")
 @pytest.mark.parametrize("what", ["compile", "evaluate"])
-def test_the_lock_of_a_run_dies_with_its_owner_though_a_forked_child_lives(lab, tmp_path, request, what):
-    folder = str(tmp_path / "run")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(request.path.parent), *filter(None, sys.path)])}
-    command = [sys.executable, "-c", FORKING, folder, what]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-        child = int(process.stdout.readline())
-        try:
-            process.kill()
-            process.wait()
-            Journal(Path(folder)).close()
-            os.kill(child, 0)
-        finally:
-            os.kill(child, signal.SIGKILL)
+def test_the_lock_of_a_run_dies_with_its_owner_though_a_forked_child_lives(program, tmp_path, what):
+    process = program(FORKING, tmp_path / "run", what)
+    child = int(process.out.readline())
+    try:
+        process.kill()
+        Journal(tmp_path / "run").close()
+        os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
-async def test_cancelling_the_waiter_ends_the_run_and_it_can_go_on(lab, app, tmp_path):
+async def test_cancelling_the_waiter_ends_the_run_and_it_can_go_on(lab, whole, app, tmp_path):
     reached = asyncio.Event()
 
     async def slow(number, text):
@@ -255,10 +269,10 @@ async def test_cancelling_the_waiter_ends_the_run_and_it_can_go_on(lab, app, tmp
         await task
     program = await lab.compiled(model, run_dir=tmp_path / "run")
     assert program.ledger.reused > 0
-    assert lab.saved(program, tmp_path) == lab.saved(await lab.compiled(lab.Model()), tmp_path)
+    assert lab.saved(program, tmp_path) == whole.program
 
 
-async def test_closing_the_app_ends_its_jobs_and_their_journals_stay_whole(lab, tmp_path):
+async def test_closing_the_app_ends_its_jobs_and_their_journals_stay_whole(lab, whole, tmp_path):
     held_up = asyncio.Event()
 
     async def hang(number, text):
@@ -274,4 +288,4 @@ async def test_closing_the_app_ends_its_jobs_and_their_journals_stay_whole(lab, 
         job.result(1)
     async with App():
         program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
-        assert lab.saved(program, tmp_path) == lab.saved(await lab.compiled(lab.Model()), tmp_path)
+        assert lab.saved(program, tmp_path) == whole.program

@@ -1,9 +1,7 @@
 """An evaluation with a run folder repeats no finished example, and mixes with no other evaluation."""
 
-import os
 import signal
 import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -167,13 +165,9 @@ KILLED = """
 """
 
 
-def test_a_killed_evaluation_goes_on_and_repeats_at_most_what_was_in_flight(folder, tmp_path):
-    script = tmp_path / "evaluation.py"
-    script.write_text(textwrap.dedent(KILLED))
-
+def test_a_killed_evaluation_goes_on_and_repeats_at_most_what_was_in_flight(warm, folder, tmp_path):
     def started(limit: int) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(script), str(folder), str(limit)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+        return warm.run(textwrap.dedent(KILLED), folder, limit, cwd=tmp_path)
 
     assert started(25).returncode == -signal.SIGKILL
     ran, score, is_whole = started(1000).stdout.split()

@@ -2,9 +2,8 @@
 
 import os
 import resource
+import signal
 import stat
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -130,17 +129,20 @@ def test_a_second_owner_is_refused_by_name_until_the_first_is_gone(tmp_path):
 
 
 @pytest.mark.fault("P08")
-def test_the_lock_dies_with_its_owner(tmp_path):
+def test_the_lock_dies_with_its_owner(warm, tmp_path):
     program = (
         "import sys, pathlib; from dspex.runtime.journal import Journal\n"
-        "journal = Journal(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+        "import signal; journal = Journal(pathlib.Path(sys.argv[1])); print('held', flush=True); signal.pause()"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "run")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
-        assert owner.stdout.readline() == b"held\n"
-        with pytest.raises(JournalError, match=f"process {owner.pid} "):
-            Journal(tmp_path / "run")
-        owner.kill()
+    out, its = os.pipe()
+    owner = warm.start(program, tmp_path / "run", cwd=tmp_path, out=its, err=2)
+    os.close(its)
+    with os.fdopen(out) as said:
+        assert said.readline() == "held\n"
+    with pytest.raises(JournalError, match=f"process {owner} "):
+        Journal(tmp_path / "run")
+    os.kill(owner, signal.SIGKILL)
+    assert warm.wait(owner) == -signal.SIGKILL
     Journal(tmp_path / "run").close()
 
 

@@ -1,6 +1,7 @@
 """Whatever an installed plugin does, it is recorded and named, and the others work."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -351,6 +352,46 @@ def test_a_distribution_that_is_installed_twice_counts_once(tmp_path, monkeypatc
     for place in ("editable", "wheel"):
         monkeypatch.syspath_prepend(distribution(tmp_path / place, "acme_x", "[dspex]\nacme = json\n"))
     assert [source.name for source in installed()].count("acme") == 1
+
+
+@pytest.mark.fault("G06")
+def test_of_two_versions_of_a_distribution_the_first_on_the_path_counts(tmp_path, monkeypatch):
+    for place, points in (("older", "[dspex]\nacme = json\ngone = json\n"), ("newer", "[dspex]\nacme = csv\n")):
+        monkeypatch.syspath_prepend(distribution(tmp_path / place, "acme_x", points))
+    assert [source.load().__name__ for source in installed() if source.distribution == "acme_x"] == ["csv"]
+
+
+def test_what_is_installed_and_taken_away_meanwhile_is_seen(tmp_path, monkeypatch):
+    def found():
+        return {source.name for source in installed()} & {"acme", "late"}
+
+    monkeypatch.syspath_prepend(distribution(tmp_path, "acme_x", "[dspex]\nacme = json\n"))
+    os.utime(tmp_path, (1, 1))  # two changes of one moment could not be told apart
+    assert found() == {"acme"}
+    distribution(tmp_path, "late_x", "[dspex]\nlate = json\n")
+    assert found() == {"acme", "late"}
+    os.utime(tmp_path, (2, 2))
+    assert found() == {"acme", "late"}
+    shutil.rmtree(tmp_path / "acme_x-1.0.dist-info")
+    assert found() == {"late"}
+
+
+def test_entry_points_that_are_no_text_are_told_and_hide_no_other(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(distribution(tmp_path / "good", "acme_x", "[dspex]\nacme = json\n"))
+    folder = distribution(tmp_path / "bad", "damaged", "")
+    (folder / "damaged-1.0.dist-info" / "entry_points.txt").write_bytes(b"[dspex]\n\xff = json\n")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.warns(RuntimeWarning, match="entry points of damaged cannot be read"):
+        assert "acme" in [source.name for source in installed()]
+
+
+def test_only_the_plugins_section_of_entry_points_counts(tmp_path, monkeypatch):
+    points = (
+        "# ours\n[console_scripts]\ntool = json:tool\n\n[dspex]\n# one\nacme = json : dumps\n[dspex.more]\nno = json\n"
+    )
+    monkeypatch.syspath_prepend(distribution(tmp_path, "acme_x", points))
+    [found] = [source for source in installed() if source.distribution == "acme_x"]
+    assert (found.name, found.load()) == ("acme", json.dumps)
 
 
 def test_damaged_metadata_of_one_distribution_hides_no_other(tmp_path, monkeypatch):
