@@ -5,8 +5,9 @@
 
 `PYTHON` is the interpreter of an environment that has dspy 3.4.1 and optuna. It runs `quality_dspy_side.py`, which has no model of its own:
 each of its calls goes through a pipe to the embedded one here. DSPy has no wall at 300 calls, so numbers of candidates are those of
-`quality.py` and the calls are told. `--table` sets the rows beside those of `quality.json`: the gain of dspex over DSPy on the same
-test examples, with its paired interval and McNemar's test.
+`quality.py` and the calls are told. Its KNNFewShot makes five calls an answer, so those rows were tested on fewer (`--tests 30`).
+`--table` sets the rows beside those of `quality.json`: the gain of dspex over DSPy on the same test examples, with its paired
+interval and McNemar's test.
 """
 
 import argparse
