@@ -65,6 +65,11 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "BetterTogether": lambda: dspex.BetterTogether(
             metric, p=dspex.BootstrapRS(metric, num_candidate_programs=2), c=dspex.LabelCalibration(metric)
         ),
+        "BetterTogetherPrompts": lambda: dspex.BetterTogether(
+            metric,
+            i=dspex.COPRO(metric=metric, breadth=2, depth=1),
+            p=dspex.BootstrapRS(metric, num_candidate_programs=1),
+        ),
     }
 
 
@@ -72,8 +77,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "MIPROv2": {"num_trials": 6, "minibatch": False},
     "COPRO": {"eval_kwargs": {}},
     "BetterTogether": {"strategy": "p -> c"},
+    "BetterTogetherPrompts": {"strategy": "i -> p", "optimizer_compile_args": {"i": {"eval_kwargs": {}}}},
 }
-FOR_LABELS = ("LabelCalibration/date", "BetterTogether/date")  # both weigh labels, which dates are not
+FOR_LABELS = ("LabelCalibration/date", "BetterTogether/date/")  # both weigh labels, which dates are not
 
 
 def feedback(

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import dspy  # noqa: TID251  this is its side of a comparison
@@ -32,8 +33,23 @@ class Pipe(dspy.BaseLM):
         """With another temperature; DSPy's rollout_id means nothing here, as nothing is cached."""
         return Pipe(kwargs.get("temperature", self.kwargs["temperature"]))
 
+    def launch(self) -> None:
+        """It is always there: BetterTogether asks for this of each predictor's model."""
 
-def asked(request: dict[str, Any]) -> list[str]:
+    kill = launch
+
+    def finetune(self, train_data: Any, train_data_format: Any, train_kwargs: Any = None) -> Any:
+        """A training that gives back this model: what it was to learn goes to the other side."""
+        asked({"rows": train_data, "format": train_data_format})
+        return SimpleNamespace(result=lambda: self, thread=SimpleNamespace(join=lambda: None))
+
+
+def embedded(texts: list[str]) -> list[list[float]]:
+    """Vectors of KNNFewShot's own vectorizer at the other end."""
+    return asked({"embed": texts})
+
+
+def asked(request: dict[str, Any]) -> Any:
     print(json.dumps(request), file=OUT, flush=True)
     return json.loads(sys.stdin.readline())
 
@@ -117,11 +133,16 @@ def compiled(task: dict[str, Any], student: Any, train: Any, val: Any, right: An
         return dspy.Prediction(score=float(is_right), feedback=words)
 
     one = {"num_threads": 1}
+    bound = student.deepcopy()
+    bound.set_lm(Pipe())  # BetterTogether and BootstrapFinetune want each predictor to have its model
     made = {
         "LabeledFewShot": lambda: dspy.LabeledFewShot().compile(student, trainset=train),
         "BootstrapFewShot": lambda: dspy.BootstrapFewShot(right).compile(student, trainset=train),
         "BootstrapRS": lambda: dspy.BootstrapFewShotWithRandomSearch(right, num_candidate_programs=4, **one).compile(
             student, trainset=train, valset=val
+        ),
+        "KNNFewShot": lambda: dspy.KNNFewShot(4, train, dspy.Embedder(embedded, caching=False), metric=right).compile(
+            student
         ),
         "MIPROv2": lambda: dspy.MIPROv2(metric=right, auto=None, num_candidates=4, **one).compile(
             student, trainset=train, valset=val, num_trials=6, minibatch=False
@@ -139,6 +160,22 @@ def compiled(task: dict[str, Any], student: Any, train: Any, val: Any, right: An
         "BootstrapFewShotWithOptuna": lambda: dspy.BootstrapFewShotWithOptuna(
             right, num_candidate_programs=5, **one
         ).compile(student, max_demos=4, trainset=train, valset=val),
+        "BetterTogetherPrompts": lambda: dspy.BetterTogether(
+            right,
+            i=dspy.COPRO(metric=right, breadth=2, depth=1),
+            p=dspy.BootstrapFewShotWithRandomSearch(right, num_candidate_programs=1, **one),
+        ).compile(
+            bound,
+            trainset=train,
+            valset=val,
+            strategy="i -> p",
+            seed=task["seed"],
+            optimizer_compile_args={"i": {"eval_kwargs": one}},
+            **one,
+        ),
+        "BootstrapFinetune": lambda: dspy.BootstrapFinetune(
+            right, adapter=dspy.ChatAdapter(), exclude_demos=task["exclude_demos"], **one
+        ).compile(bound, trainset=train),
     }
     return made[task["optimizer"]]()
 
@@ -152,6 +189,7 @@ def main() -> None:
         for part in ("train", "validation", "test")
     )
     student = program(task)
+    student.demos = val[: task.get("shown", 0)]
     prefix = label(student.signature.output_fields, wanted)
     dspy.configure(
         lm=Pipe(),
@@ -165,8 +203,8 @@ def main() -> None:
         return "".join("1" if right(example, one(**{given: example[given]})) else "0" for example in test)
 
     made = compiled(task, student, train, val, right)
-    print(json.dumps({"compiled": True}), file=OUT, flush=True)
-    before, after = tested(student), tested(made)
+    asked({"compiled": True})
+    before, after = task["before"] or tested(student), tested(made)
     print(json.dumps({"right": after, "before": before, "state": made.dump_state()}, default=str), file=OUT, flush=True)
 
 

@@ -36,6 +36,14 @@ def test_what_finds_the_nearest_can_be_looked_at(data):
     assert numbers(knn(question="n=17"))[0] == 17
 
 
+def test_what_can_be_looked_at_is_what_a_call_is_shown_without_a_vectorizer_too(model, data, student):
+    optimizer = dspex.KNNFewShot(3, data.trainset, max_bootstrapped_demos=0)
+    program = optimizer.compile(student)
+    for number in range(100, 140):
+        program(question=f"n={number}")
+        assert shown(model, 0) == numbers(optimizer.KNN(question=f"n={number}"))[::-1]
+
+
 def test_without_bootstraps_nothing_is_run(model, data, student):
     program = dspex.KNNFewShot(2, data.trainset, DummyVectorizer(), max_bootstrapped_demos=0).compile(student)
     assert model.prompts == []

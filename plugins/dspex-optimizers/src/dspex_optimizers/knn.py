@@ -8,7 +8,6 @@ import msgspec
 from dspex import (
     KNN,
     Candidate,
-    CharacterVectorizer,
     ConfigurationError,
     Demo,
     Example,
@@ -52,7 +51,7 @@ class KNNFewShot(BootstrapFewShot):
     @property
     def KNN(self) -> KNN:  # noqa: N802  DSPy's name
         """What finds the nearest examples of the trainset, for a look at them."""
-        return KNN(self.k, self._trainset, self.vectorizer or CharacterVectorizer())
+        return KNN(self.k, self._trainset, NearestDemos(self.k, self.vectorizer).vectorizer)
 
     def compile(self, student: Any, *, trainset: Sequence[Example] | None = None, **options: Any) -> Any:
         """As of any optimizer; a trainset takes the place of the constructor's."""
