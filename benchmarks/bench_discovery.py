@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LIMIT_MS = 60.0
+# On a machine that is slower than the one this was set for, where Python alone takes about as long to find the entry points of all
+# packages and to import what the plugins' name: that time.
+LIMIT_RATIO = 1.0
 # What each plugin's light module looks like, and the heavy one that it names.
 DECLARES = """\
 import dspex
@@ -37,11 +40,16 @@ began = time.process_time()
 names = current_app().plugins.names("lm_providers")
 took = time.process_time() - began
 heavy = [name for name in sys.modules if name.startswith("heavy")]
-import importlib.metadata
+print(json.dumps([loaded, heavy, len(names), 1000 * took]))
+"""
+RAW = """\
+import json, sys, time
+sys.path.insert(0, {folder!r})
+import dspex
 began = time.process_time()
-points = len(importlib.metadata.entry_points(group="dspex"))
-raw = time.process_time() - began
-print(json.dumps([loaded, heavy, points, len(names), 1000 * raw, 1000 * took]))
+import importlib.metadata, pluggy
+loaded = [point.load() for point in importlib.metadata.entry_points(group="dspex")]
+print(json.dumps([len(loaded), 1000 * (time.process_time() - began)]))
 """
 
 
@@ -55,40 +63,43 @@ def install(folder: Path, count: int) -> None:
         (folder / f"light{number}.py").write_text(DECLARES.format(n=number))
 
 
-def measured(folder: Path) -> list:
+def measured(program: str, folder: Path) -> list:
     """One fresh process."""
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    command = [sys.executable, "-c", PROGRAM.format(folder=str(folder))]
+    command = [sys.executable, "-c", program.format(folder=str(folder))]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     return json.loads(done.stdout)
 
 
-def measured_runs(count: int, most: int) -> Iterator[list]:
-    """What each run found, one after another."""
+def runs(count: int, most: int) -> Iterator[tuple[float, float]]:
+    """Milliseconds of processor time of each run, and of Python alone just after it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         install(folder, count)
-        measured(folder)  # compiles the files
+        measured(PROGRAM, folder)  # compiles the files
         for _ in range(most):
-            loaded, heavy, points, names, *times = measured(folder)
+            loaded, heavy, names, took = measured(PROGRAM, folder)
             assert not loaded, "plugins are imported with dspex"
             assert not heavy, "what a plugin names is imported before it is used"
+            points, raw = measured(RAW, folder)
             assert points >= count
             assert names >= count
-            yield times
+            yield took, raw
 
 
-def runs(count: int, most: int) -> Iterator[float]:
-    """Milliseconds of processor time of each run, one after another."""
-    return (took for _, took in measured_runs(count, most))
+def is_within_limit(took: float, raw: float) -> bool:
+    """Whether a run took as little as it may."""
+    return took <= max(LIMIT_MS, LIMIT_RATIO * raw)
 
 
-def main(count: int = 100, most: int = 7) -> float:
-    """The median of these runs; prints the figures."""
-    raw, took = map(statistics.median, zip(*measured_runs(count, most), strict=True))
-    print(f"{count} plugins: {took:.1f} ms; to read entry points alone, once more: {raw:.1f} ms; limit {LIMIT_MS:g} ms")
-    return took
+def main(count: int = 100, most: int = 7) -> tuple[float, float]:
+    """The medians of these runs; prints the figures."""
+    took, raw = map(statistics.median, zip(*runs(count, most), strict=True))
+    print(
+        f"{count} plugins: {took:.1f} ms, {took / raw:.2f}x Python alone ({raw:.1f} ms); limit {LIMIT_MS:g} ms or {LIMIT_RATIO}x"
+    )
+    return took, raw
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])) > LIMIT_MS)
+    raise SystemExit(not is_within_limit(*main(*map(int, sys.argv[1:]))))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any, Literal, cast
 
 import msgspec
@@ -11,6 +12,7 @@ from dspex.plugin.sources import Source
 from dspex.plugin.spec import API_VERSION, GROUP, Spec
 
 PREFIX = "dspex_"
+MARK = f"{GROUP}_impl"  # where pluggy's HookimplMarker leaves what it was given
 
 
 class PluginRecord(msgspec.Struct, frozen=True):
@@ -73,26 +75,32 @@ def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
     from dspex.plugin import hookspecs
 
     hooks = pluggy.PluginManager(GROUP)
-    plugin = source.load()
+    plugin = _marked(source.load())
     hooks.register(plugin, name=f"{source.name}@{source.distribution}")
-    if specs := _Hooks(hookspecs, vars(hooks.hook)):
-        hooks.add_hookspecs(cast("Any", specs))
+    known, implemented = vars(hookspecs), vars(hooks.hook)
+    specs = {name: known[name] for name in implemented if name.startswith(PREFIX) and name in known}
+    if specs:
+        hooks.add_hookspecs(cast("Any", _Names(specs)))
     hooks.check_pending()
     into.update(dict(_call_hooks(hooks, plugin)))
 
 
-class _Hooks:
-    """The hooks that a plugin implements: pluggy looks closely at every name of what it is given, and it is given one for each plugin."""
+class _Names:
+    """Some names of a module: pluggy looks closely at every name of what it is given, and it is given two for each plugin."""
 
-    def __init__(self, module: Any, implemented: Iterable[str]) -> None:
-        known = vars(module)
-        vars(self).update({name: known[name] for name in implemented if name.startswith(PREFIX) and name in known})
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        vars(self).update(names)
 
     def __dir__(self) -> Iterable[str]:
         return vars(self)
 
-    def __bool__(self) -> bool:
-        return bool(vars(self))
+
+def _marked(plugin: Any) -> Any:
+    """What of a module is marked by `hookimpl`; a plugin of another kind as it is."""
+    if not isinstance(plugin, ModuleType):
+        return plugin
+    names = {name: value for name, value in vars(plugin).items() if MARK in getattr(value, "__dict__", ())}
+    return _Names(names)
 
 
 def _call_hooks(hooks: Any, plugin: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:
