@@ -1,13 +1,12 @@
-"""Ready metrics, and what a metric may return. Texts are compared by DSPy's normal form, mended for numbers."""
+"""Ready metrics. Texts are compared by DSPy's normal form, mended for numbers."""
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from dspex.core.errors import EvaluationError
 from dspex.core.example import Example
 from dspex.core.texts import comparable, normalize_text
+from dspex.evaluate.scoring import normalized
 
 __all__ = [
     "EM",
@@ -81,24 +80,6 @@ def precision_score(prediction: Any, answer: Any) -> float:
     """The share of the prediction's words that the answer has too, 0..1."""
     words = Counter(comparable(prediction).split())
     return (words & Counter(comparable(answer).split())).total() / (words.total() or 1)
-
-
-def normalized(result: Any) -> tuple[float, str | None]:
-    """Score and feedback of what a metric returned: a number, a bool, Prediction(score=, feedback=) or a dictionary of these.
-
-    Raises EvaluationError, naming what came, for anything else and for a number that is not finite.
-    """
-    if type(result) is bool or type(result) is int:
-        return float(result), None
-    feedback, given = None, result
-    if isinstance(result, Example | Mapping):
-        feedback, given = result.get("feedback"), result.get("score")
-    if isinstance(given, str) or not hasattr(given, "__float__") or not math.isfinite(score := float(given)):
-        raise EvaluationError(
-            f"The metric returned {result!r:.200} ({type(result).__name__}): it has to return a finite number, a bool or "
-            f"Prediction(score=..., feedback=...)."
-        )
-    return score, feedback if feedback is None else str(feedback)
 
 
 def _listed(value: Any) -> Sequence[Any]:

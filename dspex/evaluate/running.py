@@ -25,7 +25,7 @@ from dspex.core.errors import (
 from dspex.core.example import Example, Prediction
 from dspex.core.usage import Usage
 from dspex.evaluate.meter import NOTHING, Meter
-from dspex.evaluate.metrics import normalized
+from dspex.evaluate.scoring import normalized
 from dspex.runtime.scope import SCOPE, Scope
 from dspex.runtime.worker_threads import in_thread
 

@@ -22,11 +22,9 @@ from dspex.core.errors import SignatureError
 from dspex.core.nearest import did_you_mean
 from dspex.program.fields import name_fault
 
-_TOKEN = re.compile(
-    r"""\s*(?: (?P<name>[^\W\d]\w*) | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<sign>->|\.\.\.|\(\)|[][:,|.()])
-        | (?P<number>-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) | (?P<open>['"].*) | (?P<other>=>|\S) | (?P<end>\Z) )""",
-    re.VERBOSE | re.DOTALL,
-)
+# Compiled by `re` when they are first needed: a program whose signatures are all classes reads no text.
+_WORD = r"""(?xs)\s*(?: (?P<name>[^\W\d]\w*) | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<sign>->|\.\.\.|\(\)|[][:,|.()])
+    | (?P<number>-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) | (?P<open>['"].*) | (?P<other>=>|\S) | (?P<end>\Z) )"""
 _BUILTINS: Mapping[str, Any] = MappingProxyType(
     {
         kind.__name__: kind
@@ -44,7 +42,7 @@ _FAULTS: Mapping[str, str] = MappingProxyType(
     | dict.fromkeys(("(", "()"), "nothing is called here; give what you mean a name, in custom_types")
     | {"->": "there can be only one arrow, after the inputs", "]": "this bracket was never opened", "": "the text ends"}
 )
-_ESCAPED = re.compile(r"\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U00(?:0[\da-fA-F]|10)[\da-fA-F]{4}|.)", re.DOTALL)
+_ESCAPED = r"(?s)\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U00(?:0[\da-fA-F]|10)[\da-fA-F]{4}|.)"
 _SHORT: Mapping[str, str] = MappingProxyType(dict(zip("\\'\"nrtabfv0", "\\'\"\n\r\t\a\b\f\v\0", strict=True)))
 # What other languages call a type, and names that need their module in front.
 _MEANT: Mapping[str, str] = MappingProxyType(
@@ -98,7 +96,7 @@ class _Parser:
         self.scopes = _scopes(frame)
         self.depth = self.arrows = self.at = self.taken_at = 0
         self.kind = self.word = ""
-        self.ahead = _TOKEN.finditer(text)
+        self.ahead = re.finditer(_WORD, text)
         self.take()
 
     def take(self) -> str:
@@ -238,7 +236,7 @@ class _Parser:
                 return chr(int(code[1:], 16))
             return _SHORT.get(code) or fail(self.text, at + 1 + match.start(), f"the escape `\\{code}` has no meaning")
 
-        return _ESCAPED.sub(letter, word[1:-1])
+        return re.sub(_ESCAPED, letter, word[1:-1])
 
     def named(self, is_wanted: Callable[[Any], bool]) -> tuple[Any, str]:
         """What a path stands for, and the path; of several things by that name the first that is wanted, else the last."""

@@ -20,7 +20,6 @@ from dspex.plugin.per_loop import PerLoop
 from dspex.runtime.scope import Recorder
 from dspex.runtime.stepping import HOP
 from dspex.service.attempts import Attempts
-from dspex.service.batches import Batches
 from dspex.service.cache import CacheService
 from dspex.service.call import Call, Options, Shared
 from dspex.service.flight import SingleFlight
@@ -31,6 +30,7 @@ from dspex.service.reported import Report, reported, track
 
 if TYPE_CHECKING:
     from dspex.plugin.contracts import LMProvider, Middleware
+    from dspex.service.batches import Batches
 
 UNKNOWN = Capabilities()
 BATCH_PRICE = 0.5  # of the usual one, where the provider does not say
@@ -144,8 +144,14 @@ class LMService:
         await self._batches.aclose()
         await self._life.aclose()
 
-    def _no_batches(self) -> PerLoop[Batches]:
-        return PerLoop(lambda: Batches(self), Batches.aclose)
+    def _no_batches(self) -> "PerLoop[Batches]":
+        # Late: few programs ask in batches.
+        def begun() -> "Batches":
+            from dspex.service.batches import Batches
+
+            return Batches(self)
+
+        return PerLoop(begun, lambda batches: batches.aclose())
 
     # The onion, outside in
 
