@@ -6,6 +6,8 @@ from typing import Literal
 import msgspec
 
 Verdict = Literal["better", "worse", "not shown"]
+# What a compile returns: what is better by the corrected estimate, only what is shown to be, or what was chosen.
+Keep = Literal["estimate", "better", "best"]
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dspex.core.candidate import Candidate
-from dspex.core.evidence import Arm, Comparison, Corrected, Evidence
+from dspex.core.evidence import Arm, Comparison, Corrected, Evidence, Keep
 from dspex.core.example import Example
 from dspex.core.versions import kernel_version, version_of
 from dspex.engine.context import Context
@@ -21,7 +21,7 @@ Claim = tuple[Comparison, float, float]  # with the baseline's and the winner's 
 
 
 async def weighed(
-    context: Context, winner: Candidate, held: Sequence[Example], *, stopped: str, keep: str, limit: Spend,
+    context: Context, winner: Candidate, held: Sequence[Example], *, stopped: str, keep: Keep, limit: Spend,
     notes: list[str], arms: Sequence[Arm] = (), by_score: bool = True,
 ) -> Evidence:  # fmt: skip
     """The evidence for a winner; `limit` is the whole budget, of which the looks at fresh examples take what is left.
@@ -43,13 +43,13 @@ async def weighed(
     verdict_, basis = (comparison.verdict, comparison.basis) if comparison else ("not shown", "none")
     gain = corrected.gain if corrected else None
     is_more = not by_score or gain is None or gain > 0
-    kept = verdict_ == "better" if keep == "better" else verdict_ != "worse" and is_more
+    returned = {"estimate": verdict_ != "worse" and is_more, "better": verdict_ == "better", "best": True}
     usage = {
         role: dict(zip(("calls", "tokens", "usd"), _units(spend), strict=True))
         for role, spend in context.steps.spent.items()
     }
     return Evidence(
-        verdict_, basis, kept, stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
+        verdict_, basis, returned[keep], stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
         len(context.steps.pool), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
         tuple(arms), versions_of(type(setup.optimizer)), _costs(context, winner),
     )  # fmt: skip

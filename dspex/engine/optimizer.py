@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
 from dspex.app.app import current_app
 from dspex.core.candidate import Candidate, Estimate, Shape
 from dspex.core.errors import MissingPlugin
+from dspex.core.evidence import Keep
 from dspex.core.example import Example
 from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Budget
@@ -143,7 +144,7 @@ class Optimizer:
         valset: Sequence[Example] | None = None,
         teacher: Any = None,
         holdout: Any = "auto",
-        keep: Literal["estimate", "better"] = "estimate",
+        keep: Keep = "estimate",
         run_dir: str | Path | None = None,
         fork: str | Path | None = None,
         budget: Budget | None = None,
@@ -162,7 +163,7 @@ class Optimizer:
 
         `valset` is the trainset unless given. `holdout` is set apart for the evidence: "auto" (a fifth, from 100 examples
         on), 0, a fraction or a list. `keep` "estimate" returns what is better by the corrected estimate, "better" only what is
-        shown to be. The same `run_dir` again goes on where a run ended and repeats no finished call; None makes a folder
+        shown to be, "best" what was chosen, whatever the evidence says, as DSPy does. The same `run_dir` again goes on where a run ended and repeats no finished call; None makes a folder
         below DSPEX_RUNS_DIR. `fork`, the folder of a run with other settings, is copied from: what is still valid is not paid
         for again. `controls` also scores programs that should be worse, with shuffled or empty texts. `objective` chooses
         among the programs that were run on the whole valset: "score", "pareto" (the cheapest of those that are not shown to be

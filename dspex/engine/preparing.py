@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import msgspec
 
@@ -11,6 +11,7 @@ from dspex.app.app import current_app
 from dspex.core.candidate import Candidate, Shape
 from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError, EvaluationError
+from dspex.core.evidence import Keep
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.core.nearest import did_you_mean
@@ -38,7 +39,7 @@ class Options(msgspec.Struct, frozen=True):
     valset: Sequence[Example] | None = None
     teacher: Module | Sequence[Module] | None = None
     holdout: Any = "auto"
-    keep: Literal["estimate", "better"] = "estimate"
+    keep: Keep = "estimate"
     run_dir: str | Path | None = None
     fork: str | Path | None = None
     budget: Budget | None = None
@@ -74,8 +75,8 @@ class Data(msgspec.Struct, frozen=True):
 def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     """Raises ConfigurationError, EvaluationError for wrong data, BudgetExceeded if it does not fit; nothing is written."""
     executor = None if options.executor is None else executor_for(options.executor, "executor")
-    if options.keep not in ("estimate", "better"):
-        raise ConfigurationError(f'keep={options.keep!r}: "estimate" or "better".')
+    if options.keep not in get_args(Keep):
+        raise ConfigurationError(f'keep={options.keep!r}: "estimate", "better" or "best".')
     check_objective(options.objective, options.max_usd_per_call)
     given = {**optimizer.compile_arguments, **_known(optimizer, options.arguments)}
     if len(teachers_of(options.teacher)) > 1 and not optimizer.takes_teachers:

@@ -284,7 +284,7 @@ class OptimizerContract:
             ("unknown", whole, {"no_such_argument": 1}),
             ("empty", [], {}),
             ("no inputs", bare, {}),
-            ("keep", whole, {"keep": "best"}),
+            ("keep", whole, {"keep": "most"}),
         ):
             model = Oracle(self.reply)
             try:

@@ -280,8 +280,24 @@ async def test_keep_better_returns_only_what_is_shown(lab, app):
     program = await lab.compiled(lab.Model(), keep="better", valset=lab.examples(6, 100))
     assert program.evidence.verdict == "not shown"
     assert program.demos == []
-    with pytest.raises(dspex.ConfigurationError, match="keep='best'"):
-        await lab.compiled(lab.Model(), keep="best")
+    with pytest.raises(dspex.ConfigurationError, match="keep='most'"):
+        await lab.compiled(lab.Model(), keep="most")
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("estimate", False), ("better", False), ("best", True)])
+async def test_keep_best_returns_what_was_chosen_and_the_evidence_says_what_it_says(lab, app, keep, kept):
+    class Stubborn(lab.Search):
+        async def run(self, ctx):
+            made = ctx.consider(
+                ctx.student.with_demos({"self": (dspex.Demo({"question": "n=1", "answer": "2"}),)}), "made"
+            )
+            await ctx.evaluate_all([(one, ctx.val) for one in (ctx.student, made)])
+            return made
+
+    search = Stubborn(metric=lambda example, prediction: True)
+    program = await lab.compiled(lab.Model(), optimizer=search, keep=keep)
+    assert (program.evidence.verdict, program.evidence.kept) == ("not shown", kept)
+    assert bool(program.demos) is kept
 
 
 async def test_a_saved_program_holds_neither_time_nor_run(lab, app, tmp_path):
