@@ -28,18 +28,18 @@ class Commands(click.Group):
         self.own = own or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self.own, *current_app().plugins.names("commands")})
+        return sorted({*self.own, *self.commands, *current_app().plugins.names("commands")})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self.own:
             command: click.Command = getattr(import_module(self.own[cmd_name]), cmd_name)
             return command
-        return current_app().plugins.command(cmd_name)
+        return self.commands.get(cmd_name) or current_app().plugins.command(cmd_name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str, click.Command, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
-            raise ConfigurationError(current_app().plugins.unknown("commands", args[0], own=self.own))
+            raise ConfigurationError(current_app().plugins.unknown("commands", args[0], own={*self.own, *self.commands}))
         return args[0], command, args[1:]
 
     def invoke(self, ctx: click.Context) -> object:

@@ -126,6 +126,8 @@ class FaultServer:
         self._listening.set()
         await self._stopped.wait()
         server.close()
+        for _ in range(3):  # until then, who was accepted last has a conversation, which the loop's end ends
+            await asyncio.sleep(0)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._note("connections")

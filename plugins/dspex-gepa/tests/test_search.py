@@ -42,7 +42,7 @@ def test_detailed_results_have_dspys_names_and_add_up(clerk, office, tmp_path):
     for candidate, mean, scores in zip(found.candidates, found.val_aggregate_scores, found.val_subscores, strict=True):
         again = dspex.Evaluate(devset=office.data["valset"], metric=office.metric)(candidate)
         assert again.score == pytest.approx(100 * mean, abs=0.01)
-        assert [score for *_, score in again.results] == list(scores.values())
+        assert [float(score) for *_, score in again.results] == list(scores.values())
     assert found.discovery_eval_counts[0] == 0
     assert found.discovery_eval_counts == sorted(set(found.discovery_eval_counts))
     assert found.best_candidate is found.candidates[found.best_idx]
