@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dspex.plugin import PluginError
+from dspex.plugin import RetrieverError
 from dspex_vectors.rows import Floats, Places, View
 
 # Candidates for each passage wanted, and at least: their exact scores decide.
@@ -31,7 +31,7 @@ class Graph:
             try:
                 self._index.view(str(path))
             except RuntimeError as error:
-                raise PluginError(f"The graph {path} cannot be opened: {error}.", plugin="vectors") from error
+                raise RetrieverError(f"The graph {path} cannot be opened: {error}.") from error
 
     def __len__(self) -> int:
         return len(self._index)
