@@ -77,7 +77,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "MIPROv2": {"num_trials": 6, "minibatch": False},
     "COPRO": {"eval_kwargs": {}},
     "BetterTogether": {"strategy": "p -> c"},
-    "BetterTogetherPrompts": {"strategy": "i -> p", "optimizer_compile_args": {"i": {"eval_kwargs": {}}}, "keep": "best"},
+    "BetterTogetherPrompts": {
+        "strategy": "i -> p",
+        "optimizer_compile_args": {"i": {"eval_kwargs": {}}},
+        "keep": "best",
+    },
 }
 FOR_LABELS = ("LabelCalibration/date", "BetterTogether/date/")  # both weigh labels, which dates are not
 

@@ -39,7 +39,9 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str, click.Command, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
-            raise ConfigurationError(current_app().plugins.unknown("commands", args[0], own={*self.own, *self.commands}))
+            raise ConfigurationError(
+                current_app().plugins.unknown("commands", args[0], own={*self.own, *self.commands})
+            )
         return args[0], command, args[1:]
 
     def invoke(self, ctx: click.Context) -> object:
