@@ -99,8 +99,8 @@ class Child:
         self._say(Cancel(job.number))
 
     def kill(self, why: str) -> None:
-        """End it at once."""
-        self.why = self.why or why
+        """End it at once; it is given nothing more."""
+        self.is_ending, self.why = True, self.why or why
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 # Not `Process.kill`: it looks whether the process has ended, and so takes its status from asyncio.

@@ -107,7 +107,8 @@ class Pool:
             try:
                 await job.over.wait()
             except BaseException:
-                self._hermit.kill("nobody waits for what it does")
+                if job.left:
+                    self._hermit.kill("nobody waits for what it does")
                 raise
 
     async def _begun(self) -> Child:
