@@ -88,20 +88,6 @@ def test_passages_that_are_records_with_a_long_text_are_found_and_kept_once():
     assert passages == ["tides 0", "tides 1", "harbours 0", "harbours 1"]
 
 
-def test_a_record_has_its_keys_as_attributes():
-    record = dotdict({"long_text": "tides"}, pid=3)
-    record.score = 0.5
-    assert (record.long_text, record["score"], {**record}) == (
-        "tides",
-        0.5,
-        {"long_text": "tides", "pid": 3, "score": 0.5},
-    )
-    del record.pid
-    assert not hasattr(record, "pid")
-    with pytest.raises(AttributeError, match="pid"):
-        del record.pid
-
-
 def test_an_lm_comes_back_from_its_state():
     lm = dspex.LM.load_state(dspex.LM("acme/m", "text", temperature=0.5, cache=False).dump_state())
     assert (lm.model, lm.model_type, lm.kwargs["temperature"], lm.cache) == ("acme/m", "text", 0.5, False)
