@@ -11,8 +11,8 @@ from types import MappingProxyType
 import click
 import msgspec
 
-from dspex.cli.doctor import version_of
 from dspex.core.errors import ConfigurationError
+from dspex.core.versions import kernel_version
 from dspex.plugin.catalog import PACKAGES
 from dspex.plugin.spec import API_VERSION
 
@@ -135,7 +135,7 @@ def words(name: str, kind: str) -> dict[str, str]:
         "Factory": f"{class_name.removesuffix(of.factory)}{of.factory}",
         "hook": f"dspex_{of.hook}",
         "declares": f"a plugin for dspex: {kind}",
-        "dspex": ".".join(version_of("dspex").split(".")[:2]),
+        "dspex": ".".join(kernel_version().split(".")[:2]),
         "api": str(API_VERSION),
         "needs": "".join(f', "{one}"' for one in of.needs),
     }
