@@ -24,24 +24,34 @@ class Interrupts:
     user's own stays.
     """
 
-    __slots__ = ("_is_set", "count", "tell")
+    __slots__ = ("_is_main", "_is_set", "_woken_before", "count", "tell")
 
     def __init__(self) -> None:
         self.count = 0
         self.tell: Callable[[], object] | None = None
-        self._is_set = False
+        self._is_main = self._is_set = False
+        self._woken_before: int | None = None
 
     def __enter__(self) -> Self:
         try:
             before = set_handler(signal.SIGINT, self._came)
         except ValueError:  # only the main thread has handlers
             return self
+        self._is_main = True
         self._is_set = before is signal.default_int_handler
         if not self._is_set:
             set_handler(signal.SIGINT, before)
         return self
 
+    def wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let a signal end the wait of this loop: the handler of one that comes just before it begins would run only after it."""
+        socket = getattr(loop, "_csock", None)
+        if self._is_main and socket is not None:  # loops that are not asyncio's own do so themselves
+            self._woken_before = signal.set_wakeup_fd(socket.fileno(), warn_on_full_buffer=False)
+
     def __exit__(self, *_error: object) -> None:
+        if self._woken_before is not None:
+            signal.set_wakeup_fd(self._woken_before)
         if self._is_set:
             set_handler(signal.SIGINT, signal.default_int_handler)
 
@@ -109,6 +119,7 @@ class Drive(Generic[T]):
         loop = self._loop
         self._task = asyncio.Task(self._finish(), loop=loop, context=self._context)
         interrupts.tell = self._interrupted
+        interrupts.wake(loop)
         try:
             if interrupts.count:
                 self._interrupted()

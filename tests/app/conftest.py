@@ -58,7 +58,10 @@ class Program:
         return line.decode().strip()
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Press Ctrl-C when it waits: asyncio.run sees one that comes just before when its wait ends."""
+        stat = Path(f"/proc/{self.pid}/stat")
+        while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "R":
+            os.sched_yield()
         os.kill(self.pid, signal.SIGINT)
 
     def end(self) -> tuple[int, str, str, float]:

@@ -65,6 +65,30 @@ def test_ctrl_c_ends_a_call(program, call):
     assert seconds < 1.5
 
 
+WAKES = """
+class Watched(Provider):
+    async def complete(self, request):
+        woken.append(signal.set_wakeup_fd(-1))
+        signal.set_wakeup_fd(woken[-1])
+        return await super().complete(request)
+
+woken, (mine, other) = [], socket.socketpair()
+mine.setblocking(False)
+signal.set_wakeup_fd(mine.fileno())
+watched = dspex.LM("watched/m", provider=Watched())
+watched("2+2?")
+say(woken[0] not in (-1, mine.fileno()), signal.set_wakeup_fd(-1) == mine.fileno())
+mine.close()
+other.close()
+"""
+
+
+@pytest.mark.fault("P13")
+def test_a_signal_wakes_the_loop_of_a_sync_call(printed):
+    """Else Ctrl-C just before the loop begins to wait is noticed when that wait ends, in a minute perhaps."""
+    assert printed("import socket\n" + WAKES) == ["True True"]
+
+
 CATCHES = """
 for number in range(3):
     try:
