@@ -29,9 +29,9 @@ def programs():
 
 
 @pytest.fixture
-async def offered():
+async def offered(python):
     """A client of the programs in a process of their own."""
-    async with connect([sys.executable, str(FOLDER / "programs.py")], result_mode="structured") as connection:
+    async with connect([*python, str(FOLDER / "programs.py")], result_mode="structured") as connection:
         yield connection
 
 
@@ -236,7 +236,7 @@ def test_ctrl_c_ends_it_and_so_does_the_end_of_its_stdin(saved):
             process.stderr.close()
 
 
-async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(tmp_path):
+async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(python, tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(
         "import asyncio, dspex, dspex_mcp\n"
@@ -251,7 +251,7 @@ async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(tmp_p
         "    return len(ended)\n"
         "dspex_mcp.serve({'wait': Waits(), 'count': count})\n"
     )
-    async with connect([sys.executable, str(script)]) as connection:
+    async with connect([*python, str(script)]) as connection:
         waits, count = connection.tools
         task = asyncio.create_task(waits.acall())
         assert await count.acall() == "0"
