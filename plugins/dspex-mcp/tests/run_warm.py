@@ -8,7 +8,8 @@ import sys
 
 with socket.socket(socket.AF_UNIX) as child:
     child.connect(sys.argv[1])
-    told = json.dumps({"words": sys.argv[2:], "cwd": os.getcwd(), "env": dict(os.environ)}).encode()
+    asked = {"words": sys.argv[2:], "cwd": os.getcwd(), "env": dict(os.environ)}  # noqa: PTH109  pathlib takes its time
+    told = json.dumps(asked).encode()
     socket.send_fds(child, [len(told).to_bytes(4)], [0, 1, 2])
     child.sendall(told)
     for number in (signal.SIGINT, signal.SIGTERM):
