@@ -282,7 +282,7 @@ folder.save(index, path, None, normalize=True)
 """
 
 
-@pytest.mark.parametrize("opens", range(5))
+@pytest.mark.parametrize("opens", range(6))
 def test_a_save_that_is_killed_leaves_the_state_before_it_or_the_new_one(tmp_path, opens):
     rows = saved(tmp_path / "index")
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "index", str(opens)], check=False)
