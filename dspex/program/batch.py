@@ -192,11 +192,11 @@ def _ends_all(error: BaseException) -> bool:
 def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:
     """How many runs at once: `num_threads`, or the setting, lowered to what the programs' LMs can do; many for batches.
 
-    Raises ConfigurationError for less than one.
+    Raises ConfigurationError for what is no number of at least one.
     """
     settings = current_app().settings
     limit: int = settings.num_threads if num_threads is None else num_threads
-    if limit < 1:
+    if not isinstance(limit, int) or limit < 1:
         raise ConfigurationError(f"num_threads={limit!r}: one at a time is the least; None is the setting.")
     if num_threads is not None:
         return limit
