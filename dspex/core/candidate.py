@@ -71,7 +71,8 @@ class Candidate(msgspec.Struct, frozen=True, dict=True):
 
     def with_instructions(self, instructions: Mapping[str, str]) -> "Candidate":
         """This candidate with the instructions of the named predictors replaced. Raises as `with_demos`, and for what is no text."""
-        if not isinstance(instructions, Mapping) or not all(isinstance(text, str) for text in instructions.values()):
+        given: Any = instructions
+        if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
             raise ConfigurationError(f"Instructions are texts by predictor, not {instructions!r:.80}.")
         return self._with(instructions, lambda state, text: msgspec.structs.replace(state, instructions=text))
 

@@ -73,7 +73,9 @@ class Evaluations:
         """A candidate's steps. Raises ConfigurationError for what is no candidate, and an example that is not the search's."""
         check_candidate(candidate, "ctx.evaluate")
         if not isinstance(examples, Iterable):
-            raise ConfigurationError(f"ctx.evaluate was given {examples!r:.80}: examples of ctx.train or ctx.val, in a list.")
+            raise ConfigurationError(
+                f"ctx.evaluate was given {examples!r:.80}: examples of ctx.train or ctx.val, in a list."
+            )
         self.check_demos(candidate)
         asked = [self.setup.roles[how.role].identity, *map(str, how.params.items())]
         biased = [candidate.key] if candidate.key != candidate.calls_key else []

@@ -60,11 +60,15 @@ def _is_path(given: Any) -> bool:
 
 
 def _is_start(given: Any) -> bool:
-    return all(isinstance(one, Module) or _is_path(one) for one in (given if isinstance(given, list | tuple) else [given]))
+    return all(
+        isinstance(one, Module) or _is_path(one) for one in (given if isinstance(given, list | tuple) else [given])
+    )
 
 
 def _are_teachers(given: Any) -> bool:
-    return given is None or isinstance(given, Module) or (_is_listed(given) and all(isinstance(t, Module) for t in given))
+    return (
+        given is None or isinstance(given, Module) or (_is_listed(given) and all(isinstance(t, Module) for t in given))
+    )
 
 
 _WANTED: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -77,5 +81,9 @@ _WANTED: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("budget", lambda given: given is None or isinstance(given, Budget), "a Budget, or None"),
     ("seed", lambda given: given is None or isinstance(given, Integral), "a whole number"),
     ("warm_start", _is_start, "a program, the path of one, of a run folder or of a file of traces, or a list of these"),
-    ("max_errors", lambda given: given is None or (isinstance(given, Integral) and given >= 0), "a whole number, or None"),
+    (
+        "max_errors",
+        lambda given: given is None or (isinstance(given, Integral) and int(given) >= 0),
+        "a whole number, or None",
+    ),
 )

@@ -48,7 +48,9 @@ def quoted(setup: Setup, student: Module, teachers: Sequence[Module], needs_pric
     estimate, shape = setup.optimizer.estimate(setup.shape), setup.shape
     if not isinstance(estimate, Estimate) or not all(isinstance(getattr(estimate, role), Range) for role in ROLES):
         name = type(setup.optimizer).__name__
-        raise ConfigurationError(f"{name}.estimate gave {estimate!r:.80}: it has to give an Estimate, with a Range by role.")
+        raise ConfigurationError(
+            f"{name}.estimate gave {estimate!r:.80}: it has to give an Estimate, with a Range by role."
+        )
     roles = {role: getattr(estimate, role).high for role in ROLES}
     scored = setup.warm.programs if setup.metric is not None else ()
     roles["task"] += len(scored) * shape.val * shape.calls_per_run

@@ -17,6 +17,7 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager
 from contextvars import Context, copy_context
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import msgspec
@@ -195,9 +196,9 @@ def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:
     Raises ConfigurationError for what is no number of at least one.
     """
     settings = current_app().settings
-    limit: int = settings.num_threads if num_threads is None else num_threads
-    if not isinstance(limit, int) or limit < 1:
-        raise ConfigurationError(f"num_threads={limit!r}: one at a time is the least; None is the setting.")
+    given: Any = settings.num_threads if num_threads is None else num_threads
+    if not isinstance(given, Integral) or (limit := int(given)) < 1:
+        raise ConfigurationError(f"num_threads={given!r}: one at a time is the least; None is the setting.")
     if num_threads is not None:
         return limit
     parts = [part for program in programs for part in getattr(program, "predictors", tuple)()]

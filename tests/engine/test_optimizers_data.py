@@ -81,7 +81,10 @@ WRONG = {
     "one part": ({"parts": lambda self, train, val, rng: train}, "two lists"),
     "parts of other examples": ({"parts": lambda self, train, val, rng: (train, [dspex.Example(a=1)])}, "it was given"),
     "a plain function": ({"run": lambda self, ctx: ctx.student}, r"it has to be `async def run\(self, ctx\)`"),
-    "the key of a candidate": ({"run": lambda self, ctx: ctx.evaluate("student", ctx.val)}, "evaluate was given 'student'"),
+    "the key of a candidate": (
+        {"run": lambda self, ctx: ctx.evaluate("student", ctx.val)},
+        "evaluate was given 'student'",
+    ),
     "no examples": ({"run": lambda self, ctx: ctx.evaluate(ctx.student, None)}, "evaluate was given None: examples"),
     "one example": ({"run": lambda self, ctx: ctx.evaluate(ctx.student, ctx.val[0])}, "'question' is no Example"),
     "dictionaries": ({"run": lambda self, ctx: ctx.evaluate(ctx.student, [{"question": "?"}])}, "is no Example"),
@@ -104,7 +107,7 @@ async def test_a_slip_in_an_optimizer_is_told_in_its_own_words(lab, app, methods
 
 async def test_a_plain_function_for_run_inside_another_optimizer_is_told_too(lab, app):
     plain = type("Plain", (Halving,), {"run": lambda self, ctx: ctx.student})
-    with pytest.raises(dspex.EvaluationError, match="Plain inside inner: .*async def run"):
+    with pytest.raises(dspex.EvaluationError, match=r"Plain inside inner: .*async def run"):
         await compiled(lab, Halving(lab.right, plain(lab.right)))
 
 
