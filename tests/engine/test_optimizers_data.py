@@ -133,3 +133,12 @@ def test_an_option_that_cannot_be_meant_is_refused_before_anything_is_done(lab, 
     with pytest.raises(dspex.ConfigurationError, match=f"^{name}="):
         optimizer.compile(dspex.Predict("question -> answer"), **options)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("lm", ["openai/gpt-4o-mini", dspex.LM])
+def test_what_is_no_lm_is_told_before_a_run_is_begun(lab, app, tmp_path, lm):
+    with dspex.context(lm=lm), pytest.raises(dspex.ConfigurationError, match="An LM is a dspex.LM"):
+        Halving(lab.right).compile(
+            dspex.Predict("question -> answer"), trainset=lab.examples(20), run_dir=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
