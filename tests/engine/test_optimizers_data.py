@@ -137,7 +137,7 @@ def test_an_option_that_cannot_be_meant_is_refused_before_anything_is_done(lab, 
 
 @pytest.mark.parametrize("lm", ["openai/gpt-4o-mini", dspex.LM])
 def test_what_is_no_lm_is_told_before_a_run_is_begun(lab, app, tmp_path, lm):
-    with dspex.context(lm=lm), pytest.raises(dspex.ConfigurationError, match="An LM is a dspex.LM"):
+    with dspex.context(lm=lm), pytest.raises(dspex.ConfigurationError, match=r"An LM is a dspex\.LM"):
         Halving(lab.right).compile(
             dspex.Predict("question -> answer"), trainset=lab.examples(20), run_dir=tmp_path / "run"
         )
