@@ -51,8 +51,12 @@ class Interrupts:
 
     def let_sleep(self) -> None:
         """Wake what was woken before; the loop may be closed from now on."""
-        if self._woken_before is not None:
+        if self._woken_before is None:
+            return
+        try:
             signal.set_wakeup_fd(self._woken_before)
+        except (OSError, ValueError):  # it was closed meanwhile
+            signal.set_wakeup_fd(-1)
 
     def __exit__(self, *_error: object) -> None:
         if self._is_set:
