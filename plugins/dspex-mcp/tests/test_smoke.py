@@ -16,9 +16,9 @@ def test_declaring_it_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_command_is_there(real_command):
+def test_the_command_is_there(command):
     shown = subprocess.run(
-        [sys.executable, "-m", "dspex", "mcp", "tools", "--", *real_command()],
+        [sys.executable, "-m", "dspex", "mcp", "tools", "--", *command()],
         capture_output=True,
         text=True,
         check=True,
