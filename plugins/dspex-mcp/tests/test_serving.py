@@ -219,15 +219,18 @@ def test_a_saved_program_is_offered_by_a_command_until_ctrl_c_or_the_end_of_its_
         _, called = json.loads(process.stdout.readline()), json.loads(process.stdout.readline())
         assert called["result"]["structuredContent"] == {"tray": "bills", "weight": 0.5}
         if end == "Ctrl-C":
-            process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=10)  # closes its stdin too: it does not end while it waits for a line
+            process.send_signal(signal.SIGINT)  # while it waits for a line
+        else:
+            process.stdin.close()
+        process.wait(timeout=10)
+        said = process.stderr.read()
         assert process.returncode in (0, 130)
         assert b"Traceback" not in said
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
-        process.stderr.close()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
 
 
 async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(python, tmp_path):

@@ -7,7 +7,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
@@ -15,6 +15,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from dspex import ConfigurationError, Secret
 from dspex_mcp.programs import ProgramServer
+from dspex_mcp.standard_input import lines
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FROM_ENVIRONMENT = "DSPEX_MCP_TOKEN"
@@ -38,8 +39,9 @@ async def aserve(
     """
     server = programs if isinstance(programs, ProgramServer) else ProgramServer(programs, **options)
     if port is None:
-        async with stdio_server() as (read, write):
-            await server.server.run(read, write, server.server.create_initialization_options())
+        with lines() as stdin:
+            async with stdio_server(stdin=cast("Any", stdin)) as (read, write):
+                await server.server.run(read, write, server.server.create_initialization_options())
         return
     import uvicorn
 
