@@ -236,7 +236,9 @@ def _bootstrap(values: Sequence[float], rng: random.Random, level: float) -> Int
         half = _quantile(level) * math.sqrt(math.fsum((value - mean) ** 2 for value in values)) / n
         return Interval(mean - half, mean + half)
     means: list[float] = []
-    for _ in range(RESAMPLES // 100):  # a hundred at a time: one by one, the call of each is most of a small sample's time
+    for _ in range(
+        RESAMPLES // 100
+    ):  # a hundred at a time: one by one, the call of each is most of a small sample's time
         draws = iter(rng.choices(values, k=100 * n))
         means += (sum(resample) / n for resample in zip(*[draws] * n, strict=True))
     means.sort()
