@@ -236,9 +236,8 @@ def _bootstrap(values: Sequence[float], rng: random.Random, level: float) -> Int
         half = _quantile(level) * math.sqrt(math.fsum((value - mean) ** 2 for value in values)) / n
         return Interval(mean - half, mean + half)
     means: list[float] = []
-    for _ in range(
-        RESAMPLES // 100
-    ):  # a hundred at a time: one by one, the call of each is most of a small sample's time
+    # A hundred at a time: one by one, their calls are most of a small sample's time.
+    for _ in range(RESAMPLES // 100):
         draws = iter(rng.choices(values, k=100 * n))
         means += (sum(resample) / n for resample in zip(*[draws] * n, strict=True))
     means.sort()
