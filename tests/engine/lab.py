@@ -109,7 +109,7 @@ class Search(dspex.Optimizer):
         return made
 
 
-SMALL = MappingProxyType({"trainset": tuple(examples(12)), "valset": tuple(examples(8, 100)), "sets": 3})
+SMALL = MappingProxyType({"trainset": tuple(examples(8)), "valset": tuple(examples(6, 100)), "sets": 3})
 DATA = MappingProxyType({"trainset": tuple(examples(20)), "valset": tuple(examples(16, 100))})
 
 
@@ -128,7 +128,7 @@ def saved(program: Any, folder: Path) -> bytes:
 
 
 async def small_run(model: Model, run_dir: Path) -> None:
-    """A compile of some 70 calls, and its program saved in its folder."""
+    """A compile of some 50 calls, and its program saved in its folder."""
     async with dspex.App():
         saved(await compiled(model, run_dir=run_dir, **SMALL), run_dir)
 

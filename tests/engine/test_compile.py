@@ -46,30 +46,30 @@ def simulated(lab, tmp_path, seed, concurrency, faults=0.0, **options):
     "budget",
     [
         None,
-        dspex.Budget(calls=120, on_short="stop"),
-        dspex.Budget(tokens=40_000, on_short="stop"),
-        dspex.Budget(usd=0.04, on_short="stop"),
+        dspex.Budget(calls=45, on_short="stop"),
+        dspex.Budget(tokens=22_000, on_short="stop"),
+        dspex.Budget(usd=0.03, on_short="stop"),
     ],
     ids=["no budget", "calls", "tokens", "dollars"],
 )
 def test_delays_and_concurrency_do_not_change_the_program(lab, tmp_path, budget):
     found = set()
     for seed, concurrency in [(0, 1), (1, 3), (2, 8), (3, 8), (4, 32), (5, 32)]:
-        data, model, _ = simulated(lab, tmp_path, seed, concurrency, budget=budget)
+        data, model, _ = simulated(lab, tmp_path, seed, concurrency, budget=budget, **lab.SMALL)
         assert model.most <= concurrency
         found.add(data)
     assert len(found) == 1
     assert (json.loads(data)["metadata"]["evidence"]["stopped"] == "done") == (budget is None)
 
 
-@pytest.mark.parametrize("calls", [0, 1, 25, 60, 200, 300])
+@pytest.mark.parametrize("calls", [0, 1, 15, 30, 80, 120])
 @pytest.mark.parametrize("faults", [0.0, 0.1], ids=["no faults", "faults"])
 def test_a_budget_of_calls_is_never_passed(lab, tmp_path, calls, faults):
     budget = dspex.Budget(calls=calls, on_short="stop")
-    data, model, ledger = simulated(lab, tmp_path, calls, 8, faults, budget=budget)
+    data, model, ledger = simulated(lab, tmp_path, calls, 8, faults, budget=budget, **lab.SMALL)
     assert len(model.prompts) == ledger.paid <= calls
     assert ledger.calls <= calls
-    assert json.loads(data)["metadata"]["evidence"]["stopped"] == ("budget" if calls < 100 else "done")
+    assert json.loads(data)["metadata"]["evidence"]["stopped"] == ("budget" if calls < 50 else "done")
 
 
 async def test_a_budget_that_the_estimate_passes_is_refused_before_anything_is_spent(lab, app):

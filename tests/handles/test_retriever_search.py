@@ -350,9 +350,9 @@ def test_metadata_is_kept_as_json_would_and_is_the_indexs_own():
 
 def test_a_handle_that_was_used_is_pickled_as_one_that_was_not():
     retriever = dspex.Retriever("own", provider=Searching(), k=2, embedder=dspex.Embedder(len, cache_key="len"))
-    retriever("?")
+    retriever(["?", "!"])
     _ = retriever.embedder.service
-    assert texts(pickle.loads(pickle.dumps(retriever))("?")) == ["Emma", "Ulysses"]
+    assert [*map(texts, pickle.loads(pickle.dumps(retriever))(["?", "!"]))] == [["Emma", "Ulysses"]] * 2
 
 
 def test_ids_to_delete_are_texts():

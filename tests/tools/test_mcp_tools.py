@@ -157,7 +157,8 @@ async def test_a_sync_call_runs_on_the_loop_of_the_session():
     assert threads == [threading.current_thread()]
 
 
-async def test_a_sync_call_that_blocks_that_loop_is_an_error_and_no_deadlock():
+async def test_a_sync_call_that_blocks_that_loop_is_an_error_and_no_deadlock(monkeypatch):
+    monkeypatch.setattr("dspex.program.types.mcp_tool.LOOP_GRACE_S", 0.1)
     made = tool(Session(text("x")))
     with pytest.raises(dspex.ToolError, match="closed or blocked"):
         made(city="x")
