@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import gc
 import hashlib
 import importlib.util
 import json
@@ -50,7 +51,8 @@ class ForkedPython:
         asked, answers = self._process.stdin, self._process.stdout
         assert asked is not None
         assert answers is not None
-        asked.write(json.dumps([arguments, {**os.environ}]) + "\n")
+        imported = [name for name in sys.modules if name.startswith("dspex")]
+        asked.write(json.dumps([imported, arguments, {**os.environ}]) + "\n")
         asked.flush()
         return subprocess.CompletedProcess(arguments, *json.loads(answers.readline()))
 
@@ -60,10 +62,13 @@ def serve() -> None:
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a kit prints when it is imported is no answer
     for line in requests:
-        [source, *arguments], environment = json.loads(line)
+        imported, [source, *arguments], environment = json.loads(line)
         with contextlib.suppress(Exception):  # which the fork will meet, and tell
             module_of(source)
+            for name in imported:  # a compile imports more when it is made
+                importlib.import_module(name)
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            gc.freeze()  # what a fork does not touch it need not copy
             child = _forked()
             if not child:
                 _become(environment, out.fileno(), err.fileno())
