@@ -130,7 +130,7 @@ class TestLlamaServer(EmbeddingContract):
     same_meaning = ()  # a model that writes: its vectors are all alike
     nearness = 0.99
     many = 5
-    batch = 8
+    batch = 4
     limit_s = 55.0
 
     def spec(self) -> Spec:
