@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import itertools
 import json
 import re
 import shutil
@@ -53,11 +54,11 @@ class OptimizerContract:
     answered with is `reply`'s, or a word for each output.
 
     `sizes` are the numbers of examples to train and to validate on, `cuts` at how many records of a journal a run is cut off
-    and gone on with, evenly spread.
+    and gone on with: once between any two kinds of records that follow each other, and else evenly spread.
     """
 
     sizes: Sequence[tuple[int, int]] = ((12, 8), (5, 16), (20, 3))
-    cuts = 40
+    cuts = 24
 
     def make(self, metric: Any, trainset: list[Example]) -> Optimizer:
         """The optimizer, small enough that a compile makes a few hundred calls at most; it may not need the trainset."""
@@ -153,8 +154,7 @@ class OptimizerContract:
         begun = [record["t"] == "train" and not record.get("state") for record in records]
         assert sum(begun) == len(whole.model.trainings), "trainings that are not in the journal"
         assert sum(finished) == whole.calls, "calls that do not go through the context, and so are not in the journal"
-        step = max(1, len(lines) // self.cuts)
-        for cut in range(1, len(lines), step):
+        for cut in self.places([record["t"] for record in records]):
             folder = shutil.copytree(tmp_path / "whole", tmp_path / f"cut-{cut}")
             torn = lines[cut][: len(lines[cut]) // 2] if cut % 2 else b""
             (folder / JOURNAL).write_bytes(b"".join(lines[:cut]) + torn)
@@ -164,11 +164,17 @@ class OptimizerContract:
             left = len(whole.model.trainings) - sum(begun[:cut])
             assert len(again.model.trainings) == left, f"cut off after record {cut}, it trained twice"
 
+    def places(self, kinds: list[str]) -> list[int]:
+        """Where a journal of records of these kinds is cut off."""
+        borders = {pair: place for place, pair in enumerate(itertools.pairwise(kinds), 1)}
+        others = max(self.cuts - len(borders), self.cuts // 2)
+        return sorted({*borders.values(), *range(1, len(kinds), max(1, len(kinds) // others))})
+
     def test_a_budget_of_calls_is_a_wall(self, tmp_path: Path) -> None:
         needed = self.whole(tmp_path / "whole").calls
         for share in range(4):
             calls = needed * share // 3
-            for faults in (0.0, 0.1):
+            for faults in (0.0, 0.1) if calls else (0.0,):
                 folder, budget = tmp_path / f"{calls}-{faults}", Budget(calls=calls, on_short="stop")
                 one = self.compiled(folder, before=delays(share, faults), budget=budget)
                 assert one.calls <= calls, "calls beyond the budget"
