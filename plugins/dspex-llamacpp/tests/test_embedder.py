@@ -21,7 +21,7 @@ class TestLlamaCppEmbedder(EmbeddingContract):
     model = GEMMA
     options = MappingProxyType({"context": 256})
     same_meaning = ()  # a model that writes: its vectors are all alike
-    many = 5
+    many = 3
     batch = 4
     limit_s = 55.0
     offered = dspex_llamacpp.dspex_embedders()[0]
