@@ -2,12 +2,14 @@
 
 import asyncio
 import copy
+import functools
 import itertools
 import json
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,6 @@ class Outcome(msgspec.Struct, frozen=True):
     def calls(self) -> int:
         """Calls that left."""
         return len(self.model.requests)
-
-
-WHOLE: dict[type, Outcome] = {}
 
 
 class OptimizerContract:
@@ -99,17 +98,17 @@ class OptimizerContract:
         (program, data), _ = simulate(main, seed)
         return Outcome(program, data, model)
 
-    def whole(self, folder: Path) -> Outcome:
-        """A compile that nothing disturbs; one for all tests of a class, in the folder of the first."""
-        kind = type(self)
-        if kind not in WHOLE:
-            WHOLE[kind] = self.compiled(folder)
-        return WHOLE[kind]
+    @classmethod
+    @functools.cache
+    def whole(cls) -> Outcome:
+        """A compile that nothing disturbs; one for all tests of a class, as each gives the same."""
+        with tempfile.TemporaryDirectory() as folder:
+            return cls().compiled(Path(folder))
 
     # The contract
 
     def test_delays_and_concurrency_do_not_change_what_is_found(self, tmp_path: Path) -> None:
-        whole = self.whole(tmp_path / "whole")
+        whole = self.whole()
         for budget in (None, Budget(calls=max(1, whole.calls // 2), on_short="stop")):
             found = set()
             for seed, threads in ((0, 1), (1, 3), (2, 8), (3, 32)):
@@ -171,7 +170,7 @@ class OptimizerContract:
         return sorted({*borders.values(), *range(1, len(kinds), max(1, len(kinds) // others))})
 
     def test_a_budget_of_calls_is_a_wall(self, tmp_path: Path) -> None:
-        needed = self.whole(tmp_path / "whole").calls
+        needed = self.whole().calls
         for share in range(4):
             calls = needed * share // 3
             for faults in (0.0, 0.1) if calls else (0.0,):
@@ -206,7 +205,7 @@ class OptimizerContract:
         assert not [text for text in shown if any(number in text for number in numbers)], "a held example was shown"
 
     def test_a_cancelled_run_gives_the_best_so_far_and_leaves_no_task(self, tmp_path: Path) -> None:
-        whole, ends = self.whole(tmp_path / "whole"), set()
+        whole, ends = self.whole(), set()
         for at in sorted({1, whole.calls // 3, whole.calls - 1} & set(range(1, whole.calls))):
             folder = tmp_path / f"cancelled-{at}"
             model, program, status, left = self.cancelled(folder, at)
@@ -277,7 +276,7 @@ class OptimizerContract:
         assert data == before
 
     def test_a_saved_program_loads_into_a_new_one(self, tmp_path: Path) -> None:
-        one = self.whole(tmp_path / "run")
+        one = self.whole()
         one.program.save(tmp_path / "program.json")
         assert self.student().load(tmp_path / "program.json").dump_state() == one.program.dump_state()
 
@@ -302,7 +301,7 @@ class OptimizerContract:
                 raise AssertionError(f"{name}: accepted")
 
     def test_all_forms_of_compile_give_the_same(self, tmp_path: Path) -> None:
-        expected = self.whole(tmp_path / "async").data
+        expected = self.whole().data
         trainset, valset = examples(self.sizes[0][0]), examples(self.sizes[0][1], 100)
         with context(lm=Oracle(self.reply).lm):
             optimizer, data = self.make(right, trainset), self.data(trainset, valset)
