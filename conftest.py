@@ -4,6 +4,7 @@
 empty folder of a new user, and leaves nothing to the next one.
 """
 
+import gc
 import signal
 import tempfile
 from contextlib import ExitStack, chdir
@@ -11,7 +12,11 @@ from typing import Any
 
 
 def pytest_configure() -> None:
-    """Ctrl-C reaches what tests start, also where a shell has put the whole run in the background and so ignores it."""
+    """Ctrl-C reaches what tests start, also where a shell has put the whole run in the background and so ignores it.
+
+    Garbage collection begins by itself more rarely than in a user's process: 7 % of the tests' time went there.
+    """
+    gc.set_threshold(10_000)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

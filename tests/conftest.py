@@ -37,15 +37,11 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the real stderr at hand, for what is said just before the process ends; let processes of tests hear Ctrl-C.
-
-    Garbage collection begins by itself more rarely than in a user's process: 7 % of the tests' time went there.
-    """
+    """Keep the real stderr at hand, for what is said just before the process ends; let processes of tests hear Ctrl-C."""
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         config.stash[REAL_STDERR] = os.dup(2)
     # A shell starts what it runs in the background deaf to it, and every child would be so too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    gc.set_threshold(10_000)
     base = tempfile.mkdtemp(prefix="dspex-tests-")
     config.add_cleanup(partial(shutil.rmtree, base, ignore_errors=True))
     # Not there yet, each another; most tests need none, and a tmp_path for each takes its time.

@@ -414,20 +414,24 @@ def _by_name(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> d
     return {**{name: value for name, value in bound.arguments.items() if name != rest}, **bound.arguments.get(rest, {})}
 
 
+_HOLDERS: tuple[type, ...] = (Module, list, tuple, dict)  # what a module may be a part of
+
+
 def _walk(root: Any, path: str = "", key_form: str = "['{}']") -> Iterator[tuple[str, Any]]:
     """Modules below `root` with their paths, depth first, each object once."""
     seen: set[int] = set()
 
     def visit(path: str, part: Any) -> Iterator[tuple[str, Any]]:
-        if id(part) in seen or not isinstance(part, (Module, list, tuple, dict)):
+        if id(part) in seen:
             return
         seen.add(id(part))
         if isinstance(part, Module):
             yield path or "self", part
         for step, child in _children(part, key_form):
-            yield from visit(f"{path}{step}" if path or step[0] == "[" else step[1:], child)
+            if isinstance(child, _HOLDERS):
+                yield from visit(f"{path}{step}" if path or step[0] == "[" else step[1:], child)
 
-    yield from visit(path, root)
+    return visit(path, root)
 
 
 def _children(part: Any, key_form: str) -> Iterator[tuple[str, Any]]:
@@ -445,7 +449,7 @@ def _children(part: Any, key_form: str) -> Iterator[tuple[str, Any]]:
 def _replace(part: Any, replaced: dict[int, Any], seen: set[int]) -> Any:
     if id(part) in replaced:
         return replaced[id(part)]
-    if id(part) in seen or not isinstance(part, (Module, list, tuple, dict)):
+    if id(part) in seen or not isinstance(part, _HOLDERS):
         return part
     seen.add(id(part))
     if isinstance(part, tuple):

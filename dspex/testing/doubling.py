@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import os
 import random
 import re
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -131,5 +133,17 @@ def delays(seed: int, faults: float = 0.0) -> Before:
         await asyncio.sleep(2 * rng.random())
         if rng.random() < faults:
             raise BadRequest("a fault by script")
+
+    return before
+
+
+def killed_at(call: int) -> Before:
+    """As `delays(0)`, and at that call the process is gone."""
+    late = delays(0)
+
+    async def before(number: int, request: LMRequest) -> None:
+        if number == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await late(number, request)
 
     return before

@@ -1,7 +1,8 @@
 """A plugin manager that knows one plugin, made in the test: for kits, which must see nothing that is installed beside it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import functools
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,6 +48,11 @@ def provider_of(
     spec: Spec, model: str, given: Mapping[str, Any], http: HttpClient | None = None, base_url: str | None = None
 ) -> Any:
     """A provider as the App makes it, with the key KEY and those keywords of a handle that are its options."""
-    known = {field.name for field in msgspec.structs.fields(spec.options)} if spec.options else set()
+    known = _fields(spec.options) if spec.options else ()
     options = {name: value for name, value in given.items() if name in known}
     return spec.load()(Endpoint(spec.name, model, base_url, Secret(KEY), {}, options), http)
+
+
+@functools.cache  # a kit asks a thousand times
+def _fields(options: type) -> Collection[str]:
+    return {field.name for field in msgspec.structs.fields(options)}

@@ -2,18 +2,16 @@
 
 import asyncio
 import copy
-import hashlib
-import importlib.util
+import functools
+import itertools
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -26,13 +24,14 @@ from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Budget
 from dspex.engine.optimizer import Optimizer
 from dspex.program.module import Module
+from dspex.testing import compiled_elsewhere
 from dspex.testing.doubling import Before, Doubling, Oracle, delays, examples, number, right
 from dspex.testing.virtual_time import VirtualClock, simulate
 
 HELD_FROM = 900
 JOURNAL = "journal.jsonl"
-SUBPROCESS_S = 60
-PIPED: Mapping[str, Any] = MappingProxyType({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True})
+HASHES = ("1", "2")
+JOB_S = 60
 MANY_CALLS = 32  # with 8 runs of two calls at once there is more to do after the first one
 
 
@@ -54,11 +53,11 @@ class OptimizerContract:
     answered with is `reply`'s, or a word for each output.
 
     `sizes` are the numbers of examples to train and to validate on, `cuts` at how many records of a journal a run is cut off
-    and gone on with, evenly spread.
+    and gone on with: once between any two kinds of records that follow each other, and else evenly spread.
     """
 
     sizes: Sequence[tuple[int, int]] = ((12, 8), (5, 16), (20, 3))
-    cuts = 40
+    cuts = 24
 
     def make(self, metric: Any, trainset: list[Example]) -> Optimizer:
         """The optimizer, small enough that a compile makes a few hundred calls at most; it may not need the trainset."""
@@ -99,10 +98,17 @@ class OptimizerContract:
         (program, data), _ = simulate(main, seed)
         return Outcome(program, data, model)
 
+    @classmethod
+    @functools.cache
+    def whole(cls) -> Outcome:
+        """A compile that nothing disturbs; one for all tests of a class, as each gives the same."""
+        with tempfile.TemporaryDirectory() as folder:
+            return cls().compiled(Path(folder))
+
     # The contract
 
     def test_delays_and_concurrency_do_not_change_what_is_found(self, tmp_path: Path) -> None:
-        whole = self.compiled(tmp_path / "whole")
+        whole = self.whole()
         for budget in (None, Budget(calls=max(1, whole.calls // 2), on_short="stop")):
             found = set()
             for seed, threads in ((0, 1), (1, 3), (2, 8), (3, 32)):
@@ -114,33 +120,25 @@ class OptimizerContract:
             assert budget is not None or found == {whole.data}
 
     def test_the_order_of_hashes_does_not_change_what_is_found(self, tmp_path: Path) -> None:
-        running = [self.elsewhere(tmp_path / seed, hashes=seed) for seed in ("1", "2")]
-        said = [process.communicate(timeout=SUBPROCESS_S) for process in running]
-        assert not any(process.returncode for process in running), said
-        assert len({told for told, _ in said}) == 1, "PYTHONHASHSEED changes the result: is a set gone through?"
+        ended = [self.elsewhere(tmp_path / seed, hashes=seed) for seed in HASHES]
+        assert not any(one.returncode for one in ended), ended
+        assert len({one.stdout for one in ended}) == 1, "PYTHONHASHSEED changes the result: is a set gone through?"
 
-    def elsewhere(self, *folders: Path, hashes: str = "0", kill_at: int = 0) -> "subprocess.Popen[str]":
+    def elsewhere(self, *folders: Path, hashes: str, kill_at: int = 0) -> "subprocess.CompletedProcess[str]":
         """Compiles in a process of their own, killed at that call; it prints a line of what tells each result from another."""
-        kit = type(self)
-        code = "import sys; from dspex.testing.optimizer_contract import print_results; print_results(*sys.argv[1:])"
-        source = importlib.import_module(kit.__module__).__file__ or ""
-        environment = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-c", code, source, kit.__qualname__, str(kill_at), *map(str, folders)]
-        return subprocess.Popen(command, env=environment, **PIPED)  # noqa: S603  the kit's own file
+        return compiled_elsewhere.python(hashes).run(type(self), folders, kill_at)
 
     def test_a_run_killed_by_kill_9_pays_nothing_twice_and_ends_as_a_whole_one(self, tmp_path: Path) -> None:
         whole = self.compiled(tmp_path / "whole", before=delays(0))
         kill_at = whole.calls * 3 // 5
         if not kill_at:
             return
-        killed = self.elsewhere(tmp_path / "killed", kill_at=kill_at)
-        said = killed.communicate(timeout=SUBPROCESS_S)
-        assert killed.returncode == -signal.SIGKILL, said
+        killed = self.elsewhere(tmp_path / "killed", hashes=HASHES[0], kill_at=kill_at)
+        assert killed.returncode == -signal.SIGKILL, killed
         # Whose module has another name there is another optimizer to a run, so it goes on where it began.
-        again = self.elsewhere(tmp_path / "killed", tmp_path / "not killed")
-        said = again.communicate(timeout=SUBPROCESS_S)
-        assert not again.returncode, said
-        (ended, calls), (expected, _) = (line.split() for line in said[0].splitlines())
+        again = self.elsewhere(tmp_path / "killed", tmp_path / "not killed", hashes=HASHES[1])
+        assert not again.returncode, again
+        (ended, calls), (expected, _) = (line.split() for line in again.stdout.splitlines())
         assert ended == expected, "killed and gone on with, it ended otherwise"
         repeated = kill_at + int(calls) - whole.calls
         assert 0 < repeated <= whole.model.most, (
@@ -155,8 +153,7 @@ class OptimizerContract:
         begun = [record["t"] == "train" and not record.get("state") for record in records]
         assert sum(begun) == len(whole.model.trainings), "trainings that are not in the journal"
         assert sum(finished) == whole.calls, "calls that do not go through the context, and so are not in the journal"
-        step = max(1, len(lines) // self.cuts)
-        for cut in range(1, len(lines), step):
+        for cut in self.places([record["t"] for record in records]):
             folder = shutil.copytree(tmp_path / "whole", tmp_path / f"cut-{cut}")
             torn = lines[cut][: len(lines[cut]) // 2] if cut % 2 else b""
             (folder / JOURNAL).write_bytes(b"".join(lines[:cut]) + torn)
@@ -166,11 +163,17 @@ class OptimizerContract:
             left = len(whole.model.trainings) - sum(begun[:cut])
             assert len(again.model.trainings) == left, f"cut off after record {cut}, it trained twice"
 
+    def places(self, kinds: list[str]) -> list[int]:
+        """Where a journal of records of these kinds is cut off."""
+        borders = {pair: place for place, pair in enumerate(itertools.pairwise(kinds), 1)}
+        others = max(self.cuts - len(borders), self.cuts // 2)
+        return sorted({*borders.values(), *range(1, len(kinds), max(1, len(kinds) // others))})
+
     def test_a_budget_of_calls_is_a_wall(self, tmp_path: Path) -> None:
-        needed = self.compiled(tmp_path / "whole").calls
+        needed = self.whole().calls
         for share in range(4):
             calls = needed * share // 3
-            for faults in (0.0, 0.1):
+            for faults in (0.0, 0.1) if calls else (0.0,):
                 folder, budget = tmp_path / f"{calls}-{faults}", Budget(calls=calls, on_short="stop")
                 one = self.compiled(folder, before=delays(share, faults), budget=budget)
                 assert one.calls <= calls, "calls beyond the budget"
@@ -202,7 +205,7 @@ class OptimizerContract:
         assert not [text for text in shown if any(number in text for number in numbers)], "a held example was shown"
 
     def test_a_cancelled_run_gives_the_best_so_far_and_leaves_no_task(self, tmp_path: Path) -> None:
-        whole, ends = self.compiled(tmp_path / "whole"), set()
+        whole, ends = self.whole(), set()
         for at in sorted({1, whole.calls // 3, whole.calls - 1} & set(range(1, whole.calls))):
             folder = tmp_path / f"cancelled-{at}"
             model, program, status, left = self.cancelled(folder, at)
@@ -273,7 +276,7 @@ class OptimizerContract:
         assert data == before
 
     def test_a_saved_program_loads_into_a_new_one(self, tmp_path: Path) -> None:
-        one = self.compiled(tmp_path / "run")
+        one = self.whole()
         one.program.save(tmp_path / "program.json")
         assert self.student().load(tmp_path / "program.json").dump_state() == one.program.dump_state()
 
@@ -298,13 +301,13 @@ class OptimizerContract:
                 raise AssertionError(f"{name}: accepted")
 
     def test_all_forms_of_compile_give_the_same(self, tmp_path: Path) -> None:
-        expected = self.compiled(tmp_path / "async").data
+        expected = self.whole().data
         trainset, valset = examples(self.sizes[0][0]), examples(self.sizes[0][1], 100)
         with context(lm=Oracle(self.reply).lm):
             optimizer, data = self.make(right, trainset), self.data(trainset, valset)
             made = optimizer.compile(self.student(), **data, run_dir=tmp_path / "sync", holdout=0)
             job = optimizer.start(self.student(), **data, run_dir=tmp_path / "job", holdout=0)
-            assert told(made, tmp_path) == expected == told(job.result(SUBPROCESS_S), tmp_path)
+            assert told(made, tmp_path) == expected == told(job.result(JOB_S), tmp_path)
 
 
 class Recorded:
@@ -333,29 +336,3 @@ def going_on(app: App) -> list[str]:
     children = {row.name for row in app.tree()}
     tasks = {task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()}
     return sorted((tasks - children - {"supervisor:app"}) | {name for name in children if name.startswith("job ")})
-
-
-def killed_at(call: int) -> Before:
-    """As `delays(0)`, and at that call the process is gone."""
-    late = delays(0)
-
-    async def before(number: int, request: LMRequest) -> None:
-        if number == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        await late(number, request)
-
-    return before
-
-
-def print_results(source: str, name: str, kill_at: str, *folders: str) -> None:
-    """Compile by the kit of that name, defined at the top of that file, once a folder; print a digest of each result, and its calls."""
-    spec = importlib.util.spec_from_file_location("the_kit", source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["the_kit"] = module
-    spec.loader.exec_module(module)
-    kit: OptimizerContract = getattr(module, name)()
-    for folder in folders:
-        outcome = kit.compiled(Path(folder), before=killed_at(int(kill_at)) if int(kill_at) else None)
-        sys.stdout.write(f"{hashlib.blake2b(outcome.data).hexdigest()} {outcome.calls}\n")

@@ -4,10 +4,12 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from dspex.plugin import Endpoint, LMRequest, Message
+from dspex.plugin import Endpoint, HttpClient, LMRequest, Message, Spec
 from dspex_llamacpp.provider import LlamaCppProvider
 
 
@@ -26,6 +28,31 @@ def model() -> Iterator[LlamaCppProvider]:
     provider = open_model(context=1024)
     yield provider
     asyncio.run(provider.aclose())
+
+
+@pytest.fixture(scope="session")
+def kept() -> Iterator[Callable[[Spec], Spec]]:
+    """Specs of a plugin's whose models stay loaded when an App lets them go: to load one takes a second."""
+    made: dict[tuple[Any, str], Any] = {}
+
+    def keeping(spec: Spec) -> Spec:
+        kind = spec.load()
+
+        def open_once(endpoint: Endpoint, http: HttpClient | None) -> Any:
+            key = kind, repr(endpoint.options)
+            if key not in made:
+                made[key] = type(kind.__name__, (kind,), {"aclose": stay})(endpoint, http)
+            return made[key]
+
+        return msgspec.structs.replace(spec, factory=open_once)
+
+    yield keeping
+    for (kind, _), provider in made.items():
+        asyncio.run(kind.aclose(provider))
+
+
+async def stay(_provider: Any) -> None:
+    """It is wanted by the next test."""
 
 
 @pytest.fixture

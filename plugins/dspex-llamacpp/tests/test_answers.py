@@ -3,8 +3,10 @@
 import json
 import re
 
+import pytest
+
 import dspex
-from dspex.plugin import LMRequest, Message
+from dspex.plugin import BadRequest, LMRequest, Message
 from dspex_llamacpp.wire import read_sampling, to_body
 
 DEMOS = "Write the name as Last, First.\n\nName: Dr. Vera Young\nSorted: Young, Vera\n\nName: Tim Burton\nSorted:"
@@ -52,6 +54,12 @@ async def test_a_json_schema_is_kept_to(model, ask):
     person = json.loads(reply.text)
     assert isinstance(person["name"], str)
     assert isinstance(person["age"], int)
+
+
+async def test_a_schema_that_the_engine_cannot_follow_is_a_bad_request(model, ask):
+    """Here, as the engine takes three seconds for the first schema after another model's."""
+    with pytest.raises(BadRequest, match=r"cannot follow this JSON schema \(capability: json_schema\)"):
+        await model.complete(ask(schema={"$ref": "#/nowhere"}, max_tokens=4))
 
 
 async def test_a_predictor_in_json_form_has_its_reply_held_to_the_outputs_types(model):

@@ -13,44 +13,50 @@ from dspex_llamacpp.embedder import LlamaCppEmbedder, read_reply
 from dspex_llamacpp.weights import has_pooling
 
 GEMMA = "gemma-3-270m"
+# Tests that are about how a model is loaded, and how it is let go.
+LOADED_ANEW = ("cancelled", "threads", "forked", "let_go", "lets_it_go")
 
 
 class TestLlamaCppEmbedder(EmbeddingContract):
     model = GEMMA
     options = MappingProxyType({"context": 256})
     same_meaning = ()  # a model that writes: its vectors are all alike
-    many = 5
-    batch = 8
+    many = 3
+    batch = 4
     limit_s = 55.0
+    offered = dspex_llamacpp.dspex_embedders()[0]
+
+    @pytest.fixture(autouse=True)
+    def is_kept(self, request, kept):
+        if not any(word in request.function.__name__ for word in LOADED_ANEW):
+            self.offered = kept(self.offered)
 
     def spec(self) -> Spec:
-        return dspex_llamacpp.dspex_embedders()[0]
+        return self.offered
 
 
-def made(**options):
-    return LlamaCppEmbedder(Endpoint("llamacpp", GEMMA, options=options), None)
+@pytest.fixture
+def made(kept):
+    """Makes an embedder, or gives the one that was made with these options before."""
+    make = kept(dspex_llamacpp.dspex_embedders()[0]).load()
+    return lambda **options: make(Endpoint("llamacpp", GEMMA, options=options), None)
 
 
 def embedded(provider, texts):
-    async def life():
-        try:
-            return await provider.embed(texts)
-        finally:
-            await provider.aclose()
-
-    return asyncio.run(life())
+    return asyncio.run(provider.embed(texts))
 
 
-def test_rows_have_length_one_and_tokens_are_counted():
-    vectors = embedded(made(), ["Rome is a city.", "No."])
+def test_rows_have_length_one_and_tokens_are_counted(made):
+    vectors = embedded(made(context=256), ["Rome is a city.", "No."])
     assert (len(vectors), vectors.dim) == (2, 640)
     assert [sum(value * value for value in row) for row in vectors] == pytest.approx([1.0, 1.0], abs=1e-4)
     assert 5 < vectors.usage.input_tokens < 15
 
 
-def test_the_way_of_pooling_may_be_chosen():
+def test_the_way_of_pooling_may_be_chosen(made):
     mean, last, unsaid = (
-        list(embedded(made(**how), ["Rome is a city."])[0]) for how in ({"pooling": "mean"}, {"pooling": "last"}, {})
+        list(embedded(made(context=256, **how), ["Rome is a city."])[0])
+        for how in ({"pooling": "mean"}, {"pooling": "last"}, {})
     )
     assert mean == pytest.approx(unsaid, abs=1e-3)
     assert mean != pytest.approx(last, abs=1e-2)
@@ -62,7 +68,7 @@ def test_a_file_that_says_how_to_pool_is_believed(tmp_path):
         assert has_pooling(tmp_path / "model.gguf") is says
 
 
-def test_a_text_that_is_too_long_says_what_to_do():
+def test_a_text_that_is_too_long_says_what_to_do(made):
     with pytest.raises(dspex.ContextWindowExceeded, match=r"context="):
         embedded(made(context=256), ["word " * 1000])
 

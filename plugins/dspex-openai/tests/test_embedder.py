@@ -129,8 +129,8 @@ class TestLlamaServer(EmbeddingContract):
     model = "gemma-3-270m"
     same_meaning = ()  # a model that writes: its vectors are all alike
     nearness = 0.99
-    many = 5
-    batch = 8
+    many = 3
+    batch = 4
     limit_s = 55.0
 
     def spec(self) -> Spec:
