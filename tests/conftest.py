@@ -59,7 +59,8 @@ def pytest_runtest_setup(item: pytest.Function) -> None:
     home = next(item.config.stash[HOMES])
     os.environ.update(DSPEX_CACHE_DIR=str(home / "cache"), DSPEX_RUNS_DIR=str(home / "runs"))
     # Hypothesis hides the test in a function that is not async.
-    inner = getattr(getattr(item.function, "hypothesis", None), "inner_test", item.function)
+    function = getattr(item, "function", None)  # what a plugin puts in a test's place may have none
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
     if inspect.iscoroutinefunction(inner):
         # What other tests have left in place, such as modules, is set aside, so that a collection looks at this test's only.
         gc.collect()
