@@ -152,7 +152,8 @@ def contrib(session: nox.Session) -> None:
     bring(session, "-c", "constraints.txt", "hatchling")
     build(session, "wheels", WHEELS, [ROOT / "contrib" / name for name in CONTRIB])
     install(session, "dspex", *(f"{name}[test]" for name in CONTRIB), others=group("docs", "types"))
-    session.run("mypy", "--follow-imports=silent", *(f"contrib/{name}/src" for name in CONTRIB))
+    # With the settings of the session types, whose look at the kernel is not repeated.
+    session.run("mypy", *(f"contrib/{name}/src" for name in CONTRIB))
     run_pytest(session, *(f"contrib/{name}" for name in CONTRIB))
 
 
