@@ -17,7 +17,7 @@ from dspex.core.secret import Secret
 from dspex.runtime.scope import SCOPE
 from dspex.runtime.worker_threads import in_thread
 from dspex.service.breaker import BreakerPolicy
-from dspex.service.call import Options
+from dspex.service.call import Options, attempts_of
 from dspex.service.embedder import EmbeddingService
 from dspex.service.retry import Retrying
 
@@ -118,7 +118,7 @@ class Embedder:
             if not isinstance(text, str):
                 raise InputError(f"An Embedder takes a text or a list of texts; item {place} is {text!r:.60}.")
         cache = (self.caching if caching is None else caching) and (self._function is None or bool(self.cache_key))
-        options = Options(self.timeout, self.num_retries + 1, cache, self.retry)
+        options = Options(self.timeout, attempts_of(self.num_retries), cache, self.retry)
         size = self.batch_size if batch_size is None else batch_size
         _check_batch(size)
         return await self.service.embed(texts, options, size)

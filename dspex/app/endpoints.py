@@ -34,8 +34,16 @@ def terms(
     capabilities: Capabilities | Mapping[str, Any] | None = None,
 ) -> Terms:
     """How a handle's keywords want its endpoint treated; breaker False: none, True: the usual one. Raises ConfigurationError."""
+    _check("breaker", breaker, BreakerPolicy | bool | None, "a BreakerPolicy, True or False")
+    _check("http_limits", http_limits, HttpLimits, "an HttpLimits")
+    _check("capabilities", capabilities, Capabilities | Mapping | None, "a Capabilities, or a dict of some of them")
     pace = Pace(max_in_flight, requests_per_minute, tokens_per_minute, adaptive)
     return Terms(pace, BreakerPolicy() if breaker is True else breaker or None, http_limits, _known(capabilities))
+
+
+def _check(name: str, given: Any, kind: Any, wanted: str) -> None:
+    if not isinstance(given, kind):
+        raise ConfigurationError(f"{name}={given!r:.80}: it takes {wanted}.")
 
 
 def _known(given: Capabilities | Mapping[str, Any] | None) -> Capabilities | None:

@@ -45,8 +45,11 @@ class Fallback(LM):
     """
 
     def __init__(self, *lms: LM) -> None:
-        if not lms:
-            raise ConfigurationError("Fallback needs at least one LM: dspex.Fallback(dspex.LM(...), dspex.LM(...)).")
+        given: tuple[Any, ...] = lms
+        wrong = [lm for lm in given if not isinstance(lm, LM)]
+        if wrong or not lms:
+            told = f"; {wrong[0]!r:.80} is none" if wrong else ""
+            raise ConfigurationError(f"Fallback needs LMs: dspex.Fallback(dspex.LM(...), dspex.LM(...)){told}.")
         super().__init__(" | ".join(lm.model for lm in lms), provider=self, cache=any(lm.cache for lm in lms))
         self.lms = lms
         self.kwargs = dict(lms[0].kwargs)

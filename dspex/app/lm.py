@@ -25,7 +25,7 @@ from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope
 from dspex.runtime.stepping import run_stepped
 from dspex.service.breaker import BreakerPolicy
-from dspex.service.call import Options
+from dspex.service.call import Options, attempts_of
 from dspex.service.hedge import checked_after
 from dspex.service.lm import LMService
 from dspex.service.pieces import MANY, drawn_together, whole
@@ -441,4 +441,4 @@ class LM:
 
 def _options(*, num_retries: int, hedge_after: float | str | None, retry: Retrying | None, **how: Any) -> Options:
     after = None if hedge_after is None else checked_after(hedge_after)
-    return Options(attempts=num_retries + 1, retry=retry, hedge_after=after, **how)
+    return Options(attempts=attempts_of(num_retries), retry=retry, hedge_after=after, **how)

@@ -20,7 +20,7 @@ from dspex.core.where import Where, conditions
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
 from dspex.service.breaker import BreakerPolicy
-from dspex.service.call import Options
+from dspex.service.call import Options, attempts_of
 from dspex.service.retriever import RetrieverService
 from dspex.service.retry import Retrying
 
@@ -71,7 +71,7 @@ class Retriever:
         )
         self._provider = provider
         self._connection = Connection.of(api_key, api_base, base_url, headers)
-        self._call_options = Options(timeout, num_retries + 1, cache, retry)
+        self._call_options = Options(timeout, attempts_of(num_retries), cache, retry)
         self._bound: tuple[Any, RetrieverService] | None = None
 
     @overload

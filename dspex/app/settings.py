@@ -1,6 +1,6 @@
 """Settings: an App's own, and what `context()` lays over them for a block."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, MutableSequence, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +43,16 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
 )
 SAYS_NOTHING = frozenset({"inherit_config"})  # of DSPy, whose programs and tests still give it
 COUNTS = ("num_threads", "max_errors", "max_reasks", "max_history_size", "max_history_characters")
+KINDS: Mapping[str, tuple[type, str]] = MappingProxyType(
+    {
+        "callbacks": (Sequence, "a list of callbacks"),
+        "middleware": (Sequence, "a list of names and of middleware"),
+        "prices": (Mapping, "a dict of prices by model"),
+        "prefer": (Mapping, "a dict of plugins by what they offer"),
+        "redact": (Collection, "names of fields"),
+        "trace": (MutableSequence, "a list, to which calls are added"),
+    }
+)
 APP_WIDE = frozenset({"cache", "middleware", "budget", "prefer", "watchdog"})
 
 
@@ -56,6 +66,10 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in COUNTS:
         if name in given and not (isinstance(given[name], (int, float)) and given[name] >= 0):
             raise ConfigurationError(f"{name}={given[name]!r}: it takes a number from zero on.")
+    for name in given.keys() & KINDS.keys():
+        kind, wanted = KINDS[name]
+        if given[name] is not None and (isinstance(given[name], str) or not isinstance(given[name], kind)):
+            raise ConfigurationError(f"{name}={given[name]!r:.80}: it takes {wanted}.")
     budget = given.get("budget")
     if budget is not None and not isinstance(budget, Budget):
         raise ConfigurationError(f"budget={budget!r}: it takes a dspex.Budget, as in dspex.Budget(calls=1_000).")

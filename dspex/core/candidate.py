@@ -1,12 +1,14 @@
 """What an optimizer works on, as data: candidate programs, their runs, and what a run may cost."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from dspex.core.errors import ConfigurationError
 from dspex.core.identity import digest
+from dspex.core.nearest import did_you_mean
 from dspex.core.usage import Usage
 
 
@@ -64,24 +66,27 @@ class Candidate(msgspec.Struct, frozen=True, dict=True):
         return self.with_params({path: {"choice_bias": sorted(bias)} for path, bias in biased.items()}).key
 
     def with_demos(self, demos: Mapping[str, tuple[Demo, ...]]) -> "Candidate":
-        """This candidate with the demos of the named predictors replaced."""
-        changed = {path: msgspec.structs.replace(self.predictors[path], demos=tuple(d)) for path, d in demos.items()}
-        return Candidate(self.structure, {**self.predictors, **changed})
+        """This candidate with the demos of the named predictors replaced. Raises ConfigurationError for a name that is none."""
+        return self._with(demos, lambda state, given: msgspec.structs.replace(state, demos=tuple(given)))
 
     def with_instructions(self, instructions: Mapping[str, str]) -> "Candidate":
-        """This candidate with the instructions of the named predictors replaced."""
-        changed = {
-            path: msgspec.structs.replace(self.predictors[path], instructions=text)
-            for path, text in instructions.items()
-        }
-        return Candidate(self.structure, {**self.predictors, **changed})
+        """This candidate with the instructions of the named predictors replaced. Raises as `with_demos`, and for what is no text."""
+        given: Any = instructions
+        if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
+            raise ConfigurationError(f"Instructions are texts by predictor, not {instructions!r:.80}.")
+        return self._with(instructions, lambda state, text: msgspec.structs.replace(state, instructions=text))
 
     def with_params(self, params: Mapping[str, Mapping[str, Any]]) -> "Candidate":
-        """This candidate with these params of the named predictors set, the others as they are."""
-        changed = {
-            path: msgspec.structs.replace(self.predictors[path], params={**self.predictors[path].params, **given})
-            for path, given in params.items()
-        }
+        """This candidate with these params of the named predictors set, the others as they are. Raises as `with_demos`."""
+        return self._with(params, lambda state, given: msgspec.structs.replace(state, params={**state.params, **given}))
+
+    def _with(self, given: Mapping[str, Any], change: Callable[[PredictorState, Any], PredictorState]) -> "Candidate":
+        unknown = next((path for path in given if path not in self.predictors), None)
+        if unknown is not None:
+            known = ", ".join(map(repr, self.predictors))
+            hint = did_you_mean(str(unknown), self.predictors)
+            raise ConfigurationError(f"{unknown!r} is no predictor of this program, which has {known}.{hint}")
+        changed = {path: change(self.predictors[path], one) for path, one in given.items()}
         return Candidate(self.structure, {**self.predictors, **changed})
 
 

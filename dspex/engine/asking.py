@@ -17,7 +17,7 @@ from dspex.engine.setup import Role
 from dspex.engine.steps import Asked, Computed, Steps, StepWork, key
 from dspex.evaluate.running import Pace
 from dspex.program.predict import Predict
-from dspex.program.signature import ensure_signature
+from dspex.program.signature import signature_class
 from dspex.runtime.scope import SCOPE
 from dspex.runtime.worker_threads import in_thread
 
@@ -26,7 +26,7 @@ OPTIONS = frozenset({"role", "n", "sample", "temperature"})
 
 def askable(signature: Any) -> Any:
     """The signature of a question. Raises ConfigurationError where an input has the name of an option of `ctx.ask`."""
-    made = ensure_signature(signature)
+    made = signature_class(signature)
     if taken := sorted(OPTIONS.intersection(made.input_fields)):
         raise ConfigurationError(
             f"ctx.ask: the input {taken[0]!r} of {made.signature!r} has the name of an option of ask, which would get its value. "
@@ -46,7 +46,7 @@ class Asking(StepWork):
         self, steps: Steps, bound: Spend, role: tuple[str, Role], signature: Any, *, inputs: Mapping[str, Any], n: int,
         params: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        self._signature = ensure_signature(signature)
+        self._signature = signature_class(signature)
         name, settings = role
         compiled = self._signature.compiled
         sides = [

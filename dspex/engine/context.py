@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from inspect import isawaitable
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -15,7 +16,7 @@ from dspex.core.example import Example, Prediction
 from dspex.core.finetune import FineTuneSpec, LMRef
 from dspex.core.usage import Budget
 from dspex.engine.asking import Asking, Computing, askable
-from dspex.engine.evaluation import Evaluations, How
+from dspex.engine.evaluation import Evaluations, How, check_candidate
 from dspex.engine.groups import parted
 from dspex.engine.infos import PredictorInfo, metric_info, predictor_infos
 from dspex.engine.nested import fenced
@@ -94,10 +95,13 @@ class Context:
         self._runs.reopen(held)
         self.steps.reopen(limit)
 
-    def checked(self, winner: Any) -> Candidate:
-        """What the algorithm gave. Raises ConfigurationError for what is no candidate, or shows a held example."""
+    async def winner(self) -> Candidate:
+        """What the algorithm gives. Raises ConfigurationError for what is no candidate, or shows a held example."""
+        name, found = type(self.setup.optimizer).__name__, self.setup.optimizer.run(self)
+        if not isawaitable(found):
+            raise ConfigurationError(f"{name}.run gave {found!r:.80} at once: it has to be `async def run(self, ctx)`.")
+        winner: Any = await found
         if not isinstance(winner, Candidate):
-            name = type(self.setup.optimizer).__name__
             raise ConfigurationError(
                 f"{name}.run gave {winner!r:.80}: it has to give a Candidate, as ctx.student is one."
             )
@@ -266,7 +270,11 @@ class Context:
     def consider(
         self, candidate: Candidate, label: str, parents: Sequence[Candidate] = (), meta: Mapping[str, Any] = {}
     ) -> Candidate:
-        """Enter a candidate into the pool; its scores attach by key. Raises ConfigurationError if it shows a held example."""
+        """Enter a candidate into the pool; its scores attach by key.
+
+        Raises ConfigurationError for what is no candidate, or shows a held example.
+        """
+        check_candidate(candidate, "ctx.consider")
         self._runs.check_demos(candidate)
         label, meta = "/".join([*self.path, label]), {**self._meta, **meta}
         above = tuple(parent.key for parent in parents)

@@ -1,6 +1,6 @@
 """A step that runs a candidate on an example and scores it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -49,8 +49,11 @@ class Evaluations:
         self._cleared: set[str] = set()
 
     def key_of(self, example: Example) -> str:
-        """An example's identity."""
-        return self._keys.get(id(example)) or example_key(example)
+        """An example's identity. Raises ConfigurationError for what is no Example."""
+        known = self._keys.get(id(example))
+        if known is None and not isinstance(example, Example):
+            raise ConfigurationError(f"{example!r:.120} is no Example: give those of ctx.train or ctx.val, in a list.")
+        return known or example_key(example)
 
     def reopen(self, held: Sequence[Example]) -> None:
         """Let the held examples be run."""
@@ -67,7 +70,12 @@ class Evaluations:
         self._cleared.add(candidate.key)
 
     def works(self, candidate: Candidate, examples: Sequence[Example], bound: Spend, how: How) -> "list[Evaluation]":
-        """A candidate's steps. Raises ConfigurationError for an example that is not the search's."""
+        """A candidate's steps. Raises ConfigurationError for what is no candidate, and an example that is not the search's."""
+        check_candidate(candidate, "ctx.evaluate")
+        if not isinstance(examples, Iterable):
+            raise ConfigurationError(
+                f"ctx.evaluate was given {examples!r:.80}: examples of ctx.train or ctx.val, in a list."
+            )
         self.check_demos(candidate)
         asked = [self.setup.roles[how.role].identity, *map(str, how.params.items())]
         biased = [candidate.key] if candidate.key != candidate.calls_key else []
@@ -182,6 +190,12 @@ class Evaluation(StepWork):
     def ended(self, value: Rollout, fault: BaseException | None) -> None:
         """Whether the run may go on."""
         self.runs.check(self, value, fault)
+
+
+def check_candidate(given: Any, asked: str) -> None:
+    """Raises ConfigurationError for what is no candidate."""
+    if not isinstance(given, Candidate):
+        raise ConfigurationError(f"{asked} was given {given!r:.80}: a Candidate, as ctx.student is one.")
 
 
 def kept_steps(trace: list[Any], paths: dict[int, str], weighed: dict[int, Any]) -> tuple[TraceStep, ...]:

@@ -1,6 +1,7 @@
 """Which examples belong together: what is learnt of one tells of the others."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -97,6 +98,15 @@ def beside(groups: Groups, held: Sequence[Example], part: Sequence[Example]) -> 
 def parted(
     optimizer: Any, train: list[Example], val: list[Example], rng: Any, groups: Groups
 ) -> tuple[list[Example], list[Example]]:
-    """What an optimizer makes of the data; where it makes a valset of the trainset, groups stay whole."""
-    made: tuple[list[Example], list[Example]] = optimizer.parts(train, val, rng)
+    """What an optimizer makes of the data; where it makes a valset of the trainset, groups stay whole.
+
+    Raises ConfigurationError for what are not two lists of that data.
+    """
+    made, known = optimizer.parts(train, val, rng), {id(one) for one in (*train, *val)}
+    is_pair = isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, Sequence) for part in made)
+    if not is_pair or not known.issuperset(map(id, chain(*made))):
+        raise ConfigurationError(
+            f"{type(optimizer).__name__}.parts gave {made!r:.80}: it has to give two lists, to learn from and to validate on, of the "
+            "examples that it was given."
+        )
     return made if val else groups.apart(*map(list, made))

@@ -27,8 +27,8 @@ from dspex.engine.context import Context
 from dspex.engine.controls import control_arms
 from dspex.engine.evidence import weighed
 from dspex.engine.objective import chosen, complete, frontier
+from dspex.engine.options import Options
 from dspex.engine.outcome import searched, tell_of_another_end
-from dspex.engine.preparing import Options
 from dspex.engine.progress import Ledger, Progress
 from dspex.engine.quote import Quote
 from dspex.engine.recorder import Tape

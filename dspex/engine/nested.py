@@ -13,8 +13,8 @@ class Inner(Protocol):
     path: tuple[str, ...]
     steps: Steps
 
-    def checked(self, candidate: Candidate) -> Candidate:
-        """A candidate that an algorithm may give back."""
+    async def winner(self) -> Candidate:
+        """What its algorithm gives."""
 
 
 async def fenced(context: Inner, optimizer: Any) -> Candidate:
@@ -25,7 +25,7 @@ async def fenced(context: Inner, optimizer: Any) -> Candidate:
         # What it did before it failed is done again, from the journal alone.
         steps.scheduler.stop(EvaluationError(before))
     try:
-        made = context.checked(await optimizer.run(context))
+        made = await context.winner()
         if isinstance(failure := steps.scheduler.stopped, Exception):
             raise failure  # it came with the last step, so that no other was refused
     except (CassetteError, JournalError):

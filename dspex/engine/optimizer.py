@@ -19,7 +19,8 @@ from dspex.core.usage import Budget
 from dspex.engine.groups import check_group
 from dspex.engine.job import Job
 from dspex.engine.opening import opened
-from dspex.engine.preparing import Options, constructed, prepared, within
+from dspex.engine.options import Options
+from dspex.engine.preparing import constructed, prepared, within
 from dspex.engine.progress import shown
 from dspex.engine.quote import Quote
 from dspex.engine.setup import Setup

@@ -20,7 +20,7 @@ async def searched(context: Context, journal: Journal) -> tuple[Candidate, str]:
     setup = context.setup
     try:
         warm = await _warmed(context)
-        winner = _better(context, warm, context.checked(await setup.optimizer.run(context)))
+        winner = _better(context, warm, await context.winner())
         if isinstance(failure := context.steps.scheduler.stopped, Exception):
             raise failure  # it came with the last step, so that no other was refused
         return winner, "done"

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
@@ -11,7 +10,6 @@ from dspex.app.app import current_app
 from dspex.core.candidate import Candidate, Shape
 from dspex.core.clock import derived_rng
 from dspex.core.errors import ConfigurationError, EvaluationError
-from dspex.core.evidence import Keep
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.core.nearest import did_you_mean
@@ -22,6 +20,7 @@ from dspex.engine.groups import check_group, parted
 from dspex.engine.holdout import Shown, demos_in, sealed_by, set_apart
 from dspex.engine.objective import check_objective
 from dspex.engine.opening import Terms, held_before
+from dspex.engine.options import Options, check_options, teachers_of
 from dspex.engine.quote import Quote, bounds_of, check, quoted
 from dspex.engine.setup import Setup, roles_of
 from dspex.engine.warm import Apart, known_programs, warmed
@@ -30,29 +29,6 @@ from dspex.program.batch import side_by_side
 from dspex.program.module import Module
 
 NOT_COMPARED = frozenset({"num_threads", "max_errors", "track_stats", "verbose", "log_dir"})
-
-
-class Options(msgspec.Struct, frozen=True):
-    """The keywords of `start`, as they are explained there; `arguments` are the optimizer's own."""
-
-    trainset: Sequence[Example]
-    valset: Sequence[Example] | None = None
-    teacher: Module | Sequence[Module] | None = None
-    holdout: Any = "auto"
-    keep: Keep = "estimate"
-    run_dir: str | Path | None = None
-    fork: str | Path | None = None
-    budget: Budget | None = None
-    controls: bool = False
-    executor: Any = None
-    seed: int = 0
-    objective: Any = "score"
-    max_usd_per_call: float | None = None
-    warm_start: Any = None
-    group: Any = None
-    num_threads: int | None = None
-    max_errors: int | None = None
-    arguments: Mapping[str, Any] = {}
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -74,9 +50,8 @@ class Data(msgspec.Struct, frozen=True):
 
 def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     """Raises ConfigurationError, EvaluationError for wrong data, BudgetExceeded if it does not fit; nothing is written."""
+    check_options(options)
     executor = None if options.executor is None else executor_for(options.executor, "executor")
-    if options.keep not in get_args(Keep):
-        raise ConfigurationError(f'keep={options.keep!r}: "estimate", "better" or "best".')
     check_objective(options.objective, options.max_usd_per_call)
     given = {**optimizer.compile_arguments, **_known(optimizer, options.arguments)}
     if len(teachers_of(options.teacher)) > 1 and not optimizer.takes_teachers:
@@ -93,6 +68,7 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     most = held_before(options.run_dir, _most_held(options.budget, student))
     shown = Shown(demos)
     groups = check_group(options.group)
+    groups.among(whole)  # a name that is a slip is told, though nothing may come to be parted
     train, val, held, notes = set_apart(
         whole, more, holdout, keys, seed=options.seed, most=most, shown=shown, groups=groups
     )
@@ -166,7 +142,7 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
     train, val = parted(optimizer, data.train, data.val, rng, groups)
     roles, capabilities = roles_of(optimizer, student, teachers)
     task = capabilities["task"]
-    threads = options.num_threads or optimizer.num_threads or side_by_side([student], None)
+    threads = optimizer.num_threads if options.num_threads is None else options.num_threads
     learnt_from = {id(one) for one in train}
     apart = Apart([*(one for one in val if id(one) not in learnt_from), *data.held], groups)
     warm = warmed(options.warm_start, student, apart, train, data.keys)
@@ -180,14 +156,9 @@ def _setup(optimizer: Any, student: Module, options: Options, data: Data, given:
         sealed=sealed_by(data.held, data.keys),
         metric_identity=digest(fingerprint(optimizer.metric)), roles=roles, capabilities=capabilities,
         shape=Shape(count, count * repeats, len(train), len(val), len(data.held), given, len(teachers)), seed=options.seed,
-        concurrency=threads, max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
+        concurrency=side_by_side([student], threads), max_errors=optimizer.max_errors if options.max_errors is None else options.max_errors,
         by_candidate=bool(task.prefix_slots), controls=options.controls, warm=warm, groups=groups,
     )  # fmt: skip
-
-
-def teachers_of(given: Module | Sequence[Module] | None) -> list[Module]:
-    """The teachers of a compile: none, one or several."""
-    return [] if given is None else [given] if isinstance(given, Module) else list(given)
 
 
 def _needs_price(options: Options) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from dspex.app.app import current_app
+from dspex.core.candidate import Estimate, Range
 from dspex.core.errors import BudgetExceeded, ConfigurationError
 from dspex.core.example import Example
 from dspex.core.messages import Message
@@ -15,6 +16,7 @@ from dspex.program.module import Module
 from dspex.runtime.scope import current, use
 from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS, Charge
 
+ROLES = ("task", "teacher", "prompt", "reflection")
 UNITS = ("calls", "tokens", "usd")
 
 
@@ -42,9 +44,14 @@ class Quote(msgspec.Struct, frozen=True):
 
 
 def quoted(setup: Setup, student: Module, teachers: Sequence[Module], needs_price: bool) -> Quote:
-    """What a run may cost. Raises ConfigurationError if a price is needed and unknown."""
+    """What a run may cost. Raises ConfigurationError if a price is needed and unknown, or `estimate` gives no Estimate."""
     estimate, shape = setup.optimizer.estimate(setup.shape), setup.shape
-    roles = {role: getattr(estimate, role).high for role in ("task", "teacher", "prompt", "reflection")}
+    if not isinstance(estimate, Estimate) or not all(isinstance(getattr(estimate, role), Range) for role in ROLES):
+        name = type(setup.optimizer).__name__
+        raise ConfigurationError(
+            f"{name}.estimate gave {estimate!r:.80}: it has to give an Estimate, with a Range by role."
+        )
+    roles = {role: getattr(estimate, role).high for role in ROLES}
     scored = setup.warm.programs if setup.metric is not None else ()
     roles["task"] += len(scored) * shape.val * shape.calls_per_run
     roles["evidence"] = 2 * shape.held * shape.calls_per_run

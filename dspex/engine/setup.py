@@ -13,6 +13,7 @@ from dspex.core.identity import digest
 from dspex.engine.artifact import Programs, fingerprint
 from dspex.engine.groups import ALONE, Groups
 from dspex.engine.warm import Warm
+from dspex.program.calling import model
 from dspex.program.module import Module
 from dspex.service.ledger import Charge
 
@@ -56,8 +57,12 @@ class Setup(msgspec.Struct, frozen=True):
 def roles_of(
     optimizer: Any, student: Module, teachers: Sequence[Module]
 ) -> tuple[dict[str, Role], dict[str, Capabilities]]:
-    """The roles of an optimizer, and what the model of each can do; "evidence" and "control" are as "task"."""
-    settings = current_app().settings
+    """The roles of an optimizer, and what the model of each can do; "evidence" and "control" are as "task".
+
+    Raises ConfigurationError for what is no LM.
+    """
+    app = current_app()
+    settings = app.settings
     roles, capabilities = {}, {}
     for name, overlay in optimizer.roles().items():
         lm, adapter = overlay.get("lm", settings.lm), overlay.get("adapter", settings.adapter)
@@ -65,6 +70,9 @@ def roles_of(
         if name in ("task", "teacher"):
             programs = [student] if name == "task" else teachers or [student]
             lms = [part.lm or lm for program in programs for part in program.predictors()]
+        for one in lms:
+            if one is not None:
+                model(one, app)
         roles[name] = Role(overlay, digest([[one and one.identity for one in lms], _told(adapter)]))
         capabilities[name] = lm.capabilities if lm is not None else Capabilities()
     roles["evidence"] = roles["control"] = roles["task"]

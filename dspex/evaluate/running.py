@@ -15,6 +15,7 @@ import msgspec
 from dspex.app.accounting import is_wall
 from dspex.app.app import current_app
 from dspex.core.errors import (
+    AuthError,
     BudgetExceeded,
     CassetteError,
     ConfigurationError,
@@ -185,7 +186,7 @@ class Worker:
         if isinstance(failure, BudgetExceeded):
             return is_wall(failure, self._judge or self._scope)
         ends_all = isinstance(failure, CassetteError | ExecutorDied | ExecutorFailed)
-        return ends_all or (index == 0 and isinstance(failure, InputError))
+        return ends_all or (index == 0 and isinstance(failure, InputError | ConfigurationError | AuthError))
 
 
 async def _elsewhere(executor: Executor, call: Callable[..., Any], given: Sequence[Any]) -> Any:

@@ -17,6 +17,7 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager
 from contextvars import Context, copy_context
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from dspex.app.app import current_app
 from dspex.core.errors import BudgetExceeded, ConfigurationError, EvaluationError, InputError
 from dspex.core.example import Example
 from dspex.core.warn import warn
+from dspex.program.calling import model
 from dspex.program.shared_iterator import SharedIterator
 from dspex.runtime.scope import SCOPE
 from dspex.runtime.worker_threads import in_thread
@@ -192,16 +194,16 @@ def _ends_all(error: BaseException) -> bool:
 def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:
     """How many runs at once: `num_threads`, or the setting, lowered to what the programs' LMs can do; many for batches.
 
-    Raises ConfigurationError for less than one.
+    Raises ConfigurationError for what is no number of at least one, and no LM.
     """
     settings = current_app().settings
-    limit: int = settings.num_threads if num_threads is None else num_threads
-    if limit < 1:
-        raise ConfigurationError(f"num_threads={limit!r}: one at a time is the least; None is the setting.")
+    given: Any = settings.num_threads if num_threads is None else num_threads
+    if not isinstance(given, Integral) or (limit := int(given)) < 1:
+        raise ConfigurationError(f"num_threads={given!r}: one at a time is the least; None is the setting.")
     if num_threads is not None:
         return limit
     parts = [part for program in programs for part in getattr(program, "predictors", tuple)()]
-    lms = {id(lm): lm for part in parts if (lm := part.lm or settings.lm)}
+    lms = {id(lm): model(lm, current_app()) for part in parts if (lm := part.lm or settings.lm)}
     if any(getattr(lm, "dispatch", "live") == "batch" for lm in lms.values()):
         return BATCH_WIDTH
     return min([limit, *(lm.capabilities.max_concurrency or limit for lm in lms.values())])

@@ -6,7 +6,7 @@ from typing import Any, overload
 from dspex.core.example import Prediction
 from dspex.program.fields import OutputField
 from dspex.program.predict import Predict
-from dspex.program.signature import ensure_signature
+from dspex.program.signature import signature_class
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 
 
@@ -51,7 +51,7 @@ class ChainOfThought(SignatureModule[P, S_co]):
         **config: Any,
     ) -> None:
         super().__init__(callbacks)
-        self.predict = Predict(_reasoned(ensure_signature(signature), rationale_field, rationale_field_type), **config)
+        self.predict = Predict(_reasoned(signature_class(signature), rationale_field, rationale_field_type), **config)
 
     async def aforward(self, **kwargs: Any) -> Prediction:
         """One prediction with its reasoning."""

@@ -19,7 +19,7 @@ from dspex.program.code_running import code_in, code_tools, described, recipe, r
 from dspex.program.fields import InputField, OutputField
 from dspex.program.fitting import TRAJECTORY, Fitting, Summarise
 from dspex.program.predict import Predict
-from dspex.program.signature import Signature, ensure_signature, make_signature
+from dspex.program.signature import Signature, make_signature, signature_class
 from dspex.program.trajectory import Trajectory
 from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
 from dspex.program.types.tool import tools_by_name
@@ -94,7 +94,7 @@ class CodeAct(AgentModule[P, S_co]):
         callbacks: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(callbacks)
-        own = ensure_signature(signature)
+        own = signature_class(signature)
         refuse_names(own.fields, _TAKEN, "A CodeAct")
         if max_iters < 0 or max_trajectory < 1:
             raise ConfigurationError("An agent's max_iters is at least 0, its max_trajectory at least 1.")

@@ -8,7 +8,7 @@ from dspex.core.example import Example, Prediction
 from dspex.program.fields import InputField, OutputField
 from dspex.program.module import Module
 from dspex.program.predict import Predict
-from dspex.program.signature import ensure_signature
+from dspex.program.signature import signature_class
 from dspex.program.values import render
 
 
@@ -34,7 +34,7 @@ class MultiChainComparison(Module):
         if M < 1:
             raise ConfigurationError(f"MultiChainComparison compares at least one attempt, not M={M}.")
         self.M = M
-        own = ensure_signature(signature)
+        own = signature_class(signature)
         *_, self.last_key = own.output_fields
         for number in range(1, M + 1):
             field = InputField(prefix=f"Attempt {number}:", desc="an earlier attempt, which may be wrong")

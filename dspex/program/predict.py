@@ -15,7 +15,7 @@ from dspex.program.adapters.choice import AdapterChoice
 from dspex.program.calling import Call, chosen_for, model
 from dspex.program.demo_selection import DemoSelector, select_demos, selector_from, selector_state
 from dspex.program.marked_parts import unmarked
-from dspex.program.signature import Signature, ensure_signature
+from dspex.program.signature import Signature, ensure_signature, signature_class
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE
@@ -53,7 +53,7 @@ class Predict(SignatureModule[P, S_co]):
     ) -> None: ...
     def __init__(self, signature: Any, callbacks: Sequence[Any] | None = None, **config: Any) -> None:
         super().__init__(callbacks)
-        self.signature: type[Signature] = ensure_signature(signature)
+        self.signature: type[Signature] = signature_class(signature)
         self.config: dict[str, Any] = config
         self.demos: list[Any] = []
         self.lm: LM | None = None
@@ -116,9 +116,9 @@ class Predict(SignatureModule[P, S_co]):
         signature, config, lm = self.signature, self.config, self.lm
         demos: Sequence[Any] = self.demos
         if not CALL_WORDS.isdisjoint(given):
-            signature = ensure_signature(given.pop("new_signature", None) or given.pop("signature", signature))
+            signature = ensure_signature(given.pop("new_signature", None) or given.pop("signature", None) or signature)
             demos = given.pop("demos", demos)
-            config = {**config, **given.pop("config", {})}
+            config = {**config, **(given.pop("config", None) or {})}
             lm = given.pop("lm", lm)
             given.pop("_trace", None)
         lm = model(lm or settings["lm"], app)

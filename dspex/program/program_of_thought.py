@@ -24,7 +24,7 @@ from dspex.program.code_running import (
 )
 from dspex.program.fields import InputField, OutputField
 from dspex.program.fitting import unread
-from dspex.program.signature import Signature, ensure_signature, make_signature
+from dspex.program.signature import Signature, make_signature, signature_class
 from dspex.program.trajectory import short
 from dspex.program.typed import P, Q, S_co, SignatureClass, SignatureModule, T
 from dspex.program.values import render
@@ -92,7 +92,7 @@ class ProgramOfThought(SignatureModule[P, S_co]):
         callbacks: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(callbacks)
-        own = ensure_signature(signature)
+        own = signature_class(signature)
         refuse_names(own.fields, _TAKEN, "A ProgramOfThought")
         if max_iters < 1:
             raise ConfigurationError(f"max_iters={max_iters}: a program is written at least once.")

@@ -13,7 +13,7 @@ from dspex.program.fitting import TRAJECTORY, Fitting, Summarise, unread
 from dspex.program.named_functions import function_data, tool_data
 from dspex.program.predict import Predict
 from dspex.program.react_form import Asker, Turn, agent_signature, asked_of, asker
-from dspex.program.signature import ensure_signature
+from dspex.program.signature import signature_class
 from dspex.program.tool_use import FINISH, Allowance, ToolUse, agent_tools, allowances
 from dspex.program.trajectory import Trajectory
 from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
@@ -94,7 +94,7 @@ class ReAct(AgentModule[P, S_co]):
         callbacks: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(callbacks)
-        own = ensure_signature(signature)
+        own = signature_class(signature)
         if taken := sorted(_TAKEN & own.fields.keys()):
             raise ConfigurationError(
                 f"An agent has a field {taken[0]!r} of its own: call that of {own.signature!r} otherwise."

@@ -34,7 +34,7 @@ from dspex.program.code_running import (
 from dspex.program.fields import InputField, OutputField
 from dspex.program.fitting import TRAJECTORY, Fitting
 from dspex.program.predict import Predict
-from dspex.program.signature import Signature, ensure_signature, make_signature
+from dspex.program.signature import Signature, make_signature, signature_class
 from dspex.program.trajectory import Trajectory
 from dspex.program.typed import AgentModule, P, Q, S_co, SignatureClass, T
 from dspex.program.types.tool import tools_by_name
@@ -125,7 +125,7 @@ class RLM(AgentModule[P, S_co]):
         callbacks: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(callbacks)
-        own = ensure_signature(signature)
+        own = signature_class(signature)
         self.signature = own
         self.tools = tools_by_name(tools)
         refuse_names([*own.input_fields, *self.tools], _FUNCTIONS, "The code of an RLM")

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,12 @@ def read_bytes(written: bytes, path: str | Path) -> tuple[dict[str, Any], dict[s
 
 
 def load_state(program: Any, state: dict[str, Any]) -> None:
-    """Give each predictor its state, all or nothing; a state of one bare predictor has its keys at the top."""
+    """Give each predictor its state, all or nothing; a state of one bare predictor has its keys at the top.
+
+    Raises ProgramFileError for what is no state of this program.
+    """
+    if not isinstance(state, Mapping):
+        raise ProgramFileError(f"A state is what dump_state gives, a dict by predictor, not {state!r:.80}.")
     parts = program.named_parameters()
     if [path for path, _ in parts] == ["self"] and "self" not in state and "demos" in state:
         state = {"self": state}

@@ -317,6 +317,13 @@ def ensure_signature(signature: Any, instructions: str | None = None) -> Any:
     return signature if instructions is None else signature._with(instructions)
 
 
+def signature_class(signature: Any) -> "type[TextSignature]":
+    """`ensure_signature` where one has to be given. Raises SignatureError for None."""
+    if signature is None:
+        raise SignatureError('A signature is needed, as "question -> answer" or a class of one; None was given.')
+    return ensure_signature(signature)  # type: ignore[no-any-return]  # a class, of what is not None
+
+
 def _new_class(
     name: str, compiled: CompiledSignature, module: str = __name__, qualname: str = ""
 ) -> "type[TextSignature]":

@@ -49,9 +49,16 @@ class Interrupts:
         if self._is_main and socket is not None:  # loops that are not asyncio's own do so themselves
             self._woken_before = signal.set_wakeup_fd(socket.fileno(), warn_on_full_buffer=False)
 
-    def __exit__(self, *_error: object) -> None:
-        if self._woken_before is not None:
+    def let_sleep(self) -> None:
+        """Wake what was woken before; the loop may be closed from now on."""
+        if self._woken_before is None:
+            return
+        try:
             signal.set_wakeup_fd(self._woken_before)
+        except (OSError, ValueError):  # it was closed meanwhile
+            signal.set_wakeup_fd(-1)
+
+    def __exit__(self, *_error: object) -> None:
         if self._is_set:
             set_handler(signal.SIGINT, signal.default_int_handler)
 
@@ -137,6 +144,7 @@ class Drive(Generic[T]):
             raise
         finally:
             self._is_over = True
+            interrupts.let_sleep()
             if self._giving_up is not None:
                 self._giving_up.cancel()
                 # Where it has not come to its first step, or takes longer to clean up: what it fails with then says nothing.

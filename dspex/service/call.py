@@ -29,6 +29,13 @@ BATCH_WIDTH = 10_000  # how many runs go side by side where their calls wait for
 Keep = Callable[[str, Sequence[str]], Awaitable[None]]  # takes a batch, and the ids of its calls
 
 
+def attempts_of(num_retries: Any) -> int:
+    """The first attempt and the retries. Raises ConfigurationError for what is no number."""
+    if not isinstance(num_retries, int):
+        raise ConfigurationError(f"num_retries={num_retries!r}: it is a number, zero is the least.")
+    return num_retries + 1
+
+
 class Options(msgspec.Struct, frozen=True):
     """How a handle wants its calls carried out; `timeout` None is 120 s counted from the first permit, 26 h in a batch.
 
@@ -49,6 +56,8 @@ class Options(msgspec.Struct, frozen=True):
             raise ConfigurationError(f"timeout={timeout!r}: some seconds, or None for 120 s from the first permit.")
         if self.attempts < 1:
             raise ConfigurationError(f"num_retries={self.attempts - 1}: zero is the least.")
+        if self.retry is not None and not hasattr(self.retry, "attempts_for"):
+            raise ConfigurationError(f"retry={self.retry!r:.80}: a RetryPolicy, or an object with its methods.")
         if self.dispatch not in ("live", "batch"):
             raise ConfigurationError(f"dispatch={self.dispatch!r}: it is 'live', or 'batch' for later and for less.")
         if self.dispatch == "batch" and self.hedge_after is not None:

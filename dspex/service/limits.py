@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from numbers import Real
 
 import msgspec
 
@@ -34,7 +35,7 @@ class Pace(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in ("max_in_flight", "requests_per_minute", "tokens_per_minute"):
             limit = getattr(self, name)
-            if limit is not None and not limit >= 1:
+            if limit is not None and not (isinstance(limit, Real) and float(limit) >= 1):
                 raise ConfigurationError(f"{name}={limit!r}: one is the least, or None for no limit.")
 
 

@@ -178,6 +178,12 @@ def test_a_missing_predictor_is_a_key_error_too(tmp_path):
         Two().load_state({})
 
 
+@pytest.mark.parametrize("state", [None, 5, ["demos"], "p.json"])
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(dspex.ProgramFileError, match="A state is what dump_state gives"):
+        Two().load_state(state)
+
+
 def test_a_file_that_is_not_there_is_a_file_not_found_error_too(tmp_path):
     for load in (dspex.Predict("a -> b").load, dspex.load):
         with pytest.raises(dspex.ProgramFileMissing, match="No such file") as caught:

@@ -57,7 +57,19 @@ def test_a_copy_makes_a_block_of_the_same_settings_elsewhere():
 
 @pytest.mark.parametrize(
     "given",
-    [{"budget": 5}, {"budget": {"calls": 5}}, {"max_history_size": -1}, {"num_threads": "many"}, {"watchdog": -1}],
+    [
+        {"budget": 5},
+        {"budget": {"calls": 5}},
+        {"max_history_size": -1},
+        {"num_threads": "many"},
+        {"watchdog": -1},
+        {"callbacks": 5},
+        {"middleware": "retry"},
+        {"prices": [1.0]},
+        {"prefer": "acme"},
+        {"redact": "email"},
+        {"trace": ()},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("change", [dspex.configure, dspex.App])

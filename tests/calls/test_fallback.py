@@ -274,9 +274,10 @@ def test_fallbacks_nest(virtual, script):
     assert virtual(main) == ["from c"]
 
 
-def test_without_an_lm_it_is_refused():
-    with pytest.raises(dspex.ConfigurationError, match="at least one LM"):
-        dspex.Fallback()
+@pytest.mark.parametrize("lms", [(), ("openai/a", "openai/b"), (None,), ([dspex.LM("openai/a")],)])
+def test_without_an_lm_it_is_refused(lms):
+    with pytest.raises(dspex.ConfigurationError, match=r"Fallback needs LMs: dspex\.Fallback\(dspex\.LM"):
+        dspex.Fallback(*lms)
 
 
 def test_a_cancelled_call_asks_nobody_else(virtual, script):

@@ -182,3 +182,9 @@ def test_an_after_without_sense_is_refused(script, after):
         return
     with pytest.raises(dspex.ConfigurationError, match="hedge after"):
         dspex.Hedged(dspex.LM("x/y", provider=script()), after=after)
+
+
+@pytest.mark.parametrize("lm", ["openai/a", None])
+def test_what_is_no_lm_is_refused(lm):
+    with pytest.raises(dspex.ConfigurationError, match="Hedged needs an LM"):
+        dspex.Hedged(lm)

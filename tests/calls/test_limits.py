@@ -390,7 +390,9 @@ def test_an_adaptive_limit_stays_below_the_users(virtual):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_in_flight": 0}, {"requests_per_minute": -1}, {"tokens_per_minute": float("nan")}], ids=str
+    "wrong",
+    [{"max_in_flight": 0}, {"requests_per_minute": -1}, {"tokens_per_minute": float("nan")}, {"max_in_flight": "2"}],
+    ids=str,
 )
 def test_a_limit_below_one_is_refused(wrong):
     with pytest.raises(dspex.ConfigurationError, match="one is the least"):

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 import dspex
-from dspex.engine.preparing import Options, prepared
+from dspex.engine.options import Options
+from dspex.engine.preparing import prepared
 from dspex.plugin import LMResponse
 from dspex.runtime.journal import FILE, replay
 from dspex.runtime.records import Call, Step

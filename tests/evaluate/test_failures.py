@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from dspex.app.current import context
-from dspex.core.errors import EvaluationError, InputError
+from dspex.core.errors import AuthError, ConfigurationError, EvaluationError, InputError
 from dspex.core.example import Example, Prediction
 from dspex.evaluate.evaluate import Evaluate
 from dspex.program.module import Module
+from dspex.program.predict import Predict
 
 
 def test_a_program_that_raises_costs_the_failure_score_and_leaves_its_traceback(run, echo, questions, exact):
@@ -111,16 +112,22 @@ def test_a_devset_that_raises_ends_the_evaluation_with_its_own_error(run, echo, 
         run(Evaluate(rows(), exact), echo(turns=2))
 
 
-def test_a_program_that_refuses_the_first_examples_inputs_ends_the_evaluation(run, questions, exact):
+@pytest.mark.parametrize("error", [InputError, ConfigurationError, AuthError])
+def test_what_no_example_could_help_ends_the_evaluation_and_is_no_score_of_0(run, questions, exact, error):
     asked = []
 
     async def refusing(question):
         asked.append(question)
-        raise InputError("there is no input 'question'")
+        raise error("there is no input 'question'")
 
-    with pytest.raises(InputError, match="no input 'question'"):
+    with pytest.raises(error, match="no input 'question'"):
         run(Evaluate(questions(500), exact, num_threads=2, max_errors=1000), refusing)
     assert len(asked) < 10
+
+
+def test_without_an_lm_there_is_no_score(run, questions, exact):
+    with pytest.raises(ConfigurationError, match="No LM is loaded"):
+        run(Evaluate(questions(4), exact), Predict("question -> answer"))
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()], ids=repr)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from dspex.app.current import context
+from dspex.app.lm import LM
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError, EvaluationError
 from dspex.core.example import Example, Prediction
@@ -72,7 +73,7 @@ def test_the_setting_and_the_models_own_limit_bound_num_threads(run, echo, quest
     program.predictors = lambda: [Part()]
     with context(num_threads=7):
         run(Evaluate(questions(20), exact), echo_of_seven := echo(turns=3))
-        with context(lm=Model()):
+        with context(lm=LM("model", provider=Model())):
             run(Evaluate(questions(20), exact), program)
     assert (echo_of_seven.most, program.most) == (7, 2)
 

@@ -1,6 +1,7 @@
 """What a call may say beside its prompt, and what a copy of a handle changes."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -190,7 +191,11 @@ async def test_a_copy_may_go_elsewhere_and_sends_no_more_than_before(monkeypatch
         assert other.history[0]["kwargs"] == {"temperature": 0.5}
 
 
-@pytest.mark.parametrize("given", [{"timeout": 0}, {"timeout": -1}, {"timeout": "soon"}, {"num_retries": -1}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [{"timeout": 0}, {"timeout": -1}, {"timeout": "soon"}, {"num_retries": -1}, {"num_retries": None}, {"retry": 5}],
+    ids=str,
+)
 @pytest.mark.parametrize(
     "make", [lambda **given: dspex.LM("x/y", **given), lambda **given: dspex.Retriever("x", **given)]
 )
@@ -198,6 +203,13 @@ def test_a_time_or_a_number_of_retries_that_cannot_be_is_refused(make, given):
     [(name, value)] = given.items()
     with pytest.raises(dspex.ConfigurationError, match=f"^{name}={value!r}"):
         make(**given)
+
+
+@pytest.mark.parametrize("given", [{"breaker": 5}, {"http_limits": 5}, {"capabilities": ["chat"]}], ids=str)
+def test_terms_of_a_wrong_kind_are_refused(given):
+    [(name, value)] = given.items()
+    with pytest.raises(dspex.ConfigurationError, match=f"^{name}={re.escape(repr(value))}: it takes"):
+        dspex.LM("x/y", **given)
 
 
 def test_an_address_that_is_empty_is_not_taken_for_none():

@@ -400,3 +400,8 @@ def test_usage_of_all_pairs_is_counted():
     with dspex.context(lm=lm), dspex.track_usage() as usage:
         dspex.Parallel()([(dspex.Predict("x -> answer"), {"x": number}) for number in range(3)])
     assert usage.total.calls == 3
+
+
+def test_what_is_no_lm_is_told_before_any_item_is_run():
+    with dspex.context(lm="openai/gpt-4o-mini"), pytest.raises(dspex.ConfigurationError, match=r"Write dspex\.LM\("):
+        dspex.Predict("question -> answer").batch([{"question": "2+2?"}])

@@ -475,3 +475,18 @@ def test_a_vectorizer_that_fails_is_asked_again(run, provider):
         with pytest.raises(ConnectionError):
             run(program, question="?")
         assert run(program, question="?").answer == "4"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [dspex.Predict, dspex.ChainOfThought, dspex.MultiChainComparison, lambda given: dspex.ReAct(given, tools=[search])],
+    ids=["Predict", "ChainOfThought", "MultiChainComparison", "ReAct"],
+)
+def test_a_module_without_a_signature_is_refused_where_it_is_made(make):
+    with pytest.raises(dspex.SignatureError, match="A signature is needed"):
+        make(None)
+
+
+def test_no_signature_and_no_config_in_a_call_are_those_of_the_predictor():
+    with dspex.context(lm=dspex.testing.DummyLM([ANSWER])):
+        assert dspex.Predict("question -> answer")(question="2+2?", signature=None, config=None).answer == "4"
