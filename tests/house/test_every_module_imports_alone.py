@@ -56,6 +56,8 @@ def test_every_module_imports_alone(sources, tmp_path):
     command = [sys.executable, "-W", "error", "-c", PROGRAM]
     modules = first(sources)
     assert len(modules) > 20
-    done = subprocess.run(command, input=json.dumps(with_packages(modules)), capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        command, input=json.dumps(with_packages(modules)), capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     faults = done.stdout + done.stderr
     assert not faults, faults
