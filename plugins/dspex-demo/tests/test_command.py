@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import dspex
+from dspex.cli.main import cli
 from dspex.testing import CommandContract
 from dspex_demo.command import run, run_folder, runs_folder
 from dspex_demo.study import study
@@ -28,16 +30,27 @@ def dspex_command():
     return call
 
 
+@pytest.fixture
+def in_process():
+    """The command here, for what needs no process of its own: its exit code and all that it says."""
+
+    def call(*arguments):
+        done = CliRunner().invoke(cli, arguments, prog_name="dspex")
+        return done.exit_code, done.output
+
+    return call
+
+
 def error_of(done):
     [line] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert "Traceback" not in done.stderr
     return line
 
 
-def test_the_kernel_knows_the_command_and_its_help_names_every_option(dspex_command):
-    done = dspex_command("demo", "--help")
-    assert done.returncode == 0
-    assert set(re.findall(r"--[a-z-]+", done.stdout)) == {
+def test_the_kernel_knows_the_command_and_its_help_names_every_option(in_process):
+    code, said = in_process("demo", "--help")
+    assert code == 0
+    assert set(re.findall(r"--[a-z-]+", said)) == {
         "--task",
         "--seed",
         "--run-dir",
@@ -45,7 +58,7 @@ def test_the_kernel_knows_the_command_and_its_help_names_every_option(dspex_comm
         "--json",
         "--help",
     }
-    assert "[city|date|header|name]" in done.stdout
+    assert "[city|date|header|name]" in said
 
 
 def test_the_folder_follows_from_task_and_seed(tmp_path):
@@ -76,16 +89,16 @@ def test_runs_lie_below_the_state_folder_unless_the_environment_names_another(mo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--task", "phone"), "'phone' is not one of 'city', 'date', 'header', 'name'"),
-        (("--seed", "x"), "'x' is not a valid integer"),
+        (("--task", "phone"), "Invalid value for '--task': 'phone' is not one of 'city', 'date', 'header', 'name'"),
+        (("--seed", "x"), "Invalid value for '--seed': 'x' is not a valid integer"),
         (("--fresh", "--run-dir", "x"), "--fresh chooses a folder itself"),
     ],
     ids=["unknown task", "no number", "fresh and a folder"],
 )
-def test_a_wrong_option_is_refused_by_name(dspex_command, arguments, message):
-    done = dspex_command("demo", *arguments)
-    assert done.returncode == 2
-    assert message in error_of(done)
+def test_a_wrong_option_is_refused_by_name(in_process, arguments, message):
+    code, said = in_process("demo", *arguments)
+    assert code == 2
+    assert f"\nError: {message}" in said
 
 
 def test_without_the_providers_package_it_says_what_is_missing(dspex_command):

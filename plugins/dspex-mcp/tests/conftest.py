@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import pytest
 import dspex.testing
 from dspex_mcp import connect
 
-SERVER = str(Path(__file__).parent / "weather_server.py")
+FOLDER = Path(__file__).parent
+SERVER = str(FOLDER / "weather_server.py")
 MUTE = "import os, sys; print(os.getpid(), file=open(sys.argv[1], 'w'), flush=True); sys.stdin.read()"
 
 
@@ -23,10 +26,28 @@ def reset() -> Iterator[None]:
     dspex.testing.reset()
 
 
+@pytest.fixture(scope="session")
+def python() -> Iterator[list[str]]:
+    """What runs a script as a Python does, in one that has imported all that it needs (`warm.py`)."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{folder}/warm")
+        listening.listen()
+        number = listening.fileno()
+        words = [sys.executable, str(FOLDER / "warm.py"), str(number)]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=[number], start_new_session=True):
+            yield [sys.executable, "-IS", str(FOLDER / "run_warm.py"), f"{folder}/warm"]
+
+
 @pytest.fixture
-def command() -> Any:
-    """The command of the server, in a mode of its own."""
-    return lambda *words: [sys.executable, SERVER, *map(str, words)]
+def real_command() -> Any:
+    """The command of the server, in a mode of its own; it takes seconds to begin."""
+    return lambda *words: [sys.executable, SERVER, *words]
+
+
+@pytest.fixture
+def command(python) -> Any:
+    """The command of the server, in a mode of its own, that is there at once."""
+    return lambda *words: [*python, SERVER, *map(str, words)]
 
 
 @pytest.fixture

@@ -125,8 +125,8 @@ async def test_given_up_before_it_has_begun_nothing_is_started(mute):
 
 
 @pytest.mark.parametrize("mode", ["stdio", "stubborn"])
-async def test_leaving_ends_the_process_also_one_that_does_not_want_to(command, tool, is_gone, mode):
-    async with connect(command(mode)) as connection:
+async def test_leaving_ends_the_process_also_one_that_does_not_want_to(real_command, tool, is_gone, mode):
+    async with connect(real_command(mode)) as connection:
         pid = await pid_of(connection, tool)
     assert await is_gone(pid)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -29,9 +30,9 @@ def programs():
 
 
 @pytest.fixture
-async def offered():
+async def offered(python):
     """A client of the programs in a process of their own."""
-    async with connect([sys.executable, str(FOLDER / "programs.py")], result_mode="structured") as connection:
+    async with connect([*python, str(FOLDER / "programs.py")], result_mode="structured") as connection:
         yield connection
 
 
@@ -184,18 +185,6 @@ def saved(programs, tmp_path):
 DSPEX = [sys.executable, "-m", "dspex", "mcp", "serve", "clerk.json", "--program", "programs:clerk"]
 
 
-async def test_a_saved_program_is_offered_by_a_command(saved, tool):
-    async with connect(dspex_mcp_stdio(saved), result_mode="structured") as connection:
-        assert [one.name for one in connection.tools] == ["clerk"]
-        assert (await connection.tools[0].acall(letter="x"))["tray"] == "bills"
-
-
-def dspex_mcp_stdio(folder, *words):
-    from dspex_mcp import Stdio
-
-    return Stdio(DSPEX[0], (*DSPEX[1:], *words), cwd=str(folder))
-
-
 async def test_it_is_offered_at_a_port_with_a_token_that_is_told(saved, tool):
     environment = {name: value for name, value in os.environ.items() if name != "DSPEX_MCP_TOKEN"}
     words = [*DSPEX, "--port", "0", "--name", "sorts"]
@@ -214,29 +203,34 @@ async def test_it_is_offered_at_a_port_with_a_token_that_is_told(saved, tool):
         process.stderr.close()
 
 
-def test_ctrl_c_ends_it_and_so_does_the_end_of_its_stdin(saved):
-    for end in ("signal", "stdin"):
-        process = subprocess.Popen(
-            DSPEX, cwd=saved, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        try:
-            process.stdin.write(
-                b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}\n'
-            )
-            process.stdin.flush()
-            assert process.stdout.readline()
-            process.send_signal(signal.SIGINT) if end == "signal" else process.stdin.close()
-            _, said = process.communicate(timeout=10) if end == "signal" else (b"", process.stderr.read())
-            assert process.wait(10) in (0, 130)
-            assert b"Traceback" not in said
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-            process.stderr.close()
+ASKED = b"""\
+{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}
+{"jsonrpc":"2.0","method":"notifications/initialized"}
+{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"clerk","arguments":{"letter":"x"}}}
+"""
 
 
-async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(tmp_path):
+@pytest.mark.parametrize("end", ["Ctrl-C", "end of stdin"])
+def test_a_saved_program_is_offered_by_a_command_until_ctrl_c_or_the_end_of_its_stdin(saved, end):
+    process = subprocess.Popen(DSPEX, cwd=saved, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        process.stdin.write(ASKED)
+        process.stdin.flush()
+        _, called = json.loads(process.stdout.readline()), json.loads(process.stdout.readline())
+        assert called["result"]["structuredContent"] == {"tray": "bills", "weight": 0.5}
+        if end == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=10)  # closes its stdin too: it does not end while it waits for a line
+        assert process.returncode in (0, 130)
+        assert b"Traceback" not in said
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(python, tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(
         "import asyncio, dspex, dspex_mcp\n"
@@ -251,7 +245,7 @@ async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(tmp_p
         "    return len(ended)\n"
         "dspex_mcp.serve({'wait': Waits(), 'count': count})\n"
     )
-    async with connect([sys.executable, str(script)]) as connection:
+    async with connect([*python, str(script)]) as connection:
         waits, count = connection.tools
         task = asyncio.create_task(waits.acall())
         assert await count.acall() == "0"

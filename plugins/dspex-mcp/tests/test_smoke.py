@@ -6,8 +6,8 @@ import sys
 from dspex_mcp import connect
 
 
-def test_a_tool_of_a_server_answers(command, tool):
-    with connect(command()) as connection:
+def test_a_tool_of_a_server_answers(real_command, tool):
+    with connect(real_command()) as connection:
         assert tool(connection, "forecast")(city="Rome") == "Rome: sunny for 1 days, 20 C"
 
 
@@ -18,6 +18,9 @@ def test_declaring_it_imports_nothing_heavy():
 
 def test_the_command_is_there(command):
     shown = subprocess.run(
-        [sys.executable, "-m", "dspex", "mcp", "tools", "--", *command()], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "dspex", "mcp", "tools", "--", *command()],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "forecast(city, days, unit): The weather of the next days." in shown.stdout

@@ -1,11 +1,11 @@
-"""A coordinator that can be killed: `python coordinator.py FOLDER LOG` compiles with worker processes, and saves the program."""
+"""A coordinator that can be killed: `python coordinator.py FOLDER LOG` compiles with worker processes."""
 
 import asyncio
 import sys
 from pathlib import Path
 
 import dspex
-from dspex.testing.errands import Doubles, note
+from dspex.testing.errands import note
 from dspex.testing.executor_contract import compiled
 from dspex_processes.executor import ProcessExecutor
 
@@ -24,10 +24,8 @@ async def tell(executor: ProcessExecutor, path: Path) -> None:
 async def main(folder: Path, log: Path) -> None:
     async with ProcessExecutor({"workers": 2}) as executor, dspex.App(cache=False):
         telling = asyncio.create_task(tell(executor, log.with_name("pids")))
-        program = await compiled(folder, log, executor=executor)
+        await compiled(folder, log, executor=executor)
         telling.cancel()
-        program.save(folder / "program.json")
-        assert isinstance(program, Doubles)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import dspex
-from dspex.plugin import ConfigurationError
-from dspex.testing.errands import Computes, Doubles, acts, ended, notes, questions, right
-from dspex.testing.executor_contract import THREADS, compiled, evaluated, until
+from dspex.plugin import ConfigurationError, Task
+from dspex.testing.errands import Acts, Computes, Doubles, acts, ended, notes, questions, right
+from dspex.testing.executor_contract import THREADS, chunk, compiled, evaluated, taken, until
 from dspex_processes.executor import WORKERS, ProcessExecutor
 
 COORDINATOR = Path(__file__).with_name("coordinator.py")
@@ -68,9 +68,11 @@ async def test_a_frozen_worker_is_killed_and_replaced(tmp_path):
         assert executor.pids != [frozen]
 
 
-async def test_an_example_that_workers_die_of_says_how_they_ended(executor, tmp_path):
-    result = await evaluated(executor, acts(("die", str(tmp_path / "died"))))
-    assert f"it ended with status {-signal.SIGKILL}" in result.failures[0].error
+async def test_a_task_that_a_worker_dies_of_says_how_it_ended(executor, tmp_path):
+    told = Task("a", "step", {"act": "die", "value": str(tmp_path / "died")})
+    *_, lost = await taken(executor, [chunk(Acts(), told)])
+    assert lost.state == "lost"
+    assert f"it ended with status {-signal.SIGKILL}" in lost.fault.message
 
 
 async def test_a_program_that_computes_and_is_cancelled_takes_its_worker_with_it_and_no_more(executor, tmp_path):
@@ -116,9 +118,8 @@ print(*(row.prediction.value for row in dspex.Evaluate(told, ended)(Acts(), exec
 @pytest.mark.timeout(240)
 def test_a_killed_coordinator_leaves_no_worker_and_its_run_goes_on_to_the_same_program(tmp_path):
     rng = random.Random(11)
-    whole = asyncio.run(_here(tmp_path))
-    expected = (tmp_path / "whole" / "program.json").read_bytes()
     log = tmp_path / "calls"
+    whole, expected = asyncio.run(_finished(tmp_path / "whole", log))
     for kill in range(4):
         folder, before = tmp_path / f"run {kill}", len(notes(log))
         first = subprocess.Popen([sys.executable, COORDINATOR, folder, log])
@@ -132,17 +133,23 @@ def test_a_killed_coordinator_leaves_no_worker_and_its_run_goes_on_to_the_same_p
         while any(map(lives, workers)):
             time.sleep(0.01)
         made = len(notes(log)) - before
-        subprocess.run([sys.executable, COORDINATOR, folder, log], check=True, capture_output=True)
-        assert (folder / "program.json").read_bytes() == expected
+        _, program = asyncio.run(_goes_on(folder, log))
+        assert program == expected
         repeated = len(notes(log)) - before - whole
         assert 0 <= repeated <= THREADS, (made, repeated)
 
 
-async def _here(tmp_path):
+async def _goes_on(folder, log):
+    async with ProcessExecutor({"workers": 2}) as executor:
+        return await _finished(folder, log, executor=executor)
+
+
+async def _finished(folder, log, **options):
+    """The calls that it paid, and what was saved."""
     async with dspex.App(cache=False):
-        program = await compiled(tmp_path / "whole", tmp_path / "calls")
-        program.save(tmp_path / "whole" / "program.json")
-        return program.ledger.paid
+        program = await compiled(folder, log, **options)
+        program.save(folder / "program.json")
+        return program.ledger.paid, (folder / "program.json").read_bytes()
 
 
 # Options
