@@ -12,7 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import nox
@@ -24,6 +25,8 @@ WHEELS = OURS / "wheels"
 REPORTS = OURS / "reports"
 CACHE = OURS / "cache"
 RUNS = OURS / "runs"
+# What Python has compiled of the files that environments share.
+COMPILED = OURS / "compiled"
 # A uv of this checkout's own, for who has none.
 UV = OURS / "uv"
 UV_SETTINGS = OURS / "uv.json"
@@ -76,6 +79,10 @@ def wheels(session: nox.Session) -> None:
     for folder in (WHEELS, REPORTS, CACHE, RUNS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+    COMPILED.mkdir(exist_ok=True)
+    for path in COMPILED.iterdir():
+        if path.stat().st_nlink == 1:  # no environment has it any more
+            path.unlink()
     bring(session, "-c", "constraints.txt", "hatchling")
     build(session, "wheels", WHEELS, [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)])
 
@@ -145,7 +152,8 @@ def contrib(session: nox.Session) -> None:
     bring(session, "-c", "constraints.txt", "hatchling")
     build(session, "wheels", WHEELS, [ROOT / "contrib" / name for name in CONTRIB])
     install(session, "dspex", *(f"{name}[test]" for name in CONTRIB), others=group("docs", "types"))
-    session.run("mypy", "--follow-imports=silent", *(f"contrib/{name}/src" for name in CONTRIB))
+    # With the settings of the session types, whose look at the kernel is not repeated.
+    session.run("mypy", *(f"contrib/{name}/src" for name in CONTRIB))
     run_pytest(session, *(f"contrib/{name}" for name in CONTRIB))
 
 
@@ -302,7 +310,33 @@ def wheel(name: str) -> str:
 def run_pytest(session: nox.Session, *arguments: str) -> None:
     """Run tests with the folders of a user who is not there, and leave a report of them."""
     env = {"DSPEX_CACHE_DIR": str(CACHE), "DSPEX_RUNS_DIR": str(RUNS), "DSPEX_WHEELS": str(WHEELS)}
+    for own, shared in compiled(session):
+        link(shared, own)
     session.run("pytest", f"--junitxml={REPORTS / session.name}.xml", *arguments, *session.posargs, env=env)
+    for own, shared in compiled(session):
+        link(own, shared)
+
+
+def compiled(session: nox.Session) -> Iterator[tuple[Path, Path]]:
+    """Where Python looks in a session's environment for what is compiled of each file, and where it lies for all sessions.
+
+    uv links a file of a package into each environment: what is one file is compiled once, and not for each of sixty sessions.
+    """
+    for site in Path(session.virtualenv.location).glob("lib/python*/site-packages"):
+        tag = f"cpython-{site.parent.name.removeprefix('python').replace('.', '')}"
+        for source in site.rglob("*.py"):
+            known = source.stat()
+            if known.st_nlink > 1:
+                shared = COMPILED / f"{known.st_ino}-{known.st_mtime_ns}-{known.st_size}.{tag}.pyc"
+                yield source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc", shared
+
+
+def link(there: Path, here: Path) -> None:
+    """Have a file here too, if it is there and not here."""
+    if there.exists() and not here.exists():
+        here.parent.mkdir(exist_ok=True)
+        with suppress(OSError):  # the session beside this one was first, or the disk is another
+            here.hardlink_to(there)
 
 
 def run_scripts(session: nox.Session, scripts: list[str]) -> None:

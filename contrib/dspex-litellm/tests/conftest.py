@@ -30,7 +30,9 @@ def litellm() -> Any:
     """LiteLLM, imported once, and all that it makes kept out of garbage collection."""
     from dspex_litellm.desk import load
 
+    gc.disable()
     litellm = load()
+    gc.enable()
     gc.collect()
     gc.freeze()
     return litellm

@@ -19,11 +19,12 @@ NAMES = {"401": dspex.AuthError, "429": RateLimited, "503": dspex.Unavailable, "
 
 
 @pytest.mark.parametrize("fault", NAMES)
-async def test_a_status_is_told_by_its_class(server, lm, ask, fault):
+async def test_a_status_is_told_by_its_class_and_nothing_is_printed(server, lm, ask, fault, capsys):
     server.then_fault(fault, ANSWER)
     with pytest.raises(NAMES[fault]) as caught:
         await ask(lm())
     assert caught.value.status == int(fault)
+    assert capsys.readouterr() == ("", "")
 
 
 async def test_a_limit_says_when_to_come_back(server, lm, ask):
