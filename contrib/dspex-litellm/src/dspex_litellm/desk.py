@@ -25,9 +25,8 @@ def load() -> Any:
     import litellm
 
     litellm.telemetry = False
-    litellm.disable_hf_tokenizer_download = (
-        True  # else it counts some models' tokens by files that it fetches, holding up its loop
-    )
+    # Else it counts some models' tokens by files that it fetches, holding up its loop.
+    litellm.disable_hf_tokenizer_download = True
     litellm.suppress_debug_info = True
     return litellm
 
