@@ -65,7 +65,6 @@ class TestLiteLLM(LMProviderContract):
     cannot = ("grammar",)
     bears = BEARS
     stride = 29  # each call is one of LiteLLM's, of milliseconds
-    timeout_s = 2.0
 
     def spec(self) -> Spec:
         return dspex_litellm.dspex_lm_providers()[0]
