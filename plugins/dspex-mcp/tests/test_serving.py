@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from mcp import Client
 
 import dspex
 from dspex_mcp import Http, ProgramServer, ServerUnavailable, connect, http_app, serve
+from dspex_mcp.standard_input import lines
 
 FOLDER = Path(__file__).parent
 
@@ -231,6 +233,12 @@ def test_a_saved_program_is_offered_by_a_command_until_ctrl_c_or_the_end_of_its_
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             stream.close()
+
+
+def test_a_stdin_that_is_no_file_is_left_to_the_sdk(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with lines() as found:
+        assert found is None
 
 
 async def test_a_call_that_the_client_gives_up_is_cancelled_in_the_program(python, tmp_path):

@@ -39,7 +39,7 @@ async def aserve(
     """
     server = programs if isinstance(programs, ProgramServer) else ProgramServer(programs, **options)
     if port is None:
-        with lines() as stdin:
+        with lines() as stdin:  # None: the SDK reads it itself
             async with stdio_server(stdin=cast("Any", stdin)) as (read, write):
                 await server.server.run(read, write, server.server.create_initialization_options())
         return

@@ -12,9 +12,13 @@ AHEAD = 64  # lines that are read before they are asked for
 
 
 @contextmanager
-def lines() -> Iterator[AsyncIterator[str]]:
-    """The lines of stdin as they come; whatever else reads it meanwhile finds it empty."""
-    theirs = sys.stdin.fileno()
+def lines() -> Iterator[AsyncIterator[str] | None]:
+    """The lines of stdin as they come; whatever else reads it meanwhile finds it empty. None where it is no file of the system's."""
+    try:
+        theirs = sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError):
+        yield None
+        return
     own = os.dup(theirs)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, theirs)
