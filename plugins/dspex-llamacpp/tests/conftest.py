@@ -12,6 +12,9 @@ import pytest
 from dspex.plugin import Endpoint, HttpClient, LMRequest, Message, Spec
 from dspex_llamacpp.provider import LlamaCppProvider
 
+# Tests that are about how a model is loaded, and how it is let go.
+LOADED_ANEW = ("cancelled", "threads", "forked", "let_go", "lets_it_go")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -49,6 +52,13 @@ def kept() -> Iterator[Callable[[Spec], Spec]]:
     yield keeping
     for (kind, _), provider in made.items():
         asyncio.run(kind.aclose(provider))
+
+
+@pytest.fixture
+def is_kept(request: pytest.FixtureRequest, kept: Callable[[Spec], Spec]) -> None:
+    """A kit's tests, but those about loading, share the model that it `offered`."""
+    if not any(word in request.function.__name__ for word in LOADED_ANEW):
+        request.instance.offered = kept(request.instance.offered)
 
 
 async def stay(_provider: Any) -> None:

@@ -13,10 +13,9 @@ from dspex_llamacpp.embedder import LlamaCppEmbedder, read_reply
 from dspex_llamacpp.weights import has_pooling
 
 GEMMA = "gemma-3-270m"
-# Tests that are about how a model is loaded, and how it is let go.
-LOADED_ANEW = ("cancelled", "threads", "forked", "let_go", "lets_it_go")
 
 
+@pytest.mark.usefixtures("is_kept")
 class TestLlamaCppEmbedder(EmbeddingContract):
     model = GEMMA
     options = MappingProxyType({"context": 256})
@@ -25,11 +24,6 @@ class TestLlamaCppEmbedder(EmbeddingContract):
     batch = 4
     limit_s = 55.0
     offered = dspex_llamacpp.dspex_embedders()[0]
-
-    @pytest.fixture(autouse=True)
-    def is_kept(self, request, kept):
-        if not any(word in request.function.__name__ for word in LOADED_ANEW):
-            self.offered = kept(self.offered)
 
     def spec(self) -> Spec:
         return self.offered
