@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from dspex.app.app import current_app
+from dspex.app.app import App, current_app
+from dspex.app.lm import LM
 from dspex.core.candidate import Candidate, Shape
 from dspex.core.endpoint import Capabilities
 from dspex.core.example import Example
@@ -65,18 +66,19 @@ def roles_of(
     settings = app.settings
     roles, capabilities = {}, {}
     for name, overlay in optimizer.roles().items():
-        lm, adapter = overlay.get("lm", settings.lm), overlay.get("adapter", settings.adapter)
+        lm, adapter = _checked(overlay.get("lm", settings.lm), app), overlay.get("adapter", settings.adapter)
         lms = [lm]
         if name in ("task", "teacher"):
             programs = [student] if name == "task" else teachers or [student]
-            lms = [part.lm or lm for program in programs for part in program.predictors()]
-        for one in lms:
-            if one is not None:
-                model(one, app)
+            lms = [_checked(part.lm or lm, app) for program in programs for part in program.predictors()]
         roles[name] = Role(overlay, digest([[one and one.identity for one in lms], _told(adapter)]))
         capabilities[name] = lm.capabilities if lm is not None else Capabilities()
     roles["evidence"] = roles["control"] = roles["task"]
     return roles, capabilities
+
+
+def _checked(lm: Any, app: App) -> LM | None:
+    return None if lm is None else model(lm, app)
 
 
 def _told(adapter: Any) -> Any:

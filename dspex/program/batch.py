@@ -196,14 +196,15 @@ def side_by_side(programs: Iterable[Any], num_threads: int | None) -> int:
 
     Raises ConfigurationError for what is no number of at least one, and no LM.
     """
-    settings = current_app().settings
+    app = current_app()
+    settings = app.settings
     given: Any = settings.num_threads if num_threads is None else num_threads
     if not isinstance(given, Integral) or (limit := int(given)) < 1:
         raise ConfigurationError(f"num_threads={given!r}: one at a time is the least; None is the setting.")
     if num_threads is not None:
         return limit
     parts = [part for program in programs for part in getattr(program, "predictors", tuple)()]
-    lms = {id(lm): model(lm, current_app()) for part in parts if (lm := part.lm or settings.lm)}
+    lms = {id(lm): model(lm, app) for part in parts if (lm := part.lm or settings.lm)}
     if any(getattr(lm, "dispatch", "live") == "batch" for lm in lms.values()):
         return BATCH_WIDTH
     return min([limit, *(lm.capabilities.max_concurrency or limit for lm in lms.values())])

@@ -321,7 +321,8 @@ def signature_class(signature: Any) -> "type[TextSignature]":
     """`ensure_signature` where one has to be given. Raises SignatureError for None."""
     if signature is None:
         raise SignatureError('A signature is needed, as "question -> answer" or a class of one; None was given.')
-    return ensure_signature(signature)  # type: ignore[no-any-return]  # a class, of what is not None
+    made: type[TextSignature] = ensure_signature(signature)
+    return made
 
 
 def _new_class(

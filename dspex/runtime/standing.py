@@ -5,14 +5,14 @@ import threading
 from contextvars import ContextVar
 
 POLL_S = 0.05
-UNSEEN_S = 1.0  # a signal that comes just before a wait begins is seen when that wait ends
+SIGNAL_S = 1.0  # a signal that comes just before a wait begins is seen when that wait ends
 
 
 def stand(gate: threading.Lock) -> None:
     """Wait for a lock that another thread releases. Raises CancelledError where the task whose loop stands here is cancelled."""
     task = None if asyncio._get_running_loop() is None else asyncio.current_task()
     if task is None:
-        while not gate.acquire(timeout=UNSEEN_S):
+        while not gate.acquire(timeout=SIGNAL_S):
             pass
         return
     # This loop stands still, so a cancellation of its task, as Ctrl-C in asyncio.run is one, must be looked for; also one that came just

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,9 +32,9 @@ Keep = Callable[[str, Sequence[str]], Awaitable[None]]  # takes a batch, and the
 
 def attempts_of(num_retries: Any) -> int:
     """The first attempt and the retries. Raises ConfigurationError for what is no number."""
-    if not isinstance(num_retries, int):
+    if not isinstance(num_retries, Integral):
         raise ConfigurationError(f"num_retries={num_retries!r}: it is a number, zero is the least.")
-    return num_retries + 1
+    return int(num_retries) + 1
 
 
 class Options(msgspec.Struct, frozen=True):

@@ -95,9 +95,8 @@ def module_of(source: str) -> ModuleType:
 
 def _forked() -> int:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # since 3.12 a fork beside threads, such as numpy's, is warned of
+        # Since 3.12 a fork beside threads, such as numpy's, is warned of.
+        warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
