@@ -38,6 +38,8 @@ HOUSE = "tests/house"
 KITS = "tests/contracts"
 # Tests that build a package of each kind and install them all.
 SCAFFOLDED = "tests/plugins/scaffolded"
+# All others are the kernel's own, which need nothing but the kernel.
+OF_KERNEL = [f"--ignore={folder}" for folder in (CHECKERS, HOUSE, KITS, SCAFFOLDED)]
 
 # nox writes its own record there when it ends, and makes no folder for it.
 REPORTS.mkdir(parents=True, exist_ok=True)
@@ -114,8 +116,14 @@ def house(session: nox.Session) -> None:
 def kernel(session: nox.Session) -> None:
     """The kernel's tests, on each Python, with no plugin installed; on all cores."""
     install(session, "dspex", others=group("test"))
-    others = (f"--ignore={folder}" for folder in (CHECKERS, HOUSE, KITS, SCAFFOLDED))
-    run_pytest(session, "--numprocesses=auto", "--dist=worksteal", *others, "tests")
+    run_pytest(session, "--numprocesses=auto", "--dist=worksteal", *OF_KERNEL, "-m", "not slow", "tests")
+
+
+@nox.session(python=PYTHONS[-1], requires=["wheels"], tags=["release"], allow_parallel=True)
+def slow(session: nox.Session) -> None:
+    """The searches, simulations and loads among the kernel's tests: what they look for is no matter of the Python."""
+    install(session, "dspex", others=group("test"))
+    run_pytest(session, *OF_KERNEL, "-m", "slow", "tests")
 
 
 @nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)

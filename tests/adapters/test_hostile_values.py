@@ -39,6 +39,7 @@ def echoed(adapter: Any, values: dict[str, Any]) -> dict[str, Any]:
     return adapter.parse(ECHO, adapter.format_assistant_message_content(ECHO, values))
 
 
+@pytest.mark.slow
 @pytest.mark.fault("B12")
 @pytest.mark.fault("X04")
 @pytest.mark.fault("X09")
@@ -55,6 +56,7 @@ def test_each_value_comes_back_unchanged(adapter):
     round_trip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
 def test_values_of_other_types_come_back_unchanged(adapter):
     kinds = Signature("q -> maybe: str | None, both: int | str, table: dict[str, list[str]], flag: bool")

@@ -218,6 +218,7 @@ def test_a_damaged_or_alien_file_is_named_with_its_cause(tmp_path, content, why)
     assert len(str(caught.value)) < 1_000
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P07")
 def test_a_file_cut_anywhere_is_refused(tmp_path):
     program = dspex.Predict("question -> answer")

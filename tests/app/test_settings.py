@@ -163,6 +163,7 @@ def test_any_task_and_thread_may_configure():
     assert (dspex.settings.num_threads, dspex.settings.max_errors) == (5, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R20")
 async def test_1000_requests_at_once_see_only_their_own():
     predict = dspex.Predict("question -> answer")

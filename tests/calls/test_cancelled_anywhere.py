@@ -100,6 +100,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P14")
 @pytest.mark.fault("R16")
 @pytest.mark.parametrize("busy", [False, True], ids=["alone", "in a queue"])

@@ -89,6 +89,7 @@ def test_a_time_out_of_the_provider_itself_is_tried_again(virtual, script, settl
     assert len(provider.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R8")
 def test_a_thousand_deadlines_are_kept_at_once(virtual, script, settled):
     async def main():

@@ -60,6 +60,7 @@ def test_a_rate_is_never_passed_and_used_whole(virtual, limit):
     assert at_once <= max(1, limit // 10) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R13")
 def test_a_day_of_rate_limiting(virtual):
     """The limiter alone, as the calls around it would take a minute."""

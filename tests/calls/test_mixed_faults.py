@@ -29,6 +29,7 @@ class Mixed:
         return LMResponse.from_text("4", Usage(10, 5, calls=1))
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R1")
 @pytest.mark.parametrize(
     "limits", [{}, {"max_in_flight": 200}, {"adaptive": True}, {"requests_per_minute": 1_200}], ids=str
@@ -49,6 +50,7 @@ def test_every_call_ends_and_little_is_sent_twice(virtual, settled, limits):
     assert (spent, used, tasks) == (provider.attempts, 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R16")
 @pytest.mark.fault("P14")
 @pytest.mark.parametrize("seed", range(3))

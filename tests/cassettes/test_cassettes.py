@@ -333,6 +333,7 @@ async def test_a_torn_tail_is_dropped_and_recorded_anew(file, live):
         assert await answers(lm_of(provider), "a?", "b?") == ["1", "3"]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.integers(0, 100_000), st.integers(0, 7))
 def test_a_flipped_bit_is_an_error_or_a_torn_tail(tmp_path_factory, recorded_bytes, place, bit):

@@ -39,6 +39,7 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("any") / "data"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json"])
 @given(st.lists(PIECES, max_size=20).map(b"".join) | st.binary(max_size=40))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -63,6 +64,7 @@ def test_what_pythons_csv_writes_comes_back(path, data):
     ]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.dictionaries(

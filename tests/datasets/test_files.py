@@ -216,6 +216,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, name
     assert peak < 100 * 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head", "line"),
     [("x.csv", "a,b\n", "1,{}\n"), ("x.jsonl", "", '{{"a": "1", "b": "{}"}}\n')],

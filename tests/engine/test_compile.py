@@ -42,6 +42,7 @@ def simulated(lab, tmp_path, seed, concurrency, faults=0.0, **options):
     return data, model, ledger
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "budget",
     [

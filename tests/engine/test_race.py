@@ -37,6 +37,7 @@ def test_blocks_are_of_the_datas_size_only():
     assert [block_size(n) for n in (1, 32, 64, 65, 300)] == [8, 8, 8, 10, 10]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.0, 0.5], ids=["equal skill", "unequal skill"])
 def test_the_winner_of_all_is_dropped_in_at_most_2_percent(spread):
     """16 programs on 100 examples of shared difficulty, looked at after each block."""

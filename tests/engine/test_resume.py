@@ -54,6 +54,7 @@ def whole(tmp_path_factory):
 patient = pytest.mark.timeout(180)
 
 
+@pytest.mark.slow
 @patient
 @pytest.mark.fault("P01")
 @pytest.mark.fault("R4")

@@ -80,6 +80,7 @@ class Odd(dspex.Module):
 # In any order, twice, in part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [lambda records: records[::-1], lambda records: [one for record in records for one in (record, record)]],

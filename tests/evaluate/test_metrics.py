@@ -118,6 +118,7 @@ def test_passage_match_looks_for_whole_words_in_any_passage(wrap):
         assert not answer_passage_match(Example(answer=absent), pred), absent
 
 
+@pytest.mark.slow
 @given(st.text(), st.text())
 def test_any_two_texts_compare_both_ways_alike(one, other):
     assert EM(one, [other]) == EM(other, [one])

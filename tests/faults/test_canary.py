@@ -70,6 +70,7 @@ async def streamed(lm):
     return [delta async for delta in lm.stream(request)]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R25")
 @pytest.mark.fault("X01")
 @pytest.mark.fault("X02")

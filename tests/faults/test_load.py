@@ -66,6 +66,7 @@ def gauges():
     return resident, len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), len(asyncio.all_tasks())
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R1")
 @pytest.mark.fault("R7")
 def test_under_mixed_faults_every_call_ends_and_nothing_is_left():
@@ -122,6 +123,7 @@ def day(seed, hours=24):
     return [*map(repr, heard)], ends
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R28")
 def test_a_day_of_outages_limits_and_restarts_is_the_same_for_the_same_seed():
     trace, ends = day(seed=5)

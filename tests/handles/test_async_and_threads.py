@@ -189,6 +189,7 @@ def test_carried_calls_leave_nothing_to_each_other_and_nothing_here():
     assert [carried("a"), carried("b"), word.get()] == ["here"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R20")
 async def test_a_thousand_requests_with_settings_of_their_own_leak_nothing():
     predict = dspex.Predict("question -> answer")

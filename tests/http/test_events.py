@@ -54,6 +54,7 @@ def written(draw: st.DrawFn) -> tuple[list[ServerEvent], bytes]:
     return events, (bom + "".join(line + end for line in lines)).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("T08")
 @given(written(), st.lists(st.integers(0, 200), max_size=6), st.booleans())
 def test_any_spelling_cut_anywhere_reads_the_same(spelling, cuts, by_bytes):

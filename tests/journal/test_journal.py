@@ -60,6 +60,7 @@ def test_what_is_appended_comes_back_in_order(tmp_path):
     assert replay(path.read_bytes())[0] == [*RECORDS, Sent("k2")]
 
 
+@pytest.mark.slow
 @given(st.lists(records, max_size=8), st.integers(min_value=0))
 @pytest.mark.fault("P01")
 def test_a_journal_cut_anywhere_replays_a_prefix(entries, cut):

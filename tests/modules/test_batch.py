@@ -220,6 +220,7 @@ async def test_a_thousand_inputs_of_a_generator_take_the_memory_of_a_few(ordered
     assert most <= 2 * 8 + 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(  # the sync form hands over to the async one
     ("form", "ordered"), [("async", False), ("sync", True)], ids=["async, as they end", "sync, in order"]
 )

@@ -119,6 +119,7 @@ FIELDS = st.builds(lambda kind, options: (kind, InputField(**options)), TYPES, O
 RESULTS = st.builds(lambda kind, options: (kind, OutputField(**options)), TYPES, OPTIONS)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     fields=st.dictionaries(st.sampled_from("abcd"), FIELDS, max_size=2),

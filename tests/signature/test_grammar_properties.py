@@ -111,6 +111,7 @@ def damaged(rng: random.Random, words: list[str]) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("make", "count"), [(soup, 23_500), (damaged, 1_500)], ids=["pieces", "damaged"])
 def test_100_000_random_texts_end_in_a_signature_or_a_signature_error(seed, make, count):
@@ -120,12 +121,14 @@ def test_100_000_random_texts_end_in_a_signature_or_a_signature_error(seed, make
     assert 0 < made < count
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80))
 @settings(max_examples=80)
 def test_any_text_ends_in_a_signature_or_a_signature_error(text):
     outcome(text)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(NAMES, TYPES | CALLABLES), max_size=2, unique_by=lambda pair: pair[0]),
     st.lists(st.tuples(NAMES.map("out_{}".format), TYPES), min_size=1, max_size=2, unique_by=lambda pair: pair[0]),

@@ -272,6 +272,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", VALUES, ids=str)
 def test_what_is_written_is_read_as_the_same_value(kind):
     known = field(kind)
@@ -361,6 +362,7 @@ def test_a_string_may_run_over_lines(text, data):
         read_json('{"a": "one\ntwo", "a": "three"}')
 
 
+@pytest.mark.slow
 @given(st.text(alphabet="[]{}\"'`:,\\ab1 \nTrue", max_size=60))
 @settings(max_examples=100)
 def test_reading_json_ends_in_data_or_a_value_error(text):

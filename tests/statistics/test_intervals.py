@@ -103,6 +103,7 @@ def binomial(n: int, chance: float, rng: random.Random) -> int:
     return sum(rng.random() < chance for _ in range(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "q", "delta"), [(20, 0.1, 0.1), (32, 0.1, 0.1), (100, 0.3, 0.1)])
 def test_the_interval_of_a_0_1_gain_holds_it_as_often_as_it_says(n, q, delta):
     rng, held, runs = random.Random(5), 0, 500
@@ -114,6 +115,7 @@ def test_the_interval_of_a_0_1_gain_holds_it_as_often_as_it_says(n, q, delta):
     assert held / runs >= 0.93
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_graded_gain_holds_it_as_often_as_it_says():
     rng, held, runs = random.Random(6), 0, 60
     for _ in range(runs):

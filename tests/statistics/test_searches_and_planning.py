@@ -13,6 +13,7 @@ def equal_programs(k: int, n: int, rng: random.Random) -> list[list[float]]:
     return [[float(rng.random() < 0.6) for _ in range(n)] for _ in range(k)]
 
 
+@pytest.mark.slow
 def test_the_winners_score_is_corrected_to_within_two_points():
     rng, raw, corrected = random.Random(7), [], []
     for _ in range(40):
@@ -41,6 +42,7 @@ def test_equal_candidates_are_settled_for_the_earlier():
     assert out_of_bag(scores, random.Random(0)).gain == 0.0
 
 
+@pytest.mark.slow
 def test_a_search_among_equal_programs_is_called_better_in_at_most_3_percent():
     rng, runs, found = random.Random(17), 60, 0
     for _ in range(runs):
@@ -57,6 +59,7 @@ def test_a_large_gain_is_shown_though_the_winner_was_chosen_on_it():
     assert max_t([*noise, [1.0] * 12 + [0.0] * 28], rng, winner=0) > 0.025
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3, 12])
 @pytest.mark.parametrize("n", [2, 8, 33, 100])
 def test_wins_and_losses_are_counted_as_any_gains_are(k, n):

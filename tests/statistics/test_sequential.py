@@ -40,6 +40,7 @@ def most_by_chance(runs: int) -> float:
     return 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [lambda rng: binary(rng, 0.3), skewed], ids=["0/1", "skewed"])
 def test_equal_programs_are_seldom_told_apart_though_each_example_is_looked_at(draw):
     rng, runs = random.Random(31), 100
@@ -92,6 +93,7 @@ def test_the_interval_holds_the_gain_and_excludes_0_just_when_a_verdict_is_shown
         assert (low > 0, high < 0) == (better >= THRESHOLD, worse >= THRESHOLD)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_gain_at_all_looks_together():
     rng, runs, lost = random.Random(34), 30, 0
     for _ in range(runs):

@@ -73,6 +73,7 @@ def chance_of(wins: int, losses: int, n: int, q: float) -> float:
     return math.exp(ways + (wins + losses) * math.log(q / 2) + same * math.log(1 - q))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("q", [0.1, 0.3])
 @pytest.mark.parametrize("n", [20, 50, 200])
 def test_equal_programs_with_0_1_scores_are_called_better_in_at_most_3_percent(n, q):
@@ -84,6 +85,7 @@ def test_equal_programs_with_0_1_scores_are_called_better_in_at_most_3_percent(n
     assert called
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [20, 50])
 def test_equal_programs_with_graded_scores_are_called_better_in_at_most_3_percent(n):
     rng, runs = random.Random(11), 200
@@ -102,6 +104,7 @@ def sign_flip_is_near(old: list[float], new: list[float]) -> bool:
     return sum(gains) / math.hypot(*gains) > 1.8
 
 
+@pytest.mark.slow
 def test_skewed_graded_gains_are_not_called_better_by_chance():
     """Mean gain 0, nine of ten gain a little and one loses much: sign flips alone err in one case of ten."""
     rng, runs, plain, found = random.Random(13), 80, 0, 0

@@ -85,6 +85,7 @@ async def everything(stream, into=None):
     return events
 
 
+@pytest.mark.slow
 @pytest.mark.fault("T12")
 async def test_a_slow_reader_slows_the_server_and_memory_stays_flat(server, lm):
     server.then_events(events_of("[[ ## answer ## ]]\n", "four"))
@@ -165,6 +166,7 @@ async def test_a_connection_that_breaks_is_an_error_behind_what_came(server, lm)
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 async def test_a_reply_of_single_letters_takes_no_more_memory_than_its_length(streaming):
     letters = 10_000
     provider = streaming(["[[ ## answer ## ]]\n", *"xy" * (letters // 2), LMDelta("", finish_reason="stop")])

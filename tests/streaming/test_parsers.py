@@ -75,6 +75,7 @@ def replies(signature, values):
 # Each example goes through all adapters: to draw four takes longer than what is tested.
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(hostile, hostile, cuts)
 @example("\\Answer: x", "\\\\Answer:", [12, 13, 14, 15])
@@ -106,6 +107,7 @@ FORMS = {
 form = st.integers(0, max(map(len, FORMS.values())) - 1)  # which, of each adapter's own
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.lists(st.one_of(form, hostile), max_size=10), cuts)
 def test_any_reply_that_parses_is_heard_as_it_is_parsed(heard, texts_of, parts, places):
@@ -139,6 +141,7 @@ TYPED_VALUES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(TYPED_VALUES, cuts)
 def test_a_field_that_is_no_text_decodes_to_its_value(heard, texts_of, values, places):

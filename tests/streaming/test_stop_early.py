@@ -288,6 +288,7 @@ def readable(signature, text):
 SIGNATURES = {name: signature_of(kind) for name, kind in KINDS.items()}
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(written, st.integers(1, 3))
 @example("1e3", 1)
@@ -337,6 +338,7 @@ STRUCTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signature", "values"), STRUCTURES.values(), ids=map(str, STRUCTURES))
 @settings(max_examples=100)
 @given(st.data(), st.integers(1, 7))

@@ -69,6 +69,7 @@ class Storm:
         return root, first, left
 
 
+@pytest.mark.slow
 @pytest.mark.fault("P19")
 @pytest.mark.fault("R21")
 @pytest.mark.parametrize("block", range(10))
