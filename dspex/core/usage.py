@@ -7,7 +7,7 @@ import msgspec
 from dspex.core.errors import ConfigurationError
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens and money of one reply or of many; `estimated` marks counts that the provider did not give.
 
     Of the input's tokens `cached_tokens` were read from the provider's cache and `written_tokens` put there, which costs less, and

@@ -54,9 +54,9 @@ class Away:
             raise
         inputs, typed = packed(given, program, is_strict=True)
         calls = self._calls[work.key]
-        calls_, tokens, usd = work.bound.units
+        bound = work.bound
         order = Order(
-            parcel, inputs, typed, work.key, tuple(calls.values()), Charge(calls_, tokens, usd / 1e9),
+            parcel, inputs, typed, work.key, tuple(calls.values()), Charge(bound.calls, bound.tokens, bound.usd),
             partial(self._heard, work.key),
         )  # fmt: skip
         try:

@@ -22,7 +22,7 @@ from dspex.engine.infos import PredictorInfo, metric_info, predictor_infos
 from dspex.engine.nested import fenced
 from dspex.engine.pool import Entry
 from dspex.engine.race import Race
-from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend
+from dspex.engine.scheduler import BRANCH, Spend
 from dspex.engine.search import collect, race
 from dspex.engine.setup import Role, Setup
 from dspex.engine.steps import Steps, encoder
@@ -137,8 +137,7 @@ class Context:
         temperature: float | None = None, role: str = "task",
     ) -> list[Scores]:  # fmt: skip
         """One wave of evaluations, in the order asked for."""
-        self._known(role, "evaluate")
-        how = How(role, _params(sample, temperature), trace)
+        how = How(role, self._known(role, "evaluate").overlay, _params(sample, temperature), trace)
         bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("run", role)))
         rows = [self._runs.works(candidate, some, bound, how) for candidate, some in pairs]
         order = chain(*rows) if self.setup.by_candidate else chain(*zip_longest(*rows))
@@ -300,9 +299,7 @@ class Context:
     async def remaining(self) -> Budget:
         """What is left of this branch's share of the budget."""
         # A branch's share of what has no limit is a number too.
-        pairs = zip(BRANCH.get().free.units, self.steps.limit.units, strict=True)
-        calls, tokens, usd = (None if limit > UNLIMITED // 2 else unit for unit, limit in pairs)
-        return Budget(calls, tokens, None if usd is None else usd / 1e9)
+        return BRANCH.get().free.within(self.steps.limit)
 
     def program(self, candidate: Candidate) -> Module:
         """A new program with this state, for results and for what its fields are; its calls would be in no journal."""

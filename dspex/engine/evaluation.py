@@ -1,10 +1,10 @@
 """A step that runs a candidate on an example and scores it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from dspex.core.candidate import Candidate, Rollout, TraceStep
 from dspex.core.errors import AdapterParseError, ConfigurationError, EvaluationError, LMError
@@ -23,12 +23,27 @@ from dspex.runtime.scope import SCOPE
 PROBES = 3
 
 
-class How(msgspec.Struct, frozen=True):
+class How:
     """In what way a wave of candidates is run: for which role, with which parameters for the model, traced or not."""
 
-    role: str
-    params: dict[str, Any]
-    traced: bool
+    __slots__ = ("_around", "_settings", "overlay", "params", "role", "traced")
+
+    def __init__(self, role: str, overlay: Mapping[str, Any], params: dict[str, Any], traced: bool) -> None:
+        self.role = role
+        self.overlay = overlay  # of the role
+        self.params = params
+        self.traced = traced
+        self._around: Mapping[str, Any] | None = None
+        self._settings: Mapping[str, Any] = {}
+
+    def settings(self, around: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Those that a program has within others, which are the same for a whole wave."""
+        if self._around is not around:
+            settings = {**around, **self.overlay}
+            if self.params:
+                settings["lm_params"] = {**settings.get("lm_params", {}), **self.params}
+            self._around, self._settings = around, around if settings == around else settings
+        return self._settings
 
 
 class Evaluations:
@@ -100,12 +115,10 @@ class Evaluations:
         how, scope = work.how, SCOPE.get()
         trace = work.trace = [] if how.traced else None
         kept: tuple[TraceStep, ...] | None = None
-        settings = {**scope.overlay, **self.setup.roles[how.role].overlay}
-        if how.params:
-            settings["lm_params"] = {**settings.get("lm_params", {}), **how.params}
-        # Set and not reset: a step has a task, and so a context, of its own.
+        settings = how.settings(scope.overlay)
         weighed: dict[int, Any] = {}
-        SCOPE.set(inner := scope.child(overlay=settings, trace=trace, weighed=weighed, recorder=recorder))
+        # Set and not reset: a step has a task, and so a context, of its own.
+        SCOPE.set(inner := replace(scope, overlay=settings, trace=trace, weighed=weighed, recorder=recorder))
         fields, inputs = work.example._store, work.example._input_keys or ()
         given = {name: value for name, value in fields.items() if name in inputs}
         if self.steps.away is None:
@@ -114,8 +127,8 @@ class Evaluations:
             prediction, kept = await self.steps.away.run(work, program, given, recorder)
         score, feedback = 1.0, None  # without a metric a run that ends is a good one
         if self.scorer is not None:
-            if trace is not None or settings != scope.overlay:  # a judge has the caller's settings, not the role's
-                SCOPE.set(inner.child(overlay=scope.overlay, trace=None))
+            if trace is not None or settings is not scope.overlay:  # a judge has the caller's settings, not the role's
+                SCOPE.set(replace(inner, overlay=scope.overlay, trace=None))
             score, feedback = await self.scorer(work.example, prediction, trace)
         outputs = dict(prediction._store) if isinstance(prediction, Example) else {"prediction": prediction}
         return Rollout(

@@ -45,7 +45,7 @@ async def weighed(
     is_more = not by_score or gain is None or gain > 0
     returned = {"estimate": verdict_ != "worse" and is_more, "better": verdict_ == "better", "best": True}
     usage = {
-        role: dict(zip(("calls", "tokens", "usd"), _units(spend), strict=True))
+        role: {"calls": spend.calls, "tokens": spend.tokens, "usd": spend.usd}
         for role, spend in context.steps.spent.items()
     }
     return Evidence(
@@ -76,15 +76,10 @@ def versions_of(optimizer: type) -> dict[str, str]:
         return {"dspex": kernel_version()}
 
 
-def _units(spend: Spend) -> tuple[float, ...]:
-    calls, tokens, usd = spend.units
-    return calls, tokens, usd / 1e9
-
-
 def _untouched(context: Context, left: Spend) -> tuple[Example, ...]:
     """Training examples that no step saw, if there are enough, and a budget of calls covers a look at them."""
     rest = {key: one for one in context.train if (key := context.key_of(one)) not in context.steps.touched}
-    covered = left.units[0] < UNLIMITED // 2 and left.units[0] >= 4 * len(rest) * context.setup.shape.calls_per_run
+    covered = left.calls < UNLIMITED // 2 and left.calls >= 4 * len(rest) * context.setup.shape.calls_per_run
     return tuple(rest.values()) if len(rest) >= UNTOUCHED_LEAST and covered else ()
 
 

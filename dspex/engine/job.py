@@ -33,7 +33,7 @@ from dspex.engine.progress import Ledger, Progress
 from dspex.engine.quote import Quote
 from dspex.engine.recorder import Tape
 from dspex.engine.results import CandidatePrograms
-from dspex.engine.scheduler import BRANCH, UNLIMITED, Spend, Stop
+from dspex.engine.scheduler import BRANCH, Spend, Stop
 from dspex.engine.setup import Setup
 from dspex.engine.steps import Steps
 from dspex.evaluate.dispatch import Dispatch
@@ -109,9 +109,8 @@ class Job:
         """What is kept for the look at held examples; of tokens and dollars, whose bounds are high, a quarter at most."""
         looks = 2 * len(self._setup.held) * self._setup.shape.calls_per_run
         call = self._setup.bounds.get(("run", "evidence"), Charge())
-        _, tokens, usd = self._limit.units
-        least = looks * call.tokens, looks * round(call.usd * 1e9)
-        return Spend((looks, min(least[0], tokens // 4), min(least[1], usd // 4)))
+        tokens, nanos = looks * call.tokens, looks * round(call.usd * 1e9)
+        return Spend(looks, min(tokens, self._limit.tokens // 4), min(nanos, self._limit.nanos // 4))
 
     def _made_context(self, limit: Spend) -> Context:
         setup = msgspec.structs.replace(self._setup, held=())  # no search sees them, nor has them within reach
@@ -135,9 +134,9 @@ class Job:
     def ledger(self) -> Ledger:
         """What it has cost so far."""
         tape = self._tape
-        spent = sum(list(self._context.steps.spent.values()), Spend()).units
+        spent = sum(list(self._context.steps.spent.values()), Spend())
         return Ledger(
-            calls=spent[0], tokens=spent[1], usd=spent[2] / 1e9, paid=tape.paid, paid_before=tape.before.calls,
+            calls=spent.calls, tokens=spent.tokens, usd=spent.usd, paid=tape.paid, paid_before=tape.before.calls,
             reused=tape.reused, cached=tape.cached, failed=tape.failed, lost=tape.lost, seconds=round(self._elapsed(), 3),
             torn_bytes=self._journal.torn_bytes, run_dir=str(self.run_dir),
         )  # fmt: skip
@@ -299,9 +298,8 @@ class Job:
         """The hard wall around attempts, less what earlier processes have paid; calls lost in flight are outside."""
         if self._budget is None:
             return ()
-        calls, tokens, usd = (Spend.limit(self._budget) - Spend.of(self._tape.before)).units
-        left = [None if unit > UNLIMITED // 2 else max(0, unit) for unit in (calls, tokens, usd)]
-        return (BudgetScope(Budget(left[0], left[1], None if left[2] is None else left[2] / 1e9), self._app.clock),)
+        limit = Spend.limit(self._budget)
+        return (BudgetScope((limit - Spend.of(self._tape.before)).within(limit), self._app.clock),)
 
     async def _run(self) -> Module:
         context = self._context

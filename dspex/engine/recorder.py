@@ -5,7 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -18,10 +18,12 @@ from dspex.runtime.records import Batched, Call, Sent, Step, Stopped, Training
 from dspex.runtime.scope import Proceed, ProceedToBytes, use
 from dspex.service.call import Ticket
 
+T = TypeVar("T")
 Found = tuple[LMResponse | None, bytes | None, Usage | None]  # a reply, or bytes and what they took
 
 
 NOTHING = Usage()
+NOTHING_FOUND: Found = (None, None, None)
 
 
 class Tape:
@@ -195,7 +197,7 @@ class StepRecorder:
         key = self._key(_encoder.encode(request), b"%b/%d/%b")
         known = self._tape.done.get(key)
         if known is None:
-            known = await self._sent(key, proceed, partial(_asked, request, proceed))
+            known = await self._sent(key, proceed, partial(proceed, request), _as_reply)
         reply = known.reply
         assert reply is not None
         usage = reply.usage or NOTHING
@@ -206,7 +208,7 @@ class StepRecorder:
     async def record_bytes(self, request: bytes, proceed: ProceedToBytes) -> bytes:
         """The same for a call whose reply is bytes; what it asks of others itself is part of it."""
         key = self._key(request, b"%b/%d/data/%b")
-        known = self._tape.done.get(key) or await self._sent(key, proceed, partial(_fetched, proceed))
+        known = self._tape.done.get(key) or await self._sent(key, proceed, partial(_fetched, proceed), _as_data)
         self.usage += known.usage or Usage()
         return known.data or b""
 
@@ -215,30 +217,33 @@ class StepRecorder:
         key = hashlib.blake2b(form % (self._owner.encode(), number, content), digest_size=16).hexdigest()
         return self._key(content, form) if key in self._taken else key
 
-    async def _sent(self, key: str, proceed: Any, fetch: Callable[[], Awaitable[Found]]) -> Call:
-        tape, clock = self._tape, self._tape.clock
+    async def _sent(
+        self, key: str, proceed: Any, fetch: Callable[[], Awaitable[T]], found_in: Callable[[T], Found]
+    ) -> Call:
+        tape, call = self._tape, getattr(proceed, "call", None)
+        began = tape.clock.monotonic()
         try:
             tape.journal.append(Sent(key))
-            tape.begun(key, getattr(proceed, "call", None))
-            began, found, failure = clock.monotonic(), None, ""
+            tape.begun(key, call)
             try:
-                found = await fetch()
-            except DspexError as error:
-                failure = type(error).__name__
+                found = found_in(await fetch())
+            except DspexError as error:  # after any other, as after a cancel, the call stays open: it counts as lost
+                tape.ended(self._call(key, call, began, NOTHING_FOUND, type(error).__name__))
                 raise
             finally:
                 tape.over(key)
-                if found is not None or failure:  # a call that was cancelled stays open: it counts as lost
-                    call = getattr(proceed, "call", None)
-                    attempts, is_cached = getattr(call, "attempts", 1), bool(getattr(call, "cached", False))
-                    seconds = round(clock.monotonic() - began, 6)
-                    reply, data, used = found or (None, None, None)
-                    made = Call(key, self._owner, reply, seconds, attempts, is_cached, failure, data, used)
-                    tape.ended(made)
+            made = self._call(key, call, began, found)
+            tape.ended(made)
         except (BudgetExceeded, CassetteError, JournalError) as error:
             self.failure = error
             raise
         return made
+
+    def _call(self, key: str, call: Any, began: float, found: Found, failure: str = "") -> Call:
+        """What left the process for it is told by the `call`, where it has any."""
+        attempts, is_cached = getattr(call, "attempts", 1), bool(getattr(call, "cached", False))
+        seconds = round(self._tape.clock.monotonic() - began, 6)
+        return Call(key, self._owner, found[0], seconds, attempts, is_cached, failure, found[1], found[2])
 
 
 class _Within:
@@ -258,15 +263,19 @@ class _Within:
         return data
 
 
-async def _asked(request: LMRequest, proceed: Proceed) -> Found:
-    return await proceed(request), None, None
+def _as_reply(reply: LMResponse) -> Found:
+    return reply, None, None
 
 
-async def _fetched(proceed: ProceedToBytes) -> Found:
+async def _fetched(proceed: ProceedToBytes) -> tuple[bytes, Usage]:
     within = _Within()
     with use(recorder=within):
         data, usage = await proceed()
-    return None, data, usage + within.usage
+    return data, usage + within.usage
+
+
+def _as_data(fetched: tuple[bytes, Usage]) -> Found:
+    return None, *fetched
 
 
 def _text(value: Any) -> str:

@@ -144,11 +144,11 @@ class Steps:
 
         `call` is the most that one of its calls may take, for as long as this branch has seen none.
         """
-        calls, tokens, usd = branch.seen.units
-        most = max(2 * self._calls_per_run, calls + 1, least)
-        tokens = tokens + tokens // 2 or most * (call.tokens if call is not None else DEFAULT_OUTPUT_TOKENS)
-        usd = usd + usd // 2 or (most * round(call.usd * 1e9) if call is not None else 0)
-        return Spend((most, tokens if self.limit.units[1] < UNLIMITED else 0, usd))
+        seen = branch.seen
+        most = max(2 * self._calls_per_run, seen.calls + 1, least)
+        tokens = seen.tokens + seen.tokens // 2 or most * (call.tokens if call is not None else DEFAULT_OUTPUT_TOKENS)
+        nanos = seen.nanos + seen.nanos // 2 or (most * round(call.usd * 1e9) if call is not None else 0)
+        return Spend(most, tokens if self.limit.tokens < UNLIMITED else 0, nanos)
 
     def count_failure(self, error: BaseException) -> None:
         """A step failed."""
@@ -165,7 +165,7 @@ class Steps:
     @property
     def limits_usd(self) -> bool:
         """Whether the budget has dollars."""
-        return self.limit.units[2] < UNLIMITED // 2
+        return self.limit.nanos < UNLIMITED // 2
 
     @property
     def is_out(self) -> bool:

@@ -41,7 +41,7 @@ class TrainingWork(StepWork):
         self._service: LMService = lm.service
         self._spec = msgspec.structs.replace(spec, model=self._service.endpoint.model, key=step)
         most = _bound(steps, lm, self._spec, usd)
-        super().__init__(step, Spend((0, 0, round(most * 1e9))), step, "finetune")
+        super().__init__(step, Spend(nanos=round(most * 1e9)), step, "finetune")
         self._bound = Charge(0, 0, most)
         self._steps = steps
 

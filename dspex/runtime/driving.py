@@ -8,11 +8,12 @@ from contextlib import suppress
 from contextvars import Context
 from importlib import import_module
 from typing import Any, Generic, Self, TypeVar
+from weakref import ref
 
 T = TypeVar("T")
 
 CANCEL_GRACE_S = 1.0
-FORGET = 64  # tasks that have ended, at most
+FORGET = 64  # references to tasks that have ended, at most
 # `signal.signal` without its look-ups of enums, which take a tenth of a call.
 set_handler: Callable[[int, Any], Any] = import_module("_signal").signal
 
@@ -69,23 +70,26 @@ class Interrupts:
 
 
 class Tasks:
-    """The factory of a loop's tasks, which knows of any that have not ended without a look at the tasks of all loops."""
+    """The factory of a loop's tasks, which knows of any that have not ended without a look at the tasks of all loops.
+
+    It keeps none: what a task that has ended leaves behind would be looked through by each garbage collection.
+    """
 
     __slots__ = ("_begun", "_kept")
 
     def __init__(self) -> None:
-        self._begun: list[asyncio.Task[Any]] = []
+        self._begun: list[ref[asyncio.Task[Any]]] = []
         self._kept = 0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **how: Any) -> "asyncio.Task[Any]":
         task = asyncio.Task(coro, loop=loop, **how)
-        self._begun.append(task)
+        self._begun.append(ref(task))
         if len(self._begun) > 2 * self._kept + FORGET:
             self._look()
         return task
 
     def _look(self) -> None:
-        self._begun = [task for task in self._begun if not task.done()]
+        self._begun = [one for one in self._begun if (task := one()) is not None and not task.done()]
         self._kept = len(self._begun)
 
     def left_on(self, loop: asyncio.AbstractEventLoop) -> bool:

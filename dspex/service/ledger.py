@@ -36,7 +36,7 @@ class Holder(Protocol):
 _AROUND: ContextVar[tuple[Holder, ...]] = ContextVar("dspex_attempts_around", default=())
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """Calls, tokens and dollars of one attempt: a bound before it, the truth after it."""
 
     calls: int = 0

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dspex.service.batches import Batches
 
 UNKNOWN = Capabilities()
+NOTHING = Usage()
 BATCH_PRICE = 0.5  # of the usual one, where the provider does not say
 LOCAL_PARAMS = frozenset({"rollout_id"})  # in the key, never on the wire
 
@@ -182,8 +183,8 @@ class LMService:
     async def _priced(self, call: Call, request: LMRequest) -> LMResponse:
         """An answer with its price where that is known: what is recorded is charged by it in each replay."""
         reply = await self._answer(call, request)
-        usage = reply.usage or Usage()
-        usd = self.charge(usage).usd if usage.usd is None else 0.0
+        usage = reply.usage or NOTHING
+        usd = self._usd(usage) if usage.usd is None else 0.0
         return msgspec.structs.replace(reply, usage=msgspec.structs.replace(usage, usd=usd)) if usd else reply
 
     def _answer(self, call: Call, request: LMRequest) -> Awaitable[LMResponse]:
