@@ -11,7 +11,6 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import ContextVar, copy_context
-from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -162,7 +161,7 @@ class Scheduler:
         self._is_paused = False
         self._ready: list[tuple[tuple[int, ...], Work]] = []
         self._flying: dict[str, list[Work]] = {}  # the steps of a key that is admitted, the first one runs
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Work] = {}
         self._context = copy_context()
 
     # For algorithms, through the context
@@ -228,7 +227,7 @@ class Scheduler:
     @property
     def in_flight(self) -> int:
         """Steps that run."""
-        return len(self._tasks)
+        return len(self._running)
 
     def pause(self, paused: bool = True) -> None:
         """Start no further step until `pause(False)`; those that run go on."""
@@ -262,13 +261,13 @@ class Scheduler:
 
     def cancel(self) -> None:
         """Cancel the steps that run."""
-        for task in self._tasks:
+        for task in self._running:
             task.cancel()
 
     async def drained(self) -> None:
         """Return when no step runs."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._running:
+            await asyncio.wait(self._running)
 
     # Admission
 
@@ -283,12 +282,13 @@ class Scheduler:
     def _admit(self, branch: Branch) -> None:
         while branch.queue:
             work = branch.queue[0]
-            if branch.has_had(work.key) and (known := self._recall(work, False)) is not None:
+            is_charged = not branch.has_had(work.key)
+            if not is_charged and (known := self._recall(work, False)) is not None:
                 branch.results[work.index] = known[0]
             elif branch.free.covers(work.bound):
                 branch.free -= work.bound
                 branch.open += 1
-                self._offer(work)
+                self._offer(work, is_charged)
             else:
                 break
             branch.queue.popleft()
@@ -300,10 +300,9 @@ class Scheduler:
             branch.queue.clear()
             branch.done.set_exception(self.stopped)
 
-    def _offer(self, work: Work) -> None:
+    def _offer(self, work: Work, is_charged: bool) -> None:
         """Settle an admitted step that is known, else run it, or let it follow an equal one that runs."""
         branch = work.branch
-        is_charged = not branch.has_had(work.key)
         known = self._recall(work, is_charged)
         if known is None and self.stopped is None:
             if flying := self._flying.get(work.key):
@@ -344,15 +343,15 @@ class Scheduler:
     # Running
 
     def _start(self) -> None:
-        while self._ready and len(self._tasks) < self._concurrency and not self._is_paused and self.stopped is None:
+        while self._ready and len(self._running) < self._concurrency and not self._is_paused and self.stopped is None:
             _, work = heapq.heappop(self._ready)
-            running = self._execute(work)
-            task = asyncio.get_running_loop().create_task(running, context=self._context.copy())
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._ran, work))
+            making = self._execute(work)
+            task = asyncio.get_running_loop().create_task(making, context=self._context.copy())
+            self._running[task] = work
+            task.add_done_callback(self._ran)
 
-    def _ran(self, work: Work, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+    def _ran(self, task: "asyncio.Task[None]") -> None:
+        work = self._running.pop(task)
         failure = asyncio.CancelledError() if task.cancelled() else task.exception()
         if failure is not None:
             self.stop(failure)
@@ -362,5 +361,5 @@ class Scheduler:
         """Offer a step that has run or will not, and those that follow it, once more; their branches."""
         works = self._flying.pop(work.key)
         for one in works:
-            self._offer(one)
+            self._offer(one, not one.branch.has_had(one.key))
         return [work.branch] if len(works) == 1 else list(dict.fromkeys(one.branch for one in works))
