@@ -112,7 +112,8 @@ def serve() -> types.CodeType | None:
     with contextlib.ExitStack() as held:  # what is the server's, a child lets go of
         listening = held.enter_context(socket.socket(fileno=int(sys.argv[1])))
         ends = held.enter_context(_ends())
-        while 0 not in (ready := _ready(0, listening, ends, *children)):
+        sources: list[Any] = [0, listening, ends]
+        while 0 not in (ready := select.select([*sources, *children], [], [])[0]):
             _attend(children, ends, ready)
             if listening not in ready:
                 continue
@@ -145,10 +146,6 @@ def _ends() -> Iterator[socket.socket]:
         finally:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
-def _ready(*sources: Any) -> list[Any]:
-    return select.select(sources, [], [])[0]
 
 
 def _attend(children: dict[socket.socket, int], ends: socket.socket, ready: list[Any]) -> None:
