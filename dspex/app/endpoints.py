@@ -61,12 +61,10 @@ def _known(given: Capabilities | Mapping[str, Any] | None) -> Capabilities | Non
 
 
 def changed_terms(now: Terms, given: dict[str, Any]) -> Terms:
-    """These terms with what of them is `given`, which is taken out there."""
-    pace = {name: given.pop(name) for name in PACE & given.keys()}
-    breaker = given.pop("breaker", now.breaker)
-    http_limits, known = given.pop("http_limits", now.http), _known(given.pop("capabilities", now.known))
-    policy = BreakerPolicy() if breaker is True else breaker or None
-    return Terms(msgspec.structs.replace(now.pace, **pace), policy, http_limits, known)
+    """These terms with what of them is `given`, which is taken out there. Raises ConfigurationError."""
+    pace = msgspec.structs.asdict(now.pace)
+    own = {**pace, "breaker": now.breaker or False, "http_limits": now.http, "capabilities": now.known}
+    return terms(**{name: given.pop(name, value) for name, value in own.items()})
 
 
 class Connection(msgspec.Struct, frozen=True):
