@@ -134,8 +134,8 @@ class LM:
         self._take(kwargs)
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
-        also = self.kwargs.pop("extra_headers", None) or {}  # as LiteLLM calls them
-        self._connection = Connection.of(api_key, api_base, base_url, {**(headers or {}), **also})
+        also = self.kwargs.pop("extra_headers", None)  # as LiteLLM calls them
+        self._connection = Connection.of(api_key, api_base, base_url, headers, also)
         self._terms = terms(
             max_in_flight=max_in_flight,
             requests_per_minute=requests_per_minute,
