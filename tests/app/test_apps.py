@@ -185,13 +185,16 @@ def with_subscribers(*factories):
     return PluginManager(lambda: [Source("a", Module)], environ={})
 
 
+AT_ONCE = dspex.RetryPolicy(attempts=2, base=0.0)
+
+
 async def test_subscribers_hear_of_each_call():
     hears = Hears()
     async with dspex.App(plugins=with_subscribers(lambda: hears)):
         lm = dspex.LM("x/y", provider=Provider())
         await lm.acall("2+2?")
         with pytest.raises(dspex.PluginError):
-            await dspex.LM("x/z", provider=Provider(start_fails=9), num_retries=1).acall("2+2?")
+            await dspex.LM("x/z", provider=Provider(start_fails=9), retry=AT_ONCE).acall("2+2?")
     kinds = [type(event).__name__ for event in hears.heard]
     assert kinds == [
         "RequestStarted",
