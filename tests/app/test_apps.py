@@ -14,6 +14,9 @@ from dspex.plugin.manager import PluginManager
 from dspex.plugin.sources import Source
 
 
+AT_ONCE = dspex.RetryPolicy(attempts=2, base=0.0)
+
+
 class Provider:
     """Answers with a text; counts starts and ends."""
 
@@ -110,7 +113,7 @@ async def test_a_start_that_failed_is_tried_again_by_the_next_call():
         lm = dspex.LM("x/y", provider=provider, num_retries=0)
         with pytest.raises(dspex.PluginError, match="'x' could not start: OSError: no model file"):
             await lm.acall("2+2?")
-        assert len(await lm.copy(num_retries=3).acall("2+2?")) == 1
+        assert len(await lm.copy(retry=AT_ONCE).acall("2+2?")) == 1
 
 
 async def fails():
@@ -183,9 +186,6 @@ def with_subscribers(*factories):
         dspex_subscribers = staticmethod(dspex.hookimpl(lambda: specs))
 
     return PluginManager(lambda: [Source("a", Module)], environ={})
-
-
-AT_ONCE = dspex.RetryPolicy(attempts=2, base=0.0)
 
 
 async def test_subscribers_hear_of_each_call():
