@@ -32,7 +32,7 @@ settings.load_profile("dspex")
 
 TEARDOWN_LIMIT_S = 60
 REAL_STDERR = pytest.StashKey[int]()
-HOMES = pytest.StashKey[Iterator[Path]]()
+HOMES = pytest.StashKey[Iterator[str]]()
 # Of pytest-xdist: gw0, gw1, ..; empty in a process that does it all.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     base = tempfile.mkdtemp(prefix="dspex-tests-")
     config.add_cleanup(partial(shutil.rmtree, base, ignore_errors=True))
     # Not there yet, each another; most tests need none, and a tmp_path for each takes its time.
-    config.stash[HOMES] = (Path(base, str(number)) for number in itertools.count())
+    config.stash[HOMES] = (f"{base}/{number}" for number in itertools.count())
 
 
 # What every test gets comes by hooks: a fixture for all costs each a twentieth of what a test that does nothing takes.
@@ -58,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Function) -> None:
     exception unread, as pytest alone lets both pass.
     """
     home = next(item.config.stash[HOMES])
-    os.environ.update(DSPEX_CACHE_DIR=str(home / "cache"), DSPEX_RUNS_DIR=str(home / "runs"))
+    os.environ.update(DSPEX_CACHE_DIR=f"{home}/cache", DSPEX_RUNS_DIR=f"{home}/runs")
     # Hypothesis hides the test in a function that is not async.
     function = getattr(item, "function", None)  # what a plugin puts in a test's place may have none
     inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
