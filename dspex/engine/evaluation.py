@@ -1,6 +1,6 @@
 """A step that runs a candidate on an example and scores it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,8 +13,8 @@ from dspex.core.usage import Usage
 from dspex.engine.artifact import example_key
 from dspex.engine.holdout import shows_sealed
 from dspex.engine.recorder import StepRecorder
-from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Setup
+from dspex.engine.spend import Spend
 from dspex.engine.steps import Steps, StepWork, key
 from dspex.engine.trace_data import is_of
 from dspex.evaluate.running import Scorer
@@ -184,9 +184,9 @@ class Evaluation(StepWork):
         self.trace: list[Any] | None = None  # of a run that was begun
         self.kept: tuple[TraceStep, ...] | None = None  # the same as data, of one that failed in a worker
 
-    async def make(self, recorder: StepRecorder) -> Rollout:
+    def make(self, recorder: StepRecorder) -> Coroutine[Any, Any, Rollout]:
         """The run and its score."""
-        return await self.runs.rollout(self, recorder)
+        return self.runs.rollout(self, recorder)
 
     def failed(self, error: BaseException, usage: Usage) -> Rollout:
         """A failed row."""

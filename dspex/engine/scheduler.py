@@ -11,15 +11,11 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextvars import ContextVar, copy_context
-from functools import partial
 from typing import Any, ClassVar
 
-import msgspec
-
 from dspex.core.errors import ConfigurationError
-from dspex.core.usage import Budget, Usage
+from dspex.engine.spend import Spend
 
-UNLIMITED = 1 << 60
 BRANCH: ContextVar["Branch"] = ContextVar("dspex_branch")
 
 
@@ -30,54 +26,6 @@ class Stop(BaseException):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
-
-
-class Spend(msgspec.Struct, frozen=True, gc=False):
-    """Calls, tokens and billionths of a dollar: whole numbers, so that shares add up exactly."""
-
-    calls: int = 0
-    tokens: int = 0
-    nanos: int = 0
-
-    @classmethod
-    def of(cls, usage: Usage) -> "Spend":
-        """What was used."""
-        return cls(usage.calls, usage.total_tokens, round(usage.usd * 1e9) if usage.usd else 0)
-
-    @classmethod
-    def limit(cls, budget: Budget) -> "Spend":
-        """What may be used; seconds have no part in it."""
-        nanos = None if budget.usd is None else round(budget.usd * 1e9)
-        return cls(*(UNLIMITED if limit is None else limit for limit in (budget.calls, budget.tokens, nanos)))
-
-    @property
-    def usd(self) -> float:
-        """In dollars."""
-        return self.nanos / 1e9
-
-    def within(self, limit: "Spend") -> Budget:
-        """As a budget, without the units that `limit` does not limit."""
-        calls = None if limit.calls > UNLIMITED // 2 else max(0, self.calls)
-        tokens = None if limit.tokens > UNLIMITED // 2 else max(0, self.tokens)
-        return Budget(calls, tokens, None if limit.nanos > UNLIMITED // 2 else max(0.0, self.usd))
-
-    def __add__(self, other: "Spend") -> "Spend":
-        return Spend(self.calls + other.calls, self.tokens + other.tokens, self.nanos + other.nanos)
-
-    def __sub__(self, other: "Spend") -> "Spend":
-        return Spend(self.calls - other.calls, self.tokens - other.tokens, self.nanos - other.nanos)
-
-    def __or__(self, other: "Spend") -> "Spend":
-        return Spend(max(self.calls, other.calls), max(self.tokens, other.tokens), max(self.nanos, other.nanos))
-
-    def covers(self, need: "Spend") -> bool:
-        """Whether there is enough of each unit."""
-        return self.calls >= need.calls and self.tokens >= need.tokens and self.nanos >= need.nanos
-
-    def shares(self, count: int) -> "list[Spend]":
-        """Equal parts; what cannot be divided goes to the first."""
-        others = [Spend(self.calls // count, self.tokens // count, self.nanos // count)] * (count - 1)
-        return [self - sum(others, Spend()), *others]
 
 
 class Work:
@@ -162,7 +110,7 @@ class Scheduler:
         self._is_paused = False
         self._ready: list[tuple[tuple[int, ...], Work]] = []
         self._flying: dict[str, list[Work]] = {}  # the steps of a key that is admitted, the first one runs
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Work] = {}
         self._context = copy_context()
 
     # For algorithms, through the context
@@ -228,7 +176,7 @@ class Scheduler:
     @property
     def in_flight(self) -> int:
         """Steps that run."""
-        return len(self._tasks)
+        return len(self._running)
 
     def pause(self, paused: bool = True) -> None:
         """Start no further step until `pause(False)`; those that run go on."""
@@ -262,13 +210,13 @@ class Scheduler:
 
     def cancel(self) -> None:
         """Cancel the steps that run."""
-        for task in self._tasks:
+        for task in self._running:
             task.cancel()
 
     async def drained(self) -> None:
         """Return when no step runs."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._running:
+            await asyncio.wait(self._running)
 
     # Admission
 
@@ -283,12 +231,13 @@ class Scheduler:
     def _admit(self, branch: Branch) -> None:
         while branch.queue:
             work = branch.queue[0]
-            if branch.has_had(work.key) and (known := self._recall(work, False)) is not None:
+            is_charged = not branch.has_had(work.key)
+            if not is_charged and (known := self._recall(work, False)) is not None:
                 branch.results[work.index] = known[0]
             elif branch.free.covers(work.bound):
                 branch.free -= work.bound
                 branch.open += 1
-                self._offer(work)
+                self._offer(work, is_charged)
             else:
                 break
             branch.queue.popleft()
@@ -300,10 +249,9 @@ class Scheduler:
             branch.queue.clear()
             branch.done.set_exception(self.stopped)
 
-    def _offer(self, work: Work) -> None:
+    def _offer(self, work: Work, is_charged: bool) -> None:
         """Settle an admitted step that is known, else run it, or let it follow an equal one that runs."""
         branch = work.branch
-        is_charged = not branch.has_had(work.key)
         known = self._recall(work, is_charged)
         if known is None and self.stopped is None:
             if flying := self._flying.get(work.key):
@@ -344,15 +292,15 @@ class Scheduler:
     # Running
 
     def _start(self) -> None:
-        while self._ready and len(self._tasks) < self._concurrency and not self._is_paused and self.stopped is None:
+        while self._ready and len(self._running) < self._concurrency and not self._is_paused and self.stopped is None:
             _, work = heapq.heappop(self._ready)
-            running = self._execute(work)
-            task = asyncio.get_running_loop().create_task(running, context=self._context.copy())
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._ran, work))
+            making = self._execute(work)
+            task = asyncio.get_running_loop().create_task(making, context=self._context.copy())
+            self._running[task] = work
+            task.add_done_callback(self._ran)
 
-    def _ran(self, work: Work, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+    def _ran(self, task: "asyncio.Task[None]") -> None:
+        work = self._running.pop(task)
         failure = asyncio.CancelledError() if task.cancelled() else task.exception()
         if failure is not None:
             self.stop(failure)
@@ -362,5 +310,5 @@ class Scheduler:
         """Offer a step that has run or will not, and those that follow it, once more; their branches."""
         works = self._flying.pop(work.key)
         for one in works:
-            self._offer(one)
+            self._offer(one, not one.branch.has_had(one.key))
         return [work.branch] if len(works) == 1 else list(dict.fromkeys(one.branch for one in works))

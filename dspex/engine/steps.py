@@ -25,7 +25,8 @@ from dspex.core.usage import Usage
 from dspex.engine.away import Away
 from dspex.engine.pool import Pool
 from dspex.engine.recorder import StepRecorder, Tape
-from dspex.engine.scheduler import BRANCH, UNLIMITED, Branch, Scheduler, Spend, Stop, Work
+from dspex.engine.scheduler import BRANCH, Branch, Scheduler, Stop, Work
+from dspex.engine.spend import UNLIMITED, Spend
 from dspex.runtime.records import Run, Step
 from dspex.runtime.scope import SCOPE
 from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS, Charge
@@ -223,14 +224,17 @@ class Steps:
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001  raised again where it is no value
             value, fault = _instead(work, recorder, error), error
             body = encoder.encode(value)
-        if isinstance(recorder.failure, BudgetExceeded):
-            raise Stop("budget", str(recorder.failure))
         if recorder.failure is not None:
-            raise recorder.failure
+            raise _end_by(recorder.failure)
         self.tape.journal.append(Step(work.step, work.kind, msgspec.Raw(body)))
         # What a replay will see, and not what was in memory.
         self._known[work.step] = msgspec.json.decode(body, type=work.type)
         work.ended(value, fault)
+
+
+def _end_by(failure: BaseException) -> BaseException:
+    """What ends the run where a call met that."""
+    return Stop("budget", str(failure)) if isinstance(failure, BudgetExceeded) else failure
 
 
 def _instead(work: StepWork, recorder: StepRecorder, error: BaseException) -> Value:
@@ -238,10 +242,8 @@ def _instead(work: StepWork, recorder: StepRecorder, error: BaseException) -> Va
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         raise error
-    if isinstance(recorder.failure, BudgetExceeded):
-        raise Stop("budget", str(recorder.failure)) from error
     if recorder.failure is not None:
-        raise recorder.failure
+        raise _end_by(recorder.failure)
     if isinstance(error, BudgetExceeded) and is_wall(error, SCOPE.get()):  # met outside a recorded call
         raise Stop("budget", str(error)) from error
     value = work.failed(error, recorder.usage)

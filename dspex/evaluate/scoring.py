@@ -13,7 +13,8 @@ def normalized(result: Any) -> tuple[float, str | None]:
 
     Raises EvaluationError, naming what came, for anything else and for a number that is not finite.
     """
-    if type(result) is bool or type(result) is int:
+    kind = type(result)
+    if kind is bool or kind is int or (kind is float and math.isfinite(result)):
         return float(result), None
     feedback, given = None, result
     if isinstance(result, Example | Mapping):

@@ -166,11 +166,15 @@ class LMService:
         return self.live(call, request) if is_live else self._recorded(call, request)
 
     async def _through(self, middleware: "Sequence[Middleware]", call: Call, request: LMRequest) -> LMResponse:
-        chain: Callable[[LMRequest], Awaitable[LMResponse]] = _Bound(self._recorded, call)
+        chain: Callable[[LMRequest], Awaitable[LMResponse]] = _Bound(self._innermost, call)
         for one in reversed(middleware):
             chain = Wrapped(one, chain, LMResponse)
         await HOP
         return await chain(request)
+
+    async def _innermost(self, call: Call, request: LMRequest) -> LMResponse:
+        # A coroutine, which middleware may make a task of, and which fails where it is awaited.
+        return await self._recorded(call, request)
 
     def _recorded(self, call: Call, request: LMRequest) -> Awaitable[LMResponse]:
         recorder = call.scope.recorder
@@ -371,8 +375,8 @@ class _Bound:
         self._step = step
         self.call = call
 
-    async def __call__(self, request: LMRequest) -> LMResponse:
-        return await self._step(self.call, request)
+    def __call__(self, request: LMRequest) -> Awaitable[LMResponse]:
+        return self._step(self.call, request)
 
 
 def _enc_hook(value: Any) -> Any:
