@@ -13,7 +13,6 @@ from dspex.plugin import LMResponse
 from dspex.plugin.manager import PluginManager
 from dspex.plugin.sources import Source
 
-
 AT_ONCE = dspex.RetryPolicy(attempts=2, base=0.0)
 
 
