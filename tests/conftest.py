@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
 # A shared machine decides how long an example takes; pytest-timeout bounds the test.
@@ -28,7 +29,7 @@ settings.load_profile("dspex")
 
 TEARDOWN_LIMIT_S = 60
 REAL_STDERR = pytest.StashKey[int]()
-HOMES = pytest.StashKey[Iterator[Path]]()
+HOMES = pytest.StashKey[Iterator[str]]()
 # Of pytest-xdist: gw0, gw1, ..; empty in a process that does it all.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
@@ -42,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     base = tempfile.mkdtemp(prefix="dspex-tests-")
     config.add_cleanup(partial(shutil.rmtree, base, ignore_errors=True))
     # Not there yet, each another; most tests need none, and a tmp_path for each takes its time.
-    config.stash[HOMES] = (Path(base, str(number)) for number in itertools.count())
+    config.stash[HOMES] = (f"{base}/{number}" for number in itertools.count())
 
 
 # What every test gets comes by hooks: a fixture for all costs each a twentieth of what a test that does nothing takes.
@@ -54,7 +55,7 @@ def pytest_runtest_setup(item: pytest.Function) -> None:
     exception unread, as pytest alone lets both pass.
     """
     home = next(item.config.stash[HOMES])
-    os.environ.update(DSPEX_CACHE_DIR=str(home / "cache"), DSPEX_RUNS_DIR=str(home / "runs"))
+    os.environ.update(DSPEX_CACHE_DIR=f"{home}/cache", DSPEX_RUNS_DIR=f"{home}/runs")
     # Hypothesis hides the test in a function that is not async.
     function = getattr(item, "function", None)  # what a plugin puts in a test's place may have none
     inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
@@ -64,6 +65,21 @@ def pytest_runtest_setup(item: pytest.Function) -> None:
         gc.freeze()
         if "watched_loop" not in item.fixturenames:
             item.fixturenames.insert(0, "watched_loop")
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """A worker of pytest-xdist sends one report of a test that passed, with the seconds of all three, and no word of its begin
+    and end: the receiver, which shares the cores with the workers, took 9 s for all.
+    """
+    if not WORKER:
+        return None
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if all(report.passed for report in reports):
+        reports[1].duration = sum(report.duration for report in reports)
+        reports = reports[1:2]
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
