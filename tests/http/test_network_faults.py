@@ -260,8 +260,7 @@ async def test_what_is_not_http_may_be_tried_again(server, http, failure, raw, a
 
 @pytest.mark.fault("N15")
 @pytest.mark.parametrize("end", ["close", "hang"])
-async def test_a_body_that_breaks_its_encoding_late_is_noticed(server, http, failure, end, after, monkeypatch):
-    monkeypatch.setattr("dspex.service.http.LOOK_S", 0.05)
+async def test_a_body_that_breaks_its_encoding_late_is_noticed(server, http, failure, end, after):
     server.then_raw(head(200, {"Transfer-Encoding": "chunked"}), b"zz\r\n{}\r\n", every=0.02, end=end)
     error = await failure(http)
     assert isinstance(error, ProtocolError)
