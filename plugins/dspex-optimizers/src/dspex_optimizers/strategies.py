@@ -90,7 +90,7 @@ class StrategyRace(Optimizer):
         if budget.calls is None:
             return None
         smaller = copy.copy(self)
-        smaller._calls = budget.calls - 2 * shape.held * shape.calls_per_run
+        smaller._calls = min(self._calls, budget.calls - 2 * shape.held * shape.calls_per_run)
         return smaller
 
     async def run(self, ctx: Any) -> Candidate:
@@ -153,7 +153,7 @@ class StrategyRace(Optimizer):
         """Give each predictor the selector that its candidate names."""
         for path, predictor in program.named_predictors():
             found: Mapping[str, Any] | None = candidate.predictors[path].params.get("nearest_demos")
-            if found is not None:
+            if found is not None and found["vectorizer"] in KINDS.values():  # another optimizer's has another
                 predictor.demo_selector = NearestDemos.from_state(found)
 
 
