@@ -82,7 +82,9 @@ class KNNFewShot(BootstrapFewShot):
             path: msgspec.structs.replace(state, demos=self.pool(ctx, runs, path))
             for path, state in ctx.student.predictors.items()
         }
-        shown = Candidate(ctx.student.structure, states).with_params({path: {"nearest_demos": params} for path in states})
+        shown = Candidate(ctx.student.structure, states).with_params(
+            {path: {"nearest_demos": params} for path in states}
+        )
         made: Candidate = ctx.consider(shown, "nearest")
         return made
 
