@@ -64,7 +64,7 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     demos = chain.from_iterable(demos_in(one) for one in (student, *teachers_of(options.teacher), *known))
     apart = list(options.holdout) if isinstance(options.holdout, list | tuple) else []
     _check_data(student, trainset=whole, valset=more, holdout=apart)
-    keys = {id(one): example_key(one) for one in chain(whole, more, apart)}
+    keys = _keys(trainset=whole, valset=more, holdout=apart)
     holdout = options.holdout if optimizer.metric else 0
     most = held_before(options.run_dir, _most_held(options.budget, student))
     shown = Shown(demos)
@@ -210,6 +210,18 @@ def _check_data(student: Any, **parts: list[Example]) -> None:
                 raise EvaluationError(
                     f"Example {index} of the {name} declares no inputs: call .with_inputs(...) on {example!r:.120}"
                 )
+
+
+def _keys(**parts: list[Example]) -> dict[int, str]:
+    """The key of each example by its `id`. Raises ConfigurationError for a value that has none."""
+    keys = {}
+    for name, part in parts.items():
+        for index, example in enumerate(part):
+            try:
+                keys[id(example)] = example_key(example)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"Example {index} of the {name}, {example!r:.120}: {error}") from None
+    return keys
 
 
 def _data(part: Sequence[Example], keys: Mapping[int, str]) -> dict[str, Any]:

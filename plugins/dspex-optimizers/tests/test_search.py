@@ -83,11 +83,19 @@ def test_a_search_within_a_budget_ends_at_the_wall_with_the_best_so_far(model, d
     assert program.evidence.stopped == "budget"
 
 
+@pytest.mark.parametrize("wrong", [{"stop_at_score": "all"}, {"race_z": "often"}, {"race_z": -1}], ids=str)
+def test_numbers_that_are_none_are_refused(right, wrong):
+    with pytest.raises(dspex.ConfigurationError, match="a number from 0 on"):
+        dspex.BootstrapRS(right, **wrong)
+
+
 def test_a_search_needs_a_metric_and_a_seed(model, data, student, right):
     with pytest.raises(dspex.ConfigurationError, match="metric"):
         dspex.BootstrapRS(None)
     with pytest.raises(dspex.ConfigurationError, match="leaves no seed of -3 to 15"):
         searched(data, student, dspex.BootstrapRS(right), restrict=[99])
+    with pytest.raises(dspex.ConfigurationError, match="restrict=3: a list of seeds"):
+        searched(data, student, dspex.BootstrapRS(right), restrict=3)
 
 
 @pytest.mark.parametrize(("calls", "shuffled"), [(150, 0), (250, 2), (1_000, 4)])

@@ -120,6 +120,14 @@ def test_a_race_takes_no_more_than_it_was_made_for(clerk):
     assert program.ledger.calls <= 50
 
 
+def test_without_a_bound_nothing_is_dropped(clerk):
+    racing = dspex.StrategyRace(same, 120, race_z=None)
+    program = racing.compile(student(), trainset=tickets(0, 30), valset=tickets(100, 12))
+    assert {len(one["subscores"]) for one in program.candidate_programs} == {12}
+    with pytest.raises(dspex.ConfigurationError, match="race_z='never'"):
+        dspex.StrategyRace(same, race_z="never")
+
+
 async def test_a_prompt_model_writes_instructions_for_the_leader(clerk):
     prompt_model = dspex.LM("clerk", provider=clerk, cache=False)
     racing = dspex.StrategyRace(same, 200, prompt_model=prompt_model)

@@ -1,14 +1,14 @@
 """Random search: many sets of demonstrations, each scored on the validation examples."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
 from dspex import Budget, Candidate, ConfigurationError, Estimate, Range, Shape
 from dspex_optimizers.bootstrap import BootstrapFewShot
-from dspex_optimizers.checks import at_least
+from dspex_optimizers.checks import at_least, not_negative, racing
 from dspex_optimizers.fitting import fitted
 from dspex_optimizers.labeled import labelled
 
@@ -56,6 +56,8 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
         )
         at_least(0, num_candidate_programs=num_candidate_programs)
         at_least(1, num_threads=num_threads)
+        not_negative(stop_at_score=0 if stop_at_score is None else stop_at_score)
+        racing(race_z)
         self.num_candidate_programs = num_candidate_programs
         self.num_threads = num_threads
         self.stop_at_score = stop_at_score
@@ -77,6 +79,8 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
     def seeds(self, arguments: Mapping[str, Any]) -> list[int]:
         """Those to try. Raises ConfigurationError where none is left."""
         allowed = arguments.get("restrict")
+        if isinstance(allowed, str) or not isinstance(allowed, Container | None):
+            raise ConfigurationError(f"restrict={allowed!r:.80}: a list of seeds, from -3 on.")
         seeds = [seed for seed in range(BARE, self.num_candidate_programs) if allowed is None or seed in allowed]
         if not seeds:
             raise ConfigurationError(f"restrict={allowed!r} leaves no seed of -3 to {self.num_candidate_programs - 1}.")
