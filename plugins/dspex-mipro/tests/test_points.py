@@ -107,3 +107,11 @@ def test_as_many_trials_are_made_as_a_budget_covers(model, data, student, right,
     assert model.calls <= calls
     with pytest.raises(dspex.BudgetExceeded):
         compiled(data, student, search, budget=dspex.Budget(calls=79, on_short="fit"))
+
+
+def test_the_progress_of_a_search_ends_at_its_total(model, data, student, right):
+    search = dspex.BootstrapFewShotWithOptuna(right, num_candidate_programs=8)
+    job = search.start(student, trainset=data.trainset, valset=data.valset)
+    job.result(timeout=60)
+    assert (job.progress.done, job.progress.total) == (9 * 20, 9 * 20)
+    assert job.progress.eta == 0
