@@ -335,6 +335,30 @@ async def test_keep_better_returns_only_what_is_shown(lab, app):
         await lab.compiled(lab.Model(), keep="most")
 
 
+@pytest.mark.parametrize("keep", ["estimate", "better", "best"])
+async def test_what_is_shown_on_held_examples_is_returned_whatever_the_estimate_says(lab, app, keep):
+    class Shown(lab.Search):
+        async def run(self, ctx):
+            demos = (dspex.Demo(ctx.train[0].toDict(), origin=ctx.key_of(ctx.train[0])),)
+            made = ctx.consider(ctx.student.with_demos({"self": demos}), "shown")
+            await ctx.evaluate_all([(one, ctx.val) for one in (ctx.student, made)])
+            return made
+
+    class Copies(lab.Model):
+        async def complete(self, request):
+            return dspex.plugin.LMResponse.from_text(f"[[ ## answer ## ]]\n{len(request.messages)}")
+
+    def longer_is_right(example, prediction):
+        is_held = int(example.question.partition("=")[2]) >= 500
+        return (int(prediction.answer) > 2) is is_held
+
+    program = await lab.compiled(
+        Copies(), optimizer=Shown(metric=longer_is_right), holdout=lab.examples(20, 500), keep=keep
+    )
+    assert (program.evidence.verdict, program.evidence.corrected.gain <= 0) == ("better", True)
+    assert (program.evidence.kept, len(program.demos)) == (True, 1)
+
+
 @pytest.mark.parametrize(("keep", "kept"), [("estimate", False), ("better", False), ("best", True)])
 async def test_keep_best_returns_what_was_chosen_and_the_evidence_says_what_it_says(lab, app, keep, kept):
     class Stubborn(lab.Search):
