@@ -68,6 +68,7 @@ class Embedder:
         self.timeout = timeout
         self.num_retries = num_retries
         self.retry = retry
+        self._call_options(caching)  # a slip is told here, and not at the first call
         self._terms = terms(
             max_in_flight=max_in_flight,
             requests_per_minute=requests_per_minute,
@@ -109,6 +110,9 @@ class Embedder:
             twin.cache_key = self.cache_key and f"{self.cache_key} {sorted(kwargs.items())!r}"
         return twin
 
+    def _call_options(self, cache: bool) -> Options:
+        return Options(self.timeout, attempts_of(self.num_retries), cache, self.retry)
+
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors as an EmbeddingProvider gives them, so that a retriever's plugin can use an Embedder as one."""
         return await self._embedded(list(texts), None, None)
@@ -118,7 +122,7 @@ class Embedder:
             if not isinstance(text, str):
                 raise InputError(f"An Embedder takes a text or a list of texts; item {place} is {text!r:.60}.")
         cache = (self.caching if caching is None else caching) and (self._function is None or bool(self.cache_key))
-        options = Options(self.timeout, attempts_of(self.num_retries), cache, self.retry)
+        options = self._call_options(cache)
         size = self.batch_size if batch_size is None else batch_size
         _check_batch(size)
         return await self.service.embed(texts, options, size)
@@ -204,9 +208,9 @@ class _Function:
         return given if inspect.isawaitable(given) else as_vectors(given)
 
 
-def _check_batch(size: int) -> None:
-    if size < 1:
-        raise ConfigurationError(f"batch_size={size}: a batch has at least one text.")
+def _check_batch(size: Any) -> None:
+    if not isinstance(size, int) or size < 1:
+        raise ConfigurationError(f"batch_size={size!r}: a batch has at least one text.")
 
 
 def as_vectors(given: Any) -> Vectors:

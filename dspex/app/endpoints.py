@@ -34,14 +34,15 @@ def terms(
     capabilities: Capabilities | Mapping[str, Any] | None = None,
 ) -> Terms:
     """How a handle's keywords want its endpoint treated; breaker False: none, True: the usual one. Raises ConfigurationError."""
-    _check("breaker", breaker, BreakerPolicy | bool | None, "a BreakerPolicy, True or False")
-    _check("http_limits", http_limits, HttpLimits, "an HttpLimits")
-    _check("capabilities", capabilities, Capabilities | Mapping | None, "a Capabilities, or a dict of some of them")
+    check_kind("breaker", breaker, BreakerPolicy | bool | None, "a BreakerPolicy, True or False")
+    check_kind("http_limits", http_limits, HttpLimits, "an HttpLimits")
+    check_kind("capabilities", capabilities, Capabilities | Mapping | None, "a Capabilities, or a dict of some of them")
     pace = Pace(max_in_flight, requests_per_minute, tokens_per_minute, adaptive)
     return Terms(pace, BreakerPolicy() if breaker is True else breaker or None, http_limits, _known(capabilities))
 
 
-def _check(name: str, given: Any, kind: Any, wanted: str) -> None:
+def check_kind(name: str, given: Any, kind: Any, wanted: str) -> None:
+    """Raises ConfigurationError for a keyword of another kind."""
     if not isinstance(given, kind):
         raise ConfigurationError(f"{name}={given!r:.80}: it takes {wanted}.")
 
@@ -61,12 +62,10 @@ def _known(given: Capabilities | Mapping[str, Any] | None) -> Capabilities | Non
 
 
 def changed_terms(now: Terms, given: dict[str, Any]) -> Terms:
-    """These terms with what of them is `given`, which is taken out there."""
-    pace = {name: given.pop(name) for name in PACE & given.keys()}
-    breaker = given.pop("breaker", now.breaker)
-    http_limits, known = given.pop("http_limits", now.http), _known(given.pop("capabilities", now.known))
-    policy = BreakerPolicy() if breaker is True else breaker or None
-    return Terms(msgspec.structs.replace(now.pace, **pace), policy, http_limits, known)
+    """These terms with what of them is `given`, which is taken out there. Raises ConfigurationError."""
+    pace = msgspec.structs.asdict(now.pace)
+    own = {**pace, "breaker": now.breaker or False, "http_limits": now.http, "capabilities": now.known}
+    return terms(**{name: given.pop(name, value) for name, value in own.items()})
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -82,11 +81,19 @@ class Connection(msgspec.Struct, frozen=True):
         api_key: str | Secret | None,
         api_base: str | None,
         base_url: str | None,
-        headers: Mapping[str, str] | None,
+        *headers: Mapping[str, str] | None,
     ) -> "Connection":
-        """From a handle's keywords; the address has two names. Raises ConfigurationError for a key that cannot be one."""
+        """From a handle's keywords; the address has two names. Raises ConfigurationError for what cannot be one."""
+        # Neither is shown, whatever it is: it may hold a key.
+        shown = [("headers", one, Mapping | None, "a dict of texts") for one in headers]
+        for name, given, kind, wanted in (("api_key", api_key, str | Secret | None, "a text"), *shown):
+            if not isinstance(given, kind):
+                raise ConfigurationError(f"{name}= takes {wanted}, not a value of type {type(given).__name__}.")
+        address = base_url if api_base is None else api_base
+        check_kind("api_base", address, str | None, "an address")
         key = Secret(api_key) if isinstance(api_key, str) else api_key
-        return cls(key, base_url if api_base is None else api_base, Headers(headers or {}))
+        together = {name: value for one in headers for name, value in (one or {}).items()}
+        return cls(key, address, Headers(together))
 
     def changed(self, given: dict[str, Any]) -> "Connection":
         """This one with what of it is `given`, which is taken out there. Raises ConfigurationError."""

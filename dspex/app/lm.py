@@ -116,14 +116,9 @@ class LM:
         capabilities: Capabilities | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(model, str):
-            raise ConfigurationError(f"LM takes 'provider/model', not {model!r:.80}.")
         if provider is None and is_written(type(self)):
             provider, cache = Written(self), cache and self.cache_key is not None
-        if provider is None and "/" not in model:
-            raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
-        if model_type not in MODEL_TYPES:
-            raise ConfigurationError(f"LM(model_type={model_type!r}): it is {', '.join(map(repr, MODEL_TYPES))}.")
+        _check_model(model, model_type, needs_name=provider is None)
         self.model = model
         self.model_type = model_type
         self.cache = cache
@@ -139,8 +134,8 @@ class LM:
         self._take(kwargs)
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
         self._provider = provider
-        also = self.kwargs.pop("extra_headers", None) or {}  # as LiteLLM calls them
-        self._connection = Connection.of(api_key, api_base, base_url, {**(headers or {}), **also})
+        also = self.kwargs.pop("extra_headers", None)  # as LiteLLM calls them
+        self._connection = Connection.of(api_key, api_base, base_url, headers, also)
         self._terms = terms(
             max_in_flight=max_in_flight,
             requests_per_minute=requests_per_minute,
@@ -393,6 +388,7 @@ class LM:
         twin.callbacks = list(changes.pop("callbacks", self.callbacks))
         own = Written(twin) if isinstance(self._provider, Written) else self._provider
         twin._provider = changes.pop("provider", own)
+        _check_model(twin.model, twin.model_type, needs_name=twin._provider is None)
         twin._take(changes)
         twin._connection, twin._terms = self._connection.changed(changes), changed_terms(self._terms, changes)
         twin.kwargs = {name: value for name, value in {**self.kwargs, **changes}.items() if value is not None}
@@ -437,6 +433,16 @@ class LM:
 
     def __repr__(self) -> str:
         return f"dspex.LM({self.model!r})"
+
+
+def _check_model(model: Any, model_type: str, *, needs_name: bool) -> None:
+    """Raises ConfigurationError for what names no model; a provider that is not given has to be named with it."""
+    if not isinstance(model, str):
+        raise ConfigurationError(f"LM takes 'provider/model', not {model!r:.80}.")
+    if needs_name and "/" not in model:
+        raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
+    if model_type not in MODEL_TYPES:
+        raise ConfigurationError(f"LM(model_type={model_type!r}): it is {', '.join(map(repr, MODEL_TYPES))}.")
 
 
 def _options(*, num_retries: int, hedge_after: float | str | None, retry: Retrying | None, **how: Any) -> Options:

@@ -12,8 +12,8 @@ from dspex.core.identity import canonical, digest, plain
 from dspex.core.usage import Usage
 from dspex.engine.artifact import fingerprint
 from dspex.engine.recorder import StepRecorder
-from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Role
+from dspex.engine.spend import Spend
 from dspex.engine.steps import Asked, Computed, Steps, StepWork, key
 from dspex.evaluate.running import Pace
 from dspex.program.predict import Predict

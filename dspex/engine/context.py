@@ -22,9 +22,10 @@ from dspex.engine.infos import PredictorInfo, metric_info, predictor_infos
 from dspex.engine.nested import fenced
 from dspex.engine.pool import Entry
 from dspex.engine.race import Race
-from dspex.engine.scheduler import BRANCH, Spend
+from dspex.engine.scheduler import BRANCH
 from dspex.engine.search import collect, race
 from dspex.engine.setup import Role, Setup
+from dspex.engine.spend import Spend
 from dspex.engine.steps import Steps, encoder
 from dspex.engine.training import TrainingWork, check_training, reference
 from dspex.program.module import Module

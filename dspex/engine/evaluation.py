@@ -13,8 +13,8 @@ from dspex.core.usage import Usage
 from dspex.engine.artifact import example_key
 from dspex.engine.holdout import shows_sealed
 from dspex.engine.recorder import StepRecorder
-from dspex.engine.scheduler import Spend
 from dspex.engine.setup import Setup
+from dspex.engine.spend import Spend
 from dspex.engine.steps import Steps, StepWork, key
 from dspex.engine.trace_data import is_of
 from dspex.evaluate.running import Scorer

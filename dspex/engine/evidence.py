@@ -11,7 +11,8 @@ from dspex.core.example import Example
 from dspex.core.versions import kernel_version, version_of
 from dspex.engine.context import Context
 from dspex.engine.pool import Entry
-from dspex.engine.scheduler import UNLIMITED, Spend, Stop
+from dspex.engine.scheduler import Stop
+from dspex.engine.spend import UNLIMITED, Spend
 from dspex.evaluate.statistics import max_t, out_of_bag, verdict
 
 UNTOUCHED_LEAST = 30

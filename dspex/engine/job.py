@@ -33,8 +33,9 @@ from dspex.engine.progress import Ledger, Progress
 from dspex.engine.quote import Quote
 from dspex.engine.recorder import Tape
 from dspex.engine.results import CandidatePrograms
-from dspex.engine.scheduler import BRANCH, Spend, Stop
+from dspex.engine.scheduler import BRANCH, Stop
 from dspex.engine.setup import Setup
+from dspex.engine.spend import Spend
 from dspex.engine.steps import Steps
 from dspex.evaluate.dispatch import Dispatch
 from dspex.evaluate.statistics import running_interval

@@ -25,7 +25,8 @@ from dspex.core.usage import Usage
 from dspex.engine.away import Away
 from dspex.engine.pool import Pool
 from dspex.engine.recorder import StepRecorder, Tape
-from dspex.engine.scheduler import BRANCH, UNLIMITED, Branch, Scheduler, Spend, Stop, Work
+from dspex.engine.scheduler import BRANCH, Branch, Scheduler, Stop, Work
+from dspex.engine.spend import UNLIMITED, Spend
 from dspex.runtime.records import Run, Step
 from dspex.runtime.scope import SCOPE
 from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS, Charge

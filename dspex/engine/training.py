@@ -14,7 +14,8 @@ from dspex.core.finetune import ENDED, FineTuneSpec, FineTuneStatus, LMRef
 from dspex.core.identity import digest
 from dspex.core.usage import Usage
 from dspex.engine.recorder import StepRecorder
-from dspex.engine.scheduler import Spend, Stop
+from dspex.engine.scheduler import Stop
+from dspex.engine.spend import Spend
 from dspex.engine.steps import Steps, StepWork, Trained, key
 from dspex.runtime.records import Training
 from dspex.runtime.scope import SCOPE

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dspex.core.errors import ConfigurationError
 from dspex.core.usage import Budget
-from dspex.engine.scheduler import BRANCH, Scheduler, Spend, Stop, Work
+from dspex.engine.scheduler import BRANCH, Scheduler, Stop, Work
+from dspex.engine.spend import Spend
 
 
 class Bench:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from functools import partial
 
 import pytest
 
@@ -197,7 +198,7 @@ async def test_a_copy_may_go_elsewhere_and_sends_no_more_than_before(monkeypatch
     ids=str,
 )
 @pytest.mark.parametrize(
-    "make", [lambda **given: dspex.LM("x/y", **given), lambda **given: dspex.Retriever("x", **given)]
+    "make", [partial(dspex.LM, "x/y"), partial(dspex.Embedder, "x/y"), partial(dspex.Retriever, "x")]
 )
 def test_a_time_or_a_number_of_retries_that_cannot_be_is_refused(make, given):
     [(name, value)] = given.items()
@@ -205,11 +206,40 @@ def test_a_time_or_a_number_of_retries_that_cannot_be_is_refused(make, given):
         make(**given)
 
 
+@pytest.mark.parametrize("make", [partial(dspex.LM, "x/y"), dspex.LM("x/y").copy], ids=["LM", "copy"])
 @pytest.mark.parametrize("given", [{"breaker": 5}, {"http_limits": 5}, {"capabilities": ["chat"]}], ids=str)
-def test_terms_of_a_wrong_kind_are_refused(given):
+def test_terms_of_a_wrong_kind_are_refused(make, given):
     [(name, value)] = given.items()
     with pytest.raises(dspex.ConfigurationError, match=f"^{name}={re.escape(repr(value))}: it takes"):
-        dspex.LM("x/y", **given)
+        make(**given)
+
+
+@pytest.mark.parametrize("make", [dspex.LM, lambda model: dspex.LM("x/y").copy(model=model)], ids=["LM", "copy"])
+@pytest.mark.parametrize("model", [None, 5, ["x/y"], "", "gpt"], ids=repr)
+def test_what_names_no_model_is_refused(make, model):
+    with pytest.raises(dspex.ConfigurationError, match=r"takes 'provider/model'|name the provider too"):
+        make(model)
+
+
+HANDLES = [
+    partial(dspex.LM, "x/y"),
+    dspex.LM("x/y").copy,
+    partial(dspex.Embedder, "x/y"),
+    partial(dspex.Retriever, "x"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        *((make, given) for make in HANDLES for given in ({"api_key": KEY.encode()}, {"headers": [KEY]})),
+        *((make, {"extra_headers": [KEY]}) for make in HANDLES[:2]),
+    ],
+)
+def test_what_cannot_be_a_key_or_headers_is_refused_and_not_shown(make, given):
+    with pytest.raises(dspex.ConfigurationError, match=r"takes a .*text.*, not a value of type") as caught:
+        make(**given)
+    assert KEY not in str(caught.value)
 
 
 def test_an_address_that_is_empty_is_not_taken_for_none():

@@ -202,14 +202,14 @@ def test_the_highest_finite_numbers_are_vectors_too(world):
     assert world.run(main) == [[highest, -highest]]
 
 
-@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("size", [0, -1, "all"])
 def test_a_batch_of_no_text_is_refused(world, size):
     async def main():
-        with pytest.raises(dspex.ConfigurationError, match=f"batch_size={size}"):
+        with pytest.raises(dspex.ConfigurationError, match=f"batch_size={size!r}"):
             await dspex.Embedder("acme/small").acall(["a"], batch_size=size)
 
     world.run(main)
-    with pytest.raises(dspex.ConfigurationError, match=f"batch_size={size}"):
+    with pytest.raises(dspex.ConfigurationError, match=f"batch_size={size!r}"):
         dspex.Embedder("acme/small", batch_size=size)
 
 
