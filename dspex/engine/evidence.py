@@ -44,7 +44,8 @@ async def weighed(
     verdict_, basis = (comparison.verdict, comparison.basis) if comparison else ("not shown", "none")
     gain = corrected.gain if corrected else None
     is_more = not by_score or gain is None or gain > 0
-    returned = {"estimate": verdict_ != "worse" and is_more, "better": verdict_ == "better", "best": True}
+    is_shown = verdict_ == "better"  # on fresh examples also where the estimate, which errs low, sees no gain
+    returned = {"estimate": is_shown or (verdict_ != "worse" and is_more), "better": is_shown, "best": True}
     usage = {
         role: {"calls": spend.calls, "tokens": spend.tokens, "usd": spend.usd}
         for role, spend in context.steps.spent.items()

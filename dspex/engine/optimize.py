@@ -55,5 +55,6 @@ def _racing(metric: Any, budget: Budget | int | None, prompt_model: Any) -> tupl
     # A number of calls is planned with. Of tokens, dollars and seconds it is not known what a call will take: they end it.
     terms = msgspec.structs.replace(given, on_short="fit" if given.calls is not None else "stop")
     maker: Any = optimizer_class("StrategyRace")
-    racing: Optimizer = maker(metric, prompt_model=prompt_model)
+    calls = DEFAULT_CALLS if given.calls is None else max(1, given.calls)  # none at all is for the quote to refuse
+    racing: Optimizer = maker(metric, calls, prompt_model=prompt_model)
     return racing, terms

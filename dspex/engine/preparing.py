@@ -51,6 +51,7 @@ class Data(msgspec.Struct, frozen=True):
 def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     """Raises ConfigurationError, EvaluationError for wrong data, BudgetExceeded if it does not fit; nothing is written."""
     check_options(options)
+    options = msgspec.structs.replace(options, seed=int(options.seed or 0))
     executor = None if options.executor is None else executor_for(options.executor, "executor")
     check_objective(options.objective, options.max_usd_per_call)
     given = {**optimizer.compile_arguments, **_known(optimizer, options.arguments)}
@@ -63,7 +64,7 @@ def prepared(optimizer: Any, student: Module, options: Options) -> Prepared:
     demos = chain.from_iterable(demos_in(one) for one in (student, *teachers_of(options.teacher), *known))
     apart = list(options.holdout) if isinstance(options.holdout, list | tuple) else []
     _check_data(student, trainset=whole, valset=more, holdout=apart)
-    keys = {id(one): example_key(one) for one in chain(whole, more, apart)}
+    keys = _keys(trainset=whole, valset=more, holdout=apart)
     holdout = options.holdout if optimizer.metric else 0
     most = held_before(options.run_dir, _most_held(options.budget, student))
     shown = Shown(demos)
@@ -125,7 +126,7 @@ def _within_budget(
         setup = msgspec.structs.replace(setup, bounds=bounds_of(setup, student, teachers_of(options.teacher)))
     if budget.on_short == "stop":
         return optimizer, setup, quote, []
-    smaller = optimizer.fit(setup.shape, budget) if budget.on_short == "fit" else None
+    smaller = optimizer.fit(setup.shape, _beside(optimizer, setup, quote, budget)) if budget.on_short == "fit" else None
     if smaller is None:
         check(quote, budget, type(optimizer).__name__)
         return optimizer, setup, quote, []
@@ -134,6 +135,14 @@ def _within_budget(
     check(less, budget, type(optimizer).__name__)
     said = [] if less == quote else [f"settings were made smaller to fit the budget: {less} instead of {quote}"]
     return smaller, setup, less, said
+
+
+def _beside(optimizer: Any, setup: Setup, quote: Quote, budget: Budget) -> Budget:
+    """What control arms and programs to start with leave of a budget: an optimizer knows nothing of them."""
+    if budget.calls is None:
+        return budget
+    others = quote.calls - optimizer.estimate(setup.shape).high - quote.by_role["evidence"]
+    return msgspec.structs.replace(budget, calls=max(0, budget.calls - others))
 
 
 def _setup(optimizer: Any, student: Module, options: Options, data: Data, given: Mapping[str, Any]) -> Setup:
@@ -190,8 +199,8 @@ def _most_held(budget: Budget | None, student: Module) -> int | None:
     return None if budget is None or budget.calls is None else budget.calls // (8 * len(student.predictors()))
 
 
-def _check_data(student: Module, **parts: list[Example]) -> None:
-    if not getattr(student, "predictors", list)():
+def _check_data(student: Any, **parts: list[Example]) -> None:
+    if not isinstance(student, Module) or not student.predictors():
         raise ConfigurationError(f"compile needs a program with at least one predictor, not {student!r:.80}.")
     if not parts["trainset"]:
         raise ConfigurationError("The trainset is empty: an optimizer needs at least one example.")
@@ -201,6 +210,18 @@ def _check_data(student: Module, **parts: list[Example]) -> None:
                 raise EvaluationError(
                     f"Example {index} of the {name} declares no inputs: call .with_inputs(...) on {example!r:.120}"
                 )
+
+
+def _keys(**parts: list[Example]) -> dict[int, str]:
+    """The key of each example by its `id`. Raises ConfigurationError for a value that has none."""
+    keys = {}
+    for name, part in parts.items():
+        for index, example in enumerate(part):
+            try:
+                keys[id(example)] = example_key(example)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"Example {index} of the {name}, {example!r:.120}: {error}") from None
+    return keys
 
 
 def _data(part: Sequence[Example], keys: Mapping[int, str]) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """What a run is made from, and what an algorithm may know of it."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import msgspec
 
 from dspex.app.app import App, current_app
 from dspex.app.lm import LM
+from dspex.app.settings import checked
 from dspex.core.candidate import Candidate, Shape
 from dspex.core.endpoint import Capabilities
+from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.identity import digest
 from dspex.engine.artifact import Programs, fingerprint
@@ -60,12 +63,14 @@ def roles_of(
 ) -> tuple[dict[str, Role], dict[str, Capabilities]]:
     """The roles of an optimizer, and what the model of each can do; "evidence" and "control" are as "task".
 
-    Raises ConfigurationError for what is no LM.
+    Raises ConfigurationError for what is no LM, or no setting.
     """
     app = current_app()
     settings = app.settings
     roles, capabilities = {}, {}
+    check_attributes(optimizer)
     for name, overlay in optimizer.roles().items():
+        checked(overlay)
         lm, adapter = _checked(overlay.get("lm", settings.lm), app), overlay.get("adapter", settings.adapter)
         lms = [lm]
         if name in ("task", "teacher"):
@@ -75,6 +80,17 @@ def roles_of(
         capabilities[name] = lm.capabilities if lm is not None else Capabilities()
     roles["evidence"] = roles["control"] = roles["task"]
     return roles, capabilities
+
+
+def check_attributes(optimizer: Any) -> None:
+    """Raises ConfigurationError for one that the engine reads, and that cannot be meant."""
+    for name in ("metric_threshold", "failure_score"):
+        given = getattr(optimizer, name, None)
+        if given is not None and not isinstance(given, Real):
+            raise ConfigurationError(f"{name}={given!r:.80}: a number.")
+    given = getattr(optimizer, "teacher_settings", None)
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigurationError(f'teacher_settings={given!r:.80}: settings by name, as {{"lm": lm}}.')
 
 
 def _checked(lm: Any, app: App) -> LM | None:

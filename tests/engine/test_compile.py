@@ -277,12 +277,86 @@ async def test_where_nothing_is_gained_the_student_comes_back_and_no_gain_is_cla
     assert program.demos == []
 
 
+class Wrong(dspex.Optimizer):
+    """Made with what cannot be meant."""
+
+    def __init__(self, **given):
+        vars(self).update(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"metric_threshold": "half"}, "metric_threshold='half': a number"),
+        ({"failure_score": "none"}, "failure_score='none': a number"),
+        ({"teacher_settings": 3}, "teacher_settings=3: settings by name"),
+        ({"teacher_settings": {"adaptr": None}}, "no setting 'adaptr'. Did you mean 'adapter'"),
+    ],
+    ids=str,
+)
+async def test_what_an_optimizer_is_made_with_is_looked_at_before_anything_is_paid(lab, app, given, says):
+    class Outer(lab.Search):
+        async def run(self, ctx):
+            await ctx.compile(Wrong(**given), ctx.student, label="inner")
+
+    for optimizer in (Wrong(**given), Outer()):
+        model = lab.Model()
+        with pytest.raises(dspex.ConfigurationError, match=says):
+            await lab.compiled(model, optimizer=optimizer)
+        assert model.prompts == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800", object()], ids=["nan", "half a letter", "object"])
+def test_an_example_that_no_journal_can_tell_from_others_is_named(lab, app, value):
+    odd = dspex.Example(question=value, answer="1").with_inputs("question")
+    with pytest.raises(dspex.ConfigurationError, match=r"Example 1 of the valset, Example\(question="):
+        lab.Search().start(
+            dspex.Predict("question -> answer"), trainset=lab.examples(3), valset=[*lab.examples(1, 50), odd]
+        )
+
+
+@pytest.mark.parametrize("student", [dspex.Predict, None, "question -> answer"], ids=str)
+def test_a_student_is_a_program(lab, app, student):
+    with pytest.raises(dspex.ConfigurationError, match="needs a program with at least one predictor"):
+        lab.Search().start(student, **lab.DATA)
+
+
+async def test_without_a_seed_it_is_the_first(lab, app, tmp_path):
+    one, other = [await lab.compiled(lab.Model(), seed=seed, run_dir=tmp_path / str(seed)) for seed in (None, 0)]
+    assert one.dump_state() == other.dump_state()
+    assert (tmp_path / "None" / "report.html").exists()
+
+
 async def test_keep_better_returns_only_what_is_shown(lab, app):
     program = await lab.compiled(lab.Model(), keep="better", valset=lab.examples(6, 100))
     assert program.evidence.verdict == "not shown"
     assert program.demos == []
     with pytest.raises(dspex.ConfigurationError, match="keep='most'"):
         await lab.compiled(lab.Model(), keep="most")
+
+
+@pytest.mark.parametrize("keep", ["estimate", "better", "best"])
+async def test_what_is_shown_on_held_examples_is_returned_whatever_the_estimate_says(lab, app, keep):
+    class Shown(lab.Search):
+        async def run(self, ctx):
+            demos = (dspex.Demo(ctx.train[0].toDict(), origin=ctx.key_of(ctx.train[0])),)
+            made = ctx.consider(ctx.student.with_demos({"self": demos}), "shown")
+            await ctx.evaluate_all([(one, ctx.val) for one in (ctx.student, made)])
+            return made
+
+    class Copies(lab.Model):
+        async def complete(self, request):
+            return dspex.plugin.LMResponse.from_text(f"[[ ## answer ## ]]\n{len(request.messages)}")
+
+    def longer_is_right(example, prediction):
+        is_held = int(example.question.partition("=")[2]) >= 500
+        return (int(prediction.answer) > 2) is is_held
+
+    program = await lab.compiled(
+        Copies(), optimizer=Shown(metric=longer_is_right), holdout=lab.examples(20, 500), keep=keep
+    )
+    assert (program.evidence.verdict, program.evidence.corrected.gain <= 0) == ("better", True)
+    assert (program.evidence.kept, len(program.demos)) == (True, 1)
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("estimate", False), ("better", False), ("best", True)])

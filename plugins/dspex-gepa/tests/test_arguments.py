@@ -51,6 +51,7 @@ def test_other_forms_of_five_arguments_are_taken(metric):
         ({"max_merge_invocations": -1}, "a whole number from 0 on"),
         ({"track_best_outputs": True}, "track_stats=True"),
         ({"perfect_score": None}, "skip_perfect_score=False"),
+        ({"perfect_score": "all"}, "perfect_score='all': a number"),
         ({"code_proposer": five}, "code_proposer"),
         ({"use_wandb": True}, "job.events"),
         ({"use_mlflow": True}, "job.events"),

@@ -97,3 +97,21 @@ def test_where_no_run_is_good_enough_the_student_comes_back(model, data, student
     assert program.dump_state() == student.dump_state()
     assert program.evidence.usage["task"]["calls"] == 20
     assert program.ledger.calls <= search.estimate(dspex.Shape(1, 1, 40, 20)).high
+
+
+@pytest.mark.parametrize(("calls", "trials"), [(100, 2), (150, 4), (1_000, 8)])
+def test_as_many_trials_are_made_as_a_budget_covers(model, data, student, right, calls, trials):
+    search = dspex.BootstrapFewShotWithOptuna(right, num_candidate_programs=8)
+    program = compiled(data, student, search, budget=dspex.Budget(calls=calls, on_short="fit"))
+    assert len(program.trial_logs) == 1 + trials
+    assert model.calls <= calls
+    with pytest.raises(dspex.BudgetExceeded):
+        compiled(data, student, search, budget=dspex.Budget(calls=79, on_short="fit"))
+
+
+def test_the_progress_of_a_search_ends_at_its_total(model, data, student, right):
+    search = dspex.BootstrapFewShotWithOptuna(right, num_candidate_programs=8)
+    job = search.start(student, trainset=data.trainset, valset=data.valset)
+    job.result(timeout=60)
+    assert (job.progress.done, job.progress.total) == (9 * 20, 9 * 20)
+    assert job.progress.eta == 0

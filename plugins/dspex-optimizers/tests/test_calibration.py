@@ -178,6 +178,7 @@ def test_each_predictor_has_biases_of_its_own():
         ({"num_inputs": 0}, "num_inputs=0"),
         ({"taus": ()}, "taus="),
         ({"taus": (0.0,)}, "taus="),
+        ({"taus": ("half",)}, "taus="),
         ({"folds": 1}, "folds=1"),
         ({"metric": None}, "needs a metric"),
     ],

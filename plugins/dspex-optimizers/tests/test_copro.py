@@ -143,6 +143,8 @@ def test_keywords_of_an_evaluation_are_followed_or_refused(writer, data, student
     search = dspex.COPRO(metric=failing, breadth=2, depth=1)
     with pytest.raises(dspex.ConfigurationError, match="devset"):
         compiled(search, student, data, eval_kwargs={"devset": []})
+    with pytest.raises(dspex.ConfigurationError, match="eval_kwargs=3: keywords"):
+        compiled(search, student, data, eval_kwargs=3)
     assert not model.requests
     with pytest.raises(dspex.EvaluationError, match="max_errors"):
         compiled(search, student, data, eval_kwargs={"max_errors": 2})

@@ -124,6 +124,7 @@ def test_the_teachers_model_reads_the_rules(writer, data, student, right):
         ({"num_candidates": 0}, "num_candidates=0"),
         ({"num_rules": 0}, "num_rules=0"),
         ({"max_labeled_demos": -1}, "max_labeled_demos=-1"),
+        ({"race_z": "often"}, "race_z='often': a number"),
         ({"metric": None}, "needs a metric"),
         ({"count": 1}, "from two examples on; there are 1"),
     ],

@@ -99,3 +99,39 @@ def test_wrong_arguments_are_refused_before_anything_is_paid(model, data, studen
     with pytest.raises(dspex.ConfigurationError, match=says):
         dspex.KNNFewShot(**{"k": 2, "trainset": data.trainset, **arguments}).compile(student)
     assert model.prompts == []
+
+
+def first(texts):
+    return [[float(len(text)), 1.0] for text in texts]
+
+
+def last(texts):
+    return [[1.0, float(len(text))] for text in texts]
+
+
+async def test_in_a_chain_each_step_s_program_keeps_its_own_way_to_choose(model, data, student, right):
+    made = {}
+
+    class Kept(dspex.Optimizer):
+        async def run(self, ctx):
+            for name, vectorizer in {"first": first, "last": last}.items():
+                knn = dspex.KNNFewShot(2, [], vectorizer, metric=right)
+                made[name] = await ctx.compile(knn, ctx.student, label=name)
+            made["race"] = await ctx.compile(dspex.StrategyRace(right, 200), made["first"], label="race")
+            made.update({name: ctx.program(one) for name, one in made.items()})
+            return ctx.student
+
+    await Kept().acompile(student, trainset=data.trainset, valset=data.valset)
+    assert made["first"].demo_selector.vectorizer is first
+    assert made["last"].demo_selector.vectorizer is last
+
+
+async def test_what_else_an_earlier_step_has_set_stays(model, data, student, right):
+    class After(dspex.Optimizer):
+        async def run(self, ctx):
+            before = ctx.student.with_params({"self": {"own": 1}})
+            made = await ctx.compile(dspex.KNNFewShot(2, [], max_bootstrapped_demos=0), before, label="knn")
+            assert made.predictors["self"].params["own"] == 1
+            return ctx.student
+
+    await After().acompile(student, trainset=data.trainset)

@@ -83,8 +83,34 @@ def test_a_search_within_a_budget_ends_at_the_wall_with_the_best_so_far(model, d
     assert program.evidence.stopped == "budget"
 
 
+@pytest.mark.parametrize("wrong", [{"stop_at_score": "all"}, {"race_z": "often"}, {"race_z": -1}], ids=str)
+def test_numbers_that_are_none_are_refused(right, wrong):
+    with pytest.raises(dspex.ConfigurationError, match="a number from 0 on"):
+        dspex.BootstrapRS(right, **wrong)
+
+
 def test_a_search_needs_a_metric_and_a_seed(model, data, student, right):
     with pytest.raises(dspex.ConfigurationError, match="metric"):
         dspex.BootstrapRS(None)
     with pytest.raises(dspex.ConfigurationError, match="leaves no seed of -3 to 15"):
         searched(data, student, dspex.BootstrapRS(right), restrict=[99])
+    with pytest.raises(dspex.ConfigurationError, match="restrict=3: a list of seeds"):
+        searched(data, student, dspex.BootstrapRS(right), restrict=3)
+
+
+@pytest.mark.parametrize(("calls", "shuffled"), [(150, 0), (250, 2), (1_000, 4)])
+def test_a_search_is_made_to_fit_a_budget(model, data, student, right, calls, shuffled):
+    search = dspex.BootstrapRS(right, num_candidate_programs=4, race_z=None)
+    program = searched(data, student, search, budget=dspex.Budget(calls=calls, on_short="fit"))
+    assert len(program.candidate_programs) == 3 + shuffled
+    assert program.evidence.stopped == "done"
+    assert len(model.prompts) <= calls
+
+
+def test_a_budget_that_covers_the_seeds_that_are_asked_for_is_enough(model, data, student, right):
+    search = dspex.BootstrapRS(right, race_z=None)
+    program = searched(data, student, search, restrict=[-3, -2], budget=dspex.Budget(calls=40))
+    assert len(program.candidate_programs) == 2
+    for on_short in ("refuse", "fit"):
+        with pytest.raises(dspex.BudgetExceeded, match="at most 40 calls"):
+            searched(data, student, search, restrict=[-3, -2], budget=dspex.Budget(calls=39, on_short=on_short))

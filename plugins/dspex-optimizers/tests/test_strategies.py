@@ -105,6 +105,29 @@ def test_a_budget_in_tokens_is_a_wall(clerk):
     assert program.ledger.tokens <= 3_000
 
 
+@pytest.mark.parametrize("options", [{}, {"controls": True}, {"holdout": tickets(200, 10)}], ids=str)
+def test_what_a_compile_takes_besides_comes_out_of_the_same_budget(clerk, options):
+    program = dspex.optimize(student(), tickets(0, 30), same, 100, valset=tickets(100, 12), **options)
+    assert len(clerk.prompts) == program.ledger.calls <= 100
+    assert any("made smaller" in note for note in program.evidence.notes) is bool(options)
+
+
+def test_a_race_takes_no_more_than_it_was_made_for(clerk):
+    budget = dspex.Budget(calls=1_000, on_short="fit")
+    program = dspex.StrategyRace(same, 50).compile(
+        student(), trainset=tickets(0, 30), valset=tickets(100, 12), budget=budget
+    )
+    assert program.ledger.calls <= 50
+
+
+def test_without_a_bound_nothing_is_dropped(clerk):
+    racing = dspex.StrategyRace(same, 120, race_z=None)
+    program = racing.compile(student(), trainset=tickets(0, 30), valset=tickets(100, 12))
+    assert {len(one["subscores"]) for one in program.candidate_programs} == {12}
+    with pytest.raises(dspex.ConfigurationError, match="race_z='never'"):
+        dspex.StrategyRace(same, race_z="never")
+
+
 async def test_a_prompt_model_writes_instructions_for_the_leader(clerk):
     prompt_model = dspex.LM("clerk", provider=clerk, cache=False)
     racing = dspex.StrategyRace(same, 200, prompt_model=prompt_model)

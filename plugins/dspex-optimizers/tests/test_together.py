@@ -1,5 +1,7 @@
 """Optimizers in a chain: one journal, one budget, and the best program of all steps."""
 
+from types import MappingProxyType
+
 import pytest
 
 import dspex
@@ -173,6 +175,7 @@ def test_examples_that_are_held_are_no_step_s(model, data, student, right):
     [
         ({"strategy": "p -> w"}, "'w' is no optimizer of this one; they are p, q"),
         ({"strategy": ""}, "'' is no optimizer"),
+        ({"strategy": ["p", "q"]}, r"strategy=\['p', 'q'\]: names with arrows"),
         ({"valset_ratio": 1.0}, "valset_ratio=1.0"),
         ({"optimizer_compile_args": {"w": {}}}, "'w' is no optimizer"),
         ({"optimizer_compile_args": {"p": {"student": 1}}}, "Shown.compile has no argument 'student'"),
@@ -243,3 +246,25 @@ def test_a_chain_inside_a_chain_is_scored_on_the_outer_valset(model, data, stude
     )
     assert None not in program.candidate_programs[0]["subscores"]
     assert len(program.demos) in (1, 3)
+
+
+class Costly(Shown):
+    """Has an argument of compile that says what it takes."""
+
+    compile_arguments = MappingProxyType({"trials": None})
+
+    def estimate(self, shape):
+        return dspex.Estimate(task=dspex.Range(0, shape.arguments["trials"] * shape.val))
+
+
+@pytest.mark.parametrize("is_inside", [False, True], ids=["a chain", "a chain inside another"])
+def test_an_estimate_has_each_step_with_its_own_arguments(model, data, student, right, is_inside):
+    together = chain(right, p=Costly(1), q=Shown(2))
+    arguments = {"strategy": "p -> q", "optimizer_compile_args": {"p": {"trials": 5}}}
+    if is_inside:
+        together = chain(right, both=together)
+        arguments = {"strategy": "both", "optimizer_compile_args": {"both": arguments}}
+    options = {"trainset": data.trainset, "valset": data.valset, **arguments}
+    looks = 2 if is_inside else 0  # of the outer chain, at the student and at what the inner one made
+    assert together.quote(student, **options).calls == (5 + 1 + 3 + looks) * len(data.valset)
+    assert together.compile(student, **options).ledger.calls <= together.quote(student, **options).calls

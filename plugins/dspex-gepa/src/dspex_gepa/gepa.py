@@ -74,6 +74,8 @@ class GEPA(Optimizer):
         )
         _check_numbers(0, max_merge_invocations=max_merge_invocations)
         _check_absent(code_proposer, use_wandb or wandb_api_key or wandb_init_kwargs, use_mlflow, gepa_kwargs or {})
+        if not isinstance(perfect_score, int | float | None):
+            raise ConfigurationError(f"perfect_score={perfect_score!r:.80}: a number.")
         if track_best_outputs and not track_stats:
             raise ConfigurationError("track_best_outputs=True is told in detailed_results: it needs track_stats=True.")
         if skip_perfect_score and perfect_score is None:

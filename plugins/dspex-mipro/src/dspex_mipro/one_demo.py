@@ -1,11 +1,12 @@
 """One demonstration a predictor, by search: there for programs that use it."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import dspex
-from dspex import Candidate, ConfigurationError, Estimate, Example, Job, Module, Optimizer, Range, Shape
+from dspex import Budget, Candidate, ConfigurationError, Estimate, Example, Job, Module, Optimizer, Range, Shape
 from dspex_mipro.checks import alike, at_least
 from dspex_mipro.search import Schedule, Search
 from dspex_mipro.space import Axis, Space
@@ -61,6 +62,17 @@ class BootstrapFewShotWithOptuna(Optimizer):
         tries = shape.train * self.max_rounds if self.most(shape.arguments) else 0
         runs = shape.val * (1 + self.num_candidate_programs)
         return Estimate(task=Range(0, runs * shape.calls_per_run), teacher=Range(0, tries * shape.calls_per_run))
+
+    def fit(self, shape: Shape, budget: Budget) -> "BootstrapFewShotWithOptuna | None":
+        """With as many trials as the budget covers."""
+        if budget.calls is None:
+            return None
+        whole = self.estimate(shape)
+        left = budget.calls - whole.teacher.high - 2 * shape.held * shape.calls_per_run
+        trials = left // (shape.val * shape.calls_per_run) - 1
+        smaller = copy.copy(self)
+        smaller.num_candidate_programs = max(1, min(self.num_candidate_programs, trials))
+        return smaller
 
     async def run(self, ctx: Any) -> Candidate:
         """The bootstrap, then the search over its demonstrations."""

@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from dspex import Candidate, ConfigurationError, Estimate, Optimizer, Range, Rollout, Shape, settings
-from dspex_optimizers.checks import at_least
+from dspex_optimizers.checks import at_least, positive
 
 Bias = dict[str, dict[str, dict[str, float]]]  # by predictor, output and label
 
@@ -33,7 +33,9 @@ class LabelCalibration(Optimizer):
             raise ConfigurationError("A calibration needs a metric to tell whether it helps: metric=...")
         at_least(1, num_inputs=num_inputs, num_threads=num_threads)
         at_least(2, folds=folds)
-        if not taus or not all(tau > 0 for tau in taus):
+        for tau in taus:
+            positive(taus=tau)
+        if not taus:
             raise ConfigurationError(f"taus={taus!r}: some numbers above 0; 1 takes the whole prior off.")
         self.metric = metric
         self.num_inputs = num_inputs

@@ -39,6 +39,12 @@ def not_negative(**given: Any) -> None:
             raise ConfigurationError(f"{name}={value!r}: a number from 0 on.")
 
 
+def racing(race_z: Any) -> None:
+    """Raises ConfigurationError for what no race can be ended by; None ends none."""
+    if race_z is not None:
+        not_negative(race_z=race_z)
+
+
 def is_model(**given: Any) -> None:
     """Raises ConfigurationError for a model's name in place of a handle; None passes."""
     for name, value in given.items():

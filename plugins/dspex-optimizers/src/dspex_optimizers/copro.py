@@ -108,6 +108,8 @@ class COPRO(Optimizer):
         """
         needs_metric(self)
         no_teacher(self, options, "prompt_model")
+        if not isinstance(eval_kwargs, Mapping | None):
+            raise ConfigurationError(f"eval_kwargs={eval_kwargs!r:.80}: keywords of an Evaluate, by name.")
         given = dict(eval_kwargs or {})
         if unknown := sorted(given.keys() - {*ACTS, *SHOWS}):
             raise ConfigurationError(f"eval_kwargs={unknown}: a compile follows {', '.join((*ACTS, *sorted(SHOWS)))}.")

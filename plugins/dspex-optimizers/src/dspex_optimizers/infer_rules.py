@@ -22,7 +22,7 @@ from dspex import (
     Signature,
 )
 from dspex_optimizers.bootstrap import BootstrapFewShot
-from dspex_optimizers.checks import at_least, needs_metric
+from dspex_optimizers.checks import at_least, needs_metric, racing
 from dspex_optimizers.fitting import fitted
 
 HEADING = "Keep to these rules:"
@@ -62,6 +62,7 @@ class InferRules(BootstrapFewShot):
     ) -> None:
         super().__init__(teacher_settings=teacher_settings, **few_shot_bootstrap_args)
         at_least(1, num_candidates=num_candidates, num_rules=num_rules, num_threads=num_threads)
+        racing(race_z)
         self.num_candidates = num_candidates
         self.num_rules = num_rules
         self.num_threads = num_threads

@@ -76,12 +76,16 @@ class KNNFewShot(BootstrapFewShot):
             "k": self.k,
             "max_bootstrapped_demos": self.max_bootstrapped_demos,
             "max_labeled_demos": self.max_labeled_demos,
+            "vectorizer": self.identity["vectorizer"],
         }
         states = {
-            path: msgspec.structs.replace(state, demos=self.pool(ctx, runs, path), params={"nearest_demos": params})
+            path: msgspec.structs.replace(state, demos=self.pool(ctx, runs, path))
             for path, state in ctx.student.predictors.items()
         }
-        made: Candidate = ctx.consider(Candidate(ctx.student.structure, states), "nearest")
+        shown = Candidate(ctx.student.structure, states).with_params(
+            {path: {"nearest_demos": params} for path in states}
+        )
+        made: Candidate = ctx.consider(shown, "nearest")
         return made
 
     def pool(self, ctx: Any, runs: Sequence[Rollout], path: str) -> tuple[Demo, ...]:
@@ -95,6 +99,7 @@ class KNNFewShot(BootstrapFewShot):
     def finish(self, program: Module, candidate: Candidate) -> None:
         """Give each predictor the selector that its candidate names."""
         for path, predictor in program.named_predictors():
-            params: Mapping[str, Any] | None = candidate.predictors[path].params.get("nearest_demos")
-            if params is not None:
-                predictor.demo_selector = NearestDemos(vectorizer=self.vectorizer, **params)
+            params: Mapping[str, Any] = candidate.predictors[path].params.get("nearest_demos", {})
+            limits = {name: value for name, value in params.items() if name != "vectorizer"}
+            if limits and params["vectorizer"] == self.identity["vectorizer"]:  # it may be another optimizer's
+                predictor.demo_selector = NearestDemos(vectorizer=self.vectorizer, **limits)

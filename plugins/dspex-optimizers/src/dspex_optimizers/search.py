@@ -1,14 +1,15 @@
 """Random search: many sets of demonstrations, each scored on the validation examples."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
-from dspex import Candidate, ConfigurationError, Estimate, Range, Shape
+from dspex import Budget, Candidate, ConfigurationError, Estimate, Range, Shape
 from dspex_optimizers.bootstrap import BootstrapFewShot
-from dspex_optimizers.checks import at_least
+from dspex_optimizers.checks import at_least, not_negative, racing
+from dspex_optimizers.fitting import fitted
 from dspex_optimizers.labeled import labelled
 
 BARE, LABELLED, UNSHUFFLED = -3, -2, -1
@@ -55,6 +56,8 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
         )
         at_least(0, num_candidate_programs=num_candidate_programs)
         at_least(1, num_threads=num_threads)
+        not_negative(stop_at_score=0 if stop_at_score is None else stop_at_score)
+        racing(race_z)
         self.num_candidate_programs = num_candidate_programs
         self.num_threads = num_threads
         self.stop_at_score = stop_at_score
@@ -62,16 +65,30 @@ class BootstrapFewShotWithRandomSearch(BootstrapFewShot):
 
     def estimate(self, shape: Shape) -> Estimate:
         """Each candidate on each validation example, and the bootstraps."""
-        bootstraps = super().estimate(shape).teacher.high * (self.num_candidate_programs + 1)
-        runs = (self.num_candidate_programs + 3) * shape.val * shape.calls_per_run
+        seeds = self.seeds(shape.arguments)
+        bootstraps = super().estimate(shape).teacher.high * sum(seed >= UNSHUFFLED for seed in seeds)
+        runs = len(seeds) * shape.val * shape.calls_per_run
         return Estimate(task=Range(0, runs), teacher=Range(0, bootstraps))
 
-    async def run(self, ctx: Any) -> Candidate:
-        """Make all candidates side by side, then race them."""
-        allowed = ctx.arguments["restrict"]
+    def fit(self, shape: Shape, budget: Budget) -> "BootstrapFewShotWithRandomSearch | None":
+        """With as many candidates as the budget covers; None where `restrict` says which there are."""
+        if shape.arguments.get("restrict") is not None:
+            return None
+        return fitted(self, shape, budget, num_candidate_programs=range(self.num_candidate_programs, -1, -1))
+
+    def seeds(self, arguments: Mapping[str, Any]) -> list[int]:
+        """Those to try. Raises ConfigurationError where none is left."""
+        allowed = arguments.get("restrict")
+        if isinstance(allowed, str) or not isinstance(allowed, Container | None):
+            raise ConfigurationError(f"restrict={allowed!r:.80}: a list of seeds, from -3 on.")
         seeds = [seed for seed in range(BARE, self.num_candidate_programs) if allowed is None or seed in allowed]
         if not seeds:
             raise ConfigurationError(f"restrict={allowed!r} leaves no seed of -3 to {self.num_candidate_programs - 1}.")
+        return seeds
+
+    async def run(self, ctx: Any) -> Candidate:
+        """Make all candidates side by side, then race them."""
+        seeds = self.seeds(ctx.arguments)
         if self.stop_at_score is not None:
             async with ctx.phase("search", total=len(seeds) * len(ctx.val)):
                 return await self.first_good(ctx, seeds, self.stop_at_score)

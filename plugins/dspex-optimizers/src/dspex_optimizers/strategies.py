@@ -1,6 +1,7 @@
 """StrategyRace: several ways to a better program, raced under one budget of calls."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -30,7 +31,7 @@ from dspex_optimizers.arms import (
     run_pool,
 )
 from dspex_optimizers.calibration import LabelCalibration
-from dspex_optimizers.checks import at_least
+from dspex_optimizers.checks import at_least, racing
 from dspex_optimizers.leaders import Leaders, Maker
 from dspex_optimizers.nearness import KINDS, answers_of, kinds_for, texts_of
 from dspex_optimizers.weighing import Weighing, can_weigh
@@ -48,7 +49,7 @@ class StrategyRace(Optimizer):
     drawn at random; the demonstrations are the training examples, or the program's own good runs where its steps have fields
     that no example has. Then the leading family runs in other sizes or draws, the leader with its labels calibrated
     (LabelCalibration), and with a `prompt_model` the leader with new instructions. What has clearly lost is dropped
-    (`race_z`). A third of the trainset, 100 at most, is the valset where none is given.
+    (`race_z`; None drops nothing). A third of the trainset, 100 at most, is the valset where none is given.
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class StrategyRace(Optimizer):
         prompt_model: Any = None,
         num_threads: int | None = None,
         max_errors: int | None = None,
-        race_z: float = 1.64,
+        race_z: float | None = 1.64,
     ) -> None:
         if metric is None:
             raise ConfigurationError("A race needs a metric to tell programs apart: metric=...")
         at_least(1, calls=calls, num_threads=num_threads, max_errors=max_errors)
+        racing(race_z)
         self.metric = metric
         self.prompt_model = prompt_model
         self.num_threads = num_threads
@@ -90,12 +92,12 @@ class StrategyRace(Optimizer):
         if budget.calls is None:
             return None
         smaller = copy.copy(self)
-        smaller._calls = budget.calls - 2 * shape.held * shape.calls_per_run
+        smaller._calls = min(self._calls, budget.calls - 2 * shape.held * shape.calls_per_run)
         return smaller
 
     async def run(self, ctx: Any) -> Candidate:
         """Families, variations of the one that leads, a closer look at two that are alike, labels, instructions."""
-        leaders = Leaders(ctx, self._calls, self.race_z)
+        leaders = Leaders(ctx, self._calls, math.inf if self.race_z is None else self.race_z)
         await leaders.race([partial(given, Arm("as it is", ctx.student, "as it is"))])
         async with ctx.phase("families"):
             pool = await demonstrations(ctx, leaders)
@@ -153,7 +155,7 @@ class StrategyRace(Optimizer):
         """Give each predictor the selector that its candidate names."""
         for path, predictor in program.named_predictors():
             found: Mapping[str, Any] | None = candidate.predictors[path].params.get("nearest_demos")
-            if found is not None:
+            if found is not None and found["vectorizer"] in KINDS.values():  # another optimizer's has another
                 predictor.demo_selector = NearestDemos.from_state(found)
 
 

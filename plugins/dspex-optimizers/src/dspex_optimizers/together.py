@@ -65,9 +65,7 @@ class BetterTogether(Optimizer):
                 )
         self.metric = metric
         self.optimizers: dict[str, Optimizer] = optimizers or defaults(metric)
-        self._steps: tuple[str, ...] = ()  # of the compile at hand: an estimate has no arguments
-        self._sizes: Mapping[str, tuple[int | None, int | None]] = {}
-        self._teachers: Mapping[str, tuple[int, int]] = {}
+        self._teachers: Mapping[str, tuple[int, int]] = {}  # of the compile at hand
 
     # Before anything is paid
 
@@ -86,7 +84,7 @@ class BetterTogether(Optimizer):
     ) -> tuple["BetterTogether", dict[str, Any]]:
         """This optimizer with the steps of one compile, and the arguments of that: data parted, all teachers in one list."""
         planned, given = copy.copy(self), {**self.compile_arguments, **options}
-        planned._steps = self._checked(given)
+        self._checked(given)
         train, ratio = list(trainset), given["valset_ratio"]
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio < 1:
             raise ConfigurationError(f"valset_ratio={ratio!r}: from 0 to below 1.")
@@ -97,17 +95,17 @@ class BetterTogether(Optimizer):
             given["valset_ratio"] = ratio if count else 0
         teachers, planned._teachers = listed(given.get("teacher")), {}
         main = planned._teachers[""] = (0, len(teachers))
-        planned._sizes = {}
         for name, more in (given["optimizer_compile_args"] or {}).items():
             own = listed(more.get("teacher"))
             planned._teachers[name] = (len(teachers), len(teachers) + len(own)) if own else main
             teachers += own
-            planned._sizes[name] = (size(more.get("trainset")), size(more.get("valset")))
         return planned, {**given, "trainset": train, "teacher": teachers or None}
 
     def _checked(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """The names of the strategy. Raises ConfigurationError for an unknown one, or arguments that its compile does not have."""
         strategy, more = arguments["strategy"], arguments["optimizer_compile_args"] or {}
+        if not isinstance(strategy, str):
+            raise ConfigurationError(f'strategy={strategy!r:.80}: names with arrows between them, as "p -> w -> p".')
         steps = tuple(name.strip() for name in strategy.split(ARROW.strip()))
         unknown = [name for name in (*steps, *more) if name not in self.optimizers]
         if unknown:
@@ -125,7 +123,8 @@ class BetterTogether(Optimizer):
 
     def estimate(self, shape: Shape) -> Estimate:
         """The sum of the steps', and each program on the valset."""
-        parts = [self.optimizers[name].estimate(self._shape(shape, name)) for name in self._steps]
+        steps = self._checked({**self.compile_arguments, **shape.arguments})
+        parts = [self.optimizers[name].estimate(self._shape(shape, name)) for name in steps]
         scores = (len(parts) + 1) * shape.val * shape.calls_per_run
         parts.append(Estimate(task=Range(scores, scores)))
         return Estimate(
@@ -137,15 +136,21 @@ class BetterTogether(Optimizer):
         )
 
     def _shape(self, shape: Shape, name: str) -> Shape:
-        train, val = self._sizes.get(name, (None, None))
-        first, last = self._teachers.get(name) or self._teachers[""]
+        more = (shape.arguments.get("optimizer_compile_args") or {}).get(name, {})
+        first, last = self._teachers_of(name, shape.teachers)
+        own = {word: value for word, value in more.items() if word not in DATA}
         return msgspec.structs.replace(
             shape,
-            train=shape.train if train is None else train,
-            val=shape.val if val is None else val,
+            train=size(more.get("trainset")) or shape.train,
+            val=size(more.get("valset")) or shape.val,
             held=0,
+            arguments={**self.optimizers[name].compile_arguments, **own},
             teachers=last - first,
         )
+
+    def _teachers_of(self, name: str, count: int) -> tuple[int, int]:
+        """Which of all teachers are a step's: its own, else those of the chain; inside another chain all of them."""
+        return self._teachers.get(name) or self._teachers.get("", (0, count))
 
     # The algorithm
 
@@ -174,7 +179,7 @@ class BetterTogether(Optimizer):
         more.pop("teacher", None)
         if ctx.arguments["shuffle_trainset_between_steps"]:
             ctx.rng(f"step/{place}").shuffle(train)
-        first, last = self._teachers.get(name) or self._teachers.get("", (0, len(ctx.teachers)))
+        first, last = self._teachers_of(name, len(ctx.teachers))
         teachers = ctx.teachers[first : last if optimizer.takes_teachers else min(last, first + 1)]
         if val is None and ctx.arguments["valset_ratio"] != 0:
             val = ctx.val
