@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
 

@@ -82,6 +82,12 @@ class Asking(StepWork):
         text = f"{type(error).__name__}: {error}"[:1_000].encode(errors="replace").decode()
         return Asked((), False, text, usage)
 
+    def settled(self, value: Asked) -> None:
+        """What was asked of a role, and what was not answered, is told in the evidence."""
+        self._steps.questions[self.role] += 1
+        if not value.ok:
+            self._steps.unanswered.setdefault(self.role, []).append(value.error)
+
     def ended(self, value: Asked, fault: BaseException | None) -> None:
         """Whether there still is a model to ask."""
         self._steps.check_outage(value.ok, value.error)

@@ -32,7 +32,7 @@ async def weighed(
     setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
     # In a thread: on a thousand examples the signs alone take seconds, which other jobs on this loop need not wait.
     claim, corrected = await asyncio.to_thread(_selected, context, winner)
-    notes = [*notes, *context.steps.notes, *(str(arm) for arm in arms)]
+    notes = [*notes, *context.steps.told(), *(str(arm) for arm in arms)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
     elif stopped != "cancelled" and setup.metric is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -113,6 +114,8 @@ class Steps:
         self.touched: set[str] = set()
         self.held: frozenset[str] = frozenset()
         self.notes: list[str] = []
+        self.questions: Counter[str] = Counter()  # by role
+        self.unanswered: dict[str, list[str]] = {}  # their errors
         self.attached: dict[str, Any] = {}
         self.phase: tuple[str, int | None] = ("", None)
         self.done = 0
@@ -130,6 +133,13 @@ class Steps:
 
     def _scheduler(self, limit: Spend) -> Scheduler:
         return Scheduler(limit, self._concurrency, self._recall, self._execute)
+
+    def told(self) -> list[str]:
+        """The notes, and which questions had no answer: a search that goes on without is none that tried."""
+        return self.notes + [
+            f"{len(errors)} of {self.questions[role]} questions of the role {role!r} had no answer, as {min(errors):.200}"
+            for role, errors in sorted(self.unanswered.items())
+        ]
 
     def reopen(self, limit: Spend) -> None:
         """The algorithm has ended: steps may run again, within what is left of the budget."""

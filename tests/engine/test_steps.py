@@ -95,6 +95,8 @@ async def test_an_answer_that_does_not_come_is_a_failure_and_not_the_end(lab, ap
     optimizer.prompt_model = dspex.LM("answers", provider=Answers(answer), cache=False, num_retries=0)
     program = await lab.compiled(lab.Model(), optimizer=optimizer)
     assert program.evidence.stopped == "done"
+    [told] = [note for note in program.evidence.notes if "had no answer" in note]
+    assert told.startswith(f"1 of 1 questions of the role 'prompt' had no answer, as {says}: ")
 
 
 @pytest.mark.parametrize(
