@@ -297,6 +297,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, place):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "kept"]
 
 
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    program = dspex.Predict("question -> answer")
+    program.save(tmp_path / "p.json")
+    reader = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        program.save(tmp_path / "pipe")
+        assert os.read(reader, 65_536) == (tmp_path / "p.json").read_bytes()
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.parametrize(
     "value",
     [object(), float("nan"), [float("inf")], {"a": object()}, "\ud800"],
