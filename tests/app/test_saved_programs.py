@@ -197,7 +197,9 @@ def test_an_lm_that_code_makes_is_asked_for_where_the_program_has_none(tmp_path)
     program = dspex.Predict("question -> answer")
     program.set_lm(Clerk("clerk"))
     program.save(tmp_path / "p.json")
-    with pytest.raises(dspex.ProgramFileError, match=r"its LM 'clerk' is named without .* before you load, program\.set_lm\("):
+    with pytest.raises(
+        dspex.ProgramFileError, match=r"its LM 'clerk' is named without .* before you load, program\.set_lm\("
+    ):
         dspex.Predict("question -> answer").load(tmp_path / "p.json")
 
 
