@@ -7,12 +7,9 @@ import gc
 import importlib
 import inspect
 import itertools
-import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -22,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
 # A shared machine decides how long an example takes; pytest-timeout bounds the test.
@@ -31,7 +29,7 @@ settings.load_profile("dspex")
 
 TEARDOWN_LIMIT_S = 60
 REAL_STDERR = pytest.StashKey[int]()
-HOMES = pytest.StashKey[Iterator[Path]]()
+HOMES = pytest.StashKey[Iterator[str]]()
 # Of pytest-xdist: gw0, gw1, ..; empty in a process that does it all.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
@@ -45,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     base = tempfile.mkdtemp(prefix="dspex-tests-")
     config.add_cleanup(partial(shutil.rmtree, base, ignore_errors=True))
     # Not there yet, each another; most tests need none, and a tmp_path for each takes its time.
-    config.stash[HOMES] = (Path(base, str(number)) for number in itertools.count())
+    config.stash[HOMES] = (f"{base}/{number}" for number in itertools.count())
 
 
 # What every test gets comes by hooks: a fixture for all costs each a twentieth of what a test that does nothing takes.
@@ -57,7 +55,7 @@ def pytest_runtest_setup(item: pytest.Function) -> None:
     exception unread, as pytest alone lets both pass.
     """
     home = next(item.config.stash[HOMES])
-    os.environ.update(DSPEX_CACHE_DIR=str(home / "cache"), DSPEX_RUNS_DIR=str(home / "runs"))
+    os.environ.update(DSPEX_CACHE_DIR=f"{home}/cache", DSPEX_RUNS_DIR=f"{home}/runs")
     # Hypothesis hides the test in a function that is not async.
     function = getattr(item, "function", None)  # what a plugin puts in a test's place may have none
     inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
@@ -67,6 +65,21 @@ def pytest_runtest_setup(item: pytest.Function) -> None:
         gc.freeze()
         if "watched_loop" not in item.fixturenames:
             item.fixturenames.insert(0, "watched_loop")
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """A worker of pytest-xdist sends one report of a test that passed, with the seconds of all three, and no word of its begin
+    and end: the receiver, which shares the cores with the workers, took 9 s for all.
+    """
+    if not WORKER:
+        return None
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if all(report.passed for report in reports):
+        reports[1].duration = sum(report.duration for report in reports)
+        reports = reports[1:2]
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -156,65 +169,22 @@ async def watched_loop() -> AsyncIterator[None]:
     assert not faults, "\n".join(str(fault.get("exception") or fault["message"]) for fault in faults)
 
 
-class Warm:
-    """Programs in processes of their own, each a fork of one Python that has imported dspex (`warm.py`)."""
-
-    def __init__(self) -> None:
-        self._requests, its = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("warm.py"), str(its.fileno())],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdin=subprocess.DEVNULL,
-            pass_fds=[its.fileno()],
-            start_new_session=True,  # a person's Ctrl-C is for the tests
-        )
-        its.close()
-        self._requests.settimeout(20)
-
-    def start(self, source: str, *arguments: object, cwd: Path, out: int, err: int, strict: bool = False) -> int:
-        """Begin a program with these descriptors as its outputs: the id of its process, and of a session of its own.
-
-        In a strict one, warnings are errors.
-        """
-        words = [*map(str, arguments)]
-        return self._asked([out, err], source=source, arguments=words, cwd=str(cwd), env={**os.environ}, strict=strict)
-
-    def wait(self, process: int) -> int:
-        """The exit code of a program, when it has ended."""
-        try:
-            return self._asked([], wait=process)
-        except TimeoutError:
-            os.killpg(process, signal.SIGKILL)
-            self._answer()
-            raise
-
-    def run(self, source: str, *arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
-        """A program from its begin to its end."""
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            code = self.wait(self.start(source, *arguments, cwd=cwd, out=out.fileno(), err=err.fileno()))
-            out.seek(0)
-            err.seek(0)
-            return subprocess.CompletedProcess(source, code, out.read(), err.read())
-
-    def close(self) -> None:
-        """Let the Python that is forked end."""
-        self._requests.close()
-        assert self._process.wait(TEARDOWN_LIMIT_S) == 0
-
-    def _asked(self, descriptors: list[int], **request: Any) -> int:
-        told = json.dumps(request).encode()
-        socket.send_fds(self._requests, [len(told).to_bytes(4)], descriptors)
-        self._requests.sendall(told)
-        return self._answer()
-
-    def _answer(self) -> int:
-        return int.from_bytes(self._requests.recv(4, socket.MSG_WAITALL), signed=True)
+# All that `dspex` offers, and its HTTP client; contracts ask for pytest.
+WARM = """
+import aiohttp, dspex.service.http, dspex.testing
+for package in (dspex, dspex.testing):
+    for name in package.__all__:
+        name.endswith("Contract") or getattr(package, name)
+"""
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
+def warm() -> Iterator[Any]:
     """Runs programs in processes that need not import dspex first."""
-    with contextlib.closing(Warm()) as warm:
+    from dspex.testing.forked_python import ForkedPython
+
+    with contextlib.closing(ForkedPython()) as warm:
+        warm.prepare(WARM)
         yield warm
 
 

@@ -126,7 +126,7 @@ class OptimizerContract:
 
     def elsewhere(self, *folders: Path, hashes: str, kill_at: int = 0) -> "subprocess.CompletedProcess[str]":
         """Compiles in a process of their own, killed at that call; it prints a line of what tells each result from another."""
-        return compiled_elsewhere.python(hashes).run(type(self), folders, kill_at)
+        return compiled_elsewhere.run(type(self), hashes, folders, kill_at)
 
     def test_a_run_killed_by_kill_9_pays_nothing_twice_and_ends_as_a_whole_one(self, tmp_path: Path) -> None:
         whole = self.compiled(tmp_path / "whole", before=delays(0))

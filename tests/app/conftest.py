@@ -12,7 +12,10 @@ from typing import IO, Any
 import pytest
 
 PRELUDE = r"""
-import asyncio, os, signal, sys, threading, time
+import asyncio, os, signal, sys, threading, time, warnings
+# As by `-W error -W ignore::DeprecationWarning`: since 3.12 a fork beside threads, such as the bridge's, is warned of.
+warnings.simplefilter("error")
+warnings.simplefilter("ignore", DeprecationWarning)
 import dspex
 from dspex.plugin import LMResponse, Usage
 
@@ -45,9 +48,9 @@ class Program:
     """A Python program in a process of its own, which has `fast` and `slow` LMs and a `predict`."""
 
     def __init__(self, warm: Any, source: str, folder: Path, err: IO[str]) -> None:
-        self._warm, self._err = warm, err
+        self._err = err
         self._out, its = os.pipe()
-        self.pid = warm.start(PRELUDE + source, cwd=folder, out=its, err=err.fileno(), strict=True)
+        self._child = warm.start("-c", PRELUDE + source, cwd=folder, out=its, err=err.fileno())
         os.close(its)
 
     def first_line(self) -> str:
@@ -59,15 +62,15 @@ class Program:
 
     def interrupt(self) -> None:
         """Press Ctrl-C when it waits: asyncio.run sees one that comes just before when its wait ends."""
-        stat = Path(f"/proc/{self.pid}/stat")
+        stat = Path(f"/proc/{self._child.pid}/stat")
         while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "R":
             os.sched_yield()
-        os.kill(self.pid, signal.SIGINT)
+        os.kill(self._child.pid, signal.SIGINT)
 
     def end(self) -> tuple[int, str, str, float]:
         """Exit code, the rest of its output, its errors, and the seconds that it still took."""
         began = time.monotonic()
-        code = self._warm.wait(self.pid)
+        code = self._child.wait()
         seconds = time.monotonic() - began
         with open(self._out, closefd=False) as out:
             self._err.seek(0)
@@ -76,7 +79,8 @@ class Program:
     def close(self) -> None:
         """End it and all that it has forked."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.close()
         os.close(self._out)
 
 

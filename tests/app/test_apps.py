@@ -13,6 +13,8 @@ from dspex.plugin import LMResponse
 from dspex.plugin.manager import PluginManager
 from dspex.plugin.sources import Source
 
+AT_ONCE = dspex.RetryPolicy(attempts=2, base=0.0)
+
 
 class Provider:
     """Answers with a text; counts starts and ends."""
@@ -110,7 +112,7 @@ async def test_a_start_that_failed_is_tried_again_by_the_next_call():
         lm = dspex.LM("x/y", provider=provider, num_retries=0)
         with pytest.raises(dspex.PluginError, match="'x' could not start: OSError: no model file"):
             await lm.acall("2+2?")
-        assert len(await lm.copy(num_retries=3).acall("2+2?")) == 1
+        assert len(await lm.copy(retry=AT_ONCE).acall("2+2?")) == 1
 
 
 async def fails():
@@ -191,7 +193,7 @@ async def test_subscribers_hear_of_each_call():
         lm = dspex.LM("x/y", provider=Provider())
         await lm.acall("2+2?")
         with pytest.raises(dspex.PluginError):
-            await dspex.LM("x/z", provider=Provider(start_fails=9), num_retries=1).acall("2+2?")
+            await dspex.LM("x/z", provider=Provider(start_fails=9), retry=AT_ONCE).acall("2+2?")
     kinds = [type(event).__name__ for event in hears.heard]
     assert kinds == [
         "RequestStarted",

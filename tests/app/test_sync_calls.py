@@ -100,11 +100,12 @@ class Slow(Provider):
     """Answers after a while; `most` is how many calls were in flight at once."""
 
     now = most = 0
+    seconds = 0.02
 
     async def complete(self, request):
         self.now += 1
         self.most = max(self.most, self.now)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(self.seconds)
         self.now -= 1
         return LMResponse.from_text("[[ ## answer ## ]]\n4")
 
@@ -164,7 +165,9 @@ async def test_a_sync_call_inside_a_loop_keeps_the_limit():
 
 
 def test_a_sync_metric_may_ask_a_model_that_takes_few_calls_at_once():
-    dspex.configure(lm=dspex.LM("x/y", provider=Slow(), max_in_flight=2))
+    provider = Slow()
+    provider.seconds = 0.002
+    dspex.configure(lm=dspex.LM("x/y", provider=provider, max_in_flight=2))
     judge = dspex.Predict("question -> answer: float")
 
     def metric(example, prediction, trace=None):
@@ -231,7 +234,7 @@ def test_a_child_starts_its_providers_anew(printed):
 
 
 FORK_IN_FLIGHT = """
-lm = dspex.LM("slow/m", provider=Provider(0.5), max_in_flight=1)
+lm = dspex.LM("slow/m", provider=Provider(0.2), max_in_flight=1)
 dspex.configure(lm=lm)
 worker = threading.Thread(target=lm, args=("same?",))
 worker.start()

@@ -80,8 +80,8 @@ async def test_a_provider_that_holds_the_loop_is_named(heard):
 
 async def test_many_short_steps_and_work_in_threads_hold_nothing(heard):
     async def busy():
-        await asyncio.to_thread(time.sleep, 0.15)
-        for _ in range(300):
+        await asyncio.to_thread(time.sleep, 0.1)
+        for _ in range(100):
             time.sleep(0.001)  # noqa: ASYNC251  short ones, one after the other
             await asyncio.sleep(0)
 

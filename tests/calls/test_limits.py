@@ -221,7 +221,7 @@ def test_a_rate_holds_over_loops_and_threads():
         limiter.release(permit)
 
     async def many():
-        async with asyncio.timeout(0.7):
+        async with asyncio.timeout(0.3):
             await asyncio.gather(*(one() for _ in range(100)))
 
     def work():

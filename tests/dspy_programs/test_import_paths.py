@@ -24,9 +24,10 @@ PATHS = [
     "clients.lm.LM",
     "retrievers.Embeddings",
 ]
-# Each path in a child of a process that has imported `dspex` and nothing of it.
+# Each path in a child of a process that has imported `dspex` and nothing of it; what all need of others is there already.
 REACHES = """
-import os, sys
+import asyncio, os, sys
+import msgspec
 import dspex
 for path in sys.argv[1:]:
     if not (child := os.fork()):

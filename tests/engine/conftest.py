@@ -32,26 +32,19 @@ class Program:
     """A program that knows the lab, in a process of its own that is gone when it is left."""
 
     def __init__(self, warm: Any, source: str, *arguments: object, cwd: Path, err: int = 2) -> None:
-        self._warm, self._code = warm, None
         out, its = os.pipe()
         self.out = os.fdopen(out)
         known = f"import sys; sys.path.insert(0, {str(LAB.parent)!r})\n"
-        self.pid = warm.start(known + source, *arguments, cwd=cwd, out=its, err=err)
+        self._child = warm.start("-c", known + source, *arguments, cwd=cwd, out=its, err=err)
         os.close(its)
+        self.pid, self.wait = self._child.pid, self._child.wait
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._code is None:
-            self.kill()
+        self._child.close()
         self.out.close()
-
-    def wait(self) -> int:
-        """Its exit code, when it has ended."""
-        if self._code is None:
-            self._code = self._warm.wait(self.pid)
-        return self._code
 
     def kill(self) -> None:
         """Kill it, and wait for its end."""

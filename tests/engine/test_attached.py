@@ -16,7 +16,7 @@ import asyncio, sys, lab, dspex
 async def wait(number, text):
     if number == 30:
         print("there", flush=True)
-    await asyncio.sleep(0.005 if number < 30 else 0.2)
+    await asyncio.sleep(0.005 if number < 30 else 0.1)
 model = lab.Model(wait)
 dspex.configure(lm=model.lm)
 job = lab.Search().start(dspex.Predict("question -> answer"), run_dir=sys.argv[1], num_threads=4, **lab.DATA)

@@ -45,7 +45,7 @@ def killed(warm, tmp_path_factory):
     # In the way of `-W error`, which the program that is forked was not started with.
     strict = "import warnings; warnings.simplefilter('error')\n"
     started = f"import runpy; runpy.run_path({str(MAILROOM)!r}, run_name='__main__')"
-    done = warm.run(strict + started, folder, cwd=folder)
+    done = warm.run("-c", strict + started, folder, cwd=folder)
     assert done.returncode == 0, done.stderr
     return {tuple(row["point"]): row for row in map(json.loads, done.stdout.splitlines())}
 

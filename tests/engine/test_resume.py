@@ -64,6 +64,7 @@ def test_a_killed_compile_saves_the_same_bytes_as_a_whole_one(killed):
     assert [run for run in killed if run["ended"] or not run["same"]] == []
 
 
+@pytest.mark.slow
 @patient
 @pytest.mark.fault("P01")
 @pytest.mark.fault("R4")

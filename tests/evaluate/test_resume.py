@@ -167,7 +167,7 @@ KILLED = """
 
 def test_a_killed_evaluation_goes_on_and_repeats_at_most_what_was_in_flight(warm, folder, tmp_path):
     def started(limit: int) -> subprocess.CompletedProcess:
-        return warm.run(textwrap.dedent(KILLED), folder, limit, cwd=tmp_path)
+        return warm.run("-c", textwrap.dedent(KILLED), folder, limit, cwd=tmp_path)
 
     assert started(25).returncode == -signal.SIGKILL
     ran, score, is_whole = started(1000).stdout.split()

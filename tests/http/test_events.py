@@ -98,10 +98,10 @@ async def test_silence_in_a_stream_ends_after_the_idle_bound(server, client):
 async def test_a_slow_consumer_is_no_silent_server(server, client):
     server.then_events([{"n": n} for n in range(3)], every=0.01)
     came = []
-    async for event in client(idle_s=0.3).events("POST", "/chat"):
+    async for event in client(idle_s=0.2).events("POST", "/chat"):
         came.append(event.data)
         if len(came) == 1:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.3)
     assert len(came) == 4
 
 

@@ -146,7 +146,7 @@ def run_in_daemon(work):
 @pytest.mark.parametrize("program", EXITS.values(), ids=EXITS.keys())
 def test_a_process_ends_without_a_word(server, warm, tmp_path, program):
     server.then_events([{"n": 1}], times=None)
-    done = warm.run(PROGRAM.replace("{exit}", program), server.url, cwd=tmp_path)
+    done = warm.run("-c", PROGRAM.replace("{exit}", program), server.url, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -136,14 +136,14 @@ def test_the_lock_dies_with_its_owner(warm, tmp_path):
         "import signal; journal = Journal(pathlib.Path(sys.argv[1])); print('held', flush=True); signal.pause()"
     )
     out, its = os.pipe()
-    owner = warm.start(program, tmp_path / "run", cwd=tmp_path, out=its, err=2)
+    owner = warm.start("-c", program, tmp_path / "run", cwd=tmp_path, out=its, err=2)
     os.close(its)
     with os.fdopen(out) as said:
         assert said.readline() == "held\n"
-    with pytest.raises(JournalError, match=f"process {owner} "):
+    with pytest.raises(JournalError, match=f"process {owner.pid} "):
         Journal(tmp_path / "run")
-    os.kill(owner, signal.SIGKILL)
-    assert warm.wait(owner) == -signal.SIGKILL
+    os.kill(owner.pid, signal.SIGKILL)
+    assert owner.wait() == -signal.SIGKILL
     Journal(tmp_path / "run").close()
 
 

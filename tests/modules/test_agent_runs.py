@@ -274,7 +274,7 @@ print(json.dumps([found.answer, [found.trajectory[f"observation_{n}"] for n in r
 @pytest.mark.parametrize("dies", ["pay 1", "look b"])
 def test_a_killed_agent_goes_on_and_pays_nothing_twice(warm, tmp_path, dies):
     def life(dies):
-        return warm.run(KILLED, tmp_path, dies, cwd=tmp_path)
+        return warm.run("-c", KILLED, tmp_path, dies, cwd=tmp_path)
 
     assert life(dies).returncode == -signal.SIGKILL
     second = life("nothing")

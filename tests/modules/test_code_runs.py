@@ -215,7 +215,7 @@ print(json.dumps([found.answer, trajectory["code_output_2"] if isinstance(trajec
 @pytest.mark.parametrize("dies", ["look a", "pay 1", "look b"])
 def test_a_killed_run_goes_on_and_pays_nothing_twice(warm, tmp_path, dies, made):
     def life(dies):
-        return warm.run(KILLED, tmp_path, dies, Path(__file__).parent, made, cwd=tmp_path)
+        return warm.run("-c", KILLED, tmp_path, dies, Path(__file__).parent, made, cwd=tmp_path)
 
     assert life(dies).returncode == -signal.SIGKILL
     second = life("nothing")

@@ -48,8 +48,8 @@ def plugin() -> Callable[..., Source]:
 def install() -> Callable[..., PluginManager]:
     """Makes an App with these plugins, and nothing else, the default one."""
 
-    def make(*sources: Source, **options: Any) -> PluginManager:
-        manager = PluginManager(lambda: sources, import_limit_s=0.2, **options)
+    def make(*sources: Source, import_limit_s: float = 0.2, **options: Any) -> PluginManager:
+        manager = PluginManager(lambda: sources, import_limit_s=import_limit_s, **options)
         default_app.replace(dspex.App(plugins=manager))
         return manager
 

@@ -167,9 +167,9 @@ class Stuck:
 
 
 def test_a_test_of_a_kit_that_does_not_end_is_given_up(check, monkeypatch):
-    monkeypatch.setattr("dspex.cli.check.KIT_LIMIT_S", 0.2)
+    monkeypatch.setattr("dspex.cli.check.KIT_LIMIT_S", 0.05)
     told = check(subscribers=one(Stuck))
-    assert "it takes every event: did not end in 0.2 s" in told.output
+    assert "it takes every event: did not end in 0.05 s" in told.output
     assert told.exit_code == 1
 
 

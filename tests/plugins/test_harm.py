@@ -355,7 +355,7 @@ def test_what_a_plugin_sets_in_its_context_reaches_no_other(plugin, install):
 def test_one_that_hangs_holds_up_none_that_come_after_it(plugin, install):
     go = threading.Event()
     hanging = [plugin(f"bad{number}", load=lambda: go.wait(5)) for number in range(2)]
-    manager = install(hanging[0], plugin("good", lm_providers=one()), hanging[1])
+    manager = install(hanging[0], plugin("good", lm_providers=one()), hanging[1], import_limit_s=0.1)
     assert [record.status for record in manager.plugins] == ["broken", "ok", "broken"]
     assert works()
     go.set()

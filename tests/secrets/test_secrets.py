@@ -43,7 +43,7 @@ class Module:
 def lm():
     """An LM with the key; by its model's name."""
     default_app.replace(dspex.App(plugins=PluginManager(lambda: [Source("a", Module)], environ={})))
-    return lambda name: dspex.LM(f"acme/{name}", api_key=f" {CANARY}\n")
+    return lambda name: dspex.LM(f"acme/{name}", api_key=f" {CANARY}\n", retry=dspex.RetryPolicy(base=0.0))
 
 
 @pytest.mark.fault("X01")
