@@ -74,6 +74,7 @@ class Connection(msgspec.Struct, frozen=True):
     api_key: Secret | None = None
     base_url: str | None = None
     headers: Headers = Headers({})
+    keyless: bool = False  # nothing is sent as a key, not the environment's either
 
     @classmethod
     def of(
@@ -83,7 +84,10 @@ class Connection(msgspec.Struct, frozen=True):
         base_url: str | None,
         *headers: Mapping[str, str] | None,
     ) -> "Connection":
-        """From a handle's keywords; the address has two names. Raises ConfigurationError for what cannot be one."""
+        """From a handle's keywords; the address has two names, and an empty key says that there is none.
+
+        Raises ConfigurationError for what cannot be one.
+        """
         # Neither is shown, whatever it is: it may hold a key.
         shown = [("headers", one, Mapping | None, "a dict of texts") for one in headers]
         for name, given, kind, wanted in (("api_key", api_key, str | Secret | None, "a text"), *shown):
@@ -91,15 +95,16 @@ class Connection(msgspec.Struct, frozen=True):
                 raise ConfigurationError(f"{name}= takes {wanted}, not a value of type {type(given).__name__}.")
         address = base_url if api_base is None else api_base
         check_kind("api_base", address, str | None, "an address")
-        key = Secret(api_key) if isinstance(api_key, str) else api_key
+        key = Secret(api_key) if isinstance(api_key, str) and api_key else api_key or None
         together = {name: value for one in headers for name, value in (one or {}).items()}
-        return cls(key, address, Headers(together))
+        return cls(key, address, Headers(together), keyless=api_key == "")
 
     def changed(self, given: dict[str, Any]) -> "Connection":
         """This one with what of it is `given`, which is taken out there. Raises ConfigurationError."""
         base_url = given.pop("base_url", self.base_url)
         headers = given.pop("headers", given.pop("extra_headers", self.headers))
-        return Connection.of(given.pop("api_key", self.api_key), given.pop("api_base", None), base_url, headers)
+        key = given.pop("api_key", "" if self.keyless else self.api_key)
+        return Connection.of(key, given.pop("api_base", None), base_url, headers)
 
     def bare(self, provider: str, model: str) -> Endpoint:
         """An endpoint without options, for a provider that is an object of the user's."""
@@ -117,7 +122,7 @@ class Connection(msgspec.Struct, frozen=True):
         known = {field.name for field in msgspec.structs.fields(spec.options)} if spec.options else set()
         options = {word: value for word, value in given.items() if word in known}
         others = {word: value for word, value in given.items() if word not in known}
-        key = self.api_key or app.key_of(provider)
+        key = None if self.keyless else self.api_key or app.key_of(provider)
         return Endpoint(provider, model, self.base_url, key, self.headers, options), others
 
     def strict_endpoint(self, app: App, kind: str, name: str, given: Mapping[str, Any], asked: str) -> Endpoint:

@@ -34,6 +34,7 @@ def lm_as_data(lm: Any) -> dict[str, Any]:
         "model": lm.model,
         "api_base": lm._connection.base_url,
         **{name: getattr(lm, name) for name in _HOW},
+        **({"api_key": ""} if lm._connection.keyless else {}),  # it says that there is none
         **pace,
         "breaker": policy and msgspec.to_builtins(policy),
         "http_limits": msgspec.to_builtins(lm._terms.http),

@@ -88,11 +88,15 @@ def _declare(source: Source, into: dict[str, tuple[Any, ...]]) -> None:
 class _Names:
     """Some names of a module: pluggy looks closely at every name of what it is given, and it is given two for each plugin."""
 
-    def __init__(self, names: Mapping[str, Any]) -> None:
+    def __init__(self, names: Mapping[str, Any], title: str = "") -> None:
+        self._title = title
         vars(self).update(names)
 
     def __dir__(self) -> Iterable[str]:
         return vars(self)
+
+    def __repr__(self) -> str:
+        return self._title  # pluggy's messages show it
 
 
 def _marked(plugin: Any) -> Any:
@@ -100,7 +104,7 @@ def _marked(plugin: Any) -> Any:
     if not isinstance(plugin, ModuleType):
         return plugin
     names = {name: value for name, value in vars(plugin).items() if MARK in getattr(value, "__dict__", ())}
-    return _Names(names)
+    return _Names(names, plugin.__name__)
 
 
 def _call_hooks(hooks: Any, plugin: Any) -> Iterable[tuple[str, tuple[Any, ...]]]:

@@ -7,15 +7,31 @@ from types import CodeType
 from typing import Any
 
 from dspex.core.candidate import Candidate, Demo, PredictorState
+from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
-from dspex.core.identity import digest, plain
+from dspex.core.identity import canonical, digest, plain
 from dspex.program.module import Module
 from dspex.program.types.tool import Tool
 
 
 def example_key(example: Example) -> str:
-    """Identity of an example: its fields, and which of them are inputs."""
-    return digest([example._store, sorted(example._input_keys or ())])
+    """Identity of an example: its fields, and which of them are inputs. Raises ConfigurationError that names the field."""
+    try:
+        return digest([example._store, sorted(example._input_keys or ())])
+    except ConfigurationError as error:
+        named = next(filter(partial(_is_no_data, example._store), example._store), "")
+        raise ConfigurationError(
+            f"Field {named!r} of {example!r:.200} cannot be kept, as what a run knows of its examples is JSON: "
+            f"{error.__cause__}. Give it as text, numbers or lists of them, or leave it out."
+        ) from error
+
+
+def _is_no_data(store: Mapping[str, Any], name: str) -> bool:
+    try:
+        canonical(store[name])
+    except ConfigurationError:
+        return True
+    return False
 
 
 def structure_of(program: Module) -> str:

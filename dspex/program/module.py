@@ -235,10 +235,11 @@ class Module:
         return twin
 
     def reset_copy(self) -> Self:
-        """A copy whose predictors are as new."""
+        """A copy whose predictors are as new; it is not compiled, and what a compile found out is not of it."""
         twin = self.deepcopy()
         for predictor in twin.predictors():
             predictor.reset()
+        twin._compiled, twin.evidence = False, None
         return twin
 
     def dump_state(self) -> dict[str, Any]:

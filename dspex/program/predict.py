@@ -197,7 +197,7 @@ class Predict(SignatureModule[P, S_co]):
         signature = self.signature.load_state(state["signature"])
         demos = [unmarked(signature.fields, demo) for demo in state.get("demos", [])]
         config = dict(state.get("config", self.config))
-        lm = _lm(state["lm"]) if state.get("lm") else self.lm
+        lm = _lm(state["lm"], self.lm) if state.get("lm") else self.lm
         bias = _bias(signature, state["choice_bias"]) if state.get("choice_bias") else None
         selector = selector_from(state, self.demo_selector)
 
@@ -221,9 +221,18 @@ def _bias(signature: type[Signature], given: Mapping[Any, Any]) -> Any:
     return read_bias(signature.compiled, given)
 
 
-def _lm(state: Mapping[str, Any]) -> LM:
+def _lm(state: Mapping[str, Any], own: Any) -> LM:
+    """The LM of a state, or the predictor's own, where the state means an object that no file can hold."""
     from dspex.app.fallback import lm_from_state
 
+    named = str(state.get("model", "/"))
+    if own is not None and own._provider is not None and own.model == named:
+        return own  # type: ignore[no-any-return]  # what set_lm was given
+    if "/" not in named:
+        raise ProgramFileError(
+            f"its LM {named!r} is named without a provider. Where your code makes it, as an object of its own, give it "
+            f"to the program before you load, program.set_lm(...); else write 'provider/{named}' into the file."
+        )
     return lm_from_state(state)
 
 

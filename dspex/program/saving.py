@@ -74,11 +74,17 @@ def refuse_endpoints(wanted: bool) -> None:
 
 
 def write_atomically(place: str | Path, data: bytes) -> None:
-    """Replace a file by new bytes, mode 0600; on any error the old file stays. Raises ProgramFileError."""
+    """Replace a file by new bytes, mode 0600; on any error the old file stays. Raises ProgramFileError.
+
+    A pipe or a terminal is written to, as `/dev/stdout` is: a file in its place is not what its reader waits for.
+    """
     import tempfile
 
     path = Path(place)
     try:
+        if path.is_fifo() or path.is_char_device():
+            path.write_bytes(data)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

@@ -3,17 +3,18 @@
 import sys
 from typing import Any
 
+from dspex.app.app import current_app
 from dspex.core.errors import MissingPlugin
 from dspex.core.importing import is_import
 from dspex.engine.optimizer import Optimizer, optimizer_class
-from dspex.engine.trace_data import bootstrap_trace_data
+from dspex.engine.trace_data import bootstrap_trace_data as bootstrap_trace_data
 
 Teleprompter = Optimizer  # DSPy's name of the base
 
-__all__ = ["Optimizer", "Teleprompter", "bootstrap_trace_data"]
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # what `import *` asks for
+        return ["Optimizer", "Teleprompter", "bootstrap_trace_data", *current_app().plugins.names("optimizers")]
     if name[:1].isupper():
         try:
             return optimizer_class(name)

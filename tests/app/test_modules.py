@@ -189,7 +189,9 @@ def test_a_copy_has_its_own_demos_and_the_same_lm():
     twin.one.demos.append({})
     assert len(tree.one.demos) == 1
     assert twin.one.lm is tree.one.lm
-    assert tree.reset_copy().one.demos == []
+    tree.evidence = object()
+    fresh = tree.reset_copy()
+    assert (fresh.one.demos, fresh.evidence) == ([], None)
     assert len(tree.one.demos) == 1
 
 

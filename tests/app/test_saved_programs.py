@@ -169,6 +169,50 @@ def test_a_state_that_does_not_fit_changes_nothing(tmp_path, change):
     assert program.dump_state() == optimised().dump_state()
 
 
+class Clerk(dspex.BaseLM):
+    def forward(self, prompt=None, messages=None, **kwargs):
+        return ["[[ ## answer ## ]]\n4"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Clerk("clerk"),
+        lambda: Clerk("acme/clerk"),
+        lambda: DummyLM([{"answer": "4"}]),
+        lambda: dspex.LM("acme/m", provider=object()),
+    ],
+    ids=["class", "class with a provider's name", "dummy", "provider object"],
+)
+def test_an_lm_that_code_makes_stays_where_the_program_has_it(tmp_path, make):
+    program = dspex.Predict("question -> answer")
+    program.set_lm(make())
+    program.save(tmp_path / "p.json")
+    other, lm = dspex.Predict("question -> answer"), make()
+    other.set_lm(lm)
+    assert other.load(tmp_path / "p.json").lm is lm
+
+
+def test_an_lm_that_code_makes_is_asked_for_where_the_program_has_none(tmp_path):
+    program = dspex.Predict("question -> answer")
+    program.set_lm(Clerk("clerk"))
+    program.save(tmp_path / "p.json")
+    with pytest.raises(
+        dspex.ProgramFileError, match=r"its LM 'clerk' is named without .* before you load, program\.set_lm\("
+    ):
+        dspex.Predict("question -> answer").load(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("own", [lambda: dspex.LM("acme/n", temperature=0.5), lambda: dspex.Fallback(dspex.LM("x/y"))])
+def test_an_lm_that_a_file_can_name_is_the_files(tmp_path, own):
+    program = dspex.Predict("question -> answer")
+    program.set_lm(dspex.LM("acme/m"))
+    program.save(tmp_path / "p.json")
+    other = dspex.Predict("question -> answer")
+    other.set_lm(own())
+    assert other.load(tmp_path / "p.json").lm.model == "acme/m"
+
+
 def test_a_missing_predictor_is_a_key_error_too(tmp_path):
     dspex.Predict("a -> b").save(tmp_path / "p.json")
     with pytest.raises(dspex.MissingPredictor, match=r"no predictor 'first.predict', 'parts\[0\]'") as caught:
@@ -295,6 +339,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, place):
     with pytest.raises(dspex.ProgramFileError, match="cannot be written"):
         dspex.Predict("question -> answer").save(tmp_path / place)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "kept"]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    program = dspex.Predict("question -> answer")
+    program.save(tmp_path / "p.json")
+    reader = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        program.save(tmp_path / "pipe")
+        assert os.read(reader, 65_536) == (tmp_path / "p.json").read_bytes()
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize(

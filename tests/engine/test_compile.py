@@ -530,11 +530,19 @@ async def test_a_slip_that_fails_every_example_ends_the_run_at_once(lab, app, me
             {"trainset": [dspex.Example(question="n=1")]},
             r"Example 0 of the trainset declares no inputs: call \.with_inputs",
         ),
+        (
+            {"trainset": [dspex.Example(question="n=1", seen=float("nan")).with_inputs("question")]},
+            r"Field 'seen' of Example\(question='n=1', seen=nan\).* cannot be kept.*: nan has no JSON form",
+        ),
+        (
+            {"valset": [dspex.Example(question="n=\ud800", answer=1).with_inputs("question")]},
+            r"Field 'question' of Example\(question='n=.ud800', answer=1\).* cannot be kept.*surrogates not allowed",
+        ),
         ({"setz": 3}, "no argument 'setz'. Did you mean 'sets'"),
         ({"holdout": 2}, "holdout=2"),
         ({"executor": "dask"}, "executor"),
     ],
-    ids=["empty", "no inputs", "misspelt", "holdout", "executor"],
+    ids=["empty", "no inputs", "not kept", "not text", "misspelt", "holdout", "executor"],
 )
 async def test_wrong_arguments_are_refused_before_anything_is_made(lab, app, tmp_path, options, says):
     with pytest.raises(dspex.DspexError, match=says):

@@ -430,10 +430,11 @@ async def test_no_key_is_in_what_goes_out_and_no_label(evaluated):
         lambda: dspex.LM(
             "x/y", api_base="http://there", max_in_flight=3, requests_per_minute=60, breaker=False, stop=["a"]
         ),
+        lambda: dspex.LM("x/y", api_base="http://there", api_key=""),
         lambda: dspex.LM("x/y", breaker=dspex.BreakerPolicy(least=5), http_limits=dspex.HttpLimits(idle_s=3)),
         lambda: dspex.Fallback(dspex.LM("x/y"), dspex.LM("x/z", temperature=1.0)),
     ],
-    ids=["plain", "how", "where", "terms", "fallback"],
+    ids=["plain", "how", "where", "keyless", "terms", "fallback"],
 )
 def test_an_lm_that_has_travelled_is_the_same(lm):
     def told(one):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -120,6 +120,14 @@ def test_one_bad_hook_makes_its_whole_plugin_broken(plugin, install):
     manager = install(plugin("bad", lm_providers=one(), caches=lambda: 3))
     assert manager.plugins[0].status == "broken"
     assert manager.names("lm_providers") == []
+
+
+@pytest.mark.fault("G02")
+def test_an_unknown_hook_is_told_with_its_module(install):
+    module = ModuleType("acme_models")
+    module.dspex_lm_providrs = dspex.hookimpl(one())
+    manager = install(Source("acme", lambda: module, "acme-dist", "1"))
+    assert manager.plugins[0].error.endswith("unknown hook 'dspex_lm_providrs' in plugin acme_models")
 
 
 @pytest.mark.fault("G06")
@@ -289,6 +297,14 @@ def test_an_import_of_a_missing_optimizer_says_what_to_install(path, install):
     with pytest.raises(ImportError, match=r"cannot import name 'MIPROv2': .*pip install .dspex-mipro"):
         exec(f"from dspex.{path} import MIPROv2")
     assert not hasattr(importlib.import_module(f"dspex.{path}"), "MIPROv2")
+
+
+def test_all_optimizers_that_are_installed_come_with_a_star(plugin, install):
+    install(plugin("a", optimizers=one("Climb", dspex.Optimizer)), plugin("b", optimizers=one("Walk", dspex.Optimizer)))
+    found = {}
+    exec("from dspex.teleprompt import *", found)
+    assert found["Climb"] is found["Walk"] is found["Teleprompter"] is dspex.Optimizer
+    assert "bootstrap_trace_data" in found
 
 
 def test_a_package_inside_is_still_imported_by_from():

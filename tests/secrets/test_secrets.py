@@ -140,7 +140,7 @@ def test_a_letter_in_place_of_a_key_spoils_no_message():
 
 @pytest.mark.fault("X03")
 @pytest.mark.parametrize(
-    ("text", "kept"), [("k\n", "k"), ("  k\t", "k"), ("a b", None), ("a\nb", None), ("", None), (" ", None)]
+    ("text", "kept"), [("k\n", "k"), ("  k\t", "k"), ("a b", None), ("a\nb", None), (" ", None), ("\n", None)]
 )
 def test_white_space_around_a_key_is_stripped_and_within_refused(text, kept):
     if kept is not None:

@@ -118,6 +118,20 @@ def test_the_nearest_source_wins(app, monkeypatch, tmp_path):
     assert vault.asked == ["ACME_API_KEY"]
 
 
+def test_an_empty_key_says_that_there_is_none(app, monkeypatch):
+    vault = Vault(ACME_API_KEY=CANARY)
+    app(vault=vault)
+    monkeypatch.setenv("ACME_API_KEY", CANARY)
+    keyless = dspex.LM("acme/m", api_key="", cache=False)
+    assert [keyless("?")[0], keyless.copy(temperature=0.5)("?")[0], keyless.copy(api_key="given")("?")[0]] == [
+        "no key",
+        "no key",
+        "given",
+    ]
+    assert said() == CANARY
+    assert vault.asked == []
+
+
 @pytest.mark.fault("X16")
 def test_subscribers_hear_of_the_first_name_that_is_asked_for():
     heard, told = [], threading.Event()

@@ -93,8 +93,10 @@ def test_a_threshold_of_zero_is_a_threshold(use):
 def test_a_compiled_student_is_refused_with_the_way_out(use):
     use(Model())
     made = dspex.BootstrapFewShot(is_right).compile(student(), trainset=TRAIN)
-    with pytest.raises(dspex.ConfigurationError, match="reset_copy"):
+    with pytest.raises(dspex.ConfigurationError, match=r"pass student\.reset_copy\(\)"):
         dspex.BootstrapFewShot(is_right).compile(made, trainset=TRAIN)
+    again = dspex.BootstrapFewShot(is_right).compile(made.reset_copy(), trainset=TRAIN)
+    assert numbers(again) == numbers(made)
 
 
 def test_an_empty_trainset_is_refused_before_anything_runs(use):
