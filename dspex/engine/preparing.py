@@ -220,7 +220,7 @@ def _keys(**parts: list[Example]) -> dict[int, str]:
             try:
                 keys[id(example)] = example_key(example)
             except ConfigurationError as error:
-                raise ConfigurationError(f"Example {index} of the {name}, {example!r:.120}: {error}") from None
+                raise ConfigurationError(f"Example {index} of the {name}: {error}") from None
     return keys
 
 

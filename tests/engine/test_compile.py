@@ -309,7 +309,7 @@ async def test_what_an_optimizer_is_made_with_is_looked_at_before_anything_is_pa
 @pytest.mark.parametrize("value", [float("nan"), "\ud800", object()], ids=["nan", "half a letter", "object"])
 def test_an_example_that_no_journal_can_tell_from_others_is_named(lab, app, value):
     odd = dspex.Example(question=value, answer="1").with_inputs("question")
-    with pytest.raises(dspex.ConfigurationError, match=r"Example 1 of the valset, Example\(question="):
+    with pytest.raises(dspex.ConfigurationError, match=r"Example 1 of the valset: Field .*question"):
         lab.Search().start(
             dspex.Predict("question -> answer"), trainset=lab.examples(3), valset=[*lab.examples(1, 50), odd]
         )
