@@ -54,8 +54,8 @@ nox.options.report = str(REPORTS / "sessions.json")
 
 if not sys.argv[1:]:
     # A whole run takes one session more at a time than there are cores, as tests also wait, and shows what each said when it
-    # ends. The kernel's tests, which measure time, run by themselves. Sessions begin in the order of this file: short ones
-    # last, so that none is waited for alone.
+    # ends. The kernel's tests, which measure time, run by themselves. Sessions begin in the order of this file: long ones
+    # first, so that none is waited for alone.
     nox.options.parallel = min(MOST_SESSIONS, 1 + (os.cpu_count() or 1))
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -129,29 +129,10 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
-@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
-def plugins(session: nox.Session, plugin: str) -> None:
-    """One first-party plugin, wholly, on the oldest Python, beside the kernel and only what it depends on."""
-    install(session, "dspex", *siblings(plugin), f"{plugin}[test]")
-    run_pytest(session, f"plugins/{plugin}/tests")
-
-
-@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
 def scaffold(session: nox.Session) -> None:
     """What `dspex plugin new` writes, for each kind: built, installed beside the kernel's wheel, tested and used."""
     install(session, "dspex", others=group("types", "lint"))
     run_pytest(session, SCAFFOLDED)
-
-
-@nox.session(python=NEWER, requires=["wheels"], tags=["release"], allow_parallel=True)
-def smoke(session: nox.Session) -> None:
-    """All first-party plugins together, each by its tests/test_smoke.py, on the other Pythons.
-
-    One environment a Python instead of one a plugin: the sum of the plugins is not tested anywhere else, and the
-    embedded model's 350 MB are installed once.
-    """
-    install(session, "dspex", *(f"{name}[test]" for name in PLUGINS))
-    run_pytest(session, *(f"plugins/{name}/tests/test_smoke.py" for name in PLUGINS))
 
 
 @nox.session(python=OLDEST, requires=["wheels"], allow_parallel=True)
@@ -165,6 +146,25 @@ def contrib(session: nox.Session) -> None:
     # With the settings of the session types, whose look at the kernel is not repeated.
     session.run("mypy", *(f"contrib/{name}/src" for name in CONTRIB))
     run_pytest(session, *(f"contrib/{name}" for name in CONTRIB))
+
+
+@nox.session(python=OLDEST, requires=["wheels"], tags=["release"], allow_parallel=True)
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
+def plugins(session: nox.Session, plugin: str) -> None:
+    """One first-party plugin, wholly, on the oldest Python, beside the kernel and only what it depends on."""
+    install(session, "dspex", *siblings(plugin), f"{plugin}[test]")
+    run_pytest(session, f"plugins/{plugin}/tests")
+
+
+@nox.session(python=NEWER, requires=["wheels"], tags=["release"], allow_parallel=True)
+def smoke(session: nox.Session) -> None:
+    """All first-party plugins together, each by its tests/test_smoke.py, on the other Pythons.
+
+    One environment a Python instead of one a plugin: the sum of the plugins is not tested anywhere else, and the
+    embedded model's 350 MB are installed once.
+    """
+    install(session, "dspex", *(f"{name}[test]" for name in PLUGINS))
+    run_pytest(session, *(f"plugins/{name}/tests/test_smoke.py" for name in PLUGINS))
 
 
 @nox.session(requires=["wheels"], tags=["release"], allow_parallel=True)
