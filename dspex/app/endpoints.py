@@ -88,9 +88,9 @@ class Connection(msgspec.Struct, frozen=True):
 
         Raises ConfigurationError for what cannot be one.
         """
-        # Neither is shown, whatever it is: it may hold a key.
-        shown = [("headers", one, Mapping | None, "a dict of texts") for one in headers]
-        for name, given, kind, wanted in (("api_key", api_key, str | Secret | None, "a text"), *shown):
+        # None is shown, whatever it is: it may hold a key.
+        hidden = [("headers", one, Mapping | None, "a dict of texts") for one in headers]
+        for name, given, kind, wanted in (("api_key", api_key, str | Secret | None, "a text"), *hidden):
             if not isinstance(given, kind):
                 raise ConfigurationError(f"{name}= takes {wanted}, not a value of type {type(given).__name__}.")
         address = base_url if api_base is None else api_base

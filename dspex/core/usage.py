@@ -52,6 +52,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+NOTHING = Usage()
+
+
 class Budget(msgspec.Struct, frozen=True):
     """A wall around calls, tokens, US dollars or seconds; None means no limit in that unit.
 

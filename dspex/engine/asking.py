@@ -40,22 +40,21 @@ class Asking(StepWork):
 
     kind = "ask"
     type = Asked
-    __slots__ = ("_inputs", "_n", "_overlay", "_params", "_signature", "_steps")
+    __slots__ = ("_inputs", "_n", "_params", "_role", "_signature", "_steps")
 
     def __init__(
         self, steps: Steps, bound: Spend, role: tuple[str, Role], signature: Any, *, inputs: Mapping[str, Any], n: int,
         params: Mapping[str, Any],
     ) -> None:  # fmt: skip
         self._signature = signature_class(signature)
-        name, settings = role
+        name, self._role = role
         compiled = self._signature.compiled
         sides = [
             [[f.name, f.type_text, f.desc, f.prefix] for f in side] for side in (compiled.inputs, compiled.outputs)
         ]
         asked = [self._signature.instructions, sides, dict(inputs), n, dict(params)]
-        step = key("ask", settings.identity, digest(asked))
+        step = key("ask", self._role.identity, digest(asked))
         super().__init__(step, bound, step, name)
-        self._overlay = settings.overlay
         self._inputs = dict(inputs)
         self._params = dict(params)
         self._n = n
@@ -64,9 +63,7 @@ class Asking(StepWork):
     async def make(self, recorder: StepRecorder) -> Asked:
         """The answers."""
         scope = SCOPE.get()
-        settings = {**scope.overlay, **self._overlay}
-        if self._params:
-            settings["lm_params"] = {**settings.get("lm_params", {}), **self._params}
+        settings = self._role.over(scope.overlay, self._params)
         SCOPE.set(scope.child(overlay=settings, trace=None, recorder=recorder))
         ask = Predict(self._signature)
         ask.update_config(**({"n": self._n} if self._n > 1 else {}))

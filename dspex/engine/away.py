@@ -80,7 +80,7 @@ class Away:
         await self._dispatch.aclose()
 
     def _parcel(self, work: Any, program: Module) -> Parcel:
-        key = (work.candidate.key, work.how.role, repr(sorted(work.how.params.items())) + str(work.how.traced))
+        key = (work.candidate.key, work.how.name, repr(sorted(work.how.params.items())) + str(work.how.traced))
         found = self._parcels.get(key)
         if found is None:
             artifact, settings = artifact_of(program), settings_as_data(self._app, SCOPE.get().overlay)
@@ -117,7 +117,7 @@ def check_can_leave(programs: list[Module], roles: Mapping[str, Role], app: App)
     for program in programs:
         check_made_again(program, artifact_of(program))
     for name in ("task", "teacher"):
-        settings_as_data(app, {**SCOPE.get().overlay, **roles[name].overlay})
+        settings_as_data(app, roles[name].over(SCOPE.get().overlay))
 
 
 def _trace(steps: tuple[TraceStep, ...], program: Module) -> list[Any]:

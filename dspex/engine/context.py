@@ -138,7 +138,7 @@ class Context:
         temperature: float | None = None, role: str = "task",
     ) -> list[Scores]:  # fmt: skip
         """One wave of evaluations, in the order asked for."""
-        how = How(role, self._known(role, "evaluate").overlay, _params(sample, temperature), trace)
+        how = How(role, self._known(role, "evaluate"), _params(sample, temperature), trace)
         bound = self.steps.bound(BRANCH.get(), self.setup.bounds.get(("run", role)))
         rows = [self._runs.works(candidate, some, bound, how) for candidate, some in pairs]
         order = chain(*rows) if self.setup.by_candidate else chain(*zip_longest(*rows))

@@ -13,7 +13,7 @@ from dspex.core.usage import Usage
 from dspex.engine.artifact import example_key
 from dspex.engine.holdout import shows_sealed
 from dspex.engine.recorder import StepRecorder
-from dspex.engine.setup import Setup
+from dspex.engine.setup import Role, Setup
 from dspex.engine.spend import Spend
 from dspex.engine.steps import Steps, StepWork, key
 from dspex.engine.trace_data import is_of
@@ -26,11 +26,11 @@ PROBES = 3
 class How:
     """In what way a wave of candidates is run: for which role, with which parameters for the model, traced or not."""
 
-    __slots__ = ("_around", "_settings", "overlay", "params", "role", "traced")
+    __slots__ = ("_around", "_settings", "name", "params", "role", "traced")
 
-    def __init__(self, role: str, overlay: Mapping[str, Any], params: dict[str, Any], traced: bool) -> None:
+    def __init__(self, name: str, role: Role, params: dict[str, Any], traced: bool) -> None:
+        self.name = name
         self.role = role
-        self.overlay = overlay  # of the role
         self.params = params
         self.traced = traced
         self._around: Mapping[str, Any] | None = None
@@ -39,9 +39,7 @@ class How:
     def settings(self, around: Mapping[str, Any]) -> Mapping[str, Any]:
         """Those that a program has within others, which are the same for a whole wave."""
         if self._around is not around:
-            settings = {**around, **self.overlay}
-            if self.params:
-                settings["lm_params"] = {**settings.get("lm_params", {}), **self.params}
+            settings = self.role.over(around, self.params)
             self._around, self._settings = around, around if settings == around else settings
         return self._settings
 
@@ -92,7 +90,7 @@ class Evaluations:
                 f"ctx.evaluate was given {examples!r:.80}: examples of ctx.train or ctx.val, in a list."
             )
         self.check_demos(candidate)
-        asked = [self.setup.roles[how.role].identity, *map(str, how.params.items())]
+        asked = [how.role.identity, *map(str, how.params.items())]
         biased = [candidate.key] if candidate.key != candidate.calls_key else []
         judged = [self.setup.metric_identity, str(how.traced), *biased]
         made = []
@@ -175,7 +173,7 @@ class Evaluation(StepWork):
         self, run: str, bound: Spend, step: str, runs: Evaluations, candidate: Candidate, example: Example,
         example_key: str, how: How,
     ) -> None:  # fmt: skip
-        super().__init__(run, bound, step, how.role)
+        super().__init__(run, bound, step, how.name)
         self.runs = runs
         self.candidate = candidate
         self.example = example

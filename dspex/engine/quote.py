@@ -99,8 +99,7 @@ def check(quote: Quote, budget: Budget, name: str) -> None:
 
 def _of_programs(setup: Setup, role: str, programs: Sequence[Module], needs_price: bool) -> Charge | None:
     """The most that one call of their dearest predictor may take."""
-    overlay = {**current().overlay, **setup.roles[role].overlay}
-    with use(overlay=overlay):
+    with use(overlay=setup.roles[role].over(current().overlay)):
         charges = [_of_predictor(setup, part, needs_price) for one in programs for part in one.predictors()]
     known = [charge for charge in charges if charge is not None]
     return _most(known) if known and len(known) == len(charges) else None

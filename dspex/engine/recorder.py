@@ -12,7 +12,7 @@ import msgspec
 from dspex.core.clock import Clock
 from dspex.core.errors import BudgetExceeded, CassetteError, DspexError, JournalError
 from dspex.core.messages import LMRequest, LMResponse
-from dspex.core.usage import Usage
+from dspex.core.usage import NOTHING, Usage
 from dspex.runtime.journal import Journal
 from dspex.runtime.records import Batched, Call, Sent, Step, Stopped, Training
 from dspex.runtime.scope import Proceed, ProceedToBytes, use
@@ -22,7 +22,6 @@ T = TypeVar("T")
 Found = tuple[LMResponse | None, bytes | None, Usage | None]  # a reply, or bytes and what they took
 
 
-NOTHING = Usage()
 NOTHING_FOUND: Found = (None, None, None)
 
 

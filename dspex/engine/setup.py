@@ -28,6 +28,13 @@ class Role(msgspec.Struct, frozen=True):
     overlay: Mapping[str, Any]
     identity: str
 
+    def over(self, around: Mapping[str, Any], params: Mapping[str, Any] = {}) -> dict[str, Any]:
+        """Other settings with its own, and these parameters for the model, laid over them."""
+        settings = {**around, **self.overlay}
+        if params:
+            settings["lm_params"] = {**settings.get("lm_params", {}), **params}
+        return settings
+
 
 class Setup(msgspec.Struct, frozen=True):
     """All that a context is made from."""
@@ -68,7 +75,7 @@ def roles_of(
     app = current_app()
     settings = app.settings
     roles, capabilities = {}, {}
-    check_attributes(optimizer)
+    _check_attributes(optimizer)
     for name, overlay in optimizer.roles().items():
         checked(overlay)
         lm, adapter = _checked(overlay.get("lm", settings.lm), app), overlay.get("adapter", settings.adapter)
@@ -82,7 +89,7 @@ def roles_of(
     return roles, capabilities
 
 
-def check_attributes(optimizer: Any) -> None:
+def _check_attributes(optimizer: Any) -> None:
     """Raises ConfigurationError for one that the engine reads, and that cannot be meant."""
     for name in ("metric_threshold", "failure_score"):
         given = getattr(optimizer, name, None)

@@ -16,9 +16,8 @@ from dspex.app.app import current_app, default_app
 from dspex.core.errors import EvaluationError, JournalError
 from dspex.core.example import Example, Prediction
 from dspex.core.identity import canonical, digest, plain
-from dspex.core.usage import Usage
+from dspex.core.usage import NOTHING, Usage
 from dspex.core.versions import kernel_version
-from dspex.evaluate.meter import NOTHING
 from dspex.evaluate.running import Row
 from dspex.program.fingerprint import example_key, fingerprint
 from dspex.program.module import Module

@@ -3,9 +3,7 @@
 import msgspec
 
 from dspex.app.app import App, current_app
-from dspex.core.usage import Usage
-
-NOTHING = Usage()
+from dspex.core.usage import NOTHING, Usage
 
 
 class Meter:

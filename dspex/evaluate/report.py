@@ -10,8 +10,7 @@ import msgspec
 
 from dspex.core.example import Example
 from dspex.core.identity import plain
-from dspex.core.usage import Usage
-from dspex.evaluate.meter import NOTHING
+from dspex.core.usage import NOTHING, Usage
 from dspex.evaluate.result import EvaluationResult, measured
 from dspex.evaluate.running import Row
 from dspex.evaluate.statistics import running_interval

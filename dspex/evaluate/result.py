@@ -8,8 +8,7 @@ import msgspec
 from dspex.core.clock import derived_rng
 from dspex.core.errors import EvaluationError
 from dspex.core.example import Example, Prediction
-from dspex.core.usage import Usage
-from dspex.evaluate.meter import NOTHING
+from dspex.core.usage import NOTHING, Usage
 from dspex.evaluate.running import Row
 from dspex.evaluate.statistics import Interval, mean_interval
 

@@ -24,8 +24,8 @@ from dspex.core.errors import (
     InputError,
 )
 from dspex.core.example import Example, Prediction
-from dspex.core.usage import Usage
-from dspex.evaluate.meter import NOTHING, Meter
+from dspex.core.usage import NOTHING, Usage
+from dspex.evaluate.meter import Meter
 from dspex.evaluate.scoring import normalized
 from dspex.runtime.scope import SCOPE, Scope
 from dspex.runtime.worker_threads import in_thread

@@ -221,13 +221,13 @@ def _bias(signature: type[Signature], given: Mapping[Any, Any]) -> Any:
     return read_bias(signature.compiled, given)
 
 
-def _lm(state: Mapping[str, Any], own: Any) -> LM:
+def _lm(state: Mapping[str, Any], own: LM | None) -> LM:
     """The LM of a state, or the predictor's own, where the state means an object that no file can hold."""
     from dspex.app.fallback import lm_from_state
 
     named = str(state.get("model", "/"))
     if own is not None and own._provider is not None and own.model == named:
-        return own  # type: ignore[no-any-return]  # what set_lm was given
+        return own  # what set_lm was given
     if "/" not in named:
         raise ProgramFileError(
             f"its LM {named!r} is named without a provider. Where your code makes it, as an object of its own, give it "

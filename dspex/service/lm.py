@@ -15,7 +15,7 @@ from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import BadRequest, ConfigurationError, ContentFiltered, DspexError, ProtocolError
 from dspex.core.identity import canonical
 from dspex.core.messages import Image, LMRequest, LMResponse
-from dspex.core.usage import Usage
+from dspex.core.usage import NOTHING, Usage
 from dspex.plugin.per_loop import PerLoop
 from dspex.runtime.scope import Recorder
 from dspex.runtime.stepping import HOP
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from dspex.service.batches import Batches
 
 UNKNOWN = Capabilities()
-NOTHING = Usage()
 BATCH_PRICE = 0.5  # of the usual one, where the provider does not say
 LOCAL_PARAMS = frozenset({"rollout_id"})  # in the key, never on the wire
 
