@@ -201,14 +201,14 @@ class Completions(Sequence["Prediction"]):
     __slots__ = ("_columns", "signature")
 
     def __init__(
-        self, completions: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]], signature: Any = None
+        self, list_or_dict: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]], signature: Any = None
     ) -> None:
-        if isinstance(completions, Mapping):
-            columns = {name: list(values) for name, values in completions.items()}
+        if isinstance(list_or_dict, Mapping):
+            columns = {name: list(values) for name, values in list_or_dict.items()}
         else:
-            names = list(dict.fromkeys(name for row in completions for name in row))
-            columns = {name: [row[name] for row in completions if name in row] for name in names}
-            if lacking := [str(row) for row, one in enumerate(completions) if len(one) < len(names)]:
+            names = list(dict.fromkeys(name for row in list_or_dict for name in row))
+            columns = {name: [row[name] for row in list_or_dict if name in row] for name in names}
+            if lacking := [str(row) for row, one in enumerate(list_or_dict) if len(one) < len(names)]:
                 raise ValueError(
                     f"Completions have the same fields in each; {', '.join(lacking)} lack one of: {', '.join(names)}."
                 )
@@ -271,10 +271,10 @@ class Prediction(Example):
 
     @classmethod
     def from_completions(
-        cls, completions: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]] | Completions, signature: Any = None
+        cls, list_or_dict: Sequence[Mapping[str, Any]] | Mapping[str, list[Any]] | Completions, signature: Any = None
     ) -> "Prediction":
         """The first completion's fields, with all of them behind `.completions`."""
-        rows = completions if isinstance(completions, Completions) else Completions(completions, signature)
+        rows = list_or_dict if isinstance(list_or_dict, Completions) else Completions(list_or_dict, signature)
         made = cls({name: values[0] for name, values in rows.items()})
         made._completions = rows
         return made

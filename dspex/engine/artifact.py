@@ -1,13 +1,14 @@
 """Programs made of candidates."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dspex.app.lm import LM
-from dspex.core.candidate import Candidate
+from dspex.core.candidate import Candidate, Demo
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.finetune import LMRef
+from dspex.program.fields import FieldInfo
 from dspex.program.fingerprint import demos_of, example_key, extracted, fingerprint, structure_of
 from dspex.program.module import Module
 
@@ -63,8 +64,7 @@ class Programs:
             if "choice_bias" in state.params:
                 predictor.choice_bias = state.params["choice_bias"]
             if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
-                given = [{"augmented": True, **demo.fields} if demo.augmented else demo.fields for demo in state.demos]
-                predictor.demos = [Example(fields) for fields in given]
+                predictor.demos = [_shown(demo, predictor.signature.fields) for demo in state.demos]
         for finish in self._finish:
             finish(program, candidate)
         return program
@@ -75,6 +75,11 @@ class Programs:
         if before is None or _provider(before.model) != _provider(name):
             return LM(name)  # another provider's key is none of its business
         return before.copy(model=name)
+
+
+def _shown(demo: Demo, fields: Mapping[str, FieldInfo]) -> Example:
+    typed = {name: fields[name].typed(value) if name in fields else value for name, value in demo.fields.items()}
+    return Example({"augmented": True, **typed} if demo.augmented else typed)
 
 
 def _provider(model: str) -> str:

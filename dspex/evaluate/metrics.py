@@ -23,19 +23,19 @@ __all__ = [
 ]
 
 
-def EM(prediction: Any, answers: Sequence[Any]) -> bool:  # noqa: N802  DSPy's name
+def EM(prediction: Any, answers_list: Sequence[Any]) -> bool:  # noqa: N802  DSPy's name
     """Whether the prediction equals one of the answers in normal form; numbers keep their sign and point."""
-    return any(em_score(prediction, answer) for answer in answers)
+    return any(em_score(prediction, answer) for answer in answers_list)
 
 
-def F1(prediction: Any, answers: Sequence[Any]) -> float:  # noqa: N802  DSPy's name
+def F1(prediction: Any, answers_list: Sequence[Any]) -> float:  # noqa: N802  DSPy's name
     """The best harmonic mean of word precision and recall over the answers, 0..1."""
-    return max((f1_score(prediction, answer) for answer in answers), default=0.0)
+    return max((f1_score(prediction, answer) for answer in answers_list), default=0.0)
 
 
-def HotPotF1(prediction: Any, answers: Sequence[Any]) -> float:  # noqa: N802  DSPy's name
+def HotPotF1(prediction: Any, answers_list: Sequence[Any]) -> float:  # noqa: N802  DSPy's name
     """As F1, but "yes", "no" and "noanswer" score only against themselves."""
-    return max((hotpot_f1_score(prediction, answer) for answer in answers), default=0.0)
+    return max((hotpot_f1_score(prediction, answer) for answer in answers_list), default=0.0)
 
 
 def answer_exact_match(example: Example, pred: Example, trace: Any = None, frac: float = 1.0) -> bool:  # noqa: ARG001

@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args
 import msgspec
 
 from dspex.core.errors import SignatureTypeError
+from dspex.core.identity import plain
 from dspex.core.nearest import did_you_mean
 from dspex.program.parts import restorer
 from dspex.program.values import TEXT, codec, is_optional, type_text
 
 _RESERVED = frozenset("signature demos config lm new_signature fields input_fields output_fields instructions".split())
 _WORD_ENDS = re.compile(r"(?<=[a-z])(?=[A-Z\d])|(?<=[A-Z])(?=[A-Z][a-z]|\d)|(?<=\d)(?=[A-Za-z])|_+")
+_written = msgspec.json.encode
 _SIGNS: Mapping[str, str] = MappingProxyType(
     {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "multiple of"}
     | {"min_length": "length >=", "max_length": "length <=", "pattern": "pattern"}
@@ -82,6 +84,14 @@ class FieldInfo(msgspec.Struct, frozen=True, eq=False):
             return self.default_factory()
         default = None if self.default is msgspec.UNSET else self.default
         return deepcopy(default) if isinstance(default, (list, dict, set)) else default
+
+    def typed(self, data: Any) -> Any:
+        """JSON data as a value of this field's type; as it is where such a value would be written otherwise."""
+        try:
+            value = (self.restore or self.convert)(data)
+            return value if value is data or _written(plain(value)) == _written(data) else data
+        except (ValueError, TypeError, RecursionError):
+            return data
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle looks for UNSET in every module there is, and those of ours that look for plugins' names import them then.

@@ -41,6 +41,7 @@ _LITERALS = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+\.\d+|\.\.\."
 
 def load(
     path: str | Path,
+    allow_pickle: bool = False,  # noqa: ARG001
     *,
     allow: Iterable[str] = (),
     custom_types: Mapping[str, Any] | None = None,
@@ -51,7 +52,8 @@ def load(
     Where the file names a class or a function, as an agent's tools, `allow` has to name its module, or a package around
     it: its code runs. `functions` gives tools and other functions by their names instead, as of those that no file
     can name. Classes of fields that are more than their fields, such as pydantic models, are given by name in
-    `custom_types`. Raises ProgramFileError; warns of what takes other arguments now.
+    `custom_types`. Raises ProgramFileError; warns of what takes other arguments now. `allow_pickle` is DSPy's: there is
+    none to allow.
     """
     state, metadata = read_file(path)
     allowed = [allow] if isinstance(allow, str) else list(allow)

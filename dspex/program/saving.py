@@ -131,6 +131,11 @@ def _warn_of_others(program: Any, path: str | Path, metadata: dict[str, Any]) ->
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """State and metadata of a saved program. Raises ProgramFileError naming the file and the cause."""
+    if (Path(path) / "program.pkl").exists():
+        raise ProgramFileError(
+            f"{path} is a program that DSPy wrote as pickle, which dspex does not run. Save it in DSPy once more, by "
+            "program.save('program.json'), and load that into the same program made here."
+        )
     try:
         content = Path(path).read_bytes()
     except OSError as error:

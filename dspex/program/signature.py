@@ -92,9 +92,9 @@ class SignatureMeta(type):
         """The same fields with other instructions."""
         return cls._with(instructions or None)
 
-    def append_instructions(cls: M, text: str) -> M:
+    def append_instructions(cls: M, instructions: str) -> M:
         """The instructions, a blank line, and `text`."""
-        return cls._with(f"{cls.instructions}\n\n{text}")
+        return cls._with(f"{cls.instructions}\n\n{instructions}")
 
     @overload
     def with_updated_fields(cls: M, name: str, type_: None = None, **options: Unpack[FieldOptions]) -> M: ...

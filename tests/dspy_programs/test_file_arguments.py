@@ -16,6 +16,7 @@ def test_what_changes_nothing_is_taken(program, tmp_path, name):
     program.save(tmp_path / name, save_program=False)
     loaded = dspex.Predict("question -> answer").load(tmp_path / name, allow_pickle=True, allow_unsafe_lm_state=False)
     assert loaded.demos == program.demos
+    assert dspex.load(tmp_path / name, allow_pickle=True).demos == program.demos
     assert dspex.Predict("question -> answer").load_state(program.dump_state(), allow_unsafe_lm_state=False).demos
 
 
@@ -24,6 +25,13 @@ def test_a_program_with_its_code_is_not_written(program, tmp_path, asked):
     with pytest.raises(dspex.ProgramFileError, match=r"dspex\.load makes the program"):
         program.save(tmp_path, **asked)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("load", [dspex.load, dspex.Predict("question -> answer").load], ids=["whole", "state"])
+def test_a_folder_with_a_pickle_is_told_what_to_save_instead(tmp_path, load):
+    (tmp_path / "program.pkl").write_bytes(b"\x80\x04.")
+    with pytest.raises(dspex.ProgramFileError, match=r"Save it in DSPy once more, by program\.save\('program\.json'\)"):
+        load(tmp_path, allow_pickle=True)
 
 
 def test_an_endpoint_of_a_file_is_not_taken_on_request_either(program, tmp_path):

@@ -63,9 +63,9 @@ class Citations(Type):
         vars(self).update(citations=found)
 
     @classmethod
-    def from_dict_list(cls, citations: Sequence[Mapping[str, Any]]) -> Self:
+    def from_dict_list(cls, citations_dicts: Sequence[Mapping[str, Any]]) -> Self:
         """Citations out of dictionaries."""
-        return cls(citations)
+        return cls(citations_dicts)
 
     @classmethod
     def from_plain(cls, data: Any) -> Self:

@@ -60,16 +60,16 @@ class Media(Type):
     readable = False
 
     @classmethod
-    def from_path(cls, path: str | PathLike[str], *, max_bytes: int = MAX_BYTES) -> Self:
+    def from_path(cls, file_path: str | PathLike[str], *, max_bytes: int = MAX_BYTES) -> Self:
         """The content of a file. Raises InputError for what is too large, of another kind, or no regular file."""
-        return cls._of(_read(path, max_bytes))
+        return cls._of(_read(file_path, max_bytes))
 
     @classmethod
-    def from_file(cls, path: str | PathLike[str]) -> Self:
+    def from_file(cls, file_path: str | PathLike[str]) -> Self:
         """DSPy's older name of `from_path`."""
         name = cls.__name__
         warnings.warn(f"{name}.from_file is DSPy's older name of {name}.from_path.", DeprecationWarning, stacklevel=2)
-        return cls.from_path(path)
+        return cls.from_path(file_path)
 
     @classmethod
     def from_url(
@@ -191,20 +191,20 @@ class File(Media):
     @classmethod
     def from_path(
         cls,
-        path: str | PathLike[str],
+        file_path: str | PathLike[str],
         filename: str | None = None,
         mime_type: str | None = None,
         *,
         max_bytes: int = MAX_BYTES,
     ) -> Self:
         """The content of a file, under its name unless another is given. Raises InputError as `Media.from_path`."""
-        found = _read(path, max_bytes)
+        found = _read(file_path, max_bytes)
         return cls(found.data, filename=filename or found.name, mime_type=mime_type)
 
     @classmethod
-    def from_bytes(cls, data: bytes, filename: str | None = None, mime_type: str | None = None) -> Self:
+    def from_bytes(cls, file_bytes: bytes, filename: str | None = None, mime_type: str | None = None) -> Self:
         """A document out of bytes."""
-        return cls(data, filename=filename, mime_type=mime_type)
+        return cls(file_bytes, filename=filename, mime_type=mime_type)
 
     @classmethod
     def from_file_id(cls, file_id: str, filename: str | None = None) -> Self:

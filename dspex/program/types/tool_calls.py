@@ -112,9 +112,9 @@ class ToolCalls(Type):
     thoughts: tuple[Thought, ...] = ()
 
     @classmethod
-    def from_dict_list(cls, calls: Iterable[Mapping[str, Any]]) -> Self:
+    def from_dict_list(cls, tool_calls_dicts: Iterable[Mapping[str, Any]]) -> Self:
         """Calls out of dictionaries of name and args. Raises ValueError for one that is no call."""
-        return cls(tool_calls=_calls(tuple(calls)))
+        return cls(tool_calls=_calls(tuple(tool_calls_dicts)))
 
     @classmethod
     def from_plain(cls, data: Any) -> Self:

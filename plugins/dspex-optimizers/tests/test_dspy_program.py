@@ -1,7 +1,9 @@
 """A program as a DSPy user writes it: bootstrapped on examples, saved, loaded, and measured before and after."""
 
+from datetime import date, timedelta
 from typing import Literal
 
+import msgspec
 import pytest
 
 import dspex
@@ -64,3 +66,37 @@ def test_the_program_is_measured_before_and_after():
         assert evaluate(better).score == 100.0
     with dspex.context(lm=DummyLM([{"reasoning": "r", "team": "billing"}] * 4)):
         assert evaluate(Router()).score == 50.0
+
+
+class Leg(msgspec.Struct):
+    stops: list[str]
+    until: date
+
+
+class Delivery(dspex.Signature):
+    """Say by how much the parcel is late."""
+
+    due: date = dspex.InputField()
+    leg: Leg = dspex.InputField()
+    weight: float = dspex.InputField()
+    late: timedelta = dspex.OutputField()
+
+
+LATE = [
+    dspex.Example(due=date(2024, 1, day), leg=Leg(["Bonn"], date(2024, 2, day)), weight=2, late=timedelta(days=day))
+    for day in (1, 2)
+]
+
+
+@pytest.mark.parametrize("optimizer", [dspex.LabeledFewShot(k=2), dspex.BootstrapFewShot()], ids=["labeled", "bootstrap"])
+def test_demos_have_their_types_and_make_the_prompt_that_a_file_makes(tmp_path, optimizer):
+    train = [example.with_inputs("due", "leg", "weight") for example in LATE]
+    lm = DummyLM({"2024-02-01": {"late": "P1D"}, "2024-02-02": {"late": "P2D"}})
+    with dspex.context(lm=lm):
+        better = optimizer.compile(dspex.Predict(Delivery), trainset=train)
+        found = sorted(better.demos, key=lambda demo: demo.due)
+        assert [demo.copy(augmented=True) for demo in found] == [example.copy(augmented=True) for example in train]
+        better.save(tmp_path / "late.json")
+        for program in (better, dspex.Predict(Delivery).load(tmp_path / "late.json")):
+            program(**train[0].inputs())
+    assert lm.history[-1]["messages"] == lm.history[-2]["messages"]
