@@ -78,6 +78,7 @@ _HOMES = MappingProxyType(
             "JournalError",
             "LMError",
             "LMTimeout",
+            "MediaFileMissing",
             "MissingPlugin",
             "MissingPredictor",
             "PluginError",

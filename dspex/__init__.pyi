@@ -145,6 +145,9 @@ from dspex.core.errors import (
     LMTimeout as LMTimeout,
 )
 from dspex.core.errors import (
+    MediaFileMissing as MediaFileMissing,
+)
+from dspex.core.errors import (
     MissingPlugin as MissingPlugin,
 )
 from dspex.core.errors import (

@@ -65,7 +65,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
             "outputs": completions(self.response),
             "usage": usage.to_dict() if usage else {},
             "cost": usage.usd if usage else None,
-            "timestamp": self.timestamp,
+            "timestamp": datetime.fromtimestamp(self.timestamp).isoformat(),  # noqa: DTZ006  local time, as DSPy's
             "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.timestamp}/{id(self.response)}")),
             "model": self.model,
             "response_model": self.response.model or self.model,

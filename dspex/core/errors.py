@@ -22,6 +22,7 @@ DspexError
 ├── SignatureError             a signature is wrong, shown with a caret
 │   └── SignatureTypeError
 ├── InputError                 a call lacks an input, or has one of the wrong name or type
+│   └── MediaFileMissing
 ├── BudgetExceeded             the next attempt would pass a budget
 │   └── DeadlineExceeded       the time of `dspex.deadline` is over
 ├── JournalError               a run folder is damaged, foreign or owned by another process
@@ -150,7 +151,9 @@ class AdapterParseError(DspexError):
         usage: Any = None,
     ) -> None:
         if not message:  # as own adapters may raise it
+            wanted = ", ".join(getattr(signature, "output_fields", ()))
             message = f"{adapter_name or 'The adapter'} cannot read the reply: {lm_response[:200]!r}"
+            message += f". It should give: {wanted}." if wanted else ""
         super().__init__(message)
         self.message = message
         self.usage = usage
@@ -201,6 +204,12 @@ class SignatureTypeError(SignatureError, TypeError):
 
 class InputError(DspexError, ValueError):
     """A call lacks an input, names an unknown one, or has a value of the wrong type."""
+
+
+class MediaFileMissing(InputError, FileNotFoundError):
+    """There is no such file of a picture, a sound or a document."""
+
+    __str__ = Exception.__str__
 
 
 class BudgetExceeded(DspexError):

@@ -4,6 +4,7 @@ import asyncio
 import random
 import re
 import threading
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -218,6 +219,9 @@ def test_history_is_bounded_and_can_be_off():
     assert {"prompt", "messages", "kwargs", "outputs", "usage", "cost", "timestamp", "uuid", "model"} <= set(
         one.history[0]
     )
+    made = [datetime.fromisoformat(entry["timestamp"]) for entry in one.history]
+    assert made == sorted(made)
+    assert abs(made[-1] - datetime.now()) < timedelta(minutes=5)  # noqa: DTZ005  local time, as DSPy's
     with dspex.context(disable_history=True):
         one("5?")
     assert len(one.history) == 3

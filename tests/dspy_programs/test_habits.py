@@ -261,7 +261,7 @@ def test_an_own_adapters_error_needs_no_message():
             raise dspex.AdapterParseError(adapter_name="Strict", signature=signature, lm_response=completion)
 
     dspex.configure(lm=DummyLM([{"answer": "yes"}]), adapter=Strict(""))
-    with pytest.raises(dspex.AdapterParseError, match=r"Strict cannot read the reply: '\[\[ ## answer"):
+    with pytest.raises(dspex.AdapterParseError, match=r"(?s)Strict cannot .*## answer.* give: answer\."):
         dspex.Predict("question -> answer")(question="?")
     assert len(dspex.settings.lm.history) == 1
 

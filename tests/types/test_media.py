@@ -92,8 +92,13 @@ def test_devices_pipes_and_directories_are_not_read(tmp_path):
     for path in (tmp_path, "/dev/zero", tmp_path / "pipe"):
         with pytest.raises(InputError, match="no regular file"):
             File.from_path(path)
-    with pytest.raises(FileNotFoundError):
-        File.from_path(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("kind", [Image, Audio, File])
+@pytest.mark.parametrize("known", [FileNotFoundError, InputError, ValueError])
+def test_a_file_that_is_not_there_is_both_errors(tmp_path, kind, known):
+    with pytest.raises(known, match="absent: no such file"):
+        kind.from_path(tmp_path / "absent")
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):

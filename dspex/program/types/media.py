@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from dspex.app.app import current_app
-from dspex.core.errors import InputError
+from dspex.core.errors import InputError, MediaFileMissing
 from dspex.program.types.base import Type
 from dspex.runtime.stepping import run_stepped
 from dspex.service.fetch import fetch
@@ -268,7 +268,10 @@ def _is_address(text: str) -> bool:
 
 def _read(path: str | PathLike[str], max_bytes: int) -> _Found:
     where = Path(path)
-    status = where.stat()
+    try:
+        status = where.stat()
+    except FileNotFoundError as error:
+        raise MediaFileMissing(f"{where}: no such file.") from error
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{where} is no regular file; devices, pipes and directories are not read.")
     with where.open("rb") as file:

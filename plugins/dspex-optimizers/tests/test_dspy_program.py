@@ -88,7 +88,9 @@ LATE = [
 ]
 
 
-@pytest.mark.parametrize("optimizer", [dspex.LabeledFewShot(k=2), dspex.BootstrapFewShot()], ids=["labeled", "bootstrap"])
+@pytest.mark.parametrize(
+    "optimizer", [dspex.LabeledFewShot(k=2), dspex.BootstrapFewShot()], ids=["labeled", "bootstrap"]
+)
 def test_demos_have_their_types_and_make_the_prompt_that_a_file_makes(tmp_path, optimizer):
     train = [example.with_inputs("due", "leg", "weight") for example in LATE]
     lm = DummyLM({"2024-02-01": {"late": "P1D"}, "2024-02-02": {"late": "P2D"}})
