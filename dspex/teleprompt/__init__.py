@@ -17,6 +17,8 @@ def __getattr__(name: str) -> Any:
         return ["Optimizer", "Teleprompter", "bootstrap_trace_data", *current_app().plugins.names("optimizers")]
     if name[:1].isupper():
         try:
+            if name == "DspyGEPAResult":
+                return sys.modules[optimizer_class("GEPA").__module__].GEPAResult
             return optimizer_class(name)
         except MissingPlugin as error:
             asking = sys._getframe(1)

@@ -4,6 +4,9 @@ from importlib import import_module
 from typing import Any
 
 from dspex.engine.optimizer import optimizer_class
+from dspex.teleprompt.gepa.gepa_utils import ReflectiveExample
+
+__all__ = ["ReflectiveExample"]
 
 
 def __getattr__(name: str) -> Any:

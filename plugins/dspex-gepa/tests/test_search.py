@@ -6,6 +6,7 @@ import pytest
 
 import dspex
 from dspex.plugin import BadRequest
+from dspex.teleprompt.gepa.gepa import DspyGEPAResult
 
 
 def compiled(office, student=None, data=None, metric=None, **options):
@@ -34,6 +35,7 @@ def test_a_search_ends_when_the_valset_is_all_right(clerk, office):
 def test_detailed_results_have_dspys_names_and_add_up(clerk, office, tmp_path):
     program = compiled(office, track_best_outputs=True)
     found = program.detailed_results
+    assert isinstance(found, DspyGEPAResult)
     count = len(found.candidates)
     assert count > 2
     assert found.parents[0] == [None]
