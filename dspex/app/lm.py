@@ -60,6 +60,15 @@ SUPPORTS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+PARAMS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "tools": frozenset({"tools", "tool_choice"}),
+        "reasoning": frozenset({"reasoning_effort"}),
+        "json_schema": frozenset({"response_format"}),
+        "logprobs": frozenset({"logprobs", "top_logprobs"}),
+    }
+)
+
 MODEL_TYPES = ("chat", "text", "responses")
 Turns = Sequence[Mapping[str, Any]]
 
@@ -239,6 +248,12 @@ class LM:
     def supports_response_schema(self) -> bool:
         """Whether it is known to hold to a JSON schema."""
         return bool(self._offered.json_schema)
+
+    @property
+    def supported_params(self) -> set[str]:
+        """The parameters that it is known to take: those of any model, and those of what this one can do."""
+        able = (params for name, params in PARAMS.items() if getattr(self.capabilities, name))
+        return {"temperature", "top_p", "max_tokens", "stop"}.union(*able)
 
     @property
     def identity(self) -> dict[str, Any]:

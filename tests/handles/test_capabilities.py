@@ -29,6 +29,8 @@ def test_what_a_user_knows_is_what_holds(form):
     provider = Old()
     lm = dspex.LM("acme/m", provider=provider, cache=False, capabilities=form(n=True, json_schema=True, images=True))
     assert lm.supports_response_schema
+    assert {"temperature", "response_format"} <= lm.supported_params
+    assert not {"tools", "reasoning_effort"} & lm.supported_params
     assert lm.capabilities.max_output_tokens == 9  # the rest is as it was
     lm("2+2?", n=3)
     lm(messages=PICTURE)
