@@ -64,7 +64,8 @@ class Programs:
             if "choice_bias" in state.params:
                 predictor.choice_bias = state.params["choice_bias"]
             if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
-                predictor.demos = [_shown(demo, predictor.signature.fields) for demo in state.demos]
+                fields = predictor.signature.compiled.fields
+                predictor.demos = [_shown(demo, fields) for demo in state.demos]
         for finish in self._finish:
             finish(program, candidate)
         return program
