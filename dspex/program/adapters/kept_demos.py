@@ -1,6 +1,7 @@
 """Demos as messages, made once for each: an optimised program has up to dozens, and shows them at each call."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from operator import is_
 from typing import Any
 
@@ -8,7 +9,7 @@ from dspex.core.example import Example
 from dspex.core.messages import Message
 
 MOST = 512  # demos of one signature; beyond it all are made anew, once
-_FIXED = frozenset({str, int, float, bool, type(None)})
+_FIXED = frozenset({str, int, float, bool, type(None), date, datetime, timedelta})
 
 Turns = tuple[bool, tuple[Message, ...]]  # whether the demo is whole, and its messages
 
