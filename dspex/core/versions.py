@@ -8,15 +8,16 @@ from dspex.core.distributions import declared, named
 
 @cache
 def kernel_version() -> str:
-    """The version of dspex, "unknown" where it runs from a plain folder. Read once: what runs stays what it is."""
+    """The version of dspex, "unknown" where it runs from a plain folder."""
     try:
         return version_of("dspex")
     except PackageNotFoundError:
         return "unknown"
 
 
+@cache
 def version_of(package: str) -> str:
-    """The installed version of a package. Raises PackageNotFoundError."""
+    """The installed version of a package, read once: what runs stays what it is. Raises PackageNotFoundError."""
     found = distribution(package)
     return named(found)[1] or found.version
 
