@@ -1,8 +1,9 @@
 """The price of a call: dspex beside aiohttp and msgspec by hand, against the same server, in interleaved rounds.
 
-    python benchmarks/bench_call.py [--rounds 5] [--calls 1500]
+    python benchmarks/bench_call.py [--rounds 5] [--calls 1500] [--demos 0]
 
-Needs dspex-openai. Prints the process CPU of one call in microseconds and its ratio to raw; raw is always async.
+Needs dspex-openai. Prints the process CPU of one call in microseconds and its ratio to raw; raw is always async, and sends the
+same demos, which it has as messages already.
 """
 
 import argparse
@@ -26,8 +27,22 @@ class Message(msgspec.Struct):
     content: str
 
 
-async def raw_call(session: aiohttp.ClientSession, url: str, question: str) -> str:
-    body = {"model": "mock", "messages": [{"role": "user", "content": f"[[ ## question ## ]]\n{question}"}]}
+Turns = list[dict[str, str]]
+
+
+def demos_of(count: int) -> tuple[list[dspex.Example], Turns]:
+    """So many demos, as a program and as a server is given them."""
+    demos = [dspex.Example(question=f"Which city is number {n}?", answer=f"City {n}") for n in range(count)]
+    turns: Turns = []
+    for demo in demos:
+        turns.append({"role": "user", "content": f"[[ ## question ## ]]\n{demo.question}"})
+        turns.append({"role": "assistant", "content": f"[[ ## answer ## ]]\n{demo.answer}\n\n[[ ## completed ## ]]"})
+    return demos, turns
+
+
+async def raw_call(session: aiohttp.ClientSession, url: str, question: str, turns: Turns) -> str:
+    asked = {"role": "user", "content": f"[[ ## question ## ]]\n{question}"}
+    body = {"model": "mock", "messages": [*turns, asked]}
     async with session.post(url, data=msgspec.json.encode(body), headers={"content-type": "application/json"}) as reply:
         decoded = msgspec.json.decode(await reply.read(), type=Reply)
     text = msgspec.json.decode(decoded.choices[0]["message"], type=Message).content
@@ -44,9 +59,9 @@ async def one_by_one(call: Callable[[str], Awaitable[str]], calls: int) -> float
     return (time.process_time() - began) / calls
 
 
-async def measured_raw(url: str, calls: int) -> float:
+async def measured_raw(url: str, calls: int, turns: Turns) -> float:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        return await one_by_one(lambda question: raw_call(session, f"{url}/chat/completions", question), calls)
+        return await one_by_one(lambda question: raw_call(session, f"{url}/chat/completions", question, turns), calls)
 
 
 async def measured_async(predict: dspex.Predict, calls: int) -> float:
@@ -78,9 +93,9 @@ async def throughput(call: Callable[[str], Awaitable[str]], workers: int, calls:
     return calls / (time.perf_counter() - began)
 
 
-async def raw_throughput(url: str, workers: int, calls: int) -> float:
+async def raw_throughput(url: str, workers: int, calls: int, turns: Turns) -> float:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        return await throughput(lambda q: raw_call(session, f"{url}/chat/completions", q), workers, calls)
+        return await throughput(lambda q: raw_call(session, f"{url}/chat/completions", q, turns), workers, calls)
 
 
 async def dspex_throughput(predict: dspex.Predict, workers: int, calls: int) -> float:
@@ -94,14 +109,16 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--calls", type=int, default=1500)
+    arguments.add_argument("--demos", type=int, default=0)
     given = arguments.parse_args()
     dspex.configure(cache=False)
     with mock_server() as url:
         predict = dspex.Predict("question -> answer")
+        predict.demos, turns = demos_of(given.demos)
         predict.lm = dspex.LM("openai/mock", api_base=url, api_key="none", cache=False)
         rows: dict[str, list[float]] = {"raw": [], "async": [], "sync": []}
         for _ in range(given.rounds):
-            rows["raw"].append(asyncio.run(measured_raw(url, given.calls)))
+            rows["raw"].append(asyncio.run(measured_raw(url, given.calls, turns)))
             rows["async"].append(asyncio.run(measured_async(predict, given.calls)))
             rows["sync"].append(measured_sync(predict, given.calls))
     raw = min(rows["raw"])
@@ -115,7 +132,7 @@ def main() -> None:
             pairs = []
             for _ in range(max(1, given.rounds // 2)):
                 ours = asyncio.run(dspex_throughput(predict, workers, calls))
-                pairs.append((ours, asyncio.run(raw_throughput(url, workers, calls))))
+                pairs.append((ours, asyncio.run(raw_throughput(url, workers, calls, turns))))
             ours, theirs = max(pair[0] for pair in pairs), max(pair[1] for pair in pairs)
             print(f"{workers:5} in flight: {ours:6.0f}/s, raw {theirs:6.0f}/s, {ours / theirs:.2f}x raw")
 

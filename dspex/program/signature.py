@@ -93,7 +93,7 @@ class SignatureMeta(type):
         return cls._with(instructions or None)
 
     def append_instructions(cls: M, instructions: str) -> M:
-        """The instructions, a blank line, and `text`."""
+        """Those that there are, a blank line, and `instructions`."""
         return cls._with(f"{cls.instructions}\n\n{instructions}")
 
     @overload
