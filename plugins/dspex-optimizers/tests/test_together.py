@@ -43,6 +43,24 @@ def test_the_best_program_of_the_chain_is_returned_with_all_others(model, data, 
     assert made["few -> many"][1] == program.candidate_programs[0]["score"] > made[""][1]
 
 
+@pytest.mark.parametrize("then", ["BootstrapRS", "StrategyRace"])
+def test_a_search_after_nearest_demonstrations_shows_its_own_at_each_call(model, data, student, right, then):
+    later = {
+        "BootstrapRS": dspex.BootstrapRS(right, max_labeled_demos=8, num_candidate_programs=1, race_z=None),
+        "StrategyRace": dspex.StrategyRace(right, 160),
+    }[then]
+    near = dspex.KNNFewShot(2, data.trainset, max_bootstrapped_demos=0)
+    program = chain(right, near=near, search=later).compile(
+        student, trainset=data.trainset, valset=data.valset, strategy="near -> search", keep="best"
+    )
+    tried = {one["label"]: one["program"] for one in program.candidate_programs}
+    fixed = [one for label, one in tried.items() if label.startswith("step 2/") and "nearest" not in label]
+    assert fixed
+    for one in fixed:
+        one(question="n=333")
+        assert model.prompts[-1].count("[[ ## question ## ]]\nn=") == len(one.demos) + 1
+
+
 def test_of_equal_programs_the_earlier_one_is_returned(model, data, student):
     together = chain(lambda example, prediction: 1, p=Shown(2), q=Shown(3))
     program = together.compile(student, trainset=data.trainset, valset=data.valset, strategy="p -> q")

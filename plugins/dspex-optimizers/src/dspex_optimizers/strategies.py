@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,6 @@ from dspex import (
     Estimate,
     EvaluationError,
     Example,
-    Module,
-    NearestDemos,
     Optimizer,
     Range,
     Shape,
@@ -150,13 +148,6 @@ class StrategyRace(Optimizer):
         leaders.pay(len(ctx.val) * len(ctx.predictors))
         if made.key != leaders.leader.candidate.key:
             await leaders.race([partial(given, Arm("calibrated", made, "calibrated"))])
-
-    def finish(self, program: Module, candidate: Candidate) -> None:
-        """Give each predictor the selector that its candidate names."""
-        for path, predictor in program.named_predictors():
-            found: Mapping[str, Any] | None = candidate.predictors[path].params.get("nearest_demos")
-            if found is not None and found["vectorizer"] in KINDS.values():  # another optimizer's has another
-                predictor.demo_selector = NearestDemos.from_state(found)
 
 
 def given(arm: Arm) -> Arm:
