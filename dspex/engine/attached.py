@@ -38,7 +38,7 @@ class AttachedJob:
 
     def __init__(self, run_dir: str | Path, brief: bool = False) -> None:
         """`brief` leaves out calls, steps and candidates. Raises JournalError for no journal, or a damaged one."""
-        self.run_dir = Path(run_dir)
+        self.run_dir = Path(run_dir).expanduser()
         self._reader = JournalReader(self.run_dir, BRIEF if brief else None)
         self._beat = Beat("queued")
         self._stopped: Stopped | None = None

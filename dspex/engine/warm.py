@@ -65,18 +65,19 @@ def known_programs(given: Any, student: Module) -> list[Module]:
 
 
 def _listed(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+    every = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    return [one if isinstance(one, Module) else Path(one).expanduser() for one in every]
 
 
 def _is_traces(given: Any) -> bool:
-    return not isinstance(given, Module) and Path(given).suffix == ".jsonl"
+    return not isinstance(given, Module) and given.suffix == ".jsonl"
 
 
 def _program(given: Any, student: Module) -> Module:
     """A program with the student's predictors. Raises as `warmed`."""
     if isinstance(given, Module):
         program = given
-    elif Path(given, FILE).is_file():
+    elif (given / FILE).is_file():
         job = AttachedJob(given)
         if job.status == "running":
             raise ConfigurationError(f"warm_start={str(given)!r}: that run has not ended; wait for it, or stop it.")
