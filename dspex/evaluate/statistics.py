@@ -10,14 +10,16 @@ import random
 from collections.abc import Sequence
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dspex.core.evidence import Comparison, Corrected
 
+T = TypeVar("T", int, float)
 RESAMPLES = 2_000
 FLIPS = 9_999
 NORMAL_FROM = 2_000  # from here on a resample differs from the normal form by less than its own noise
 _POWER_80 = 0.8416212335729143
+TOP_BIT = 1 << 15
 BETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -103,7 +105,7 @@ def sign_flip(gains: Sequence[float], rng: random.Random) -> float:
     total = sum(moved)
     least = abs(total) - 1e-9 * sum(map(abs, moved))
     if len(moved) <= 12:
-        sums = _subset_sums(moved)
+        sums = _subset_sums(moved, 0.0)
         return sum(abs(2 * part - total) >= least for part in sums) / len(sums)
     if len(moved) > NORMAL_FROM:
         return math.erfc(abs(total) / math.sqrt(2 * sum(gain * gain for gain in moved)))
@@ -183,7 +185,7 @@ def max_t(gains: Sequence[Sequence[float]], rng: random.Random, winner: int | No
     chosen = max(range(len(gains)), key=lambda row: sum(gains[row])) if winner is None else winner
     sizes = [math.hypot(*row) or 1.0 for row in gains]
     least = sum(gains[chosen]) / sizes[chosen] - 1e-9
-    if all(map(_binary, gains)):
+    if len(gains[0]) < TOP_BIT and all(map(_binary, gains)):
         return (1 + _times_reached(gains, least, rng)) / (FLIPS + 1)
     rows = [[gain / size for gain in row] for row, size in zip(gains, sizes, strict=True)]
     return (1 + sum(map(least.__le__, map(max, *_flips(rows, rng), repeat(-math.inf))))) / (FLIPS + 1)
@@ -245,14 +247,21 @@ def _bootstrap(values: Sequence[float], rng: random.Random, level: float) -> Int
     return Interval(means[cut], means[-1 - cut])
 
 
+def _signs(examples: int, rng: random.Random) -> list[bytes]:
+    """Random signs in FLIPS patterns: a byte of each pattern for every eight examples."""
+    width = -(-examples // 8)
+    size = 4 * -(-width // 4)
+    # The bits that one draw for each pattern would give: of its last four bytes it has the upper ones.
+    drawn = rng.getrandbits(8 * size * FLIPS).to_bytes(size * FLIPS, "little")
+    return [drawn[i if i < size - 4 else i + size - width :: size] for i in range(width)]
+
+
 def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> list[list[float]]:
     """For each row its sums under random signs, one pattern for all rows; a table look-up settles eight signs."""
-    width = -(-len(rows[0]) // 8)
-    patterns = b"".join(rng.randbytes(width) for _ in range(FLIPS))
-    columns = [patterns[i::width] for i in range(width)]
+    columns = _signs(len(rows[0]), rng)
     flipped = []
     for row in rows:
-        tables = (_subset_sums([*row[8 * i : 8 * i + 8], *[0.0] * 8][:8]) for i in range(width))
+        tables = (_subset_sums([*row[8 * i : 8 * i + 8], *[0.0] * 8][:8], 0.0) for i in range(len(columns)))
         parts = [map(table.__getitem__, column) for table, column in zip(tables, columns, strict=True)]
         total = sum(row)
         flipped.append([2 * part - total for part in map(sum, zip(*parts, strict=True))])
@@ -260,24 +269,42 @@ def _flips(rows: Sequence[Sequence[float]], rng: random.Random) -> list[list[flo
 
 
 def _times_reached(gains: Sequence[Sequence[float]], least: float, rng: random.Random) -> int:
-    """In how many flips of wins and losses the sum of some row over its size is `least` or more.
-
-    The patterns are those of `_flips`. A row is two numbers here, its losses and all that it has moved, bit by bit: the wins
-    after a flip are the bits that differ from its losses, so that a row costs one count however long it is.
-    """
-    bits = 8 * -(-len(gains[0]) // 8)
-    left = [rng.getrandbits(bits) for _ in range(FLIPS)]
+    """In how many flips of wins and losses the sum of some row over its size is `least` or more; the flips are those of `_flips`."""
+    columns = _signs(len(gains[0]), rng)
+    reached = [0, 0]
     for row in set(map(tuple, gains)):
-        losses, moved = (sum(1 << i for i, gain in enumerate(row) if gain in kind) for kind in ((-1,), (-1, 1)))
-        count = moved.bit_count()
+        count = sum(map(bool, row))
         needed = math.ceil((least * math.sqrt(count) + count) / 2)
-        if needed <= count and (moved or least <= 0):
-            left = [signs for signs in left if ((signs ^ losses) & moved).bit_count() < needed]
-    return FLIPS - len(left)
+        if needed > count or (not count and least > 0):
+            continue
+        if needed <= 0:
+            return FLIPS
+        short = _lanes(TOP_BIT - needed)
+        reached = [past | won + short for past, won in zip(reached, _won(row, columns), strict=True)]
+    return sum((past & _lanes(TOP_BIT)).bit_count() for past in reached)
 
 
-def _subset_sums(values: Sequence[float]) -> list[float]:
-    sums = [0.0]
+def _won(row: Sequence[float], columns: Sequence[bytes]) -> tuple[int, int]:
+    """How often a row wins in each flip: all flips are counted at once, those of even and odd number in 16 bits each."""
+    even = odd = 0
+    for first in range(0, len(columns), 31):  # so many fit into 8 bits
+        counts = 0
+        for i in range(first, min(first + 31, len(columns))):
+            part = [int(gain) for gain in row[8 * i : 8 * i + 8]]
+            table = bytes(_subset_sums(part, part.count(-1)) * (256 >> len(part)))
+            counts += int.from_bytes(columns[i].translate(table), "little")
+        even, odd = even + (counts & _lanes(0xFF)), odd + (counts >> 8 & _lanes(0xFF))
+    return even, odd
+
+
+def _lanes(value: int) -> int:
+    """That number in every 16 bits."""
+    return int.from_bytes(value.to_bytes(2, "little") * (FLIPS // 2 + 1), "little")
+
+
+def _subset_sums(values: Sequence[T], first: T) -> list[T]:
+    """The sums of `first` and any of the values, by their bits."""
+    sums = [first]
     for value in values:
         sums += [part + value for part in sums]
     return sums

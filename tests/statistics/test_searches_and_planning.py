@@ -61,7 +61,7 @@ def test_a_large_gain_is_shown_though_the_winner_was_chosen_on_it():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3, 12])
-@pytest.mark.parametrize("n", [2, 8, 33, 100])
+@pytest.mark.parametrize("n", [2, 8, 33, 100, 260])
 def test_wins_and_losses_are_counted_as_any_gains_are(k, n):
     """Gains of 0.5 take the way of graded ones; how large they all are says nothing."""
     rng = random.Random(k * n)
