@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dspex.app.lm import LM
-from dspex.core.candidate import SELECTORS, Candidate
+from dspex.core.candidate import SELECTORS, Candidate, PredictorState
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.finetune import LMRef
@@ -66,23 +66,24 @@ class Programs:
             )
         program = prototype.deepcopy()
         for path, predictor in program.named_predictors():
-            state = candidate.predictors[path]
-            if predictor.signature.instructions != state.instructions:
-                predictor.signature = predictor.signature.with_instructions(state.instructions)
-            if "lm" in state.params:
-                predictor.lm = self._referred(predictor.lm, state.params["lm"])
-            if "choice_bias" in state.params:
-                predictor.choice_bias = state.params["choice_bias"]
-            predictor.demo_selector = self._selector(state.params)
-            if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
-                given = [{"augmented": True, **demo.fields} if demo.augmented else demo.fields for demo in state.demos]
-                predictor.demos = [Example(fields) for fields in given]
+            self._give(predictor, candidate.predictors[path])
         for finish in self._finish:
             finish(program, candidate)
         for path, predictor in program.named_predictors():
             if predictor.demo_selector is None and _selector_in(candidate.predictors[path].params):
                 raise ConfigurationError(f"What chooses the demos of {path!r} is a function that is not of this run.")
         return program
+
+    def _give(self, predictor: Any, state: PredictorState) -> None:
+        if predictor.signature.instructions != state.instructions:
+            predictor.signature = predictor.signature.with_instructions(state.instructions)
+        if "lm" in state.params:
+            predictor.lm = self._referred(predictor.lm, state.params["lm"])
+        predictor.choice_bias = state.params.get("choice_bias")
+        predictor.demo_selector = self._selector(state.params)
+        if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
+            given = [{"augmented": True, **demo.fields} if demo.augmented else demo.fields for demo in state.demos]
+            predictor.demos = [Example(fields) for fields in given]
 
     def _selector(self, params: Mapping[str, Any]) -> DemoSelector | None:
         """The selector that a state names: that of a program of this run, else one made anew; None where `finish` has it."""

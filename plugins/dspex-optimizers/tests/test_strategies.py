@@ -103,7 +103,7 @@ def compared(program: Any) -> int:
     [(400, 300, 25), (400, 1_000, 93), (96, 300, 32), (96, 100, 16), (30, 60, 10)],
 )
 def test_the_valset_is_as_large_as_the_calls_suffice_to_compare_many_on(clerk, examples, calls, decide):
-    program = dspex.optimize(student(), tickets(0, examples), same, calls)
+    program = dspex.optimize(dspex.Predict("ticket -> team"), tickets(0, examples), same, calls)
     assert len(program.candidate_programs[0]["subscores"]) == decide
     assert compared(program) >= 4
     assert len(labels(program)) >= min(6, calls // decide - 2)
