@@ -10,6 +10,7 @@ from dspex.core.dictionaries import to_message
 from dspex.core.messages import Message
 from dspex.program import calling
 from dspex.program.adapters import base
+from dspex.program.adapters.kept_demos import KeptDemos, Turns
 from dspex.program.compiled import CompiledSignature
 from dspex.program.fields import FieldInfo
 from dspex.program.signature import ensure_signature
@@ -110,7 +111,29 @@ class Adapter:
 
     def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """The same as `format`, as what Predict sends."""
-        return tuple(map(to_message, self.format(signature, demos, inputs)))
+        compiled = base.compiled_of(signature)
+        kept = compiled.templates.get(type(self))
+        if kept is None:
+            kept = compiled.templates[type(self)] = self._prepared(compiled)
+        if not kept:
+            return tuple(map(to_message, self.format(signature, demos, inputs)))
+        system, turns = kept
+        question = self._question(compiled, inputs)
+        return (system, *turns.messages(demos), question) if demos else (system, question)
+
+    def _prepared(self, compiled: CompiledSignature) -> tuple[Message, KeptDemos] | tuple[()]:
+        """What each prompt of a signature begins with; empty where more stands before the question, or it may be another each time."""
+        if "_settled" not in vars(type(self)) or compiled.history is not None:
+            return ()
+        return Message.of("system", self.format_system_message(compiled)), KeptDemos(partial(self._turns, compiled))
+
+    def _turns(self, compiled: CompiledSignature, demo: Any) -> Turns:
+        is_whole = any(whole for _, whole in base.sorted_demos(compiled, [demo]))
+        return is_whole, tuple(map(to_message, self.format_demos(compiled, [demo])))
+
+    def _question(self, compiled: CompiledSignature, inputs: Mapping[str, Any]) -> Message:
+        content = self._part("format_user_message_content")(compiled, inputs, main_request=True)
+        return to_message({"role": "user", "content": content})
 
     def format_finetune_data(
         self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]

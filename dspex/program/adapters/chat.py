@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dspex.core.dictionaries import to_message
 from dspex.core.errors import AdapterParseError
 from dspex.core.messages import Message, Text
 from dspex.program.adapters import base
@@ -64,35 +63,29 @@ class ChatAdapter(Adapter):
             {"role": "user", "content": content},
         ]
 
-    def render(self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The same as messages; where the inputs are plain texts, from pieces that are kept with the signature."""
-        compiled = base.compiled_of(signature)
-        pieces = compiled.templates.get("chat pieces") if type(self) is ChatAdapter else ()
-        if pieces is None:
-            pieces = compiled.templates["chat pieces"] = self._pieces(compiled)
-        if not pieces:
-            return super().render(compiled, demos, inputs)
-        system, heads, reminder = pieces
-        text = ""
+    def _question(self, compiled: CompiledSignature, inputs: Mapping[str, Any]) -> Message:
+        form = compiled.templates.get("chat question") if type(self) is ChatAdapter else ()
+        if form is None:
+            form = compiled.templates["chat question"] = self._question_form(compiled)
+        if not form:
+            return super()._question(compiled, inputs)
+        text, (heads, reminder) = "", form
         for name, head in heads:
             value = inputs.get(name)
             if type(value) is not str or "[[" in value:  # the latter is to be hidden
-                return super().render(compiled, demos, inputs)
+                return super()._question(compiled, inputs)
             text += head + value
-        question = Message("user", (Text(text + reminder),))
-        return (system, *map(to_message, self.format_demos(compiled, demos)), question) if demos else (system, question)
+        return Message("user", (Text(text + reminder),))
 
-    def _pieces(self, compiled: CompiledSignature) -> tuple[Message, list[tuple[str, str]], str] | tuple[()]:
-        """The system message, the marker of each input, and the reminder; empty where there is more to it."""
-        is_of_texts = all(field.annotation is str for field in compiled.inputs)
-        if compiled.history is not None or not compiled.outputs or not is_of_texts:
+    def _question_form(self, compiled: CompiledSignature) -> tuple[list[tuple[str, str]], str] | tuple[()]:
+        """The marker of each input and the reminder; empty where there is more to it."""
+        if not compiled.outputs or any(field.annotation is not str for field in compiled.inputs):
             return ()
         heads = [
             (field.name, f"{_GAP if number else ''}[[ ## {field.name} ## ]]\n")
             for number, field in enumerate(compiled.inputs)
         ]
-        system = Message.of("system", self.format_system_message(compiled))
-        return system, heads, f"{_GAP if heads else ''}{self.user_message_output_requirements(compiled)}"
+        return heads, f"{_GAP if heads else ''}{self.user_message_output_requirements(compiled)}"
 
     def format_system_message(self, signature: Any) -> str:
         """Fields, form and task; kept with the signature."""

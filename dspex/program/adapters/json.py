@@ -33,6 +33,7 @@ class JSONAdapter(Adapter):
 
     name = "json"
     version = 2
+    _settled = True  # as in ChatAdapter
 
     def __init__(
         self,
