@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dspex.app.background import Background
 from dspex.app.cache_slot import CacheSlot
-from dspex.app.plugged import Plugged, made
+from dspex.app.plugged import Plugged, check_adapter, made
 from dspex.app.services import Services, endpoint_identity
 from dspex.app.settings import Settings, checked
 from dspex.core.clock import Clock, SystemClock
@@ -22,6 +22,7 @@ from dspex.core.guests import PASSING
 from dspex.core.secret import Secret
 from dspex.core.usage import Budget
 from dspex.core.warn import warn
+from dspex.plugin.catalog import OWN_ADAPTERS
 from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
@@ -94,12 +95,14 @@ class App:
             self.under_way,
         )
         self._background.watch(self.settings.own("watchdog"))
+        self.check_adapter(self.settings.own("adapter"))
 
     # Settings
 
     def configure(self, **given: Any) -> None:
         """Change settings; allowed from any thread or task. One that is given as it was goes on as it is."""
         given = {name: value for name, value in checked(given).items() if value is not self.settings.own(name)}
+        self.check_adapter(given.get("adapter"))
         if "watchdog" in given:
             self._background.watch(given["watchdog"])
         self.settings.update(given)
@@ -111,6 +114,11 @@ class App:
             self.plugins.prefer.update(given["prefer"])
         if "cache" in given:
             self._cache.reset()
+
+    def check_adapter(self, wanted: Any) -> None:
+        """Raises ConfigurationError for the name of no adapter; plugins are looked at for a name that is not our own."""
+        if isinstance(wanted, str) and wanted not in OWN_ADAPTERS:
+            check_adapter(wanted, self.plugins)
 
     @property
     def plugins(self) -> PluginManager:

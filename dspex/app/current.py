@@ -19,6 +19,8 @@ def context(**given: Any) -> Iterator[Scope]:
     """
     tracker = given.pop("usage_tracker", None)
     overlay = checked(given)
+    if overlay.get("adapter") is not None:
+        current_app().check_adapter(overlay["adapter"])
     for name in APP_WIDE & overlay.keys():
         if overlay.pop(name) is not current_app().settings.own(name):
             raise ConfigurationError(f"{name!r} belongs to the whole App: use dspex.configure({name}=...).")

@@ -54,7 +54,8 @@ class Embedder:
         **kwargs: Any,
     ) -> None:
         if isinstance(model, str) and "/" not in model:
-            raise ConfigurationError(f"Embedder({model!r}): name the provider too, as in Embedder('openai/{model}').")
+            whole = f"openai/{model or 'text-embedding-3-small'}"
+            raise ConfigurationError(f"Embedder({model!r}): name the provider too, as in Embedder({whole!r}).")
         if not isinstance(model, str) and not callable(model):
             raise ConfigurationError(
                 f"Embedder takes 'provider/model' or a function of a list of texts, not {model!r:.80}."

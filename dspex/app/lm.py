@@ -455,7 +455,7 @@ def _check_model(model: Any, model_type: str, *, needs_name: bool) -> None:
     if not isinstance(model, str):
         raise ConfigurationError(f"LM takes 'provider/model', not {model!r:.80}.")
     if needs_name and "/" not in model:
-        raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model}').")
+        raise ConfigurationError(f"LM({model!r}): name the provider too, as in LM('openai/{model or 'gpt-4o-mini'}').")
     if model_type not in MODEL_TYPES:
         raise ConfigurationError(f"LM(model_type={model_type!r}): it is {', '.join(map(repr, MODEL_TYPES))}.")
 

@@ -11,7 +11,7 @@ from dspex.core.events import SecretAsked
 from dspex.core.guests import PASSING
 from dspex.core.secret import Secret
 from dspex.core.warn import warn
-from dspex.plugin.catalog import KIND_WORDS
+from dspex.plugin.catalog import KIND_WORDS, OWN_ADAPTERS
 from dspex.plugin.manager import PluginManager
 from dspex.runtime.bridge import Bridge
 from dspex.runtime.bus import Bus
@@ -45,6 +45,14 @@ def made(factory: Callable[..., Any], name: str, *arguments: Any) -> Any:
         raise
     except BaseException as error:  # the factory is a plugin's
         raise PluginError(f"{name!r} could not be made: {type(error).__name__}: {error}", plugin=name) from error
+
+
+def check_adapter(wanted: str, plugins: PluginManager) -> None:
+    """Raises ConfigurationError for a name that is no adapter's, or is that of one which needs more than a name."""
+    if wanted == "two_step":
+        raise ConfigurationError("'two_step' needs a second model: adapter=dspex.TwoStepAdapter(extraction_model).")
+    if wanted not in plugins.names("adapters"):
+        raise ConfigurationError(plugins.unknown("adapters", wanted, f"configure(adapter={wanted!r})", OWN_ADAPTERS))
 
 
 class Plugged:

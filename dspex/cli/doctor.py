@@ -217,7 +217,7 @@ def folders(_manager: PluginManager) -> Iterator[Finding]:
 
     from dspex.engine.opening import runs_folder
 
-    cache_folder = Path(os.environ.get("DSPEX_CACHE_DIR") or platformdirs.user_cache_dir("dspex"))
+    cache_folder = Path(os.environ.get("DSPEX_CACHE_DIR") or platformdirs.user_cache_dir("dspex")).expanduser()
     for what, variable, folder in (
         ("cache", "DSPEX_CACHE_DIR", cache_folder),
         ("runs", "DSPEX_RUNS_DIR", runs_folder()),

@@ -2,10 +2,9 @@
 
 import sys
 
-from dspex.plugin.catalog import OWN_COMMANDS
+from dspex.plugin.catalog import OWN_ADAPTERS, OWN_COMMANDS
 from dspex.plugin.loading import PluginRecord
 from dspex.plugin.manager import PluginManager
-from dspex.program.adapters.choice import BUILT_IN
 
 
 def offered(manager: PluginManager, record: PluginRecord, kind: str) -> list[str]:
@@ -20,7 +19,7 @@ def own_names(manager: PluginManager, record: PluginRecord, kind: str) -> list[s
     """What a plugin offers for a kind, and dspex has itself."""
     own = {
         "commands": OWN_COMMANDS,
-        "adapters": {*BUILT_IN, "two_step"},
+        "adapters": {*OWN_ADAPTERS, "two_step"},
         "optimizers": sys.modules["dspex"].__all__,  # the facade's, where they are called by their names
     }
     return [name for name in offered(manager, record, kind) if name in own.get(kind, ())]

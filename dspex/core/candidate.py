@@ -1,6 +1,6 @@
 """What an optimizer works on, as data: candidate programs, their runs, and what a run may cost."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,13 +20,15 @@ class Demo(msgspec.Struct, frozen=True):
     origin: str = "given"
 
 
-OWN_PARAMS = frozenset({"choice_bias", "lm"})  # of a predictor itself; the others are an optimizer's
+SELECTORS = ("nearest_demos", "demo_selector")  # a NearestDemos, or what else chooses among the demos at each call
+OWN_PARAMS = frozenset({"choice_bias", "lm", *SELECTORS})  # of a predictor itself; the others are an optimizer's
 
 
 class PredictorState(msgspec.Struct, frozen=True):
-    """What an optimizer may change in one predictor; of `params` a predictor itself knows two.
+    """What an optimizer may change in one predictor; of `params` a predictor itself knows some.
 
-    "choice_bias" is by field and label, "lm" names another model (`LMRef`).
+    "choice_bias" is by field and label, "lm" names another model (`LMRef`), "nearest_demos" is the state of a `NearestDemos`, and
+    "demo_selector" what tells another selector.
     """
 
     instructions: str
@@ -65,9 +67,19 @@ class Candidate(msgspec.Struct, frozen=True, dict=True):
             return self.key
         return self.with_params({path: {"choice_bias": sorted(bias)} for path, bias in biased.items()}).key
 
-    def with_demos(self, demos: Mapping[str, tuple[Demo, ...]]) -> "Candidate":
-        """This candidate with the demos of the named predictors replaced. Raises ConfigurationError for a name that is none."""
-        return self._with(demos, lambda state, given: msgspec.structs.replace(state, demos=tuple(given)))
+    def with_demos(self, demos: Mapping[str, tuple[Demo, ...]], *, keep_selector: bool = False) -> "Candidate":
+        """This candidate with the demos of the named predictors replaced, and all of them shown at each call.
+
+        `keep_selector` lets what has chosen among the demos before choose among these. Raises ConfigurationError for a name that
+        is none.
+        """
+        gone = () if keep_selector else SELECTORS
+
+        def change(state: PredictorState, given: Sequence[Demo]) -> PredictorState:
+            params = {name: value for name, value in state.params.items() if name not in gone}
+            return msgspec.structs.replace(state, demos=tuple(given), params=params)
+
+        return self._with(demos, change)
 
     def with_instructions(self, instructions: Mapping[str, str]) -> "Candidate":
         """This candidate with the instructions of the named predictors replaced. Raises as `with_demos`, and for what is no text."""

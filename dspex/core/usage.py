@@ -1,5 +1,7 @@
 """What calls cost, and the walls around it."""
 
+import math
+from numbers import Real
 from typing import Any, Literal
 
 import msgspec
@@ -60,7 +62,7 @@ class Budget(msgspec.Struct, frozen=True):
 
     `on_short` says what a compile does when its estimate does not fit: "refuse" to start, "fit" its settings to
     the budget, or start and "stop" at the wall with the best program so far.
-    Raises ConfigurationError for a limit that is no number, or negative.
+    Raises ConfigurationError for a limit that is no number, negative, or no whole number of calls or tokens.
     """
 
     calls: int | None = None
@@ -72,9 +74,19 @@ class Budget(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for unit in ("calls", "tokens", "usd", "seconds"):
             limit = getattr(self, unit)
-            if limit is not None and not (isinstance(limit, (int, float)) and limit >= 0):
-                raise ConfigurationError(
-                    f"Budget({unit}={limit!r}): a limit is a number from zero on, or None for no limit."
-                )
+            if limit is not None and (type(limit) is not int or limit < 0):
+                msgspec.structs.force_setattr(self, unit, _limit(unit, limit))
         if self.on_short not in ("refuse", "stop", "fit"):
             raise ConfigurationError(f'Budget(on_short={self.on_short!r}): one of "refuse", "stop", "fit".')
+
+
+def _limit(unit: str, limit: Any) -> float:
+    """The limit as a plain number. Raises ConfigurationError for what is none."""
+    is_whole = unit in ("calls", "tokens")
+    is_number = type(limit) is not bool and issubclass(type(limit), Real) and 0 <= limit < math.inf
+    if not is_number or (is_whole and limit != int(limit)):
+        kind = "whole number" if is_whole else "number"
+        raise ConfigurationError(
+            f"Budget({unit}={limit!r:.80}): a limit is a {kind} from zero on, or None for no limit."
+        )
+    return int(limit) if is_whole else float(limit)

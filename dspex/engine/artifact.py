@@ -1,15 +1,25 @@
 """Programs made of candidates."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from dspex.app.lm import LM
-from dspex.core.candidate import Candidate, Demo
+from dspex.core.candidate import SELECTORS, Candidate, Demo, PredictorState
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.finetune import LMRef
+from dspex.core.identity import canonical
+from dspex.program.demo_selection import DemoSelector, nearest_again
 from dspex.program.fields import FieldInfo
-from dspex.program.fingerprint import demos_of, example_key, extracted, fingerprint, structure_of
+from dspex.program.fingerprint import (
+    demos_of,
+    example_key,
+    extracted,
+    fingerprint,
+    selector_params,
+    structure_of,
+)
 from dspex.program.module import Module
 
 __all__ = ["Programs", "example_key", "extracted", "fingerprint", "structure_of"]
@@ -26,6 +36,7 @@ class Programs:
 
     def __init__(self, *prototypes: Module, finish: Callable[[Module, Candidate], None], lm: LM | None = None) -> None:
         self._prototypes = {structure_of(program): program for program in prototypes}
+        self._choosing = {canonical(told): part for one in prototypes for told, part in _choosing(one)}
         self._finish = [finish]
         self._lm = lm
         self._made: OrderedDict[str, tuple[Module, dict[int, str]]] = OrderedDict()
@@ -55,20 +66,34 @@ class Programs:
                 "This candidate belongs to another program: make it from ctx.student or ctx.teacher."
             )
         program = prototype.deepcopy()
-        for path, predictor in program.named_predictors():
-            state = candidate.predictors[path]
-            if predictor.signature.instructions != state.instructions:
-                predictor.signature = predictor.signature.with_instructions(state.instructions)
-            if "lm" in state.params:
-                predictor.lm = self._referred(predictor.lm, state.params["lm"])
-            if "choice_bias" in state.params:
-                predictor.choice_bias = state.params["choice_bias"]
-            if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
-                fields = predictor.signature.compiled.fields
-                predictor.demos = [_shown(demo, fields) for demo in state.demos]
+        parts = program.named_predictors()
+        for path, predictor in parts:
+            self._give(predictor, candidate.predictors[path])
         for finish in self._finish:
             finish(program, candidate)
+        for path, predictor in parts:
+            if predictor.demo_selector is None and _selector_in(candidate.predictors[path].params):
+                raise ConfigurationError(f"What chooses the demos of {path!r} is a function that is not of this run.")
         return program
+
+    def _give(self, predictor: Any, state: PredictorState) -> None:
+        if predictor.signature.instructions != state.instructions:
+            predictor.signature = predictor.signature.with_instructions(state.instructions)
+        if "lm" in state.params:
+            predictor.lm = self._referred(predictor.lm, state.params["lm"])
+        predictor.choice_bias = state.params.get("choice_bias")
+        predictor.demo_selector = self._selector(state.params)
+        if state.demos != demos_of(predictor):  # else they stay what they are, and need not be JSON
+            fields = predictor.signature.compiled.fields
+            predictor.demos = [_shown(demo, fields) for demo in state.demos]
+
+    def _selector(self, params: Mapping[str, Any]) -> DemoSelector | None:
+        """The selector that a state names: that of a program of this run, else one made anew; None where `finish` has it."""
+        told = _selector_in(params)
+        known = self._choosing.get(canonical(told)) if told else None
+        if known is not None:
+            return known.deepcopy().demo_selector  # type: ignore[no-any-return]  # a predictor's
+        return nearest_again(told.get("nearest_demos"))
 
     def _referred(self, own: LM | None, reference: LMRef) -> LM:
         """The model of that name, where and with whose key the one before it is."""
@@ -81,6 +106,17 @@ class Programs:
 def _shown(demo: Demo, fields: Mapping[str, FieldInfo]) -> Example:
     typed = {name: fields[name].typed(value) if name in fields else value for name, value in demo.fields.items()}
     return Example({"augmented": True, **typed} if demo.augmented else typed)
+
+
+def _choosing(program: Module) -> Iterator[tuple[dict[str, Any], Any]]:
+    """What chooses among demos, as candidates tell it, with the predictor that has it."""
+    for _, predictor in program.named_predictors():
+        if told := selector_params(predictor):
+            yield told, predictor
+
+
+def _selector_in(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: params[name] for name in SELECTORS if name in params}
 
 
 def _provider(model: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from dspex.app.app import current_app
 from dspex.core.candidate import OWN_PARAMS, Candidate
-from dspex.core.errors import JournalError
+from dspex.core.errors import ConfigurationError, JournalError
 from dspex.core.evidence import Evidence
 from dspex.core.usage import Usage
 from dspex.engine.artifact import Programs, extracted
@@ -38,7 +38,7 @@ class AttachedJob:
 
     def __init__(self, run_dir: str | Path, brief: bool = False) -> None:
         """`brief` leaves out calls, steps and candidates. Raises JournalError for no journal, or a damaged one."""
-        self.run_dir = Path(run_dir)
+        self.run_dir = Path(run_dir).expanduser()
         self._reader = JournalReader(self.run_dir, BRIEF if brief else None)
         self._beat = Beat("queued")
         self._stopped: Stopped | None = None
@@ -153,12 +153,16 @@ class AttachedJob:
         winner = {own.key: own, **states}.get(self._end.winner)
         if winner is None or winner.structure != own.structure:
             raise JournalError(f"The run {self.run_dir} belongs to another student; give the one that it began with.")
+        why = (
+            f"The program of {self.run_dir} has parts that only its optimizer can make: the same call of `compile` with this "
+            "run_dir gives it, and pays nothing twice."
+        )
         if any(state.params.keys() - OWN_PARAMS for state in winner.predictors.values()):
-            raise JournalError(
-                f"The program of {self.run_dir} has parts that only its optimizer can make: the same call of `compile` with this "
-                "run_dir gives it, and pays nothing twice."
-            )
-        program = Programs(student, finish=lambda *_: None, lm=current_app().settings.lm).fresh(winner)
+            raise JournalError(why)
+        try:
+            program = Programs(student, finish=lambda *_: None, lm=current_app().settings.lm).fresh(winner)
+        except ConfigurationError as error:
+            raise JournalError(why) from error
         program._compiled, program.evidence = True, evidence
         return program
 

@@ -48,7 +48,7 @@ def _other_demos(context: Context, winner: Candidate) -> Candidate:
     for path, state in winner.predictors.items():
         drawn = context.derived("other demos", path).sample(context.train, min(len(state.demos), len(context.train)))
         demos[path] = tuple(Demo(plain(one.toDict()), origin=context.key_of(one)) for one in drawn)
-    return winner.with_demos(demos)
+    return winner.with_demos(demos, keep_selector=True)
 
 
 MAKERS: Mapping[str, Callable[[Context, Candidate], Candidate]] = MappingProxyType(

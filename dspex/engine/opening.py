@@ -35,7 +35,7 @@ def runs_folder() -> Path:
     """Where runs without a `run_dir` lie: DSPEX_RUNS_DIR, else below the user's state folder."""
     given = os.environ.get("DSPEX_RUNS_DIR")
     if given:
-        return Path(given)
+        return Path(given).expanduser()
     import platformdirs
 
     return platformdirs.user_state_path("dspex") / "runs"
@@ -43,7 +43,7 @@ def runs_folder() -> Path:
 
 def held_before(run_dir: str | Path | None, most: int | None) -> int | None:
     """How many examples a run begun before has set apart, whatever its budget was; else `most`."""
-    path = Path(run_dir or "", FILE)
+    path = Path(run_dir or "", FILE).expanduser()
     if run_dir is None or not path.is_file():
         return most
     with path.open("rb") as file:
@@ -56,8 +56,8 @@ def opened(run_dir: str | Path | None, terms: Terms) -> tuple[Journal, Run]:
     """The journal of a new run, or of the same run begun before. Raises JournalError for another."""
     name = str(terms.identity["optimizer"][0]).rpartition(".")[2]
     new = runs_folder() / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{uuid4().hex[:6]}"
-    taken = _finished(Path(terms.fork)) if terms.fork is not None else []
-    journal = Journal(Path(run_dir) if run_dir is not None else new)
+    taken = _finished(Path(terms.fork).expanduser()) if terms.fork is not None else []
+    journal = Journal(Path(run_dir).expanduser() if run_dir is not None else new)
     try:
         run = _begun(journal, terms) if journal.records else _new(journal, terms)
         if taken:

@@ -123,4 +123,4 @@ def _without(candidate: Candidate, origin: str) -> Candidate:
         for path, state in candidate.predictors.items()
         if any(demo.origin == origin for demo in state.demos)
     }
-    return candidate.with_demos(changed) if changed else candidate
+    return candidate.with_demos(changed, keep_selector=True) if changed else candidate

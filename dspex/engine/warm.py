@@ -65,18 +65,19 @@ def known_programs(given: Any, student: Module) -> list[Module]:
 
 
 def _listed(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+    every = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    return [one if isinstance(one, Module) else Path(one).expanduser() for one in every]
 
 
 def _is_traces(given: Any) -> bool:
-    return not isinstance(given, Module) and Path(given).suffix == ".jsonl"
+    return not isinstance(given, Module) and given.suffix == ".jsonl"
 
 
 def _program(given: Any, student: Module) -> Module:
     """A program with the student's predictors. Raises as `warmed`."""
     if isinstance(given, Module):
         program = given
-    elif Path(given, FILE).is_file():
+    elif (given / FILE).is_file():
         job = AttachedJob(given)
         if job.status == "running":
             raise ConfigurationError(f"warm_start={str(given)!r}: that run has not ended; wait for it, or stop it.")
@@ -84,13 +85,8 @@ def _program(given: Any, student: Module) -> Module:
     else:
         program = student.deepcopy()
         program.load(given)
-    parts = dict(program.named_predictors())
-    if parts.keys() != dict(student.named_predictors()).keys():
+    if dict(program.named_predictors()).keys() != dict(student.named_predictors()).keys():
         raise ConfigurationError(f"warm_start: {program!r:.80} has other predictors than the student.")
-    if any(part.demo_selector is not None for part in parts.values()):
-        raise ConfigurationError(
-            "warm_start: a program that chooses its demonstrations at each call is made by its optimizer only; compile it again."
-        )
     return program
 
 

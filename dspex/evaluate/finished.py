@@ -106,7 +106,7 @@ def opening(
         "metric": {name: digest(fingerprint(metric)) for name, metric in metrics.items()},
         "devset": digest(list(map(example_key, devset))) if isinstance(devset, list | tuple) else "read as it came",
     }
-    return partial(Finished, Path(folder).absolute(), identity)
+    return partial(Finished, Path(folder).expanduser().absolute(), identity)
 
 
 def _models(program: Any, lm: Any) -> list[Any]:

@@ -14,8 +14,8 @@ from dspex.app.settings import APP_WIDE, DEFAULTS
 from dspex.core.errors import ConfigurationError, DspexError, InputError, ProgramFileError
 from dspex.core.example import Prediction
 from dspex.core.identity import canonical, digest, plain
+from dspex.plugin.catalog import OWN_ADAPTERS
 from dspex.plugin.executors import Artifact, ChunkSettings, RolloutRecord
-from dspex.program.adapters.choice import BUILT_IN
 from dspex.program.fingerprint import fingerprint
 from dspex.program.loading import program_of
 from dspex.program.module import Module
@@ -120,7 +120,7 @@ def _adapter_as_data(adapter: Any) -> Any:
     if adapter is None or isinstance(adapter, str):
         return adapter
     kind = type(adapter)
-    if not kind.__module__.startswith(HOME) or kind.__module__.removeprefix(HOME) not in BUILT_IN:
+    if not kind.__module__.startswith(HOME) or kind.__module__.removeprefix(HOME) not in OWN_ADAPTERS:
         raise ConfigurationError(
             f"adapter={adapter!r:.80} cannot be sent to an executor: give it by name, of dspex's own or of a plugin."
         )
@@ -135,7 +135,7 @@ def _adapter_of(data: Any) -> Any:
     if data is None or isinstance(data, str):
         return data
     module, name, made_with = data
-    if not str(module).startswith(HOME) or str(module).removeprefix(HOME) not in BUILT_IN:
+    if not str(module).startswith(HOME) or str(module).removeprefix(HOME) not in OWN_ADAPTERS:
         raise ConfigurationError(f"{module} has no adapter of dspex.")
     made = getattr(importlib.import_module(module), name)()
     vars(made).update(made_with)

@@ -19,6 +19,7 @@ KIND_WORDS = MappingProxyType(
     }
 )
 
+OWN_ADAPTERS = ("chat", "json", "xml", "plain")
 OWN_COMMANDS = frozenset({"diff", "show", "doctor", "gate", "plugin", "plugins", "run", "runs"})
 
 # What dspex-openai offers beside "openai": as models, and of these as embedders.

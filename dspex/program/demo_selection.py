@@ -41,6 +41,18 @@ def selector_state(selector: DemoSelector | None) -> dict[str, Any]:
     return {"demo_selector": dump()} if dump is not None else {}
 
 
+def nearest_again(state: Any) -> DemoSelector | None:
+    """A `NearestDemos` by its state; None if there is none, or it takes a function that the state cannot hold."""
+    if not isinstance(state, Mapping) or not isinstance(state.get("vectorizer"), Mapping):
+        return None
+    from dspex.program.nearest_demos import NearestDemos  # late: few programs have one
+
+    try:
+        return NearestDemos.from_state(state)
+    except ProgramFileError:
+        return None
+
+
 def selector_from(state: Mapping[str, Any], own: DemoSelector | None) -> DemoSelector | None:
     """The selector of a saved predictor, its `own` where none was saved or the saved one cannot be made again.
 

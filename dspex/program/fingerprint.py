@@ -6,7 +6,7 @@ from functools import partial
 from types import CodeType
 from typing import Any
 
-from dspex.core.candidate import Candidate, Demo, PredictorState
+from dspex.core.candidate import SELECTORS, Candidate, Demo, PredictorState
 from dspex.core.errors import ConfigurationError
 from dspex.core.example import Example
 from dspex.core.identity import canonical, digest, plain
@@ -57,12 +57,18 @@ def extracted(program: Module) -> Candidate:
 
 
 def _params(predictor: Any) -> dict[str, Any]:
-    bias = getattr(predictor, "choice_bias", None)
+    bias, params = getattr(predictor, "choice_bias", None), selector_params(predictor)
     if not bias:
-        return {}
+        return params
     from dspex.program.choice_bias import read_bias
 
-    return {"choice_bias": read_bias(predictor.signature.compiled, bias)}
+    return {**params, "choice_bias": read_bias(predictor.signature.compiled, bias)}
+
+
+def selector_params(predictor: Any) -> dict[str, Any]:
+    """What tells how a predictor's demos are chosen, as a candidate has it; nothing where all are shown."""
+    selector, (nearest, other) = getattr(predictor, "demo_selector", None), SELECTORS
+    return {} if selector is None else {nearest if hasattr(selector, "dump_state") else other: fingerprint(selector)}
 
 
 def demos_of(predictor: Any) -> tuple[Demo, ...]:

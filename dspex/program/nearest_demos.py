@@ -8,6 +8,7 @@ from dspex.app.embedder import Embedder
 from dspex.core.errors import ConfigurationError, ProgramFileError
 from dspex.core.example import Example
 from dspex.core.identity import plain
+from dspex.program.fingerprint import fingerprint
 from dspex.program.knn import KNN
 from dspex.program.vectorizer import CharacterVectorizer, WordVectorizer
 
@@ -87,6 +88,14 @@ class NearestDemos:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return type(self)(self.k, self.vectorizer, self.max_bootstrapped_demos, self.max_labeled_demos)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from another: its state, and of a function also what it does."""
+        state = self.dump_state()
+        if "function" in state["vectorizer"]:
+            state["vectorizer"]["does"] = fingerprint(self.vectorizer)
+        return state
 
     def dump_state(self) -> dict[str, Any]:
         """What a saved program keeps of it: of an Embedder of a model its name, of a function nothing but that it was one."""

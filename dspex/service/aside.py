@@ -8,12 +8,11 @@ from dspex.core.clock import Clock
 from dspex.core.errors import LMError
 from dspex.service.attempts import Attempts
 from dspex.service.call import Options
-from dspex.service.ledger import Charge
+from dspex.service.ledger import NOTHING
 from dspex.service.retry import is_retryable_lm_error
 
 T = TypeVar("T")
 
-NOTHING = Charge()
 LAST_LOOK_S = 60.0  # between two looks, doubled each time
 FAILED_LOOKS = 30  # in a row: about half an hour without an answer
 

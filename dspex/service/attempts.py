@@ -18,7 +18,7 @@ from dspex.service.breaker import Breaker, BreakerPolicy, counts
 from dspex.service.call import Call, Options, Shared
 from dspex.service.crowd import SMALL
 from dspex.service.hedge import Hedge
-from dspex.service.ledger import BudgetScope, Charge, reserve_all, within
+from dspex.service.ledger import NOTHING, BudgetScope, Charge, reserve_all, within
 from dspex.service.limits import Limiter, Pace, Permit
 from dspex.service.retry import Retry, RetryTokens
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NOTHING = Charge()
 ONE_CALL = Charge(1)
 
 

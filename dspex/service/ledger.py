@@ -50,6 +50,9 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
         return Charge(self.calls - other.calls, self.tokens - other.tokens, self.usd - other.usd)
 
 
+NOTHING = Charge()
+
+
 class BudgetScope:
     """A live budget: `limits`, `spent` and what is `left`; shared by all loops and threads under it."""
 
@@ -57,8 +60,8 @@ class BudgetScope:
         self.limits = limits
         self._clock = clock
         self._began = clock.monotonic()
-        self._spent = Charge()
-        self._reserved = Charge()
+        self._spent = NOTHING
+        self._reserved = NOTHING
         self._open = 0
         self._held_up: Counter[Holder] = Counter()  # attempts that wait for a call of their own which waits here
         self._loops = LoopCounts()
@@ -86,7 +89,7 @@ class BudgetScope:
     def forked(self) -> None:
         """In a forked child: calls in flight are the parent's to pay."""
         self._lock = threading.Lock()
-        self._reserved, self._open, self._waiters, self._loops = Charge(), 0, [], LoopCounts()
+        self._reserved, self._open, self._waiters, self._loops = NOTHING, 0, [], LoopCounts()
         self._held_up = Counter()
 
     async def reserve(self, bound: Charge) -> None:
@@ -177,7 +180,7 @@ async def reserve_all(scopes: Sequence[BudgetScope], bound: Charge) -> None:
             done.append(scope)
     except BaseException:
         for scope in done:
-            scope.settle(bound, Charge())
+            scope.settle(bound, NOTHING)
         raise
 
 

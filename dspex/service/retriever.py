@@ -18,7 +18,7 @@ from dspex.service.attempts import Attempts
 from dspex.service.cache import CacheService
 from dspex.service.call import Call, Options, Shared
 from dspex.service.calls import Ask, Calls
-from dspex.service.ledger import Charge
+from dspex.service.ledger import NOTHING
 from dspex.service.middleware import Wrapped
 from dspex.service.reported import reported
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Passages = list[Passage]
 Found = list[Passages]  # a list a query
 
-FREE = Charge()
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Passages)
 
@@ -81,7 +80,7 @@ class RetrieverService:
 
         asked = asked_bytes("retrieve", self.endpoint, _encoder.encode(request), request)
         budgets = call.scope.budgets + self._shared.ceilings()
-        data = await taped_bytes(asked, self.name, _Untaped(self, call, request), budgets, lambda *_: FREE)
+        data = await taped_bytes(asked, self.name, _Untaped(self, call, request), budgets, lambda *_: NOTHING)
         return _decoder.decode(data)
 
     async def _live(self, call: Call, request: RetrieverRequest) -> Passages:
@@ -126,8 +125,8 @@ class RetrieverService:
             wanted = [keys[place] for place in missing]
             ask = Ask(
                 partial(self._retrieved, [requests[place] for place in missing]),
-                bound=lambda needs_price: FREE,  # noqa: ARG005  a search costs no tokens
-                spent=lambda found: FREE,  # noqa: ARG005  as above
+                bound=lambda needs_price: NOTHING,  # noqa: ARG005  a search costs no tokens
+                spent=lambda found: NOTHING,  # noqa: ARG005  as above
                 key=b"".join(wanted) if call.options.cache else None,
                 keep=partial(_keep, cache, wanted),
             )

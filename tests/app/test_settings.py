@@ -82,13 +82,35 @@ def test_a_value_that_cannot_be_is_refused_when_it_is_given(change, given):
     assert dspex.settings.copy() == before
 
 
+CHANGES = [dspex.configure, dspex.App, lambda **given: dspex.context(**given).__enter__()]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["configure", "App", "context"])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("nope", "No adapter 'nope'.*Installed: .*chat, .*json, .*plain, .*xml"), ("two_step", "needs a second model")],
+)
+def test_the_name_of_no_adapter_is_refused_when_it_is_given(change, name, says):
+    before = dspex.settings.copy()
+    with pytest.raises(dspex.ConfigurationError, match=says):
+        change(adapter=name)
+    assert dspex.settings.copy() == before
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["configure", "App", "context"])
+def test_no_plugin_is_looked_at_for_an_adapter_of_our_own(change, monkeypatch):
+    monkeypatch.setattr(dspex.App, "plugins", property(lambda app: pytest.fail("they were looked at")))
+    for name in ("chat", "json", "xml", "plain", dspex.ChatAdapter()):
+        change(adapter=name)
+
+
 def test_what_is_no_cache_is_refused():
     dspex.configure(cache=3)
     with pytest.raises(dspex.ConfigurationError, match="cache=3 is no CacheBackend"):
         lm("a").copy(cache=True)("?")
 
 
-@pytest.mark.parametrize("change", [dspex.configure, dspex.App, lambda **given: dspex.context(**given).__enter__()])
+@pytest.mark.parametrize("change", CHANGES)
 def test_an_unknown_setting_is_refused_with_the_nearest(change):
     with pytest.raises(dspex.ConfigurationError, match=r"no setting 'num_thread'\. Did you mean 'num_threads'"):
         change(num_thread=3)

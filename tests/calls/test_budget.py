@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from fractions import Fraction
 
 import pytest
 
@@ -265,11 +266,23 @@ def test_who_asks_within_his_own_call_is_told_at_once_that_the_budget_is_short(
 
 
 @pytest.mark.parametrize(
-    "limit", [{"calls": -1}, {"calls": "3"}, {"usd": -0.5}, {"usd": float("nan")}, {"on_short": "maybe"}], ids=str
+    "limit",
+    [
+        *[{"calls": calls} for calls in (-1, "3", 2.5, True, float("nan"), float("inf"))],
+        *[{"tokens": 0.5}, {"usd": -0.5}, {"usd": float("nan")}, {"seconds": float("inf")}, {"seconds": True}],
+        {"on_short": "maybe"},
+    ],
+    ids=str,
 )
 def test_a_budget_that_makes_no_sense_is_refused(limit):
     with pytest.raises(dspex.ConfigurationError, match=r"Budget\("), dspex.budget(**limit):
         pass
+
+
+def test_a_whole_number_in_another_form_is_that_number():
+    budget = dspex.Budget(calls=1e3, tokens=4.0, usd=Fraction(1, 4), seconds=2)
+    assert budget == dspex.Budget(1000, 4, 0.25, 2.0)
+    assert [type(limit) for limit in (budget.calls, budget.tokens, budget.usd)] == [int, int, float]
 
 
 @pytest.mark.fault("R14")

@@ -63,3 +63,20 @@ async def test_how_large_a_bias_is_decides_what_is_read_of_the_same_replies(lab,
     repeated, _ = await compiled(lab, tmp_path, again)
     assert again.calls == 0
     assert repeated.evidence == program.evidence
+
+
+async def test_a_teacher_s_biases_are_not_the_student_s(lab, app, tmp_path):
+    class Looking(Biased):
+        async def run(self, ctx):
+            own = await ctx.evaluate(ctx.student, ctx.val)
+            taught = await ctx.evaluate(ctx.teacher, ctx.val, role="teacher")
+            self._means = own.mean, taught.mean
+            return ctx.student
+
+    rows = [dspex.Example(question=f"n={n}", size="high").with_inputs("question") for n in range(4)]
+    optimizer, teacher = Looking(lambda example, prediction: example.size == prediction.size), dspex.Predict(STUDENT)
+    teacher.choice_bias = {"size": {"high": 5.0}}
+    with dspex.context(lm=dspex.LM("house/weighing", provider=Weighing(), cache=False)):
+        program = await optimizer.acompile(dspex.Predict(STUDENT), trainset=rows, teacher=teacher, holdout=0)
+    assert optimizer._means == (0.0, 1.0)
+    assert program.choice_bias is None

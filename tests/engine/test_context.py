@@ -146,3 +146,64 @@ async def test_what_has_no_limit_has_none_in_a_branch_too(lab, app):
     assert set(optimizer.found) == {(None, None, None)}
     await lab.compiled(lab.Model(), optimizer=optimizer, budget=dspex.Budget(calls=90, on_short="stop"))
     assert optimizer.found == [(90, None, None), *[(30, None, None)] * 3]
+
+
+def first_only(inputs, demos):
+    return demos[:1]
+
+
+def choosing(selector, count=4):
+    """A program that shows some of its demonstrations."""
+    program = dspex.Predict("question -> answer")
+    program.demos = [{"question": f"n={n}", "answer": str(2 * n)} for n in range(600, 600 + count)]
+    program.demo_selector = selector
+    return program
+
+
+@pytest.mark.parametrize("selector", [dspex.NearestDemos(1), first_only], ids=["nearest", "a function"])
+async def test_demos_that_an_algorithm_sets_are_all_shown_unless_it_keeps_what_chooses(lab, app, selector):
+    model = lab.Model()
+
+    async def look(ctx):
+        demos = {"self": tuple(dspex.Demo(one.toDict(), origin=ctx.key_of(one)) for one in ctx.train[:3])}
+        student = ctx.student
+        made = [student.with_demos(demos), student.with_demos(demos, keep_selector=True), student]
+        shown = []
+        for one in [*made, student.with_instructions({"self": "Double it."})]:
+            await ctx.evaluate(one, ctx.val[:1])
+            shown.append(model.prompts[-1].count("n=") - 1)
+        return shown
+
+    optimizer = told(lab, look)()
+    with dspex.context(lm=model.lm):
+        program = await optimizer.acompile(choosing(selector), **lab.DATA)
+    assert optimizer.found == [3, 1, 1, 1]
+    assert program.demo_selector is not None
+
+
+async def test_what_chooses_a_teacher_s_demos_does_not_choose_the_student_s(lab, app):
+    model = lab.Model()
+
+    async def look(ctx):
+        await ctx.evaluate(ctx.student, ctx.val[:1])
+        await ctx.evaluate(ctx.teacher, ctx.val[1:2], role="teacher")
+        return [prompt.count("n=") - 1 for prompt in model.prompts]
+
+    optimizer = told(lab, look)()
+    with dspex.context(lm=model.lm):
+        program = await optimizer.acompile(choosing(None), teacher=choosing(dspex.NearestDemos(1)), **lab.DATA)
+    assert optimizer.found == [4, 1]
+    assert program.demo_selector is None
+
+
+@pytest.mark.parametrize("other", [None, dspex.NearestDemos(2), first_only], ids=["none", "two", "a function"])
+async def test_another_way_to_choose_demos_is_another_run(lab, app, tmp_path, other):
+    async def look(ctx):
+        return None
+
+    options = {**lab.DATA, "run_dir": tmp_path / "run"}
+    with dspex.context(lm=lab.Model().lm):
+        await told(lab, look)().acompile(choosing(dspex.NearestDemos(1)), **options)
+        await told(lab, look)().acompile(choosing(dspex.NearestDemos(1)), **options)
+        with pytest.raises(dspex.JournalError, match="student differs"):
+            await told(lab, look)().acompile(choosing(other), **options)

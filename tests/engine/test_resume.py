@@ -164,6 +164,21 @@ async def test_a_run_without_a_folder_gets_one_below_the_runs(lab, app):
     assert "Search" in program.ledger.run_dir
 
 
+async def test_a_tilde_is_the_home_of_the_user(lab, app, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    program = await lab.compiled(lab.Model(), run_dir="~/run", **lab.SMALL)
+    assert (tmp_path / "run" / FILE).is_file()
+    assert dspex.Job.open("~/run").result(dspex.Predict("question -> answer")).dump_state() == program.dump_state()
+    forked = await lab.compiled(again := lab.Model(), run_dir="~/forked", fork="~/run", **lab.SMALL)
+    assert (again.prompts, forked.dump_state()) == ([], program.dump_state())
+    warm = await lab.compiled(lab.Model(), warm_start="~/run", **lab.SMALL)
+    assert "warm start 1" in {one["label"] for one in warm.candidate_programs}
+    monkeypatch.setenv("DSPEX_RUNS_DIR", "~/runs")
+    assert (await lab.compiled(lab.Model(), **lab.SMALL)).ledger.run_dir.startswith(f"{tmp_path}/runs")
+    assert not (tmp_path / "~").exists()
+
+
 @pytest.mark.fault("P02")
 async def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(lab, whole, app, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -210,6 +210,45 @@ async def test_a_program_that_is_known_enters_the_pool_and_is_returned_if_it_is_
     assert lab.saved(again, tmp_path) == lab.saved(program, tmp_path)
 
 
+def nearest(vectorizer=None):
+    """A program that shows the six nearest of many demonstrations."""
+    program = dspex.Predict("question -> answer")
+    program.demos = [{"question": f"n={n}", "answer": str(2 * n)} for n in range(600, 620)]
+    program.demo_selector = dspex.NearestDemos(6, vectorizer)
+    return program
+
+
+def letters(texts):
+    return [[float(len(text)), 1.0] for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("vectorizer", "form"), [(None, "program"), (None, "file"), (None, "run"), (letters, "program")]
+)
+async def test_a_program_that_chooses_its_demos_at_each_call_goes_on_doing_so(lab, app, tmp_path, vectorizer, form):
+    known, options = nearest(vectorizer), {"optimizer": Nothing(lab.right)}
+    if form == "file":
+        known.save(tmp_path / "before.json")
+    elif form == "run":
+        await lab.compiled(lab.Model(), **options, warm_start=known, run_dir=tmp_path / "run")
+    given = {"program": known, "file": tmp_path / "before.json", "run": tmp_path / "run"}[form]
+    model = lab.Model()
+    program = await lab.compiled(model, **options, warm_start=given)
+    assert shown(program) == list(range(600, 620))
+    assert program.demo_selector.dump_state() == known.demo_selector.dump_state()
+    assert {prompt.count("n=6") for prompt in model.prompts} == {0, 6}
+
+
+async def test_a_run_whose_program_chooses_by_a_function_is_named_with_what_gives_it(lab, app, tmp_path):
+    options = {"optimizer": Nothing(lab.right), "run_dir": tmp_path / "run"}
+    program = await lab.compiled(lab.Model(), **options, warm_start=nearest(letters))
+    with pytest.raises(dspex.JournalError, match="the same call of `compile` with this run_dir gives it"):
+        await lab.compiled(lab.Model(), warm_start=tmp_path / "run")
+    again = await lab.compiled(model := lab.Model(), **options, warm_start=nearest(letters))
+    assert model.prompts == []
+    assert again.demo_selector.vectorizer is program.demo_selector.vectorizer is letters
+
+
 async def test_a_search_that_finds_a_better_one_returns_that(lab, app, good):
     poor = dspex.Predict("question -> answer")
     poor.demos = [{"question": "n=1", "answer": "0"}]

@@ -34,6 +34,13 @@ def test_finished_examples_are_not_run_again(run, echo, questions, exact, folder
     assert third.started == 0
 
 
+def test_a_tilde_is_the_home_of_the_user(run, echo, questions, exact, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(Evaluate(questions(5), exact, run_dir="~/run"), echo())
+    run(Evaluate(questions(5), exact, run_dir=tmp_path / "run"), again := echo())
+    assert again.started == 0
+
+
 def test_failed_examples_are_tried_once_more(run, echo, questions, exact, folder):
     evaluate = Evaluate(questions(5), exact, run_dir=folder)
     assert run(evaluate, echo(failing=frozenset({1}))).score == 80.0

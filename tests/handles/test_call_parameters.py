@@ -217,7 +217,9 @@ def test_terms_of_a_wrong_kind_are_refused(make, given):
 @pytest.mark.parametrize("make", [dspex.LM, lambda model: dspex.LM("x/y").copy(model=model)], ids=["LM", "copy"])
 @pytest.mark.parametrize("model", [None, 5, ["x/y"], "", "gpt"], ids=repr)
 def test_what_names_no_model_is_refused(make, model):
-    with pytest.raises(dspex.ConfigurationError, match=r"takes 'provider/model'|name the provider too"):
+    with pytest.raises(
+        dspex.ConfigurationError, match=r"takes 'provider/model'|name the provider too, as in LM\('openai/\w+"
+    ):
         make(model)
 
 

@@ -386,8 +386,9 @@ def test_knn_makes_the_vectors_of_its_trainset_once():
 def test_knn_takes_an_embedder_by_its_name():
     with pytest.raises(dspex.ConfigurationError, match="No embedder 'nobody'"):
         dspex.KNN(1, CAPITALS, "nobody/nothing")(question="?")
-    with pytest.raises(dspex.ConfigurationError, match="name the provider too"):
-        dspex.KNN(1, CAPITALS, "nothing")
+    for name in ("nothing", ""):
+        with pytest.raises(dspex.ConfigurationError, match=r"name the provider too, as in Embedder\('openai/\w+"):
+            dspex.KNN(1, CAPITALS, name)
 
 
 def test_knn_says_what_is_no_vectorizer_and_no_input():

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
+from dspex.app.plugged import check_adapter
 from dspex.core.endpoint import Capabilities
 from dspex.core.errors import ConfigurationError
+from dspex.plugin.catalog import OWN_ADAPTERS
 from dspex.plugin.manager import PluginManager
 from dspex.program.reply_function import goes_by_function
 
-BUILT_IN = ("chat", "json", "xml", "plain")  # modules beside this one, each with a constant of that name
 # What a user asks for in these excludes a schema of ours.
 OWN_FORMS = frozenset({"response_format", "grammar"})
 OWN_FUNCTIONS = frozenset({"tools", "tool_choice"})
@@ -70,14 +71,14 @@ def schema_for(
 
 
 def _named(name: str, plugins: PluginManager) -> Any:
-    if name in BUILT_IN:
+    if name in OWN_ADAPTERS:
         return _built_in(name)
-    if name == "two_step":
-        raise ConfigurationError("'two_step' needs a second model: adapter=dspex.TwoStepAdapter(extraction_model).")
-    return plugins.made("adapters", name, f"configure(adapter={name!r})", BUILT_IN)
+    check_adapter(name, plugins)
+    return plugins.made("adapters", name)
 
 
 def _built_in(name: str) -> Any:
+    """Of a module beside this one, its constant of that name."""
     return getattr(import_module(f"dspex.program.adapters.{name}"), name.upper())
 
 

@@ -81,6 +81,15 @@ def test_a_student_with_demonstrations_keeps_them_as_one_choice(model, data, stu
     assert program.trial_logs[1]["full_eval_score"] == first["score"]
 
 
+def test_of_a_student_that_chooses_its_demonstrations_those_of_other_sets_are_all_shown(model, data, student, right):
+    student.demos, student.demo_selector = data.trainset[:6], dspex.NearestDemos(2)
+    options = {"trainset": data.trainset, "valset": data.valset, "keep": "best", "holdout": 0}
+    program = dspex.MIPROv2(right, max_labeled_demos=5).compile(student, **options)
+    tried = [one["program"] for one in program.candidate_programs]
+    assert {(one.demo_selector is None) == (len(one.demos) < 6) for one in tried} == {True}
+    assert {one.demo_selector is None for one in tried} == {True, False}
+
+
 def test_each_predictor_of_a_program_has_its_own_choices(model, data, two_steps, right):
     program = compiled(data, two_steps, dspex.MIPROv2(right))
     names = ["hint/instruction", "answer/instruction", "hint/demos", "answer/demos"]

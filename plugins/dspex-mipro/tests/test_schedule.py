@@ -153,6 +153,19 @@ def test_a_budget_that_is_short_is_refused_or_fitted(model, data, right):
         heavy.compile(student, **examples, budget=dspex.Budget(calls=300, on_short="fit"))
 
 
+def test_numbers_of_candidates_and_trials_are_fitted_to_a_budget(model, data, student, right):
+    options = {"trainset": data.trainset, "valset": data.examples(1_000, 100), "num_trials": 20}
+    numbers = dspex.MIPROv2(right, auto=None, num_candidates=10)
+    assert numbers.quote(student, **options).calls > 900
+    program = numbers.compile(student, **options, budget=dspex.Budget(calls=900, on_short="fit"))
+    assert program.evidence.stopped == "done"
+    assert model.calls == program.ledger.calls <= 900
+    assert any("made smaller" in note for note in program.evidence.notes)
+    assert 4 <= len(program.trial_logs) < 20
+    with pytest.raises(dspex.BudgetExceeded, match="MIPROv2 may take"):
+        numbers.compile(student, **options, budget=dspex.Budget(calls=150, on_short="fit"))
+
+
 def test_a_run_that_was_cut_off_goes_on_and_pays_nothing_twice(model, data, right, tmp_path):
     whole = run(data, dspex.MIPROv2(right), val=60, run_dir=tmp_path / "run")
     paid = model.calls

@@ -93,6 +93,37 @@ def test_a_valset_is_drawn_from_the_trainset_and_shows_in_no_demonstration(clerk
     assert len({demo["ticket"] for demo in program.demos}) <= 20
 
 
+def compared(program: Any) -> int:
+    """How many candidates were run on the whole valset."""
+    return sum(None not in entry["subscores"] for entry in program.candidate_programs)
+
+
+@pytest.mark.parametrize(
+    ("examples", "calls", "decide"),
+    [(400, 300, 25), (400, 1_000, 93), (96, 300, 32), (96, 100, 16), (30, 60, 10)],
+)
+def test_the_valset_is_as_large_as_the_calls_suffice_to_compare_many_on(clerk, examples, calls, decide):
+    program = dspex.optimize(dspex.Predict("ticket -> team"), tickets(0, examples), same, calls)
+    assert len(program.candidate_programs[0]["subscores"]) == decide
+    assert compared(program) >= 4
+    assert len(labels(program)) >= min(6, calls // decide - 2)
+    assert program.ledger.calls <= calls
+
+
+def test_a_program_of_more_steps_is_compared_on_fewer(clerk):
+    for calls, decide in [(540, 30), (360, 20)]:
+        program = dspex.optimize(Twice(), tickets(0, 90), same, calls, holdout=0)
+        assert len(program.candidate_programs[0]["subscores"]) == decide
+
+
+def test_with_more_calls_a_run_goes_on_with_the_same_demonstrations_to_choose_from(clerk, tmp_path):
+    options = {"run_dir": tmp_path / "run", "holdout": 0}
+    dspex.optimize(student(), tickets(0, 90), same, 150, **options)
+    program = dspex.optimize(student(), tickets(0, 90), same, 250, **options)
+    assert len(program.candidate_programs[0]["subscores"]) == 27
+    assert len(clerk.prompts) == len(set(clerk.prompts))
+
+
 def test_a_budget_that_one_look_at_the_program_passes_is_refused(clerk):
     with pytest.raises(dspex.BudgetExceeded, match="12 calls"):
         dspex.optimize(student(), tickets(0, 30), same, 5, valset=tickets(100, 12))

@@ -43,6 +43,24 @@ def test_the_best_program_of_the_chain_is_returned_with_all_others(model, data, 
     assert made["few -> many"][1] == program.candidate_programs[0]["score"] > made[""][1]
 
 
+@pytest.mark.parametrize("then", ["BootstrapRS", "StrategyRace"])
+def test_a_search_after_nearest_demonstrations_shows_its_own_at_each_call(model, data, student, right, then):
+    later = {
+        "BootstrapRS": dspex.BootstrapRS(right, max_labeled_demos=8, num_candidate_programs=1, race_z=None),
+        "StrategyRace": dspex.StrategyRace(right, 160),
+    }[then]
+    near = dspex.KNNFewShot(2, data.trainset, max_bootstrapped_demos=0)
+    program = chain(right, near=near, search=later).compile(
+        student, trainset=data.trainset, valset=data.valset, strategy="near -> search", keep="best"
+    )
+    tried = {one["label"]: one["program"] for one in program.candidate_programs}
+    fixed = [one for label, one in tried.items() if label.startswith("step 2/") and "nearest" not in label]
+    assert fixed
+    for one in fixed:
+        one(question="n=333")
+        assert model.prompts[-1].count("[[ ## question ## ]]\nn=") == len(one.demos) + 1
+
+
 def test_of_equal_programs_the_earlier_one_is_returned(model, data, student):
     together = chain(lambda example, prediction: 1, p=Shown(2), q=Shown(3))
     program = together.compile(student, trainset=data.trainset, valset=data.valset, strategy="p -> q")
@@ -136,6 +154,28 @@ def test_a_chain_is_one_run_with_one_budget(model, data, student, right, tmp_pat
     assert len(model.prompts) - paid <= paid // 2
     again = together.compile(student, **options, run_dir=tmp_path / "short")
     assert again.dump_state() == whole.dump_state()
+
+
+@pytest.mark.parametrize(("calls", "strategy"), [(500, "p -> q -> p"), (900, "p -> q"), (700, "both -> q")])
+def test_a_chain_is_made_to_fit_a_budget(model, data, student, right, calls, strategy):
+    inner = chain(right, one=dspex.BootstrapRS(right, num_candidate_programs=16), two=Shown(2))
+    together = chain(right, p=dspex.BootstrapRS(right, num_candidate_programs=16), q=Shown(4), both=inner)
+    options = {"trainset": data.trainset, "valset": data.valset, "strategy": strategy}
+    options["optimizer_compile_args"] = {"both": {"strategy": "one -> two"}}
+    assert together.quote(student, **options).calls > calls
+    program = together.compile(student, **options, budget=dspex.Budget(calls=calls, on_short="fit"))
+    assert program.evidence.stopped == "done"
+    assert len(model.prompts) == program.ledger.calls <= calls
+    assert any("made smaller" in note for note in program.evidence.notes)
+    assert any("seed 0" in one["label"] for one in program.candidate_programs)  # not the least that it can do
+
+
+def test_a_chain_that_cannot_do_with_less_is_refused(model, data, student, right):
+    together = chain(right, p=Shown(1), q=dspex.BootstrapRS(right))
+    options = {"trainset": data.trainset, "valset": data.valset, "strategy": "p -> q"}
+    with pytest.raises(dspex.BudgetExceeded, match="BetterTogether may take"):
+        together.compile(student, **options, budget=dspex.Budget(calls=100, on_short="fit"))
+    assert model.prompts == []
 
 
 def test_arguments_of_a_step_replace_the_common_ones(model, data, student, right):
@@ -246,6 +286,27 @@ def test_a_chain_inside_a_chain_is_scored_on_the_outer_valset(model, data, stude
     )
     assert None not in program.candidate_programs[0]["subscores"]
     assert len(program.demos) in (1, 3)
+
+
+@pytest.mark.parametrize("has_common", [True, False], ids=["beside a common one", "alone"])
+def test_a_step_inside_an_inner_chain_has_its_own_teacher(model, data, student, right, has_common):
+    def shows(count):
+        program = student.deepcopy()
+        program.demos = data.trainset[:count]
+        return program
+
+    first, second, last = Shown(1), Shown(2), Shown(1)
+    inner = {"strategy": "a -> b", "optimizer_compile_args": {"b": {"teacher": [shows(2), shows(3)]}}}
+    chain(right, p=chain(right, a=first, b=second), q=last).compile(
+        student,
+        trainset=data.trainset,
+        valset=data.valset,
+        teacher=shows(1) if has_common else None,
+        strategy="p -> q",
+        optimizer_compile_args={"p": inner, "q": {"teacher": shows(4)}},
+    )
+    taught = [[len(one.predictors["self"].demos) for one in step._seen.teachers] for step in (first, second, last)]
+    assert taught == [[1] if has_common else [], [2], [4]]
 
 
 class Costly(Shown):

@@ -44,6 +44,18 @@ def test_a_random_search_scores_sets_of_them(model, data, student, right, traces
     assert len(sets) > 2
 
 
+@pytest.mark.parametrize("form", ["program", "file", "run"])
+def test_a_program_of_nearest_demonstrations_enters_the_next_search(model, data, student, right, tmp_path, form):
+    known = dspex.KNNFewShot(3, data.trainset, max_bootstrapped_demos=0).compile(student, run_dir=tmp_path / "run")
+    known.save(tmp_path / "before.json")
+    given = {"program": known, "file": tmp_path / "before.json", "run": tmp_path / "run"}[form]
+    more = {"keep": "best", "holdout": 0, "warm_start": given}
+    program = dspex.optimize(student, data.examples(200, 30), right, 50, valset=data.valset, **more)
+    assert program.dump_state() == known.dump_state()
+    program(question="n=133")
+    assert model.prompts[-1].count("[[ ## question ## ]]\nn=") == 3 + 1
+
+
 def test_the_nearest_of_them_are_shown(model, data, student, right, traces):
     program = dspex.KNNFewShot(2, data.trainset[:8], metric=right).compile(student, warm_start=traces)
     assert set(range(700, 706)) <= set(numbers(program.demos))

@@ -48,5 +48,34 @@ def test_an_unfinished_one_says_what_it_has_to_give(run):
     )
 
 
+GIVEN = """
+import pytest
+from dspex.testing import SubscriberContract
+
+class Heard:
+    def __init__(self): self.names = []
+    def on_event(self, event): self.names.append(type(event).__name__)
+
+class TestMine(SubscriberContract):
+    @pytest.fixture(autouse=True)
+    def given(self):
+        self.make = Heard
+
+class TestOther(TestMine):
+    pass
+
+class TestUses(SubscriberContract):
+    @pytest.fixture(autouse=True)
+    def given(self):
+        self.before = self.make
+"""
+
+
+def test_what_a_fixture_sets_is_given(run):
+    result = run(GIVEN)
+    result.assert_outcomes(passed=14, failed=1)
+    result.stdout.fnmatch_lines(["*TestUses is not finished. It has to give:*", "*make: *"])
+
+
 def test_a_kit_that_is_only_imported_is_none(run):
     run("from dspex.testing import CacheContract as TestCacheContract\ndef test_one(): pass").assert_outcomes(passed=1)

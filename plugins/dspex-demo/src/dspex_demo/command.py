@@ -108,4 +108,4 @@ def run_folder(name: str, seed: int, given: Path | None = None, *, fresh: bool =
 def runs_folder() -> Path:
     """Where runs lie: DSPEX_RUNS_DIR, else below the user's state folder."""
     given = os.environ.get("DSPEX_RUNS_DIR")
-    return Path(given) if given else Path(platformdirs.user_state_path("dspex")) / "runs"
+    return Path(given).expanduser() if given else Path(platformdirs.user_state_path("dspex")) / "runs"

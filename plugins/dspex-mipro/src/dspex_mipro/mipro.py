@@ -1,6 +1,7 @@
 """MIPROv2: instructions and demonstrations chosen together."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
@@ -97,6 +98,7 @@ class MIPROv2(Optimizer):
         self.metric_threshold = metric_threshold
         self.summary = summary
         self.race = race
+        self._most_trials: int | None = None  # that a budget suffices for
 
     def start(
         self,
@@ -134,6 +136,8 @@ class MIPROv2(Optimizer):
         given = {**self.compile_arguments, **arguments}
         sizes = ("minibatch_size", "minibatch_full_eval_steps", "view_data_batch_size")
         at_least(1, num_trials=given["num_trials"], **{name: given[name] for name in sizes})
+        if self._most_trials is not None:
+            given["num_trials"] = min(given["num_trials"], self._most_trials)
         at_least(0, **{name: given[name] for name in ("max_bootstrapped_demos", "max_labeled_demos")})
         unused(
             requires_permission_to_run=(given["requires_permission_to_run"], "the budget is what asks"),
@@ -147,9 +151,12 @@ class MIPROv2(Optimizer):
         return estimated(plan, shape, {**self.compile_arguments, **shape.arguments})
 
     def fit(self, shape: Shape, budget: Budget) -> "MIPROv2 | None":
-        """The same in a lighter mode, the first that the calls suffice for, else the lightest; None without a mode."""
+        """The same in a lighter mode, the first that the calls suffice for, else the lightest.
+
+        Without a mode it is with fewer candidates, and trials in proportion; None where the calls do not suffice for two.
+        """
         if self.auto is None:
-            return None
+            return self._with_fewer(shape, budget)
         modes = list(MODES)
         lighter = self
         for mode in reversed(modes[: modes.index(self.auto) + 1]):
@@ -160,6 +167,16 @@ class MIPROv2(Optimizer):
             if budget.calls is None or need <= budget.calls:
                 break
         return lighter
+
+    def _with_fewer(self, shape: Shape, budget: Budget) -> "MIPROv2 | None":
+        whole, trials = self.num_candidates or 0, shape.arguments["num_trials"]
+        for count in range(whole, min(whole, 2) - 1, -1):
+            smaller = copy.copy(self)
+            smaller.num_candidates, smaller._most_trials = count, math.ceil(trials * count / whole)
+            need = smaller.estimate(shape).high + 2 * shape.held * shape.calls_per_run
+            if budget.calls is not None and need <= budget.calls:
+                return smaller
+        return None
 
     async def run(self, ctx: Any) -> Candidate:
         """Demonstrations and all that proposals rest on side by side, then the proposals, then the search."""

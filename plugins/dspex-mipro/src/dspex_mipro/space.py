@@ -46,7 +46,10 @@ class Space(msgspec.Struct, frozen=True):
     def candidate(self, point: Mapping[str, int]) -> Candidate:
         """The program of a point."""
         taken = [(axis, axis.choices[point[axis.name]]) for axis in self.axes]
-        made = self.student.with_demos({axis.path: choice for axis, choice in taken if axis.is_demos})
+        demos = {axis.path: choice for axis, choice in taken if axis.is_demos}
+        own = {path: state.demos for path, state in self.student.predictors.items()}
+        # What chooses among the student's own demos is a part of them.
+        made = self.student.with_demos({path: choice for path, choice in demos.items() if choice != own[path]})
         return made.with_instructions({axis.path: choice for axis, choice in taken if not axis.is_demos})
 
 

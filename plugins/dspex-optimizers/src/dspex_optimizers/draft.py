@@ -30,7 +30,8 @@ def thinned(candidate: Candidate, most: int, rng: random.Random) -> Candidate:
         {
             path: tuple(demo for place, demo in enumerate(state.demos) if place not in gone)
             for path, state in candidate.predictors.items()
-        }
+        },
+        keep_selector=True,
     )
 
 
@@ -50,7 +51,7 @@ def shown(candidate: Candidate, run: Rollout, most: int | None) -> Candidate:
         inputs = {name: cut(value, most) for name, value in step.inputs.items()}
         demo = Demo({**inputs, **step.outputs}, augmented=True, origin=run.example)
         demos[path] = (*candidate.predictors[path].demos, demo)
-    return candidate.with_demos(demos)
+    return candidate.with_demos(demos, keep_selector=True)
 
 
 def cut(value: Any, most: int | None) -> Any:

@@ -1,9 +1,7 @@
 """Demonstrations chosen for each call among runs that were made once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import msgspec
 
 from dspex import (
     KNN,
@@ -72,19 +70,9 @@ class KNNFewShot(BootstrapFewShot):
         """All runs in one wave; which are shown is settled at each call."""
         async with ctx.phase("bootstrap", total=len(ctx.train)):
             runs = await self.collected(ctx, ctx.train, len(ctx.train), "knn") if self.max_bootstrapped_demos else []
-        params = {
-            "k": self.k,
-            "max_bootstrapped_demos": self.max_bootstrapped_demos,
-            "max_labeled_demos": self.max_labeled_demos,
-            "vectorizer": self.identity["vectorizer"],
-        }
-        states = {
-            path: msgspec.structs.replace(state, demos=self.pool(ctx, runs, path))
-            for path, state in ctx.student.predictors.items()
-        }
-        shown = Candidate(ctx.student.structure, states).with_params(
-            {path: {"nearest_demos": params} for path in states}
-        )
+        demos = {path: self.pool(ctx, runs, path) for path in ctx.student.predictors}
+        named = {"nearest_demos": self.selector().identity}
+        shown = ctx.student.with_demos(demos).with_params(dict.fromkeys(demos, named))
         made: Candidate = ctx.consider(shown, "nearest")
         return made
 
@@ -97,9 +85,12 @@ class KNNFewShot(BootstrapFewShot):
         return (*made, *(demo(ctx, one) for one in labelled if ctx.key_of(one) not in shown))
 
     def finish(self, program: Module, candidate: Candidate) -> None:
-        """Give each predictor the selector that its candidate names."""
+        """Give each predictor whose candidate names this optimizer's selector one with its vectorizer, which may be a function."""
         for path, predictor in program.named_predictors():
-            params: Mapping[str, Any] = candidate.predictors[path].params.get("nearest_demos", {})
-            limits = {name: value for name, value in params.items() if name != "vectorizer"}
-            if limits and params["vectorizer"] == self.identity["vectorizer"]:  # it may be another optimizer's
-                predictor.demo_selector = NearestDemos(vectorizer=self.vectorizer, **limits)
+            selector = self.selector()
+            if candidate.predictors[path].params.get("nearest_demos") == selector.identity:
+                predictor.demo_selector = selector
+
+    def selector(self) -> NearestDemos:
+        """What chooses at each call."""
+        return NearestDemos(self.k, self.vectorizer, self.max_bootstrapped_demos, self.max_labeled_demos)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,10 @@ from dspex import (
     Estimate,
     EvaluationError,
     Example,
+    Job,
     Module,
-    NearestDemos,
     Optimizer,
+    Quote,
     Range,
     Shape,
 )
@@ -39,6 +40,7 @@ from dspex_optimizers.weighing import Weighing, can_weigh
 PROPOSALS = 3
 CALIBRATION = SETTLING = 2  # candidates' worth of calls
 LEAST_SPLIT, MOST_VALIDATION = 6, 100
+LEAST_VALIDATION, COMPARED = 16, 9  # examples, and candidates that the calls are to suffice for
 RUN_SHARE = 4  # at most a fourth of the calls goes into runs to demonstrate
 
 
@@ -49,7 +51,8 @@ class StrategyRace(Optimizer):
     drawn at random; the demonstrations are the training examples, or the program's own good runs where its steps have fields
     that no example has. Then the leading family runs in other sizes or draws, the leader with its labels calibrated
     (LabelCalibration), and with a `prompt_model` the leader with new instructions. What has clearly lost is dropped
-    (`race_z`; None drops nothing). A third of the trainset, 100 at most, is the valset where none is given.
+    (`race_z`; None drops nothing). A third of the trainset, 100 at most, is set apart where no valset is given, and as much of
+    it is the valset as nine candidates can be run on.
     """
 
     def __init__(
@@ -72,14 +75,35 @@ class StrategyRace(Optimizer):
         self.max_errors = max_errors
         self.race_z = race_z
         self._calls = calls  # as a budget, and no part of what a run is
+        self._predictors = 1  # of the student at hand
+
+    def start(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Job:
+        """Begin to compile, and return at once."""
+        return super(StrategyRace, self._of(student)).start(student, trainset=trainset, **options)
+
+    def quote(self, student: Module, *, trainset: Sequence[Example], **options: Any) -> Quote:
+        """What `compile` with the same arguments may cost at most."""
+        return super(StrategyRace, self._of(student)).quote(student, trainset=trainset, **options)
+
+    def _of(self, student: Any) -> "StrategyRace":
+        planned = copy.copy(self)
+        planned._predictors = (
+            max(1, len(student.predictors())) if isinstance(student, Module) else 1
+        )  # `start` refuses it
+        return planned
 
     def parts(self, train: list[Example], val: list[Example], rng: Any) -> tuple[list[Example], list[Example]]:
-        """A valset out of the trainset where none was given."""
+        """A valset out of the trainset where none was given.
+
+        What the calls do not suffice for is in neither part: a run that goes on with more of them has the same demonstrations
+        to choose from, and only more to run them on.
+        """
         if val or len(train) < LEAST_SPLIT:
             return train, val or train
         drawn_first = rng.sample(train, len(train))
         count = min(MOST_VALIDATION, len(train) // 3)
-        return drawn_first[count:], drawn_first[:count]
+        most = max(LEAST_VALIDATION, self._calls // (COMPARED * self._predictors))
+        return drawn_first[count:], drawn_first[: min(count, most)]
 
     def estimate(self, shape: Shape) -> Estimate:
         """As many calls as it was given, and at least the program as it is on the valset."""
@@ -150,13 +174,6 @@ class StrategyRace(Optimizer):
         leaders.pay(len(ctx.val) * len(ctx.predictors))
         if made.key != leaders.leader.candidate.key:
             await leaders.race([partial(given, Arm("calibrated", made, "calibrated"))])
-
-    def finish(self, program: Module, candidate: Candidate) -> None:
-        """Give each predictor the selector that its candidate names."""
-        for path, predictor in program.named_predictors():
-            found: Mapping[str, Any] | None = candidate.predictors[path].params.get("nearest_demos")
-            if found is not None and found["vectorizer"] in KINDS.values():  # another optimizer's has another
-                predictor.demo_selector = NearestDemos.from_state(found)
 
 
 def given(arm: Arm) -> Arm:

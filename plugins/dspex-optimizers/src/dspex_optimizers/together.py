@@ -1,6 +1,7 @@
 """Optimizers one after another, each from what the one before has made."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import msgspec
 
 from dspex import (
+    Budget,
     Candidate,
     ConfigurationError,
     Estimate,
@@ -83,7 +85,7 @@ class BetterTogether(Optimizer):
         self, trainset: Sequence[Example], options: Mapping[str, Any]
     ) -> tuple["BetterTogether", dict[str, Any]]:
         """This optimizer with the steps of one compile, and the arguments of that: data parted, all teachers in one list."""
-        planned, given = copy.copy(self), {**self.compile_arguments, **options}
+        given = {**self.compile_arguments, **options}
         self._checked(given)
         train, ratio = list(trainset), given["valset_ratio"]
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio < 1:
@@ -93,13 +95,23 @@ class BetterTogether(Optimizer):
             train, val = self.whole_groups(train[count:], train[:count], given.get("group"))
             given["valset"] = val or None
             given["valset_ratio"] = ratio if count else 0
-        teachers, planned._teachers = listed(given.get("teacher")), {}
-        main = planned._teachers[""] = (0, len(teachers))
-        for name, more in (given["optimizer_compile_args"] or {}).items():
-            own = listed(more.get("teacher"))
-            planned._teachers[name] = (len(teachers), len(teachers) + len(own)) if own else main
-            teachers += own
+        planned, teachers = self._taught(listed(given.get("teacher")), given["optimizer_compile_args"] or {})
         return planned, {**given, "trainset": train, "teacher": teachers or None}
+
+    def _taught(
+        self, main: Sequence[Module], arguments: Mapping[str, Mapping[str, Any]]
+    ) -> tuple["BetterTogether", list[Module]]:
+        """This optimizer with who teaches each step, and all these teachers in one list: the chain's, then those of its steps."""
+        planned, teachers = copy.copy(self), list(main)
+        planned.optimizers, planned._teachers = dict(self.optimizers), {"": (0, len(main))}
+        for name, more in arguments.items():
+            inner, own = self.optimizers[name], listed(more.get("teacher"))
+            deeper = more.get("optimizer_compile_args")
+            if isinstance(inner, BetterTogether) and deeper:
+                planned.optimizers[name], own = inner._taught(own or main, deeper)
+            planned._teachers[name] = (len(teachers), len(teachers) + len(own)) if own else (0, len(main))
+            teachers += own
+        return planned, teachers
 
     def _checked(self, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         """The names of the strategy. Raises ConfigurationError for an unknown one, or arguments that its compile does not have."""
@@ -134,6 +146,25 @@ class BetterTogether(Optimizer):
             total(one.reflection for one in parts),
             usd=sum(one.usd for one in parts),
         )
+
+    def fit(self, shape: Shape, budget: Budget) -> "BetterTogether | None":
+        """With each optimizer made to fit its share of the calls that the scores leave, and those that cannot do with less."""
+        if budget.calls is None:
+            return None
+        smaller, steps = copy.copy(self), Counter(self._checked({**self.compile_arguments, **shape.arguments}))
+        smaller.optimizers = dict(self.optimizers)
+        shapes = {name: self._shape(shape, name) for name in steps}
+        most = {name: self.optimizers[name].estimate(shapes[name]).high for name in steps}
+        fixed = {name for name in steps if fit_to(self.optimizers[name], shapes[name], most[name] - 1) is None}
+        held = 2 * shape.held * shape.calls_per_run
+        left = budget.calls - held - (1 + steps.total()) * shape.val * shape.calls_per_run
+        wanted = sum(steps[name] * most[name] for name in steps)
+        for name in sorted(steps, key=lambda name: name not in fixed):
+            made = fit_to(self.optimizers[name], shapes[name], left * most[name] // max(1, wanted))
+            smaller.optimizers[name] = made or self.optimizers[name]
+            left -= steps[name] * smaller.optimizers[name].estimate(shapes[name]).high
+            wanted -= steps[name] * most[name]
+        return smaller
 
     def _shape(self, shape: Shape, name: str) -> Shape:
         more = (shape.arguments.get("optimizer_compile_args") or {}).get(name, {})
@@ -198,6 +229,11 @@ async def scored(ctx: Any, candidate: Candidate, name: str) -> float:
     """Mean score on the validation examples."""
     async with ctx.phase(f"score of {name}", total=len(ctx.val)):
         return (await ctx.evaluate(candidate, ctx.val)).mean  # type: ignore[no-any-return]  # a mean is a float
+
+
+def fit_to(optimizer: Optimizer, shape: Shape, calls: int) -> Optimizer | None:
+    """The optimizer with settings that so many calls suffice for; None where it has none."""
+    return optimizer.fit(shape, Budget(calls=max(0, calls), on_short="fit"))
 
 
 def total(given: Iterable[Range]) -> Range:

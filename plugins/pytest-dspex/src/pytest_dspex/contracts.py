@@ -1,5 +1,6 @@
 """Contract kits among the tests: each subclass is found, and one that lacks a part says which."""
 
+import dis
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -25,8 +26,15 @@ def lacking(one: type) -> Iterator[str]:
     for name in sorted({name for base in one.__mro__ for name in vars(base) if not name.startswith("_")}):
         method = getattr(one, name)
         code = getattr(method, "__code__", None)
-        if code is not None and code.co_names == ("NotImplementedError",):
+        if code is not None and code.co_names == ("NotImplementedError",) and not sets(one, name):
             yield f"{name}: {(inspect.getdoc(method) or '').partition(chr(10))[0]}"
+
+
+def sets(one: type, name: str) -> bool:
+    """Whether something that a class adds to its kit, a fixture of its own for one, sets that attribute."""
+    own = [inspect.unwrap(value) for base in one.__mro__ if not is_kit(base) for value in vars(base).values()]
+    steps = (step for each in own if hasattr(each, "__code__") for step in dis.get_instructions(each))
+    return any(step.opname == "STORE_ATTR" and step.argval == name for step in steps)
 
 
 class Unfinished(pytest.Item):
