@@ -14,7 +14,7 @@ class BaseLM(LM, metaclass=ABCMeta):
 
     It gives a text, a list of texts, an LMResponse, or a reply in OpenAI's form as object or dictionary. `messages` are
     dictionaries, `kwargs` the parameters of handle and call, and `tools` and `response_format` where they are asked
-    for; `prompt` is always None. The sync form runs in a thread. Replies are cached only where `cache_key` is set, in
+    for; `prompt` is always None. The sync form runs in a thread. A `__call__` or `acall` may stand in their place. Replies are cached only where `cache_key` is set, in
     the class or as a keyword: it says what tells this object's replies from those of another with the same model.
     """
 
@@ -32,7 +32,9 @@ class BaseLM(LM, metaclass=ABCMeta):
         **kwargs: Any,
     ) -> None:
         if not is_written(type(self)):
-            raise ConfigurationError(f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them.")
+            raise ConfigurationError(
+                f"{type(self).__name__} has neither `forward` nor `aforward`; write one of them, or a whole `__call__`."
+            )
         self.cache_key = cache_key or self.cache_key
         super().__init__(model, model_type, temperature, max_tokens, cache, callbacks, num_retries, **kwargs)
 

@@ -95,7 +95,7 @@ class Fallback(LM):
         overlay = SCOPE.get().overlay.get("lm_params")
         return LMRequest(self.model, messages, {**params, **(overlay or {})}, tools, schema, n)
 
-    async def complete(self, request: LMRequest) -> LMResponse:
+    async def complete(self, request: LMRequest, *, by_base: bool = False) -> LMResponse:
         """The reply of the first that answers. Raises FallbackFailed, or what none could mend."""
         recorder = SCOPE.get().recorder
         if recorder is None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Self, TextIO
 
@@ -13,17 +14,16 @@ from dspex.app.app import App, current_app, default_app
 from dspex.app.endpoints import HANDLES_OWN, Connection, changed_terms, terms
 from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import asked, completions
-from dspex.app.written_lm import Written, is_written
+from dspex.app.written_lm import CALLS, Written, asks_base, is_written, reply_of
 from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
 from dspex.core.messages import LMDelta, LMRequest, LMResponse, Message
 from dspex.core.secret import Secret
-from dspex.core.warn import warn
 from dspex.core.wire import HttpLimits
 from dspex.runtime.callbacks import Emission
 from dspex.runtime.scope import SCOPE, Scope
-from dspex.runtime.stepping import run_stepped
+from dspex.runtime.stepping import HOP, run_stepped
 from dspex.service.breaker import BreakerPolicy
 from dspex.service.call import Options, attempts_of
 from dspex.service.hedge import checked_after
@@ -85,17 +85,20 @@ class LM:
     options name make the endpoint; all others are parameters under OpenAI's names. `provider=` takes an LMProvider
     object instead of a plugin's. `capabilities` are what you know of the model, and go before what its provider knows. `train_kwargs` and `finetuning_model` are for a training of it, and never sent. A call may change parameters, and `cache`, `timeout`, `num_retries`, `retry`,
     `hedge_after` and `dispatch`; for anything else take a `copy`. Errors of the endpoint are raised by the calls, not here.
-    A subclass with a `forward` or `aforward` of its own is called by that, as a BaseLM.
+    A subclass with a `forward` or `aforward` of its own is called by that, as a BaseLM; so is one with a `__call__` or `acall`,
+    which may stand around LM's own by `super()`.
     """
 
     cache_key: str | None = None  # of a subclass with a `forward`: see BaseLM
     _says: tuple[str, ...] = ()  # those of SUPPORTS that a subclass has of its own
+    _own_calls: tuple[str, ...] = ()  # and of `__call__` and `acall`
+    _wraps = False  # one of these stands around that of a base class
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
         cls._says = tuple(name for name in SUPPORTS if getattr(cls, name) is not getattr(LM, name))
-        for name in {"__call__", "acall"} & vars(cls).keys():
-            warn(f"{cls.__name__}.{name} is called by you only; what modules call is a `forward` or `aforward`.")
+        cls._own_calls = tuple(name for name in CALLS if getattr(cls, name) is not getattr(LM, name))
+        cls._wraps = any(asks_base(getattr(cls, name)) for name in cls._own_calls)
 
     def __init__(  # noqa: PLR0917  DSPy's order
         self,
@@ -328,8 +331,11 @@ class LM:
         """Start the provider, if it has not started yet; it may only then know what it can do."""
         await self.service.ready()
 
-    async def complete(self, request: LMRequest) -> LMResponse:
-        """A whole reply. Raises LMError classes, PluginError or BudgetExceeded."""
+    async def complete(self, request: LMRequest, *, by_base: bool = False) -> LMResponse:
+        """A whole reply; `by_base` is without a `__call__` of one's own. Raises LMError classes, PluginError or BudgetExceeded."""
+        if self._wraps and not by_base:
+            await HOP
+            return await reply_of(self, CALLS, request)
         options = self._options
         if request.params:
             request, options = self._carried(request)
@@ -377,7 +383,7 @@ class LM:
 
     def __call__(self, prompt: str | Turns | None = None, messages: Turns | None = None, **kwargs: Any) -> list[Any]:
         """The completions' texts; dictionaries where a completion has more than text. A list as the prompt is the messages."""
-        return run_stepped(current_app().bridge, self.acall(prompt, messages, **kwargs))
+        return run_stepped(current_app().bridge, LM.acall(self, prompt, messages, **kwargs))
 
     async def acall(self, prompt: str | Turns | None = None, messages: Turns | None = None, **kwargs: Any) -> list[Any]:
         """As calling it."""
@@ -388,10 +394,11 @@ class LM:
         n = kwargs.pop("n", None) or 1
         request = self.request(tuple(to_message(one) for one in messages), kwargs, n=n)
         callbacks = [*current_app().settings.callbacks, *self.callbacks]
+        answer = partial(self.complete, by_base=True) if self._wraps else self.complete
         if not callbacks:
-            return completions(await self.complete(request))
+            return completions(await answer(request))
         async with Emission(callbacks, "lm", self, asked(request)) as emission:
-            emission.outputs = made = completions(await self.complete(request))
+            emission.outputs = made = completions(await answer(request))
         return made
 
     def copy(self, **changes: Any) -> Self:

@@ -1,6 +1,7 @@
-"""What makes a class with a `forward` of its own an LM: its calls as a provider's, its replies in any usual form."""
+"""What makes a class with a `forward` or a `__call__` of its own an LM: its calls as a provider's, its replies in any usual form."""
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,39 +12,54 @@ from dspex.core.messages import Choice, LMRequest, LMResponse, ToolCall
 from dspex.core.usage import Usage
 from dspex.runtime.worker_threads import in_thread
 
-FORMS = ("forward", "aforward")
+FORMS = ("forward", "aforward")  # sync and async
+CALLS = ("__call__", "acall")
+_BASE = frozenset({"super", *CALLS})
 
 
-def is_written(kind: type) -> bool:
+def is_written(kind: Any) -> bool:
     """Whether a class says itself how a model is called."""
-    return any(hasattr(kind, form) for form in FORMS)
+    return any(hasattr(kind, form) for form in FORMS) or bool(kind._own_calls and not kind._wraps)
+
+
+def asks_base(method: Any) -> bool:
+    """Whether a `__call__` or `acall` asks that of its base class, by the names in its code."""
+    code = getattr(inspect.unwrap(method), "__code__", None)
+    return code is not None and not _BASE.isdisjoint(code.co_names)
 
 
 class Written:
-    """The LMProvider that an LM with a `forward` is."""
+    """The LMProvider that an LM with a `forward` is, or with a `__call__` that does not ask its base class."""
 
     def __init__(self, lm: Any) -> None:
         kind = type(lm)
         self._lm = lm
-        self._aforward = getattr(lm, "aforward", None)
-        self._forward = getattr(lm, "forward", None)
+        self._forms = CALLS if kind._own_calls and not kind._wraps else FORMS
         # Stands in the cache's keys, where others have their address.
         self.base_url = f"{kind.__module__}.{kind.__qualname__}#{lm.cache_key}"
 
     async def complete(self, request: LMRequest) -> LMResponse:
         """The reply of the user's code."""
-        messages = [turn for message in request.messages for turn in to_dictionaries(message)]
-        arguments = {**_arguments(request), "prompt": None, "messages": messages}
-        try:
-            if self._aforward is not None:
-                given = await self._aforward(**arguments)
-            else:
-                given = await in_thread(self._forward, **arguments)  # type: ignore[arg-type]  # one of them is there
-        except AttributeError as error:
-            if error.name not in FORMS:
-                raise
-            raise ConfigurationError(_no_super(self._lm)) from error
-        return _response(given, self._lm)
+        return await reply_of(self._lm, self._forms, request)
+
+
+async def reply_of(lm: Any, forms: Sequence[str], request: LMRequest) -> LMResponse:
+    """What an LM's own methods answer; of a sync and an async one the latter is asked. Raises what they raise, ProtocolError."""
+    sync, asynchronous = (_own(lm, name) for name in forms)
+    messages = [turn for message in request.messages for turn in to_dictionaries(message)]
+    arguments = {**_arguments(request), "prompt": None, "messages": messages}
+    try:
+        given = await (in_thread(sync, **arguments) if asynchronous is None else asynchronous(**arguments))
+    except AttributeError as error:
+        if error.name not in FORMS:
+            raise
+        raise ConfigurationError(_no_super(lm)) from error
+    return _response(given, lm, forms[0])
+
+
+def _own(lm: Any, name: str) -> Any:
+    """That method, None where it is LM's."""
+    return None if name in CALLS and name not in lm._own_calls else getattr(lm, name, None)
 
 
 def _no_super(lm: Any) -> str:
@@ -62,10 +78,12 @@ def _arguments(request: LMRequest) -> dict[str, Any]:
     if request.schema is not None:
         schema = {"name": "outputs", "schema": dict(request.schema), "strict": True}
         arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if request.n > 1:
+        arguments["n"] = request.n
     return arguments
 
 
-def _response(given: Any, lm: Any) -> LMResponse:
+def _response(given: Any, lm: Any, form: str) -> LMResponse:
     if isinstance(given, LMResponse):
         return given
     if isinstance(given, str):
@@ -75,7 +93,7 @@ def _response(given: Any, lm: Any) -> LMResponse:
     choices = _part(given, "choices")
     if choices is None:
         raise ProtocolError(
-            f"{type(lm).__name__}.forward gave a {type(given).__name__}: a text, a list of texts, an LMResponse or a "
+            f"{type(lm).__name__}.{form} gave a {type(given).__name__}: a text, a list of texts, an LMResponse or a "
             "reply in OpenAI's form is wanted.",
             model=lm.model,
             retryable=False,
@@ -88,12 +106,13 @@ def _choice(given: Any) -> Choice:
         return Choice(given)
     message = _part(given, "message")
     text = _part(given, "text") if message is None else _part(message, "content")
+    said = given if message is None else message  # as what calling an LM gives
     return Choice(
         text or "",
-        tuple(_tool_calls(_part(message, "tool_calls") or ())),
+        tuple(_tool_calls(_part(said, "tool_calls") or ())),
         _part(given, "finish_reason") or "stop",
         _part(given, "logprobs"),
-        _part(message, "reasoning_content"),
+        _part(said, "reasoning_content"),
     )
 
 

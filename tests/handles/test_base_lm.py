@@ -190,12 +190,6 @@ def test_a_forward_that_asks_for_lms_own_is_told_what_to_do():
         Wrapping("openai/gpt-4o")("?")
 
 
-@pytest.mark.parametrize("name", ["__call__", "acall"])
-def test_a_call_of_ones_own_is_said_to_be_used_by_oneself_only(name):
-    with pytest.warns(RuntimeWarning, match=rf"Own\.{name} is called by you only; .* `forward`"):
-        type("Own", (dspex.LM,), {name: lambda self, *given, **more: ["x"]})
-
-
 def test_an_attribute_that_is_missing_elsewhere_is_told_as_what_it_is():
     with pytest.raises(dspex.PluginError, match="no_such"):
         type("Broken", (dspex.LM,), {"forward": lambda self, **given: self.no_such})("mine", num_retries=0)("?")
