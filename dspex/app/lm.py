@@ -128,7 +128,8 @@ class LM:
         capabilities: Capabilities | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if provider is None and is_written(type(self)):
+        answers_itself = self._own_calls and not self._wraps
+        if answers_itself or (provider is None and is_written(type(self))):
             provider, cache = Written(self), cache and self.cache_key is not None
         _check_model(model, model_type, needs_name=provider is None)
         self.model = model

@@ -53,22 +53,6 @@ def test_no_endpoint_is_taken_from_a_file(tmp_path, key):
     assert "elsewhere" not in repr([vars(lm), lm._connection])
 
 
-def test_a_predict_does_not_go_by_an_lms_own_call():
-    class Provider:
-        capabilities = dspex.Capabilities(chat=True)
-
-        async def complete(self, request):
-            return LMResponse.from_text("[[ ## b ## ]]\nfrom the provider")
-
-    with pytest.warns(RuntimeWarning, match="is called by you only"):
-
-        class Own(dspex.LM):
-            def __call__(self, *args, **kwargs):
-                return ["[[ ## b ## ]]\nfrom the call"]
-
-    assert dspex.Predict("a -> b")(a="x", lm=Own("x/y", provider=Provider())).b == "from the provider"
-
-
 def test_a_picture_at_a_url_is_not_fetched_unasked():
     url = "http://127.0.0.1:9/private.png"
     assert dspex.Image.from_url(url).url == url

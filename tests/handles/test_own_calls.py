@@ -121,6 +121,12 @@ def test_a_call_that_answers_by_itself_is_one_of_its_model(kind):
     assert (usage.total.calls, budget.spent.calls, len(lm.history)) == (2, 2, 2)
 
 
+def test_it_goes_before_a_provider():
+    provider = Provider()
+    assert solved(Whole("acme/m", provider=provider)) == (4, 4)
+    assert provider.asked == []
+
+
 def test_called_by_hand_it_is_what_it_says():
     assert Whole("dummy")("2+2?") == [REPLY]
     lm = Counting("acme/m", provider=Provider(), cache=False)
