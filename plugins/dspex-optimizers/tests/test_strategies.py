@@ -190,6 +190,24 @@ async def test_where_examples_lack_a_step_its_own_good_runs_are_the_demonstratio
     assert program.ledger.calls <= 300
 
 
+def test_runs_of_more_calls_than_predictors_leave_room_to_compare_what_they_show(clerk):
+    class Asks(dspex.Module):
+        """Asks its predictors more than once, as an agent does."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = Twice()
+
+        async def aforward(self, ticket: str) -> dspex.Prediction:
+            for _ in range(2):
+                await self.parts.acall(ticket=ticket)
+            return await self.parts.acall(ticket=ticket)
+
+    program = dspex.optimize(Asks(), tickets(0, 30), same, 200)
+    assert len(clerk.prompts) <= 200
+    assert program.evidence.n == 10
+
+
 def test_what_is_not_meant_is_refused_before_anything_is_paid(clerk):
     with pytest.raises(dspex.ConfigurationError, match="metric"):
         dspex.optimize(student(), tickets(0, 30), None)

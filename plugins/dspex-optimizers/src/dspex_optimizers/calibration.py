@@ -85,7 +85,7 @@ class LabelCalibration(Optimizer):
         found = {path: {name: one for name, one in outputs.items() if one} for path, outputs in found.items()}
         if not any(found.values()):
             why = next((row.error for row in seen if row.error), "no reply shows where it chose a label")
-            raise ConfigurationError(f"There is nothing to calibrate by: {why}.")
+            raise ConfigurationError(f"There is nothing to calibrate by: {why.rstrip('.')}.")
         return {path: outputs for path, outputs in found.items() if outputs}
 
 

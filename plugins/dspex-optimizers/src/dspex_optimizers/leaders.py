@@ -38,6 +38,11 @@ class Leaders:
         """Calls that are not spent."""
         return self._left
 
+    @property
+    def per_run(self) -> int:
+        """The most calls that one run has taken: those of agents take more than one a predictor."""
+        return self._run
+
     def pay(self, calls: int) -> None:
         """Note calls that were spent."""
         self._left -= calls

@@ -198,9 +198,9 @@ async def demonstrations(ctx: Any, leaders: Leaders) -> Pool:
     """What there is to show: the examples, or good runs; empty where no run is good."""
     if is_direct(ctx):
         return labelled_pool(ctx)
-    count = min(len(ctx.train), leaders.left // (RUN_SHARE * len(ctx.predictors)))
+    count = min(len(ctx.train), leaders.left // (RUN_SHARE * leaders.per_run))
     runs = await ctx.collect(ctx.teacher or ctx.student, ctx.train[:count], count, speculate=False)
-    leaders.pay(count * len(ctx.predictors))
+    leaders.pay(count * leaders.per_run)
     pool = run_pool(ctx, runs)
     return pool if all(pool.values()) else {}
 
