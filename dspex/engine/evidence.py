@@ -1,7 +1,7 @@
 """Whether a gain is real: a comparison on examples that the search has not seen, and what is claimed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -17,6 +17,9 @@ from dspex.evaluate.statistics import max_t, out_of_bag, verdict
 
 UNTOUCHED_LEAST = 30
 ONE_SIDED = 0.025
+NOTHING_RUN = (
+    "the budget does not cover what one run may take at most, so none was begun; a smaller max_tokens makes it less"
+)
 
 Claim = tuple[Comparison, float, float]  # with the baseline's and the winner's mean score
 
@@ -32,9 +35,10 @@ async def weighed(
     setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
     # In a thread: on a thousand examples the signs alone take seconds, which other jobs on this loop need not wait.
     claim, corrected = await asyncio.to_thread(_selected, context, winner)
-    notes = [*notes, *context.steps.told(), *(str(arm) for arm in arms)]
+    notes = [*notes, *context.steps.told(), *(str(arm) for arm in arms), *_failures(context, winner)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
+        notes += [NOTHING_RUN] if stopped == "budget" and not sum(context.steps.spent.values(), Spend()).calls else []
     elif stopped != "cancelled" and setup.metric is not None:
         examples, basis = (held, "held") if held else (_untouched(context, left), "untouched")
         if examples:
@@ -46,15 +50,26 @@ async def weighed(
     is_more = not by_score or gain is None or gain > 0
     is_shown = verdict_ == "better"  # on fresh examples also where the estimate, which errs low, sees no gain
     returned = {"estimate": is_shown or (verdict_ != "worse" and is_more), "better": is_shown, "best": True}
+    is_kept = returned[keep] and winner.key != context.student.key
     usage = {
         role: {"calls": spend.calls, "tokens": spend.tokens, "usd": spend.usd}
         for role, spend in context.steps.spent.items()
     }
     return Evidence(
-        verdict_, basis, returned[keep], stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
+        verdict_, basis, is_kept, stopped, comparison.n if comparison else 0, old, new, comparison, corrected,
         len(context.steps.pool), type(setup.optimizer).__name__, setup.seed, dict(sorted(usage.items())), tuple(notes),
         tuple(arms), versions_of(type(setup.optimizer)), _costs(context, winner),
     )  # fmt: skip
+
+
+def _failures(context: Context, winner: Candidate) -> Iterator[str]:
+    """Which runs of student and winner failed, and as what: their zeros may say nothing about a program."""
+    named = {winner.key: (winner, "the program found"), context.student.key: (context.student, "the program given")}
+    for one, name in reversed(named.values()):
+        ran, errors = context.steps.pool.failed(one, context.val_keys)
+        if errors:
+            often = max(sorted(set(errors)), key=errors.count)
+            yield f"{len(errors)} of {ran} runs of {name} failed, {errors.count(often)} of them as {often:.200}"
 
 
 def _costs(context: Context, winner: Candidate) -> dict[str, tuple[float, float]]:

@@ -30,7 +30,7 @@ def optimize(
     the budget, by rules that its page gives. `prompt_model` is an LM for new instructions, which are not tried without one.
     `options` are those of `Optimizer.compile`: `valset`, `keep`, `holdout`, `run_dir`, `seed` and so on. What comes back is the
     winner if its gain, corrected for the choice, is above zero, and else the program as it was; with `keep="better"` the
-    winner only if its gain is shown. Raises BudgetExceeded where the budget does not cover one look at the program itself.
+    winner only if its gain is shown. Raises BudgetExceeded where the calls do not cover one look at the program itself.
     """
     racing, terms = _racing(metric, budget, prompt_model)
     return racing.compile(program, trainset=trainset, budget=terms, **options)

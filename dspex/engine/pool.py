@@ -8,7 +8,7 @@ import msgspec
 
 from dspex.core.candidate import Candidate, Rollout
 
-_Row = tuple[float, float | None, int, float]  # score, dollars, tokens, seconds
+_Row = tuple[float, float | None, int, float, str | None]  # score, dollars, tokens, seconds, what it failed with
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -59,13 +59,19 @@ class Pool:
 
     def attach(self, rollout: Rollout, seconds: float = 0.0) -> None:
         """Note a score, and what it took."""
-        row = (rollout.score, rollout.usage.usd, rollout.usage.total_tokens, seconds)
+        row = (rollout.score, rollout.usage.usd, rollout.usage.total_tokens, seconds, rollout.error)
         self._rows.setdefault(rollout.candidate, {})[rollout.example] = row
 
     def scored(self, candidate: Candidate, examples: Sequence[str]) -> tuple[float | None, ...]:
         """A candidate's scores on examples given by key, None where it was not run."""
         known = self._rows.get(candidate.key, {})
         return tuple(known[key][0] if key in known else None for key in examples)
+
+    def failed(self, candidate: Candidate, examples: Sequence[str]) -> tuple[int, list[str]]:
+        """On how many of these examples a candidate was run, and what it failed with."""
+        known = self._rows.get(candidate.key, {})
+        rows = [known[key] for key in examples if key in known]
+        return len(rows), [row[4] for row in rows if row[4] is not None]
 
     def entry(self, entry: Entry, examples: Sequence[str]) -> Entry:
         """An entry with what is known of its candidate on these examples."""

@@ -277,6 +277,41 @@ async def test_where_nothing_is_gained_the_student_comes_back_and_no_gain_is_cla
     assert program.demos == []
 
 
+@pytest.mark.parametrize("keep", ["estimate", "better", "best"])
+async def test_a_search_that_ends_with_the_student_says_that_the_student_came_back(lab, app, keep):
+    class Idle(lab.Search):
+        async def run(self, ctx):
+            return ctx.student
+
+    evidence = (await lab.compiled(lab.Model(), optimizer=Idle(), keep=keep)).evidence
+    assert (evidence.verdict, evidence.kept) == ("not shown", False)
+    assert dict(evidence.rows())["returned"] == "the program as it was given"
+
+
+async def test_the_evidence_tells_which_runs_failed_and_as_what(lab, app, tmp_path):
+    async def before(number, text):
+        if "n=101" in text or "n=102" in text:
+            raise dspex.BadRequest("too long a question")
+
+    def compiled():
+        return lab.compiled(lab.Model(before), valset=lab.examples(8, 100), run_dir=tmp_path / "run")
+
+    notes = (await compiled()).evidence.notes
+    assert [one for one in notes if "failed" in one] == [
+        f"2 of 8 runs of {name} failed, 2 of them as BadRequest: [custom/lab] too long a question"
+        for name in ("the program given", "the program found")
+    ]
+    assert (await compiled()).evidence.notes == notes  # answered from the journal
+
+
+async def test_a_budget_that_covers_no_run_is_told(lab):
+    async with App(prices={"custom/lab": (1.0, 2.0)}):
+        budget = dspex.Budget(usd=1e-9, on_short="stop")
+        program = await lab.compiled(model := lab.Model(), budget=budget)
+    assert model.prompts == []
+    assert "does not cover what one run may take" in str(program.evidence)
+
+
 async def test_without_a_seed_it_is_the_first(lab, app, tmp_path):
     one, other = [await lab.compiled(lab.Model(), seed=seed, run_dir=tmp_path / str(seed)) for seed in (None, 0)]
     assert one.dump_state() == other.dump_state()
