@@ -32,6 +32,8 @@ HELD_FROM = 900
 JOURNAL = "journal.jsonl"
 HASHES = ("1", "2")
 JOB_S = 60
+CHANGES = "draws by `random` in place of `ctx.rng`, or keeps something from one run to the next"
+OTHERWISE = f"another order of replies gave another result: perhaps it {CHANGES}"
 MANY_CALLS = 32  # with 8 runs of two calls at once there is more to do after the first one
 
 
@@ -116,7 +118,7 @@ class OptimizerContract:
                 one = self.compiled(folder, before=delays(seed), seed=seed, num_threads=threads, budget=budget)
                 assert one.model.most <= threads * len(one.program.predictors())
                 found.add(one.data)
-            assert len(found) == 1, "another order of replies gave another result"
+            assert len(found) == 1, OTHERWISE
             assert budget is not None or found == {whole.data}
 
     def test_the_order_of_hashes_does_not_change_what_is_found(self, tmp_path: Path) -> None:
@@ -216,7 +218,8 @@ class OptimizerContract:
             known = [one["program"].dump_state() for one in program.candidate_programs]
             assert program.dump_state() in [self.student().dump_state(), *known]
             assert self.compiled(folder).data == whole.data, "gone on with, it ended otherwise"
-        assert whole.calls < MANY_CALLS or "cancelled" in ends
+        is_cut = whole.calls < MANY_CALLS or "cancelled" in ends
+        assert is_cut, "no cancel ended the run: does `run` catch BaseException? What ends a run is not its to catch"
 
     def cancelled(self, folder: Path, call: int) -> tuple[Oracle, Any, str, list[str]]:
         """A run cancelled at that call: model, program, the job's status, and the tasks that it left."""
@@ -307,7 +310,9 @@ class OptimizerContract:
             optimizer, data = self.make(right, trainset), self.data(trainset, valset)
             made = optimizer.compile(self.student(), **data, run_dir=tmp_path / "sync", holdout=0)
             job = optimizer.start(self.student(), **data, run_dir=tmp_path / "job", holdout=0)
-            assert told(made, tmp_path) == expected == told(job.result(JOB_S), tmp_path)
+            for form, program in (("compile", made), ("start", job.result(JOB_S))):
+                is_same = told(program, tmp_path) == expected
+                assert is_same, f"`{form}` gave another result than `acompile`, of an optimizer that {CHANGES}"
 
 
 class Recorded:

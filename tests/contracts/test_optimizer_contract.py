@@ -93,6 +93,14 @@ class LeavesATask(Good):
         return await super().run(ctx)
 
 
+class CatchesWhatEndsARun(Good):
+    async def run(self, ctx):
+        try:
+            return await super().run(ctx)
+        except BaseException:
+            return ctx.student
+
+
 class WorksOnTheStudent(Good):
     async def acompile(self, student, **options):
         program = await super().acompile(student, **options)
@@ -160,6 +168,7 @@ def test_a_good_optimizer_passes(name, tmp_path):
         (kit(EstimatesTooLow), "estimate"),
         (kit(ShowsHeldExamples), "no_held_example"),
         (kit(LeavesATask), "leaves_no_task"),
+        (kit(CatchesWhatEndsARun), "leaves_no_task"),
         (kit(WorksOnTheStudent), "not_touched"),
         (kit(StumblesOverFailures), "examples_that_fail"),
         (kit(TakesAnything), "wrong_arguments"),
@@ -172,4 +181,20 @@ def test_a_good_optimizer_passes(name, tmp_path):
 def test_a_bad_optimizer_fails_the_test_that_is_about_it(made, about, tmp_path):
     [name] = [name for name in TESTS if about in name]
     with pytest.raises((AssertionError, KeyError, dspex.BudgetExceeded)):
+        getattr(made(), name)(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "about", "says"),
+    [
+        (kit(CountsItsRuns), "delays_and_concurrency", "ctx.rng"),
+        (kit(CountsItsRuns), "all_forms", "`compile` gave another result .* keeps something"),
+        (kit(CatchesWhatEndsARun), "leaves_no_task", "catch BaseException"),
+    ],
+    ids=["order", "forms", "cancel"],
+)
+@pytest.mark.filterwarnings("ignore:.*is not deterministic:RuntimeWarning")
+def test_what_fails_says_what_to_look_for(made, about, says, tmp_path):
+    [name] = [name for name in TESTS if about in name]
+    with pytest.raises(AssertionError, match=says):
         getattr(made(), name)(tmp_path)
