@@ -120,6 +120,22 @@ class AddsAPart(Good):
         return program
 
 
+class RemembersTheFirstRun(Good):
+    known = ()
+
+    async def run(self, ctx):
+        self.known = self.known or ctx.train
+        return self.labelled(ctx, self.known)
+
+
+class GoesOnWhenAborted(Good):
+    async def run(self, ctx):
+        try:
+            return await super().run(ctx)
+        except asyncio.CancelledError:
+            return ctx.student
+
+
 class HasTwoMinds(Good):
     def compile(self, student, **options):
         return super().compile(student, seed=1, **options).reset_copy()
@@ -165,6 +181,8 @@ def test_a_good_optimizer_passes(name, tmp_path):
         (kit(TakesAnything), "wrong_arguments"),
         (kit(AddsAPart), "saved_program"),
         (kit(HasTwoMinds), "all_forms"),
+        (kit(RemembersTheFirstRun), "leaves_nothing"),
+        (kit(GoesOnWhenAborted), "aborted"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__qualname__.removeprefix("Test"),
 )
