@@ -132,7 +132,7 @@ class CompileContext(Protocol):
         """Say something in the evidence."""
 
     def phase(self, name: str, total: int | None = None) -> PhaseHandle:
-        """Name what is going on, for progress."""
+        """Name what is going on, for progress: `async with ctx.phase("proposals", total=8):` around it."""
 
     async def remaining(self) -> Budget:
         """What is left of the budget, once own steps in flight have settled."""

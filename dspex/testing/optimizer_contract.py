@@ -1,6 +1,7 @@
 """What every optimizer must do, as tests that a plugin's own test class inherits; no network, no time, no luck."""
 
 import asyncio
+import concurrent.futures
 import copy
 import functools
 import itertools
@@ -10,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dspex.core.errors import BadRequest, BudgetExceeded, DspexError
 from dspex.core.example import Example
 from dspex.core.messages import LMRequest, LMResponse
 from dspex.core.usage import Budget
+from dspex.engine.job import Job
 from dspex.engine.optimizer import Optimizer
 from dspex.program.module import Module
 from dspex.testing import compiled_elsewhere
@@ -32,9 +34,10 @@ HELD_FROM = 900
 JOURNAL = "journal.jsonl"
 HASHES = ("1", "2")
 JOB_S = 60
-CHANGES = "draws by `random` in place of `ctx.rng`, or keeps something from one run to the next"
-OTHERWISE = f"another order of replies gave another result: perhaps it {CHANGES}"
 MANY_CALLS = 32  # with 8 runs of two calls at once there is more to do after the first one
+CAUSES = (
+    "does it draw beside ctx.rng, look at a clock beside ctx.now, or keep something on itself, its class or its module?"
+)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -118,7 +121,7 @@ class OptimizerContract:
                 one = self.compiled(folder, before=delays(seed), seed=seed, num_threads=threads, budget=budget)
                 assert one.model.most <= threads * len(one.program.predictors())
                 found.add(one.data)
-            assert len(found) == 1, OTHERWISE
+            assert len(found) == 1, f"another order of replies gave another result: {CAUSES}"
             assert budget is not None or found == {whole.data}
 
     def test_the_order_of_hashes_does_not_change_what_is_found(self, tmp_path: Path) -> None:
@@ -141,7 +144,7 @@ class OptimizerContract:
         again = self.elsewhere(tmp_path / "killed", tmp_path / "not killed", hashes=HASHES[1])
         assert not again.returncode, again
         (ended, calls), (expected, _) = (line.split() for line in again.stdout.splitlines())
-        assert ended == expected, "killed and gone on with, it ended otherwise"
+        assert ended == expected, f"killed and gone on with, it ended otherwise: {CAUSES}"
         repeated = kill_at + int(calls) - whole.calls
         assert 0 < repeated <= whole.model.most, (
             f"{repeated} calls were paid twice, where {whole.model.most} run at once"
@@ -160,7 +163,7 @@ class OptimizerContract:
             torn = lines[cut][: len(lines[cut]) // 2] if cut % 2 else b""
             (folder / JOURNAL).write_bytes(b"".join(lines[:cut]) + torn)
             again = self.compiled(folder)
-            assert again.data == whole.data, f"cut off after record {cut}, it ended otherwise"
+            assert again.data == whole.data, f"cut off after record {cut}, it ended otherwise: {CAUSES}"
             assert again.calls == whole.calls - sum(finished[:cut]), f"cut off after record {cut}, it paid twice"
             left = len(whole.model.trainings) - sum(begun[:cut])
             assert len(again.model.trainings) == left, f"cut off after record {cut}, it trained twice"
@@ -216,19 +219,36 @@ class OptimizerContract:
             assert not left, f"tasks go on after the end: {left}"
             assert not model.in_flight
             known = [one["program"].dump_state() for one in program.candidate_programs]
-            assert program.dump_state() in [self.student().dump_state(), *known]
-            assert self.compiled(folder).data == whole.data, "gone on with, it ended otherwise"
-        is_cut = whole.calls < MANY_CALLS or "cancelled" in ends
-        assert is_cut, "no cancel ended the run: does `run` catch BaseException? What ends a run is not its to catch"
+            assert program.dump_state() in [self.student().dump_state(), *known], (
+                "it gave a program that is neither the student nor a candidate: name each to ctx.consider"
+            )
+            assert self.compiled(folder).data == whole.data, f"gone on with, it ended otherwise: {CAUSES}"
+        assert whole.calls < MANY_CALLS or "cancelled" in ends, "cancelled, it went on to its end: does it catch Stop?"
+
+    def test_an_aborted_run_ends_at_once_and_can_be_gone_on_with(self, tmp_path: Path) -> None:
+        whole = self.whole()
+        if whole.calls < MANY_CALLS:
+            return
+        try:
+            self.ended(tmp_path, whole.calls // 2, Job.abort)
+        except (asyncio.CancelledError, concurrent.futures.CancelledError):
+            pass
+        else:
+            raise AssertionError("aborted, it went on: it catches CancelledError, and does not raise it again")
+        assert self.compiled(tmp_path).data == whole.data, f"gone on with, it ended otherwise: {CAUSES}"
 
     def cancelled(self, folder: Path, call: int) -> tuple[Oracle, Any, str, list[str]]:
         """A run cancelled at that call: model, program, the job's status, and the tasks that it left."""
+        return self.ended(folder, call, Job.cancel)
+
+    def ended(self, folder: Path, call: int, end: Callable[[Job], None]) -> tuple[Oracle, Any, str, list[str]]:
+        """The same of a run that is ended so."""
         jobs: list[Any] = []
 
         async def before(at: int, _request: LMRequest) -> None:
             await asyncio.sleep(0.1)
             if at == call:
-                jobs[0].cancel()
+                end(jobs[0])
 
         model = Oracle(self.reply, before)
         train, val = self.sizes[0]
@@ -272,11 +292,11 @@ class OptimizerContract:
                     return await optimizer.acompile(student, **self.data(**data), run_dir=tmp_path / "run")
 
         program, _ = simulate(main)
-        assert student.dump_state() == state
+        assert student.dump_state() == state, "the student was changed: make candidates of ctx.student"
         assert not getattr(student, "_compiled", False)
-        assert program is not student
+        assert program is not student, "the student itself was given back"
         assert program._compiled
-        assert data == before
+        assert data == before, "the examples were changed: copy them"
 
     def test_a_saved_program_loads_into_a_new_one(self, tmp_path: Path) -> None:
         one = self.whole()
@@ -311,8 +331,22 @@ class OptimizerContract:
             made = optimizer.compile(self.student(), **data, run_dir=tmp_path / "sync", holdout=0)
             job = optimizer.start(self.student(), **data, run_dir=tmp_path / "job", holdout=0)
             for form, program in (("compile", made), ("start", job.result(JOB_S))):
-                is_same = told(program, tmp_path) == expected
-                assert is_same, f"`{form}` gave another result than `acompile`, of an optimizer that {CHANGES}"
+                assert told(program, tmp_path) == expected, f"{form} gave another program: {CAUSES}"
+
+    def test_a_compile_leaves_nothing_to_the_next_of_the_same_optimizer(self, tmp_path: Path) -> None:
+        trainset, model = examples(self.sizes[0][0]), Oracle(self.reply)
+
+        async def main() -> list[Any]:
+            async with App(clock=VirtualClock()):
+                with context(lm=model.lm):
+                    optimizer, made = self.make(right, trainset), []
+                    for place, (train, val) in enumerate((self.sizes[-1], self.sizes[0])):
+                        data = {**self.data(examples(train), examples(val, 100)), "holdout": 0, "num_threads": 8}
+                        made.append(await optimizer.acompile(self.student(), **data, run_dir=tmp_path / f"{place}"))
+                    return made
+
+        *_, last = simulate(main)[0]
+        assert told(last, tmp_path) == self.whole().data, f"after another compile it gave another program: {CAUSES}"
 
 
 class Recorded:
@@ -339,5 +373,8 @@ def told(program: Any, folder: Path) -> bytes:
 def going_on(app: App) -> list[str]:
     """The tasks that are neither this one nor the App's own, and the jobs that it still supervises."""
     children = {row.name for row in app.tree()}
-    tasks = {task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()}
-    return sorted((tasks - children - {"supervisor:app"}) | {name for name in children if name.startswith("job ")})
+    tasks = {task.get_name(): task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+    others = [
+        f"{name} of {task.get_coro()!r}" for name, task in tasks.items() if name not in {*children, "supervisor:app"}
+    ]
+    return sorted([*others, *(name for name in children if name.startswith("job "))])

@@ -93,14 +93,6 @@ class LeavesATask(Good):
         return await super().run(ctx)
 
 
-class CatchesWhatEndsARun(Good):
-    async def run(self, ctx):
-        try:
-            return await super().run(ctx)
-        except BaseException:
-            return ctx.student
-
-
 class WorksOnTheStudent(Good):
     async def acompile(self, student, **options):
         program = await super().acompile(student, **options)
@@ -126,6 +118,22 @@ class AddsAPart(Good):
         program = await super().acompile(student, **options)
         program.extra = dspex.Predict("a -> b")
         return program
+
+
+class RemembersTheFirstRun(Good):
+    known = ()
+
+    async def run(self, ctx):
+        self.known = self.known or ctx.train
+        return self.labelled(ctx, self.known)
+
+
+class GoesOnWhenAborted(Good):
+    async def run(self, ctx):
+        try:
+            return await super().run(ctx)
+        except asyncio.CancelledError:
+            return ctx.student
 
 
 class HasTwoMinds(Good):
@@ -168,12 +176,13 @@ def test_a_good_optimizer_passes(name, tmp_path):
         (kit(EstimatesTooLow), "estimate"),
         (kit(ShowsHeldExamples), "no_held_example"),
         (kit(LeavesATask), "leaves_no_task"),
-        (kit(CatchesWhatEndsARun), "leaves_no_task"),
         (kit(WorksOnTheStudent), "not_touched"),
         (kit(StumblesOverFailures), "examples_that_fail"),
         (kit(TakesAnything), "wrong_arguments"),
         (kit(AddsAPart), "saved_program"),
         (kit(HasTwoMinds), "all_forms"),
+        (kit(RemembersTheFirstRun), "leaves_nothing"),
+        (kit(GoesOnWhenAborted), "aborted"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__qualname__.removeprefix("Test"),
 )
@@ -181,20 +190,4 @@ def test_a_good_optimizer_passes(name, tmp_path):
 def test_a_bad_optimizer_fails_the_test_that_is_about_it(made, about, tmp_path):
     [name] = [name for name in TESTS if about in name]
     with pytest.raises((AssertionError, KeyError, dspex.BudgetExceeded)):
-        getattr(made(), name)(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("made", "about", "says"),
-    [
-        (kit(CountsItsRuns), "delays_and_concurrency", "ctx.rng"),
-        (kit(CountsItsRuns), "all_forms", "`compile` gave another result .* keeps something"),
-        (kit(CatchesWhatEndsARun), "leaves_no_task", "catch BaseException"),
-    ],
-    ids=["order", "forms", "cancel"],
-)
-@pytest.mark.filterwarnings("ignore:.*is not deterministic:RuntimeWarning")
-def test_what_fails_says_what_to_look_for(made, about, says, tmp_path):
-    [name] = [name for name in TESTS if about in name]
-    with pytest.raises(AssertionError, match=says):
         getattr(made(), name)(tmp_path)
