@@ -311,6 +311,7 @@ class Job:
         try:
             self._watch_seconds()
             winner, why = await searched(context, self._journal)
+            _check_cancelled()
             winner = self._by_objective(context, winner)
             arms = await control_arms(context, winner) if self._setup.controls and why == "done" else ()
             self._journal.append(Stopped(why))
@@ -441,3 +442,10 @@ class Job:
         for unit, limit in limits.items():
             limits[unit] = None if limit is None else max(0, limit - getattr(ledger, unit))
         return Budget(**limits)
+
+
+def _check_cancelled() -> None:
+    """Raises CancelledError if the task was cancelled, whatever an algorithm has made of that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -31,11 +31,12 @@ class Stop(BaseException):
 class Work:
     """A step: what makes its result is the caller's own matter, its `key` says which results are the same."""
 
-    __slots__ = ("bound", "branch", "index", "key", "place")
+    __slots__ = ("bound", "branch", "index", "key", "place", "results")
     is_typical: ClassVar[bool] = True  # what it takes says something about other steps
     branch: "Branch"
     place: tuple[int, ...]
     index: int
+    results: list[Any]  # of its wave, where its own goes to `index`
 
     def __init__(self, key: str, bound: Spend) -> None:
         self.key = key
@@ -55,7 +56,6 @@ class Branch:
         self.is_cut = False  # a step of the wave will never run
         self.is_live = True
         self.had: set[str] = set()  # the keys of steps that it, or a branch below it that has ended, was given
-        self.results: list[Any] = []
         self.done: asyncio.Future[None] | None = None
         self.children: list[Branch] = []
         self._ordinal = 0
@@ -120,17 +120,18 @@ class Scheduler:
         branch = BRANCH.get()
         if branch.done is not None or branch.children:
             raise ConfigurationError("Steps of one branch run one after another; run them side by side by ctx.gather.")
-        branch.results = [None] * len(works)
+        results = [None] * len(works)
         for index, work in enumerate(works):
-            work.branch, work.place, work.index = branch, branch.next_place(), index
+            work.branch, work.place, work.index, work.results = branch, branch.next_place(), index, results
         branch.queue.extend(works)
         branch.done = asyncio.get_running_loop().create_future()
         self._advance([branch])
         try:
             await branch.done
         finally:
+            branch.queue.clear()  # of one that was cancelled, and whose algorithm goes on
             branch.done = None
-        return branch.results
+        return results
 
     async def gather(self, coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         """Results of branches that run side by side, in their order."""
@@ -233,7 +234,7 @@ class Scheduler:
             work = branch.queue[0]
             is_charged = not branch.has_had(work.key)
             if not is_charged and (known := self._recall(work, False)) is not None:
-                branch.results[work.index] = known[0]
+                work.results[work.index] = known[0]
             elif branch.free.covers(work.bound):
                 branch.free -= work.bound
                 branch.open += 1
@@ -265,7 +266,7 @@ class Scheduler:
             branch.free += work.bound
             branch.is_cut = True
             return
-        branch.results[work.index], spend = known
+        work.results[work.index], spend = known
         branch.free += work.bound - spend if is_charged else work.bound
         branch.had.add(work.key)
         if work.is_typical and not branch.seen.covers(spend):

@@ -18,6 +18,7 @@ from dspex.core.errors import (
     EvaluationError,
     JournalError,
     LMTimeout,
+    PluginError,
     RateLimited,
     Unavailable,
 )
@@ -32,7 +33,7 @@ from dspex.runtime.records import Run, Step
 from dspex.runtime.scope import SCOPE
 from dspex.service.ledger import DEFAULT_OUTPUT_TOKENS, Charge
 
-OUTAGE = (AuthError, CircuitOpen, LMTimeout, RateLimited, Unavailable)
+OUTAGE = (AuthError, CircuitOpen, LMTimeout, PluginError, RateLimited, Unavailable)
 OUTAGE_LIMIT = 10  # steps that fail so one after another end a run: their zeros would say nothing about a candidate
 TELL_EVERY_S = 0.1
 

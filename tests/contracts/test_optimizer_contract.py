@@ -133,6 +133,7 @@ class GoesOnWhenAborted(Good):
         try:
             return await super().run(ctx)
         except asyncio.CancelledError:
+            await ctx.evaluate(ctx.student, ctx.train)
             return ctx.student
 
 

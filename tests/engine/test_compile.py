@@ -481,7 +481,42 @@ async def test_a_job_that_is_aborted_at_once_ends_at_once(lab, app):
     assert (job.status, model.prompts) == ("cancelled", [])
 
 
+@pytest.mark.parametrize("asks_more", [False, True])
+async def test_an_algorithm_that_catches_its_cancel_neither_hangs_nor_is_a_success(lab, app, asks_more):
+    class Deaf(lab.Search):
+        async def run(self, ctx):
+            try:
+                await ctx.evaluate(ctx.student, ctx.val, sample=1)
+            except asyncio.CancelledError:
+                if asks_more:
+                    await ctx.evaluate(ctx.student, ctx.val[:2])
+            return ctx.student
+
+    asked = asyncio.Event()
+
+    async def before(number, text):
+        asked.set()
+        await asyncio.sleep(0)
+
+    with dspex.context(lm=lab.Model(before).lm):
+        job = Deaf().start(dspex.Predict("question -> answer"), **lab.DATA, num_threads=4)
+    await asked.wait()
+    job.abort()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(job, 10)
+    assert job.status == "cancelled"
+
+
 # Failures
+
+
+async def test_a_provider_that_raises_errors_of_its_own_is_no_model_either(lab, app):
+    async def broken(number, text):
+        if number > 5:
+            raise ConnectionError("gone for good")
+
+    with pytest.raises(dspex.EvaluationError, match=r"found no model: PluginError: .* raised ConnectionError"):
+        await lab.compiled(lab.Model(broken), num_threads=2)
 
 
 async def test_a_failing_example_is_a_failed_row_and_not_the_end(lab, app):
