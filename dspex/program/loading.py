@@ -41,7 +41,7 @@ _LITERALS = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+\.\d+|\.\.\."
 
 def load(
     path: str | Path,
-    allow_pickle: bool = False,  # noqa: ARG001
+    allow_pickle: bool = False,  # noqa: ARG001  DSPy's; nothing here is pickled
     *,
     allow: Iterable[str] = (),
     custom_types: Mapping[str, Any] | None = None,
