@@ -14,7 +14,7 @@ from dspex.app.app import App, current_app, default_app
 from dspex.app.endpoints import HANDLES_OWN, Connection, changed_terms, terms
 from dspex.app.history import History, HistoryEntry, keep, show
 from dspex.app.openai_form import asked, completions
-from dspex.app.written_lm import CALLS, Written, asks_base, is_written, reply_of
+from dspex.app.written_lm import CALLS, Written, answers_itself, asks_base, is_written, reply_of
 from dspex.core.dictionaries import to_message
 from dspex.core.endpoint import Capabilities, Endpoint
 from dspex.core.errors import ConfigurationError
@@ -128,8 +128,7 @@ class LM:
         capabilities: Capabilities | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        answers_itself = self._own_calls and not self._wraps
-        if answers_itself or (provider is None and is_written(type(self))):
+        if answers_itself(type(self)) or (provider is None and is_written(type(self))):
             provider, cache = Written(self), cache and self.cache_key is not None
         _check_model(model, model_type, needs_name=provider is None)
         self.model = model

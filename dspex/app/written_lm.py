@@ -19,7 +19,12 @@ _BASE = frozenset({"super", *CALLS})
 
 def is_written(kind: Any) -> bool:
     """Whether a class says itself how a model is called."""
-    return any(hasattr(kind, form) for form in FORMS) or bool(kind._own_calls and not kind._wraps)
+    return any(hasattr(kind, form) for form in FORMS) or answers_itself(kind)
+
+
+def answers_itself(kind: Any) -> bool:
+    """Whether a class has a `__call__` or `acall` of its own that does not ask its base class."""
+    return bool(kind._own_calls) and not kind._wraps
 
 
 def asks_base(method: Any) -> bool:
@@ -34,7 +39,7 @@ class Written:
     def __init__(self, lm: Any) -> None:
         kind = type(lm)
         self._lm = lm
-        self._forms = CALLS if kind._own_calls and not kind._wraps else FORMS
+        self._forms = CALLS if answers_itself(kind) else FORMS
         # Stands in the cache's keys, where others have their address.
         self.base_url = f"{kind.__module__}.{kind.__qualname__}#{lm.cache_key}"
 

@@ -192,6 +192,11 @@ class Shape(msgspec.Struct, frozen=True):
     arguments: Mapping[str, Any] = {}
     teachers: int = 0
 
+    @property
+    def evidence_calls(self) -> int:
+        """Calls for the look at the held examples, by the student and by what was found."""
+        return 2 * self.held * self.calls_per_run
+
 
 class Estimate(msgspec.Struct, frozen=True):
     """Bounds of program runs and calls by role, before anything has run; `usd` are dollars beside those of the calls."""

@@ -32,13 +32,14 @@ async def weighed(
 
     One that was not chosen `by_score` alone need not score more than the student, only not less.
     """
-    setup, left = context.setup, limit - sum(context.steps.spent.values(), Spend())
+    setup, spent = context.setup, sum(context.steps.spent.values(), Spend())
+    left = limit - spent
     # In a thread: on a thousand examples the signs alone take seconds, which other jobs on this loop need not wait.
     claim, corrected = await asyncio.to_thread(_selected, context, winner)
     notes = [*notes, *context.steps.told(), *(str(arm) for arm in arms), *_failures(context, winner)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
-        notes += [NOTHING_RUN] if stopped == "budget" and not sum(context.steps.spent.values(), Spend()).calls else []
+        notes += [NOTHING_RUN] if stopped == "budget" and not spent.calls else []
     elif stopped != "cancelled" and setup.metric is not None:
         examples, basis = (held, "held") if held else (_untouched(context, left), "untouched")
         if examples:

@@ -54,7 +54,7 @@ def quoted(setup: Setup, student: Module, teachers: Sequence[Module], needs_pric
     roles = {role: getattr(estimate, role).high for role in ROLES}
     scored = setup.warm.programs if setup.metric is not None else ()
     roles["task"] += len(scored) * shape.val * shape.calls_per_run
-    roles["evidence"] = 2 * shape.held * shape.calls_per_run
+    roles["evidence"] = shape.evidence_calls
     roles["control"] = 3 * shape.val * shape.calls_per_run if setup.controls else 0
     tokens: int | None = 0
     usd = estimate.usd

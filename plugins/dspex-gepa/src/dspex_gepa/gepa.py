@@ -134,7 +134,7 @@ class GEPA(Optimizer):
         """The same with as many metric calls as a budget of calls covers."""
         if budget.calls is None:
             return None
-        calls = budget.calls - 2 * shape.held * shape.calls_per_run
+        calls = budget.calls - shape.evidence_calls
         if self.estimate(shape).high <= calls:
             return self
         smaller = copy.copy(self)

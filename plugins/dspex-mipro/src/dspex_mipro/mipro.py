@@ -173,7 +173,7 @@ class MIPROv2(Optimizer):
         for count in range(whole, min(whole, 2) - 1, -1):
             smaller = copy.copy(self)
             smaller.num_candidates, smaller._most_trials = count, math.ceil(trials * count / whole)
-            need = smaller.estimate(shape).high + 2 * shape.held * shape.calls_per_run
+            need = smaller.estimate(shape).high + shape.evidence_calls
             if budget.calls is not None and need <= budget.calls:
                 return smaller
         return None

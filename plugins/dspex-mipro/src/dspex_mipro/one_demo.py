@@ -68,7 +68,7 @@ class BootstrapFewShotWithOptuna(Optimizer):
         if budget.calls is None:
             return None
         whole = self.estimate(shape)
-        left = budget.calls - whole.teacher.high - 2 * shape.held * shape.calls_per_run
+        left = budget.calls - whole.teacher.high - shape.evidence_calls
         trials = left // (shape.val * shape.calls_per_run) - 1
         smaller = copy.copy(self)
         smaller.num_candidate_programs = max(1, min(self.num_candidate_programs, trials))

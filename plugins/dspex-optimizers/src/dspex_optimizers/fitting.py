@@ -17,7 +17,7 @@ def fitted(optimizer: O, shape: Shape, budget: Budget, **settings: Iterable[int]
     """
     if budget.calls is None:
         return None
-    room, best, most = budget.calls - 2 * shape.held * shape.calls_per_run, None, -1
+    room, best, most = budget.calls - shape.evidence_calls, None, -1
     for values in itertools.product(*settings.values()):
         one = copy.copy(optimizer)
         for name, value in zip(settings, values, strict=True):

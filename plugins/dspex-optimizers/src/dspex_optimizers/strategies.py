@@ -116,7 +116,7 @@ class StrategyRace(Optimizer):
         if budget.calls is None:
             return None
         smaller = copy.copy(self)
-        smaller._calls = min(self._calls, budget.calls - 2 * shape.held * shape.calls_per_run)
+        smaller._calls = min(self._calls, budget.calls - shape.evidence_calls)
         return smaller
 
     async def run(self, ctx: Any) -> Candidate:

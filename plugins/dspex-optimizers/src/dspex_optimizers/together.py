@@ -156,8 +156,7 @@ class BetterTogether(Optimizer):
         shapes = {name: self._shape(shape, name) for name in steps}
         most = {name: self.optimizers[name].estimate(shapes[name]).high for name in steps}
         fixed = {name for name in steps if fit_to(self.optimizers[name], shapes[name], most[name] - 1) is None}
-        held = 2 * shape.held * shape.calls_per_run
-        left = budget.calls - held - (1 + steps.total()) * shape.val * shape.calls_per_run
+        left = budget.calls - shape.evidence_calls - (1 + steps.total()) * shape.val * shape.calls_per_run
         wanted = sum(steps[name] * most[name] for name in steps)
         for name in sorted(steps, key=lambda name: name not in fixed):
             made = fit_to(self.optimizers[name], shapes[name], left * most[name] // max(1, wanted))
