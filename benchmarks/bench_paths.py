@@ -13,6 +13,7 @@ takes n times what a call and its step take of the processor, so the ratio grows
 
 import argparse
 import asyncio
+import functools
 import hashlib
 import heapq
 import os
@@ -31,6 +32,7 @@ WORDS = [
 DESKS = {word: ("post", "money", "help")[number % 3] for number, word in enumerate(WORDS)}
 RULE = re.compile(r"([\w-]+) goes to (\w+)")
 FIELDS = re.compile(r"`\[\[ ## (\w+) ## \]\]`")
+ASKED = "[[ ## ticket ## ]]\n"  # a question for a desk begins so, and the ticket with its number and "a"
 
 
 class Bell:
@@ -80,6 +82,20 @@ class Bell:
         self._fd = -1
 
 
+def marked(fields: dict[str, str]) -> str:
+    """As ChatAdapter reads it."""
+    return "\n\n".join(f"[[ ## {name} ## ]]\n{text}" for name, text in {**fields, "completed": ""}.items())
+
+
+DESK_REPLIES = {desk: marked({"desk": desk}) for desk in (*DESKS.values(), "nobody")}
+
+
+@functools.cache
+def rules(system: str) -> dict[str, str]:
+    """What instructions say; once for each, or the model would take a sixth of the processor."""
+    return dict(RULE.findall(system))
+
+
 class Clerk:
     """Knows the desks that its instructions name; asked for instructions it adds two rules of those that it is told."""
 
@@ -100,17 +116,16 @@ class Clerk:
         return reply
 
     def _reply(self, request: LMRequest) -> LMResponse:
-        system, *_, last = (message.text for message in request.messages)
+        last = request.messages[-1].text
+        if last.startswith(ASKED):
+            word = last[len(ASKED) :].split(None, 3)[2]
+            desk = rules(request.messages[0].text).get(word) or self._guess(word, request, last)
+            return LMResponse.from_text(DESK_REPLIES[desk], dspex.Usage(100, 5))
+        self.questions += 1
+        text = self._instructions(last)
         names = FIELDS.findall(last.rsplit("\n\n", 1)[-1])
-        if "desk" in names:
-            word = last.split("[[ ## ticket ## ]]")[1].split()[2]
-            reply = {"desk": dict(RULE.findall(system)).get(word) or self._guess(word, request, last)}
-        else:
-            self.questions += 1
-            text = self._instructions(last)
-            reply = {name: f'{{"self": "{text}"}}' if name == "module_advice" else text for name in names}
-        parts = [f"[[ ## {name} ## ]]\n{text}" for name, text in {**reply, "completed": ""}.items()]
-        return LMResponse.from_text("\n\n".join(parts), dspex.Usage(100, 5))
+        found = {name: f'{{"self": "{text}"}}' if name == "module_advice" else text for name in names}
+        return LMResponse.from_text(marked(found), dspex.Usage(100, 5))
 
     def _guess(self, word: str, request: LMRequest, last: str) -> str:
         if not request.params.get("temperature"):

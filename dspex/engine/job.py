@@ -93,6 +93,7 @@ class Job:
         self._journal, self._has_ended = journal, False
         default_app.tell_of_forks(journal)
         (journal.folder / CONTROL).unlink(missing_ok=True)  # it was for an owner that is gone
+        journal.keep(report.READ)
         self._tape = Tape(journal, self._app.clock)
         self._known_before = len(self._tape.steps)
         self._seconds_before = max((r.seconds for r in journal.records if isinstance(r, Beat)), default=0.0)
@@ -367,7 +368,8 @@ class Job:
         setup = self._setup
         examples = {setup.keys[id(one)]: one for one in chain(setup.train, setup.val, setup.held)}
         try:
-            report.write(self.run_dir, ledger, setup.student, examples)
+            records = [*self._journal.records, *self._journal.added]
+            report.write(self.run_dir, records, ledger, setup.student, examples)
         except Exception as error:  # noqa: BLE001  a page that cannot be written must not cost the program
             warn(f"The report of the run in {self.run_dir} could not be written: {type(error).__name__}: {error}")
 

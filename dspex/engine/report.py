@@ -23,11 +23,10 @@ from dspex.evaluate.comparison_html import changed, counts_picture, interval_pic
 from dspex.evaluate.html_parts import GOOD, MARGIN, PLAIN, WIDTH, cut, document, label, line, picture, table
 from dspex.evaluate.running import Row
 from dspex.evaluate.statistics import mean_interval, running_interval
-from dspex.runtime.journal_reader import JournalReader
 from dspex.runtime.records import Beat, Considered, End, Record, Run, Step, Stopped
 
 FILE = "report.html"
-READ = frozenset({b"run", b"step", b"pool", b"stop", b"end", b"beat", b"blob"})
+READ = frozenset({Run, Step, Considered, Beat, Stopped, End})  # what this page is made of
 MOST_CANDIDATES = 200
 FEW = 100  # scores, up to which an interval is the bootstrap's
 MOST_LINES = 2_000  # a difference takes time that grows with their square
@@ -76,9 +75,11 @@ class Story(msgspec.Struct):
         return sorted(self.candidates.values(), key=lambda one: (-len(one.scores), -one.mean))
 
 
-def write(folder: Path, ledger: Ledger, student: Candidate, examples: Mapping[str, Example]) -> None:
-    """Write `report.html` into a run's folder, not synced: the journal makes it again. Raises JournalError, OSError."""
-    text = page(JournalReader(folder, READ).poll(), ledger, student, examples)
+def write(
+    folder: Path, records: Sequence[Record], ledger: Ledger, student: Candidate, examples: Mapping[str, Example]
+) -> None:
+    """Write `report.html` into a run's folder, not synced: the journal makes it again. Raises OSError."""
+    text = page(records, ledger, student, examples)
     new = folder / f"{FILE}.new"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(text.encode(errors="replace"))

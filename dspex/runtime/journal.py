@@ -37,6 +37,8 @@ class Journal:
         self.path = folder / FILE
         self._thread_lock = threading.Lock()
         self._failed = ""
+        self.added: list[Record] = []
+        self._kept: Container[type[Record]] = ()
         self.is_dirty = False
         self.is_due = False  # to be synced soon, and not only within a second
         self._fd = self._lock_fd = -1
@@ -57,6 +59,10 @@ class Journal:
             raise
         self._lines = len(self.records)
 
+    def keep(self, kinds: Container[type[Record]]) -> None:
+        """From now on have records of these kinds in `added` too, so that what is made of them needs no second reading."""
+        self._kept, self.added = kinds, []
+
     def append(self, record: Record) -> None:
         """Write a record; when this returns, a kill cannot take it back. Raises JournalError if the disk does not take it."""
         body = ENCODER.encode(record)
@@ -73,6 +79,8 @@ class Journal:
             self._lines += 1
             self._size += len(line)
             self.is_dirty = True
+            if type(record) in self._kept:
+                self.added.append(record)
 
     def sync(self) -> None:
         """Make all records survive a power cut; blocks for about a millisecond."""

@@ -103,7 +103,13 @@ async def test_hostile_texts_are_shown_and_never_interpreted(lab, app, tmp_path,
     assert (read.active, read.open) == ([], [])
 
 
-async def test_a_run_that_has_ended_leaves_its_report_in_its_folder(lab, app, tmp_path):
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9, 1.0], ids=["new", "half", "most", "whole"])
+async def test_a_run_that_has_ended_leaves_its_report_in_its_folder(lab, app, tmp_path, kept):
+    if kept:  # gone on with, it is of both lives
+        await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
+        journal = tmp_path / "run" / FILE
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(b"".join(lines[: int(kept * len(lines))]))
     program = await lab.compiled(lab.Model(), run_dir=tmp_path / "run")
     path = tmp_path / "run" / "report.html"
     told, seconds = path.read_text(), r"<pre>[\d.]+ s</pre>"

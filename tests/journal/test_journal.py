@@ -6,7 +6,7 @@ import signal
 import stat
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import msgspec
 import pytest
@@ -58,6 +58,16 @@ def test_what_is_appended_comes_back_in_order(tmp_path):
     journal.append(Sent("k2"))
     journal.close()
     assert replay(path.read_bytes())[0] == [*RECORDS, Sent("k2")]
+
+
+def test_what_is_added_is_kept_in_memory_where_somebody_asks_for_its_kind(tmp_path):
+    with closing(Journal(tmp_path / "run")) as journal:
+        journal.append(RECORDS[0])
+        journal.keep({Mark})
+        for record in (Sent("k"), Mark("now", 1.0), Mark("now", 2.0)):
+            journal.append(record)
+        assert journal.added == [Mark("now", 1.0), Mark("now", 2.0)]
+        assert journal.records == []
 
 
 @pytest.mark.slow
