@@ -26,7 +26,7 @@ from dspex.evaluate.statistics import mean_interval, running_interval
 from dspex.runtime.records import Beat, Considered, End, Record, Run, Step, Stopped
 
 FILE = "report.html"
-READ = frozenset({Run, Step, Considered, Beat, Stopped, End})  # what this page is made of
+READ: frozenset[type[Record]] = frozenset({Run, Step, Considered, Beat, Stopped, End})  # what this page is made of
 MOST_CANDIDATES = 200
 FEW = 100  # scores, up to which an interval is the bootstrap's
 MOST_LINES = 2_000  # a difference takes time that grows with their square
