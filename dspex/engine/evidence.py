@@ -20,6 +20,7 @@ ONE_SIDED = 0.025
 NOTHING_RUN = (
     "the budget does not cover what one run may take at most, so none was begun; a smaller max_tokens makes it less"
 )
+NONE_WHOLE = "the budget was used up before any other program had been run on the whole valset"
 
 Claim = tuple[Comparison, float, float]  # with the baseline's and the winner's mean score
 
@@ -39,7 +40,8 @@ async def weighed(
     notes = [*notes, *context.steps.told(), *(str(arm) for arm in arms), *_failures(context, winner)]
     if winner.key == context.student.key:
         notes = [*notes, "the search found nothing better than the program it was given"]
-        notes += [NOTHING_RUN] if stopped == "budget" and not spent.calls else []
+        if stopped == "budget" and not _others_whole(context):
+            notes += [NONE_WHOLE if spent.calls else NOTHING_RUN]
     elif stopped != "cancelled" and setup.metric is not None:
         examples, basis = (held, "held") if held else (_untouched(context, left), "untouched")
         if examples:
@@ -71,6 +73,12 @@ def _failures(context: Context, winner: Candidate) -> Iterator[str]:
         if errors:
             often = max(sorted(set(errors)), key=errors.count)
             yield f"{len(errors)} of {ran} runs of {name} failed, {errors.count(often)} of them as {often:.200}"
+
+
+def _others_whole(context: Context) -> bool:
+    """Whether any program but the student was run on all validation examples."""
+    student, ranked = context.student.key, context.steps.pool.ranked(context.val_keys)
+    return any(entry.is_complete for entry in ranked if entry.candidate.key != student)
 
 
 def _costs(context: Context, winner: Candidate) -> dict[str, tuple[float, float]]:

@@ -30,6 +30,12 @@ async def test_it_has_every_figure_and_prints_as_a_table(lab, app):
     assert f"{evidence.calls:,} calls" in said["cost, total"]
 
 
+@pytest.mark.parametrize(("calls", "is_told"), [(8, True), (1000, False)])
+async def test_a_budget_that_was_used_up_before_a_second_program_was_whole_is_told(lab, app, calls, is_told):
+    evidence = (await lab.compiled(lab.Model(), budget=dspex.Budget(calls=calls, on_short="stop"))).evidence
+    assert ("used up before any other program" in evidence.headline) is is_told
+
+
 async def test_it_is_the_same_after_saving_and_loading(lab, app, tmp_path):
     program = await lab.compiled(lab.Model())
     first = lab.saved(program, tmp_path)
