@@ -60,9 +60,8 @@ def _is_path(given: Any) -> bool:
 
 
 def _is_start(given: Any) -> bool:
-    return all(
-        isinstance(one, Module) or _is_path(one) for one in (given if isinstance(given, list | tuple) else [given])
-    )
+    every = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    return all(isinstance(one, Module | str | PathLike) and one != "" for one in every)
 
 
 def _are_teachers(given: Any) -> bool:

@@ -85,9 +85,20 @@ def _program(given: Any, student: Module) -> Module:
     else:
         program = student.deepcopy()
         program.load(given)
-    if dict(program.named_predictors()).keys() != dict(student.named_predictors()).keys():
+    theirs, ours = _fields(program), _fields(student)
+    if theirs.keys() != ours.keys():
         raise ConfigurationError(f"warm_start: {program!r:.80} has other predictors than the student.")
+    for path, fields in ours.items():
+        if theirs[path].keys() != fields.keys():
+            raise ConfigurationError(
+                f"warm_start: the predictor {path!r} of {program!r:.80} has the fields {', '.join(theirs[path])}, the "
+                f"student's has {', '.join(fields)}."
+            )
     return program
+
+
+def _fields(program: Module) -> dict[str, Mapping[str, Any]]:
+    return {path: predictor.signature.fields for path, predictor in program.named_predictors()}
 
 
 def _rollouts(

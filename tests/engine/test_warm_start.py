@@ -287,6 +287,18 @@ async def test_a_program_with_other_predictors_is_refused(lab, app):
         await lab.compiled(lab.Model(), warm_start=Other())
 
 
+async def test_a_program_with_other_fields_is_refused(lab, app):
+    other = dspex.Predict("city -> country")
+    with pytest.raises(dspex.ConfigurationError, match="the fields city, country, the student's has question, answer"):
+        await lab.compiled(lab.Model(), warm_start=other)
+
+
+@pytest.mark.parametrize("given", [[None], "", 3, [[]], dspex.Predict, {"path": "p.json"}])
+async def test_what_is_neither_program_nor_path_is_refused(lab, app, given):
+    with pytest.raises(dspex.ConfigurationError, match="a program, the path of one"):
+        await lab.compiled(lab.Model(), warm_start=given)
+
+
 async def test_a_run_that_goes_on_is_not_begun_with(lab, app, tmp_path):
     async def slow(number, text):
         await asyncio.sleep(0.01)
