@@ -15,7 +15,7 @@ from dspex.cli.run_texts import details, line_of, shown_comparison
 from dspex.core.errors import ConfigurationError, JournalError
 from dspex.engine.attached import AttachedJob
 from dspex.engine.opening import runs_folder
-from dspex.engine.progress import Progress, shown
+from dspex.engine.progress import Progress, ProgressLine
 from dspex.evaluate.report import ProgressBar
 from dspex.runtime.journal import FILE, owner_of, repair
 
@@ -225,7 +225,7 @@ def _told(run: str, word: str, tell: Callable[[AttachedJob], Any]) -> None:
 
 async def _watched(job: AttachedJob) -> Progress:
     last = Progress(job.status)
-    with ProgressBar(job.optimizer, lambda: shown(last)):
+    with ProgressBar(job.optimizer, ProgressLine(lambda: last)):
         async for progress in job.events():
             if not sys.stderr.isatty():
                 click.echo(line_of(job, progress), err=True)

@@ -21,7 +21,7 @@ from dspex.engine.job import Job
 from dspex.engine.opening import opened
 from dspex.engine.options import Options
 from dspex.engine.preparing import constructed, prepared, within
-from dspex.engine.progress import shown
+from dspex.engine.progress import ProgressLine
 from dspex.engine.quote import Quote
 from dspex.engine.setup import Setup
 from dspex.engine.told import is_told, told
@@ -130,7 +130,7 @@ class Optimizer:
         if sys.stderr.isatty():
             sys.stderr.write(f"{type(self).__name__}: {job.quote}. Run folder: {job.run_dir}\n")
         try:
-            with ProgressBar(type(self).__name__, lambda: shown(job.progress)):
+            with ProgressBar(type(self).__name__, ProgressLine(lambda: job.progress)):
                 return await job  # type: ignore[return-value]  # a changed copy of the student
         except asyncio.CancelledError:
             job.abort()

@@ -1,8 +1,13 @@
 """What a job says of itself: how far it is, and what it has cost."""
 
+from collections.abc import Callable
+
 import msgspec
 
+from dspex.core.clock import Clock, SystemClock
 from dspex.core.usage import Budget
+
+QUIET_S = 10.0  # for so long a slow model may say nothing
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -46,9 +51,30 @@ class Progress(msgspec.Struct, frozen=True):
     eta: float | None = None
 
 
+class ProgressLine:
+    """Progress for a bar, which says too for how long nothing has come of it: a model that is away is waited for."""
+
+    def __init__(self, poll: Callable[[], Progress], clock: Clock | None = None) -> None:
+        self._poll = poll
+        self._clock = clock or SystemClock()
+        self._seen: object = None
+        self._since = 0.0
+
+    def __call__(self) -> tuple[int, int | None, str]:
+        """Steps done, steps in all if known, and the rest as text."""
+        progress, now = self._poll(), self._clock.monotonic()
+        seen = progress.status, progress.phase, progress.done, progress.spent.calls, progress.spent.failed
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        done, total, text = shown(progress)
+        quiet = now - self._since
+        is_quiet = progress.status == "running" and quiet >= QUIET_S
+        return done, total, f"{text}  no answer for {quiet:.0f} s" if is_quiet else text
+
+
 def shown(progress: Progress) -> tuple[int, int | None, str]:
     """Progress for a bar: steps done, steps in all if known, and the rest as text."""
-    parts = [progress.phase]
+    parts = ["" if progress.status == "running" else progress.status, progress.phase]
     if progress.best is not None and progress.low is not None and progress.high is not None:
         parts.append(f"best {100 * progress.best:.1f} [{100 * progress.low:.0f}, {100 * progress.high:.0f}]")
     spent = progress.spent
